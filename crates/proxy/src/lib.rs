@@ -1,1 +1,189 @@
-//! proxy
+//! The proxy: admit, route, sign, forward, relay.
+//!
+//! A task's request comes in over plain HTTP, is signed with the task's Hawk credentials and goes
+//! out to the deployment; the answer comes back as it is. The modules stand in the order of a
+//! request's way: [`accept`], [`admit`], [`framing`], [`browser`], [`route`], [`scopes`],
+//! [`credentials`], [`sign`], [`forward`] (with [`replay`], [`backoff`] and [`upstream`]),
+//! [`relay`], [`tunnel`].
+//!
+//! What it is not: it keeps no configuration file, reads no environment but that of outgoing
+//! proxies and certificate roots, and knows nothing of JavaScript. Credentials that come in by
+//! `PUT /credentials` are judged by a [`Validator`], which the caller brings.
+//!
+//! It runs on threads of its own: one that accepts and admits, and one current-thread runtime per
+//! core that serves, each with its own pool of upstream connections, so that a request takes no
+//! lock and crosses no thread.
+#![forbid(unsafe_code)]
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+pub use taskcluster_proxy_hawk::Credentials;
+
+pub use crate::admit::AdmitError;
+pub use crate::log::{Format as LogFormat, Level as LogLevel};
+pub use crate::metrics::Counters;
+
+mod accept;
+mod admit;
+mod answer;
+mod backoff;
+mod bewit;
+mod browser;
+mod credentials;
+mod forward;
+mod framing;
+mod headers;
+mod log;
+mod metrics;
+mod redact;
+mod relay;
+mod replay;
+mod route;
+mod scopes;
+mod serve;
+mod sign;
+mod tunnel;
+mod upstream;
+
+/// Everything that can be set. Durations and sizes have the meaning of the command's flag of the
+/// same name.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Root URL of the deployment: http or https, no user, path, query or fragment.
+    pub root_url: String,
+    /// The set that signs first.
+    pub credentials: Credentials,
+    /// `authorizedScopes` of every signature; `None` is no restriction, which an empty list is not.
+    pub authorized_scopes: Option<Vec<String>>,
+    /// Where to listen; empty means all interfaces.
+    pub ip_addresses: Vec<IpAddr>,
+    /// Port of every listener, 0 for a free one.
+    pub port: u16,
+    /// Only this OS user (and root) is served.
+    pub allowed_user: Option<String>,
+    /// Peers that this network namespace cannot see are served from here: a CIDR.
+    pub allowed_network: Option<String>,
+    /// Serve requests that a page of another origin made.
+    pub allow_cross_site: bool,
+    /// Names beside the private ones that `Host` may hold; `*` for all.
+    pub hosts: Vec<String>,
+    /// Pauses between tries.
+    pub retry: Retry,
+    /// Bytes of one request's body that are kept for another try.
+    pub replay_limit: u64,
+    /// Bytes of all requests' bodies that are kept.
+    pub replay_total: u64,
+    /// How long a request's head may take.
+    pub header_timeout: Duration,
+    /// How long upstream may take to begin its answer once the request has been sent.
+    pub response_timeout: Duration,
+    /// What an update of the credentials does with running requests.
+    pub update: Update,
+    /// Text or JSON lines.
+    pub log_format: LogFormat,
+    /// Least level that is logged.
+    pub log_level: LogLevel,
+    /// Value of `X-Taskcluster-Proxy-Version`.
+    pub version: String,
+    /// Value of `X-Taskcluster-Proxy-Revision`.
+    pub revision: String,
+}
+
+/// Pauses between tries: the first, the longest, and how long there are tries at all (zero: one).
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// First pause.
+    pub first: Duration,
+    /// Longest pause.
+    pub cap: Duration,
+    /// No pause begins that would end later than this after the request came.
+    pub limit: Duration,
+}
+
+/// What an update of the credentials does with the requests that are running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// Waits until they have finished, but no longer than this.
+    Drain(Duration),
+    /// Does not wait.
+    Immediate,
+}
+
+/// Judges the body of a `PUT /credentials`.
+pub trait Validator: Send + Sync + 'static {
+    /// Sends the credentials that `body` holds, or one sentence why it holds none, to `verdict`.
+    fn validate(&self, body: Bytes, verdict: oneshot::Sender<Result<Credentials, String>>);
+}
+
+/// Why a proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The options contradict each other or the machine.
+    #[error("{0}")]
+    Options(String),
+    /// A listener could not be opened.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The system refused something else that the proxy needs.
+    #[error("cannot start: {0}")]
+    Os(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// A code for programs: `ERR_OPTIONS`, `ERR_PORT_IN_USE`, `ERR_LISTEN` or `ERR_OS`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Options(_) => "ERR_OPTIONS",
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                "ERR_PORT_IN_USE"
+            }
+            Self::Listen { .. } => "ERR_LISTEN",
+            Self::Os(_) => "ERR_OS",
+        }
+    }
+}
+
+/// A running proxy. Dropping it stops it at once.
+pub struct Proxy {
+    running: accept::Running,
+}
+
+impl Proxy {
+    /// Starts listening and serving; all listeners accept when it returns.
+    ///
+    /// # Errors
+    /// As [`StartError`] says; nothing is left running.
+    pub fn start(options: Options, validator: Arc<dyn Validator>) -> Result<Self, StartError> {
+        accept::start(options, validator).map(|running| Self { running })
+    }
+
+    /// The addresses of the listeners, with their true ports.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.running.addresses()
+    }
+
+    /// The counters as they stand.
+    pub fn counters(&self) -> Counters {
+        self.running.counters()
+    }
+
+    /// Puts `credentials` in force as `PUT /credentials` does; `done` hears of it.
+    pub fn update_credentials(&self, credentials: Credentials, done: impl FnOnce() + Send + 'static) {
+        self.running.update_credentials(credentials, Box::new(done));
+    }
+
+    /// Stops accepting, lets running requests finish within `grace`; `done` hears of the end.
+    pub fn stop(&self, grace: Duration, done: impl FnOnce() + Send + 'static) {
+        self.running.stop(grace, Box::new(done));
+    }
+}
