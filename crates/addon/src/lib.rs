@@ -1,1 +1,28 @@
-//! addon
+//! The N-API surface of taskcluster-proxy: what TypeScript may ask of the Rust side.
+//!
+//! It converts arguments, results and errors, and decides nothing: rules live in the crates behind
+//! it or in `ts/`. The only file that loads it is `ts/native.ts`, where its surface is written
+//! down as types.
+
+mod harden;
+
+use napi_derive::napi;
+
+/// The version of the workspace this binary was built from.
+#[napi]
+pub fn version() -> &'static str {
+    env!("TASKCLUSTER_PROXY_BUILD_VERSION")
+}
+
+/// The git revision this binary was built from; `unknown` for a build outside a checkout.
+#[napi]
+pub fn revision() -> &'static str {
+    env!("TASKCLUSTER_PROXY_BUILD_REVISION")
+}
+
+/// Closes this process to debuggers and core dumps; see [`harden`].
+#[napi]
+pub fn harden_process() -> napi::Result<()> {
+    harden::harden_process()
+        .map_err(|error| napi::Error::from_reason(format!("cannot harden the process: {error}")))
+}
