@@ -1,0 +1,80 @@
+//! A client id, its access token and, where they are temporary, its certificate: checked once, so
+//! that everything behind it can rely on what may stand in a header.
+
+use std::fmt;
+
+use crate::certificate::{Certificate, CertificateError};
+
+/// Credentials that have been found fit to sign with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Taskcluster's name for the client: letters, digits and `!@/:.+|_-`.
+    pub client_id: String,
+    /// The secret. It is the HMAC key as it stands, never decoded.
+    pub access_token: String,
+    /// Present where the credentials are temporary.
+    pub certificate: Option<Certificate>,
+}
+
+/// Why a set of credentials was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialsError {
+    /// The client id is empty.
+    #[error("clientId is empty: pass the client id that belongs to the access token")]
+    NoClientId,
+    /// The client id holds something that Taskcluster's client ids never do, and that Hawk could
+    /// in part not carry in a quoted attribute.
+    #[error(
+        "clientId contains {0:?}, which cannot be part of one: use letters, digits and !@/:.+|_- only"
+    )]
+    ClientId(char),
+    /// The access token is empty.
+    #[error("accessToken is empty: pass the access token of the client")]
+    NoAccessToken,
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+impl Credentials {
+    /// Checks a set of credentials. A certificate that is the empty string counts as none, which
+    /// is how `queue.claimWork` and environment variables write it.
+    pub fn new(
+        client_id: &str,
+        access_token: &str,
+        certificate: Option<&str>,
+    ) -> Result<Self, CredentialsError> {
+        check_client_id(client_id)?;
+        if access_token.is_empty() {
+            return Err(CredentialsError::NoAccessToken);
+        }
+        let certificate = certificate
+            .filter(|json| !json.is_empty())
+            .map(Certificate::parse)
+            .transpose()?;
+        Ok(Self {
+            client_id: client_id.to_owned(),
+            access_token: access_token.to_owned(),
+            certificate,
+        })
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("client_id", &self.client_id)
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The pattern is the one of `clientId` in Taskcluster's auth schemas.
+pub(crate) fn check_client_id(client_id: &str) -> Result<(), CredentialsError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "!@/:.+|_-".contains(c);
+    match client_id.chars().find(|&c| !allowed(c)) {
+        _ if client_id.is_empty() => Err(CredentialsError::NoClientId),
+        Some(c) => Err(CredentialsError::ClientId(c)),
+        None => Ok(()),
+    }
+}

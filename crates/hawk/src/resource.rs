@@ -1,0 +1,120 @@
+//! What of a request Hawk signs, and how a URL is taken apart into it without changing a byte.
+
+/// The parts of a request that enter the normalised string.
+///
+/// The caller vouches for the bytes: no control characters in any part, `target` in origin form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedRequest<'a> {
+    /// As sent; counts in upper case.
+    pub method: &'a str,
+    /// The request target in origin form: path and query, byte for byte as sent.
+    pub target: &'a str,
+    /// Host name in any case (it counts in lower case); an IPv6 address with its brackets.
+    pub host: &'a str,
+    /// The port of the URL, or the scheme's own.
+    pub port: u16,
+}
+
+/// An absolute URL, taken apart into what [`SignedRequest`] needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Path and query as they stand in the URL, `/` in place of an empty path, no fragment.
+    pub target: String,
+    /// Host as it stands in the URL; an IPv6 address with its brackets.
+    pub host: String,
+    /// The URL's port, or 80 for `http` and 443 for `https`.
+    pub port: u16,
+}
+
+/// Why a URL cannot be signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResourceError {
+    /// Not `http://` or `https://`.
+    #[error("not an absolute http or https URL: begin it with https:// and a host name")]
+    Scheme,
+    /// A space, a control character, a backslash or a character above 0x7F.
+    #[error("the URL contains {0:?}, which no request target can: percent-encode it")]
+    Character(char),
+    /// `user:password@`.
+    #[error("the URL names a user: remove everything up to the @")]
+    User,
+    /// Empty, or brackets that do not hold an IPv6 address.
+    #[error("the URL names no valid host: put a host name or a bracketed IPv6 address after //")]
+    Host,
+    /// Not a number from 1 to 65535.
+    #[error("the URL's port is not a number from 1 to 65535: correct it or leave it out")]
+    Port,
+}
+
+impl Resource {
+    /// Takes an absolute http or https URL apart. Nothing is normalised: dot segments, `//` and
+    /// percent-encodings stay, since what is signed must be what is sent.
+    pub fn parse(url: &str) -> Result<Self, ResourceError> {
+        let (default_port, rest) = split_scheme(url)?;
+        if let Some(c) = url.chars().find(|&c| !c.is_ascii_graphic() || c == '\\') {
+            return Err(ResourceError::Character(c));
+        }
+        let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
+        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if authority.contains('@') {
+            return Err(ResourceError::User);
+        }
+        let (host, port) = split_port(authority)?;
+        let slash = if target.starts_with('/') { "" } else { "/" };
+        Ok(Self {
+            target: format!("{slash}{target}"),
+            host: host.to_owned(),
+            port: port.unwrap_or(default_port),
+        })
+    }
+
+    /// This resource as a request with `method`.
+    pub fn request<'a>(&'a self, method: &'a str) -> SignedRequest<'a> {
+        SignedRequest {
+            method,
+            target: &self.target,
+            host: &self.host,
+            port: self.port,
+        }
+    }
+}
+
+fn split_scheme(url: &str) -> Result<(u16, &str), ResourceError> {
+    let (scheme, rest) = url.split_once("://").ok_or(ResourceError::Scheme)?;
+    match scheme {
+        s if s.eq_ignore_ascii_case("https") => Ok((443, rest)),
+        s if s.eq_ignore_ascii_case("http") => Ok((80, rest)),
+        _ => Err(ResourceError::Scheme),
+    }
+}
+
+fn split_port(authority: &str) -> Result<(&str, Option<u16>), ResourceError> {
+    let host_end = match authority.strip_prefix('[') {
+        Some(inner) => {
+            let (address, _) = inner.split_once(']').ok_or(ResourceError::Host)?;
+            address
+                .parse::<std::net::Ipv6Addr>()
+                .map_err(|_| ResourceError::Host)?;
+            address.len() + 2
+        }
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at(host_end);
+    if host.is_empty() || host[1..].contains('[') {
+        return Err(ResourceError::Host);
+    }
+    match port {
+        // RFC 3986 3.2.3: an empty port means the scheme's own.
+        "" | ":" => Ok((host, None)),
+        _ => {
+            let digits = port.strip_prefix(':').ok_or(ResourceError::Host)?;
+            if !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(ResourceError::Port);
+            }
+            match digits.parse() {
+                Ok(0) | Err(_) => Err(ResourceError::Port),
+                Ok(port) => Ok((host, Some(port))),
+            }
+        }
+    }
+}

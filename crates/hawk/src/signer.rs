@@ -1,0 +1,142 @@
+//! Signing: the `Authorization` header and the bewit of a request, from a key and an `ext` that
+//! are made once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ring::hmac;
+
+use crate::bewit;
+use crate::certificate::Certificate;
+use crate::challenge;
+use crate::credentials::Credentials;
+use crate::ext;
+use crate::mac::{self, Kind, MAC_LEN, Normalised};
+use crate::nonce::NONCE_LEN;
+use crate::resource::SignedRequest;
+
+/// Signs requests with one set of credentials and one restriction. Clones share what they hold.
+#[derive(Clone)]
+pub struct Signer {
+    client: Arc<Client>,
+    ext: Option<Arc<str>>,
+}
+
+/// What all restrictions of one credential set have in common.
+struct Client {
+    id: String,
+    key: hmac::Key,
+    certificate: Option<Certificate>,
+}
+
+impl Signer {
+    /// Makes the key and the `ext`. `None` leaves the credentials unrestricted; `Some(&[])`
+    /// restricts them to nothing.
+    pub fn new(credentials: &Credentials, authorized_scopes: Option<&[String]>) -> Self {
+        let client = Arc::new(Client {
+            id: credentials.client_id.clone(),
+            key: mac::key(&credentials.access_token),
+            certificate: credentials.certificate.clone(),
+        });
+        Self::restricted(client, authorized_scopes)
+    }
+
+    /// The same client under another restriction.
+    #[must_use]
+    pub fn with_authorized_scopes(&self, authorized_scopes: Option<&[String]>) -> Self {
+        Self::restricted(Arc::clone(&self.client), authorized_scopes)
+    }
+
+    fn restricted(client: Arc<Client>, authorized_scopes: Option<&[String]>) -> Self {
+        let ext = ext::encode(client.certificate.as_ref(), authorized_scopes).map(Arc::from);
+        Self { client, ext }
+    }
+
+    /// The `ext` attribute of every header and bewit; none where there is neither a certificate
+    /// nor a restriction.
+    pub fn ext(&self) -> Option<&str> {
+        self.ext.as_deref()
+    }
+
+    /// The length of every header that is signed with a [`Nonce`](crate::Nonce), in bytes.
+    /// Verifiers refuse more than [`MAX_HEADER_LEN`](crate::MAX_HEADER_LEN).
+    pub fn authorization_len(&self) -> usize {
+        const TS_LEN: usize = 10;
+        self.len(TS_LEN, NONCE_LEN)
+    }
+
+    fn len(&self, ts: usize, nonce: usize) -> usize {
+        let ext = self.ext().map_or(0, |ext| r#", ext="""#.len() + ext.len());
+        let names = r#"Hawk id="", ts="", nonce="", mac="""#.len();
+        names + self.client.id.len() + ts + nonce + ext + MAC_LEN
+    }
+
+    /// Appends the value of the `Authorization` header of `request` to `out`. Allocates nothing
+    /// but the room in `out`.
+    ///
+    /// `ts` is in seconds since the epoch. `nonce` must be of printable ASCII without `"` and `\`,
+    /// as every [`Nonce`](crate::Nonce) is.
+    pub fn write_authorization(
+        &self,
+        out: &mut Vec<u8>,
+        request: &SignedRequest<'_>,
+        ts: u64,
+        nonce: &str,
+    ) {
+        let mut digits = itoa::Buffer::new();
+        let ts = digits.format(ts);
+        let ext = self.ext().unwrap_or_default();
+        let normalised = Normalised {
+            kind: Kind::Header,
+            ts: ts.as_bytes(),
+            nonce,
+            request,
+            hash: "",
+            ext,
+            app: None,
+        };
+        let mac = normalised.mac(&self.client.key);
+
+        out.reserve(self.len(ts.len(), nonce.len()));
+        let mut put = |name: &str, value: &[u8]| {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(value);
+        };
+        put("Hawk id=\"", self.client.id.as_bytes());
+        put("\", ts=\"", ts.as_bytes());
+        put("\", nonce=\"", nonce.as_bytes());
+        if !ext.is_empty() {
+            put("\", ext=\"", ext.as_bytes());
+        }
+        put("\", mac=\"", &mac);
+        put("\"", b"");
+    }
+
+    /// The bewit for `resource`: the value to append as the query's last parameter, `bewit=`.
+    ///
+    /// `expires` is in seconds since the epoch. A bewit is for GET (and so for HEAD), whatever
+    /// `resource.method` says.
+    pub fn bewit(&self, resource: &SignedRequest<'_>, expires: u64) -> String {
+        bewit::encode(
+            &self.client.id,
+            &self.client.key,
+            self.ext(),
+            resource,
+            expires,
+        )
+    }
+
+    /// The server's time in seconds since the epoch, from the value of a `WWW-Authenticate` header
+    /// field; none unless it is a Hawk challenge whose `tsm` was made with our key.
+    pub fn challenge_time(&self, www_authenticate: &str) -> Option<u64> {
+        challenge::time(&self.client.key, www_authenticate)
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer")
+            .field("client_id", &self.client.id)
+            .finish_non_exhaustive()
+    }
+}
