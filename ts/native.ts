@@ -2,11 +2,12 @@
  * The one door to the Rust side: the addon's surface as types, and the loader that finds the
  * binary for this machine. No rules here, and nobody else loads the addon.
  *
- * Durations are milliseconds, sizes bytes, points in time seconds since 1970 unless a name says
- * otherwise.
+ * Durations and dates are milliseconds, sizes bytes; `ts` and the expiry of a bewit are seconds,
+ * as Hawk has them. Errors that the addon throws carry a `code`.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 
 /** Taskcluster credentials; `certificate` is the JSON text that temporary credentials carry. */
 export interface NativeCredentials {
@@ -35,76 +36,212 @@ export interface NativeOptions {
   replayTotal: number;
   headerTimeout: number;
   responseTimeout: number;
-  /** Absent: an update does not wait for running requests. */
+  /** Absent: an update of the credentials does not wait for running requests. */
   drainTimeout?: number | undefined;
   logFormat: 'text' | 'json';
   logLevel: 'error' | 'warn' | 'info' | 'debug';
 }
 
+/** What the validator makes of the body of a `PUT /credentials`: one of the two. */
+export interface NativeVerdict {
+  credentials?: NativeCredentials;
+  /** One sentence for the client. */
+  reason?: string;
+}
+
 /** A running proxy. */
 export interface NativeProxy {
-  /** `host:port` of each listener, IPv6 in brackets. */
-  readonly addresses: string[];
+  /** `host:port` of each listener, an IPv6 host in brackets. */
+  addresses(): string[];
+  counters(): Record<string, number>;
   /** Resolves once the set is in force. */
   updateCredentials(credentials: NativeCredentials): Promise<void>;
-  counters(): Record<string, number>;
   /** Resolves once the last request has finished, or `grace` has passed. */
   stop(grace: number): Promise<void>;
 }
 
-/** The request that a MAC covers. */
+/** A request as its MAC covers it. */
 export interface NativeRequest {
   method: string;
-  /** Origin form: path and query, byte for byte as they go out. */
+  /** Origin form: path and query, byte for byte as sent. */
   target: string;
   /** Host name, or an IP literal (IPv6 in brackets). */
   host: string;
   port: number;
 }
 
-/** Everything the addon exports. Its errors carry a `code`. */
+/** What a header or bewit says of itself, unproven. */
+export interface NativeClaim {
+  clientId: string;
+  /** Whose access token decides: the certificate's issuer, or the client itself. */
+  issuingClientId: string;
+}
+
+/** The circumstances of a verification. */
+export interface NativeVerification {
+  /** The time. */
+  now: number;
+  /** Greatest difference between `now` and a header's time, in seconds; 60 when absent. */
+  timestampSkew?: number;
+  /** Hash of the body that came, to have it compared with the header's. */
+  payloadHash?: string;
+}
+
+/** The limits of temporary credentials. */
+export interface NativeTemporary {
+  scopes: string[];
+  start: number;
+  expiry: number;
+}
+
+/** A claim that has been found true. */
+export interface NativeVerified extends NativeClaim {
+  temporary?: NativeTemporary;
+  authorizedScopes?: string[];
+  /** Time of the header, or expiry of the bewit. */
+  ts: number;
+  /** Absent in a bewit. */
+  nonce?: string;
+  payloadHash?: string;
+}
+
+/** Why a header or bewit was refused. */
+export interface NativeRefusal {
+  /** HTTP status: 400 for what is malformed, else 401. */
+  status: number;
+  reason: string;
+  /** The `WWW-Authenticate` that tells a client with a wrong clock the time. */
+  challenge?: string;
+}
+
+/** What temporary credentials shall be. */
+export interface NativeTemporaryOptions {
+  /** Name of named ones; absent for the issuer's own. */
+  clientId?: string;
+  start: number;
+  expiry: number;
+  scopes: string[];
+}
+
+/** Everything the addon exports. */
 export interface Native {
   version(): string;
   /** `unknown` for a build outside a git checkout. */
   revision(): string;
-  /** Closes this process to debuggers and core dumps. */
+  /** Closes this process to debuggers and core dumps, as far as the platform can. */
   hardenProcess(): void;
+  startProxy(
+    options: NativeOptions,
+    validate: (body: Buffer) => NativeVerdict,
+  ): Promise<NativeProxy>;
+  /** Throws `ERR_CREDENTIALS` for a set that could not sign. */
+  checkCredentials(credentials: NativeCredentials): void;
+  /** The value of an `Authorization` header. */
+  signHeader(
+    credentials: NativeCredentials,
+    method: string,
+    url: string,
+    authorizedScopes: string[] | undefined,
+    ts: number,
+    nonce?: string,
+  ): string;
+  /** The value of a `bewit` query parameter. */
+  makeBewit(
+    credentials: NativeCredentials,
+    url: string,
+    authorizedScopes: string[] | undefined,
+    expires: number,
+  ): string;
+  claimOfHeader(authorization: string): NativeClaim | NativeRefusal;
+  claimOfBewit(request: NativeRequest): NativeClaim | NativeRefusal;
+  verifyHeader(
+    request: NativeRequest,
+    authorization: string,
+    accessToken: string,
+    verification: NativeVerification,
+  ): NativeVerified | NativeRefusal;
+  verifyBewit(
+    request: NativeRequest,
+    accessToken: string,
+    verification: NativeVerification,
+  ): NativeVerified | NativeRefusal;
+  payloadHash(contentType: string, body: Uint8Array): string;
+  createTemporaryCredentials(
+    issuer: NativeCredentials,
+    options: NativeTemporaryOptions,
+  ): NativeCredentials;
 }
 
-/** No binary of the addon fits this machine, or it does not load. */
+/** No binary of the addon fits this machine, or the one that does cannot be loaded. */
 export class MissingBinaryError extends Error {
   override readonly name = 'MissingBinaryError';
   readonly code = 'ERR_MISSING_BINARY';
-}
 
-/** Whether this process runs on musl: its dynamic loader is named in the program's own file. */
-function isMusl(): boolean {
-  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
-  return header.glibcVersionRuntime === undefined;
-}
-
-/** The platform as napi-rs names it, such as `linux-x64-gnu`. */
-function platform(): string {
-  switch (process.platform) {
-    case 'linux':
-      return `linux-${process.arch}-${isMusl() ? 'musl' : 'gnu'}`;
-    case 'win32':
-      return `win32-${process.arch}-msvc`;
-    default:
-      return `${process.platform}-${process.arch}`;
+  /** @param cause - What the last attempt to load one said. */
+  constructor(target: string, cause: unknown) {
+    super(
+      `taskcluster-proxy has no binary for this machine: package taskcluster-proxy-${target} is ` +
+        'missing or does not load; install it beside taskcluster-proxy (npm leaves it out with ' +
+        '--omit=optional, or when the lock file was made on another platform), or build it with ' +
+        '`npm run build` in a checkout',
+      { cause },
+    );
   }
+}
+
+/**
+ * The platforms to try, as napi-rs names them. On Linux both C libraries: npm installs only the
+ * fitting one, and the other does not load, so that nobody needs to ask which one this is.
+ */
+function targets(): string[] {
+  const { platform, arch } = process;
+  switch (platform) {
+    case 'linux':
+      return [`linux-${arch}-gnu`, `linux-${arch}-musl`];
+    case 'win32':
+      return [`win32-${arch}-msvc`];
+    default:
+      return [`${platform}-${arch}`];
+  }
+}
+
+/** The target to name to a user: of Linux's two, the one of the C library in this process. */
+function likelyTarget(): string {
+  const [first = '', second] = targets();
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return second === undefined || header.glibcVersionRuntime !== undefined ? first : second;
+}
+
+/**
+ * Where the binary for `target` may be: beside package.json in a checkout; in the platform's
+ * package beside this one, as npm installs it; or wherever Node resolves that package.
+ */
+function* places(target: string): Generator<string> {
+  const file = `taskcluster-proxy.${target}.node`;
+  for (const place of [`../${file}`, `../../taskcluster-proxy-${target}/${file}`]) {
+    const path = fileURLToPath(new URL(place, import.meta.url));
+    if (existsSync(path)) {
+      yield path;
+    }
+  }
+  yield createRequire(import.meta.url).resolve(`taskcluster-proxy-${target}`);
 }
 
 function load(): Native {
-  const target = platform();
-  const require = createRequire(import.meta.url);
-  const local = new URL(`../taskcluster-proxy.${target}.node`, import.meta.url);
-  if (existsSync(local)) {
-    return require(local.pathname) as Native;
+  let cause: unknown;
+  for (const target of targets()) {
+    try {
+      for (const path of places(target)) {
+        const addon = { exports: {} };
+        process.dlopen(addon, path);
+        return addon.exports as Native;
+      }
+    } catch (error) {
+      cause = error;
+    }
   }
-  return require(`taskcluster-proxy-${target}`) as Native;
+  throw new MissingBinaryError(likelyTarget(), cause);
 }
 
 /** The addon. */
 export const native: Native = load();
-void readFileSync;

@@ -4,7 +4,11 @@
 //! it or in `ts/`. The only file that loads it is `ts/native.ts`, where its surface is written
 //! down as types.
 
+// napi hands arguments over as owned values.
+#![allow(clippy::needless_pass_by_value)]
+
 mod harden;
+mod hawk;
 
 use napi_derive::napi;
 
