@@ -2,12 +2,18 @@
 //! it is accepted.
 //!
 //! A certificate travels as the JSON it came as: whoever checks it may know more of it than we do.
-//! The rules are those of Taskcluster's auth service (`signaturevalidator.js`).
+//! The rules are those of Taskcluster's auth service (`limitClientWithExt` in
+//! `services/auth/src/signaturevalidator.js`).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, Serialize};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::hmac;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::mac;
 
 /// How long a certificate may last, in milliseconds: 31 days.
 pub const MAX_CERTIFICATE_LIFETIME: i64 = 31 * 24 * 60 * 60 * 1000;
@@ -25,96 +31,88 @@ pub struct Certificate {
     fields: Fields,
 }
 
-/// In the order in which Taskcluster's clients write them.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+/// What Taskcluster defines, as far as it is there; in the order in which its clients write it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Fields {
-    #[serde(deserialize_with = "integer")]
     pub(crate) version: Option<i64>,
     pub(crate) scopes: Option<Vec<String>>,
-    #[serde(deserialize_with = "integer")]
     pub(crate) start: Option<i64>,
-    #[serde(deserialize_with = "integer")]
     pub(crate) expiry: Option<i64>,
     pub(crate) seed: Option<String>,
     pub(crate) signature: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
-    #[serde(rename = "clientId", skip_serializing, deserialize_with = "present")]
+    #[serde(skip)]
     pub(crate) names_client: bool,
 }
 
-/// Why a certificate was refused, by the client that was given it or by the verifier.
+/// The limits of temporary credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Temporary {
+    /// All that they may do.
+    pub scopes: Vec<String>,
+    /// From when they are valid, in milliseconds since the epoch.
+    pub start: i64,
+    /// Until when they are valid, in milliseconds since the epoch.
+    pub expiry: i64,
+}
+
+/// Why a certificate was refused, by the client that was given it or by the verifier. Nothing of
+/// its text is repeated, since that may be a secret. The sentences begin as the auth service's do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// Not JSON at all, or not an object. Nothing of the text is repeated: it may be a secret.
-    #[error("certificate is not a JSON object: pass it as it came with the access token")]
+    /// Not JSON at all, or not an object.
+    #[error("certificate must be a JSON object: pass it as it came with the access token")]
     NotAnObject,
-    /// A JSON object, but a field that Taskcluster defines is doubled or of the wrong type.
-    #[error(
-        "certificate has a field of the wrong type or twice: version, start and expiry are \
-         integers, scopes an array of strings, seed, signature and issuer strings"
-    )]
-    Field,
     /// `version` is not 1.
-    #[error("ext.certificate.version must be 1: create the temporary credentials anew")]
+    #[error("certificate.version must be 1: create the temporary credentials anew")]
     Version,
-    /// `seed` is missing or not 44 characters long.
-    #[error("ext.certificate.seed must be 44 characters: create the temporary credentials anew")]
+    /// `seed` is not a string of 44 characters.
+    #[error("certificate.seed must be 44 characters: create the temporary credentials anew")]
     Seed,
-    /// `start` is missing.
-    #[error("ext.certificate.start must be a number: milliseconds since the epoch")]
+    /// `start` is not an integer.
+    #[error("certificate.start must be a number: give whole milliseconds since the epoch")]
     Start,
-    /// `expiry` is missing.
-    #[error("ext.certificate.expiry must be a number: milliseconds since the epoch")]
+    /// `expiry` is not an integer.
+    #[error("certificate.expiry must be a number: give whole milliseconds since the epoch")]
     Expiry,
-    /// `scopes` is missing, or one of them holds something besides printable ASCII.
-    #[error("ext.certificate.scopes must be an array of valid scopes: printable ASCII only")]
+    /// `scopes` is not an array of strings of printable ASCII.
+    #[error("certificate.scopes must be an array of valid scopes: use printable ASCII only")]
     Scopes,
     /// More than five minutes before `start`.
-    #[error("ext.certificate.start > now: wait until the credentials are valid, or set the clock")]
+    #[error("certificate.start > now: set the clock, or wait until the credentials are valid")]
     NotYetValid,
     /// More than five minutes after `expiry`.
-    #[error("ext.certificate.expiry < now: the credentials have expired, get new ones")]
+    #[error("certificate.expiry < now: get new temporary credentials, these have expired")]
     Expired,
     /// `expiry - start` exceeds [`MAX_CERTIFICATE_LIFETIME`].
-    #[error("ext.certificate cannot last longer than 31 days: create it with an earlier expiry")]
+    #[error("certificate cannot last longer than 31 days: create it with an earlier expiry")]
     Lifetime,
+    /// `issuer` is not a string.
+    #[error("certificate.issuer must be a string: give the client id of the issuer")]
+    Issuer,
     /// The issuer is named and is the client itself.
-    #[error("ext.certificate.issuer must differ from the supplied clientId: leave it out")]
+    #[error("certificate.issuer must differ from the supplied clientId: leave it out")]
     IssuerIsClient,
     /// A `clientId` without an issuer.
-    #[error("ext.certificate.clientId must only be used with ext.certificate.issuer: leave it out")]
+    #[error("certificate.clientId must only be used with certificate.issuer: leave it out")]
     ClientIdWithoutIssuer,
     /// The signature is not the issuer's for this certificate and client id.
     #[error(
-        "ext.certificate.signature is not valid: use clientId, accessToken and certificate of the \
-         same temporary credentials, unchanged"
+        "certificate.signature is not valid: use clientId, accessToken and certificate of the same \
+         temporary credentials, unchanged"
     )]
     Signature,
 }
 
 impl Certificate {
-    /// Reads a certificate. Only an object will do; fields that are missing are left to the
-    /// verifier to complain about, since a later version may have others.
+    /// Reads a certificate as a client is given it. Only an object will do, and what is there must
+    /// be of the right type; what is missing is left to the verifier to complain about.
     pub fn parse(json: &str) -> Result<Self, CertificateError> {
-        // Serde would take an array for a struct.
-        if !json
-            .trim_start_matches([' ', '\t', '\r', '\n'])
-            .starts_with('{')
-        {
-            return Err(CertificateError::NotAnObject);
-        }
-        let fields = serde_json::from_str(json).map_err(|error| {
-            if error.is_data() {
-                CertificateError::Field
-            } else {
-                CertificateError::NotAnObject
-            }
-        })?;
+        let value = serde_json::from_str(json).map_err(|_| CertificateError::NotAnObject)?;
         Ok(Self {
             json: compact(json),
-            fields,
+            fields: Fields::read(&value)?,
         })
     }
 
@@ -145,41 +143,191 @@ impl Certificate {
 
     /// The client that issued it, where that is not the client it is for (named credentials).
     pub fn issuer(&self) -> Option<&str> {
-        // The auth service takes an empty issuer for none.
-        self.fields
-            .issuer
-            .as_deref()
-            .filter(|issuer| !issuer.is_empty())
+        self.fields.issuer()
     }
 }
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fields.fmt(f)
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate")
-            .field("version", &self.fields.version)
-            .field("scopes", &self.fields.scopes)
-            .field("start", &self.fields.start)
-            .field("expiry", &self.fields.expiry)
-            .field("issuer", &self.fields.issuer)
+            .field("version", &self.version)
+            .field("scopes", &self.scopes)
+            .field("start", &self.start)
+            .field("expiry", &self.expiry)
+            .field("issuer", &self.issuer)
             .finish_non_exhaustive()
     }
 }
 
-/// A JSON number that is an integer, however it is written (`1e3` is one to every JavaScript
-/// verifier), within what a double holds exactly; `null` as if it were missing.
-fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    const EXACT: f64 = 9_007_199_254_740_991.0;
-    match Option::<f64>::deserialize(deserializer)? {
-        None => Ok(None),
-        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
-        Some(number) if number.fract() == 0.0 && number.abs() <= EXACT => Ok(Some(number as i64)),
-        Some(_) => Err(serde::de::Error::custom("not an integer")),
+impl Fields {
+    /// Takes from a JSON value what is there; `null` counts as missing.
+    pub(crate) fn read(certificate: &Value) -> Result<Self, CertificateError> {
+        let object = certificate
+            .as_object()
+            .ok_or(CertificateError::NotAnObject)?;
+        let field = |name, error| Field {
+            value: get(object, name),
+            error,
+        };
+        Ok(Self {
+            version: field("version", CertificateError::Version).integer()?,
+            seed: field("seed", CertificateError::Seed).string()?,
+            start: field("start", CertificateError::Start).integer()?,
+            expiry: field("expiry", CertificateError::Expiry).integer()?,
+            scopes: field("scopes", CertificateError::Scopes).strings()?,
+            signature: field("signature", CertificateError::Signature).string()?,
+            issuer: field("issuer", CertificateError::Issuer).string()?,
+            names_client: object.contains_key("clientId"),
+        })
+    }
+
+    /// An empty issuer is none to the auth service.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref().filter(|issuer| !issuer.is_empty())
+    }
+
+    /// Finds out whether the certificate is what `access_token`'s owner issued for `client_id` and
+    /// is valid at `now`, in milliseconds since the epoch. Returns its limits and the access token
+    /// that goes with it.
+    pub(crate) fn verify(
+        &self,
+        client_id: &str,
+        access_token: &str,
+        now: u64,
+    ) -> Result<(Temporary, String), CertificateError> {
+        let limits = self.limits()?;
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        if limits.start > now.saturating_add(CLOCK_SKEW) {
+            return Err(CertificateError::NotYetValid);
+        }
+        if limits.expiry < now.saturating_sub(CLOCK_SKEW) {
+            return Err(CertificateError::Expired);
+        }
+        if limits.expiry - limits.start > MAX_CERTIFICATE_LIFETIME {
+            return Err(CertificateError::Lifetime);
+        }
+        match self.issuer() {
+            Some(issuer) if issuer == client_id => return Err(CertificateError::IssuerIsClient),
+            None if self.names_client => return Err(CertificateError::ClientIdWithoutIssuer),
+            _ => {}
+        }
+        let signature = self.signature.as_deref().unwrap_or_default();
+        let key = mac::key(access_token);
+        if !mac::verify(&key, self.signed_text(client_id).as_bytes(), signature) {
+            return Err(CertificateError::Signature);
+        }
+        let seed = self.seed.as_deref().unwrap_or_default();
+        Ok((limits, temporary_access_token(&key, seed)))
+    }
+
+    /// What must be there, is: the limits.
+    fn limits(&self) -> Result<Temporary, CertificateError> {
+        if self.version != Some(1) {
+            return Err(CertificateError::Version);
+        }
+        // JavaScript counts UTF-16 units.
+        if self
+            .seed
+            .as_deref()
+            .is_none_or(|seed| seed.encode_utf16().count() != SEED_LEN)
+        {
+            return Err(CertificateError::Seed);
+        }
+        let start = self.start.ok_or(CertificateError::Start)?;
+        let expiry = self.expiry.ok_or(CertificateError::Expiry)?;
+        let scopes = self.scopes.as_deref().ok_or(CertificateError::Scopes)?;
+        if !scopes.iter().all(|scope| is_scope(scope)) {
+            return Err(CertificateError::Scopes);
+        }
+        Ok(Temporary {
+            scopes: scopes.to_vec(),
+            start,
+            expiry,
+        })
+    }
+
+    /// Adds the signature of the issuer whose key it is.
+    pub(crate) fn sign(&mut self, key: &hmac::Key, client_id: &str) {
+        let signature = hmac::sign(key, self.signed_text(client_id).as_bytes());
+        self.signature = Some(STANDARD.encode(signature));
+    }
+
+    fn signed_text(&self, client_id: &str) -> String {
+        let mut text = String::from("version:1");
+        let mut line = |name: &str, value: &dyn fmt::Display| {
+            write!(text, "\n{name}:{value}").expect("a string takes all that is written");
+        };
+        if let Some(issuer) = self.issuer() {
+            line("clientId", &client_id);
+            line("issuer", &issuer);
+        }
+        line("seed", &self.seed.as_deref().unwrap_or_default());
+        line("start", &self.start.unwrap_or_default());
+        line("expiry", &self.expiry.unwrap_or_default());
+        line("scopes", &"");
+        for scope in self.scopes.as_deref().unwrap_or_default() {
+            text.push('\n');
+            text.push_str(scope);
+        }
+        text
     }
 }
 
-/// True for any value, `null` included.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
+/// The access token that belongs to a certificate with this seed, given the issuer's key.
+pub(crate) fn temporary_access_token(issuer: &hmac::Key, seed: &str) -> String {
+    URL_SAFE_NO_PAD.encode(hmac::sign(issuer, seed.as_bytes()))
+}
+
+/// Taskcluster's scopes are of printable ASCII (`validScope` in `libraries/scopes`).
+pub(crate) fn is_scope(scope: &str) -> bool {
+    scope.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// A field that may be missing, and the complaint if it is there with another type.
+struct Field<'a> {
+    value: Option<&'a Value>,
+    error: CertificateError,
+}
+
+impl Field<'_> {
+    fn read<T>(self, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>, CertificateError> {
+        self.value
+            .map(|value| read(value).ok_or(self.error))
+            .transpose()
+    }
+
+    /// An integer however it is written, within what a double holds exactly: `1e3` is one to every
+    /// JavaScript verifier.
+    fn integer(self) -> Result<Option<i64>, CertificateError> {
+        const EXACT: f64 = 9_007_199_254_740_991.0;
+        let whole = |number: &f64| number.fract() == 0.0 && number.abs() <= EXACT;
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+        self.read(|value| value.as_f64().filter(whole).map(|number| number as i64))
+    }
+
+    fn string(self) -> Result<Option<String>, CertificateError> {
+        self.read(|value| value.as_str().map(str::to_owned))
+    }
+
+    fn strings(self) -> Result<Option<Vec<String>>, CertificateError> {
+        self.read(|value| {
+            value
+                .as_array()?
+                .iter()
+                .map(|s| s.as_str().map(str::to_owned))
+                .collect()
+        })
+    }
+}
+
+fn get<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object.get(name).filter(|value| !value.is_null())
 }
 
 /// Drops the space between the tokens of valid JSON, and nothing else.

@@ -38,10 +38,11 @@ mod signer;
 mod temporary;
 mod verify;
 
-pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE_LIFETIME};
+pub use bewit::BewitError;
+pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE_LIFETIME, Temporary};
 pub use challenge::challenge;
 pub use credentials::{Credentials, CredentialsError};
-pub use header::MAX_HEADER_LEN;
+pub use header::{HeaderError, MAX_HEADER_LEN};
 pub use mac::payload_hash;
 pub use nonce::{Nonce, NonceSource};
 pub use resource::{Resource, ResourceError, SignedRequest};
@@ -50,6 +51,5 @@ pub use temporary::{
     TemporaryCredentialsError, TemporaryCredentialsOptions, create_temporary_credentials,
 };
 pub use verify::{
-    Claim, DEFAULT_TIMESTAMP_SKEW, Temporary, Verification, Verified, VerifyError, verify_bewit,
-    verify_header,
+    Claim, DEFAULT_TIMESTAMP_SKEW, Verification, Verified, VerifyError, verify_bewit, verify_header,
 };

@@ -21,7 +21,7 @@ pub(crate) enum Kind {
 pub(crate) struct Normalised<'a> {
     pub(crate) kind: Kind,
     /// The time of signing, or the expiry of a bewit.
-    pub(crate) ts: &'a [u8],
+    pub(crate) ts: &'a str,
     /// Empty in a bewit.
     pub(crate) nonce: &'a str,
     pub(crate) request: &'a SignedRequest<'a>,
@@ -38,7 +38,7 @@ impl Normalised<'_> {
             Kind::Header => b"hawk.1.header\n",
             Kind::Bewit => b"hawk.1.bewit\n",
         });
-        sink(self.ts);
+        sink(self.ts.as_bytes());
         sink(b"\n");
         sink(self.nonce.as_bytes());
         sink(b"\n");
@@ -66,7 +66,11 @@ impl Normalised<'_> {
     pub(crate) fn mac(&self, key: &hmac::Key) -> [u8; MAC_LEN] {
         let mut context = hmac::Context::with_key(key);
         self.feed(&mut |piece| context.update(piece));
-        base64_of(context.sign().as_ref())
+        let mut encoded = [0; MAC_LEN];
+        STANDARD
+            .encode_slice(context.sign(), &mut encoded)
+            .expect("32 bytes make 44 characters of base64");
+        encoded
     }
 
     /// Whether `mac` is the MAC in base64, in constant time.
@@ -88,15 +92,6 @@ pub(crate) fn verify(key: &hmac::Key, message: &[u8], mac: &str) -> bool {
 /// The key for an access token: its bytes as they stand.
 pub(crate) fn key(access_token: &str) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, access_token.as_bytes())
-}
-
-/// The base64 of a SHA-256 or of an HMAC with it.
-pub(crate) fn base64_of(digest: &[u8]) -> [u8; MAC_LEN] {
-    let mut encoded = [0; MAC_LEN];
-    STANDARD
-        .encode_slice(digest, &mut encoded)
-        .expect("32 bytes make 44 characters of base64");
-    encoded
 }
 
 /// The `hash` attribute for a body: base64 of the SHA-256 over Hawk's payload string. Of the

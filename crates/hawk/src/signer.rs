@@ -88,7 +88,7 @@ impl Signer {
         let ext = self.ext().unwrap_or_default();
         let normalised = Normalised {
             kind: Kind::Header,
-            ts: ts.as_bytes(),
+            ts,
             nonce,
             request,
             hash: "",

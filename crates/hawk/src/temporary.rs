@@ -1,8 +1,15 @@
 //! Creating temporary credentials from permanent ones, named or unnamed, byte for byte as
 //! Taskcluster's clients do (`createTemporaryCredentials` in `clients/client/src/client.js`).
 
-use crate::certificate::{CertificateError, MAX_CERTIFICATE_LIFETIME};
-use crate::credentials::{Credentials, CredentialsError};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+use crate::certificate::{
+    Certificate, Fields, MAX_CERTIFICATE_LIFETIME, is_scope, temporary_access_token,
+};
+use crate::credentials::{Credentials, CredentialsError, check_client_id};
+use crate::mac;
 
 /// What temporary credentials shall be.
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +54,69 @@ pub fn create_temporary_credentials(
     issuer: &Credentials,
     options: &TemporaryCredentialsOptions<'_>,
 ) -> Result<Credentials, TemporaryCredentialsError> {
-    let _ = (
-        issuer,
-        options,
-        MAX_CERTIFICATE_LIFETIME,
-        CertificateError::Lifetime,
-    );
-    Err(TemporaryCredentialsError::IssuerIsTemporary)
+    let random = SystemRandom::new();
+    let seed = slugid(&random) + &slugid(&random);
+    create_with_seed(issuer, options, seed)
+}
+
+fn create_with_seed(
+    issuer: &Credentials,
+    options: &TemporaryCredentialsOptions<'_>,
+    seed: String,
+) -> Result<Credentials, TemporaryCredentialsError> {
+    let name = options.client_id.filter(|name| !name.is_empty());
+    check(issuer, name, options)?;
+    let client_id = name.unwrap_or(&issuer.client_id);
+    let key = mac::key(&issuer.access_token);
+    let access_token = temporary_access_token(&key, &seed);
+    let mut certificate = Fields {
+        version: Some(1),
+        scopes: Some(options.scopes.to_vec()),
+        start: Some(options.start),
+        expiry: Some(options.expiry),
+        seed: Some(seed),
+        signature: None,
+        issuer: name.map(|_| issuer.client_id.clone()),
+        names_client: false,
+    };
+    certificate.sign(&key, client_id);
+    Ok(Credentials {
+        client_id: client_id.to_owned(),
+        access_token,
+        certificate: Some(Certificate::from_fields(certificate)),
+    })
+}
+
+fn check(
+    issuer: &Credentials,
+    name: Option<&str>,
+    options: &TemporaryCredentialsOptions<'_>,
+) -> Result<(), TemporaryCredentialsError> {
+    if issuer.certificate.is_some() {
+        return Err(TemporaryCredentialsError::IssuerIsTemporary);
+    }
+    if let Some(name) = name {
+        check_client_id(name)?;
+        if name == issuer.client_id {
+            return Err(TemporaryCredentialsError::NameIsIssuer);
+        }
+    }
+    if options.expiry.saturating_sub(options.start) > MAX_CERTIFICATE_LIFETIME {
+        return Err(TemporaryCredentialsError::Lifetime);
+    }
+    match options.scopes.iter().find(|scope| !is_scope(scope)) {
+        Some(scope) => Err(TemporaryCredentialsError::Scope(scope.clone())),
+        None => Ok(()),
+    }
+}
+
+/// A random UUID (RFC 9562 5.4) in 22 characters of base64url, as Taskcluster writes them.
+fn slugid(random: &SystemRandom) -> String {
+    let mut uuid = [0; 16];
+    random
+        .fill(&mut uuid)
+        .expect("the system's random source works");
+    uuid[6] = uuid[6] & 0x0f | 0x40;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    URL_SAFE_NO_PAD.encode(uuid)
 }
