@@ -1,0 +1,115 @@
+//! How long to wait before a request is tried again, and when to stop trying.
+//!
+//! A [`Backoff`] is one request's; it knows the pause, not what makes a try worth repeating. The
+//! pauses grow by a factor up to a cap and are spread by chance, so that clients which failed
+//! together do not come back together.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+/// Every pause is this many times the one before.
+const FACTOR: f64 = 1.5;
+/// A pause is spread over this part of itself to either side.
+const JITTER: f64 = 0.5;
+
+/// Pauses between the tries of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicy {
+    /// The first pause, before it is spread.
+    pub first: Duration,
+    /// The longest pause.
+    pub cap: Duration,
+    /// No pause ends later than this after the request came; zero means one try.
+    pub limit: Duration,
+}
+
+/// The pauses of one request.
+#[derive(Debug)]
+pub struct Backoff {
+    policy: RetryPolicy,
+    began: Instant,
+    /// The next pause, before it is spread.
+    pause: Duration,
+}
+
+// === impl RetryPolicy ===
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(500),
+            cap: Duration::from_secs(60),
+            limit: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+// === impl Backoff ===
+
+impl Backoff {
+    /// The pauses of a request that came at `began`.
+    pub fn new(policy: RetryPolicy, began: Instant) -> Self {
+        Self {
+            policy,
+            began,
+            pause: policy.first.min(policy.cap),
+        }
+    }
+
+    /// How long to wait from `now` until the next try; `None` where there is none: the answer at
+    /// hand is final.
+    ///
+    /// `retry_after` is what upstream asked for (see [`retry_after`]). It takes the place of the
+    /// pause, also where it is longer than the cap.
+    pub fn next(&mut self, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
+        let left = self
+            .policy
+            .limit
+            .checked_sub(now.saturating_duration_since(self.began))?;
+        let pause = retry_after.unwrap_or_else(|| spread(self.pause, chance(), self.policy.cap));
+        self.pause = times(self.pause, FACTOR).min(self.policy.cap);
+        (!left.is_zero() && pause <= left).then_some(pause)
+    }
+}
+
+/// The pause that a `Retry-After` field asks for: seconds, or a date that is taken as the time from
+/// `now` to it (RFC 9110 10.2.3). `None` where it is neither.
+pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
+    let value = std::str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are a time that nobody waits for.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// `pause` moved by `chance` (0 to 1) within the jitter, but never past `cap`.
+fn spread(pause: Duration, chance: f64, cap: Duration) -> Duration {
+    times(pause, 1.0 - JITTER + 2.0 * JITTER * chance).min(cap)
+}
+
+fn times(pause: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(pause.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+}
+
+/// A number from 0 to 1. Spreading load needs no secrecy: xorshift64*, seeded once per thread.
+fn chance() -> f64 {
+    thread_local! {
+        static SEED: Cell<u64> = Cell::new(RandomState::new().hash_one(0) | 1);
+    }
+    SEED.with(|seed| {
+        let mut x = seed.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        seed.set(x);
+        // The upper bits are the good ones.
+        let bytes = x.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes();
+        f64::from(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            / f64::from(u32::MAX)
+    })
+}
