@@ -1,0 +1,181 @@
+//! Every answer that is the proxy's own refusal: one type, its status and one sentence that says
+//! what to do. No sentence holds a secret; what a client sent is repeated only where it is a scope.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use thiserror::Error;
+
+use crate::bewit::BewitError;
+use crate::browser::BrowserError;
+use crate::route::TargetError;
+use crate::scopes::NarrowingError;
+
+/// Methods that are proxied, for a method that is not.
+pub const PROXIED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Why the proxy itself answers a request, and not upstream.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// A head that is not well formed, or a message whose end is not certain; the connection is
+    /// closed. The sentence names no value.
+    #[error("{0}")]
+    BadRequest(String),
+    /// A request target that HTTP does not carry unchanged.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// `X-Taskcluster-Authorized-Scopes`, not understood (400) or not to be had (403).
+    #[error(transparent)]
+    Scopes(#[from] NarrowingError),
+    /// A URL that is not signed.
+    #[error(transparent)]
+    Bewit(#[from] BewitError),
+    /// A credential set that is not taken; the reason names no value.
+    #[error("{0}")]
+    Credentials(String),
+    /// A body that ended before its time.
+    #[error("the request's body broke off")]
+    TornBody,
+    /// The other end belongs to somebody else.
+    #[error("this proxy does not serve your user")]
+    User,
+    /// A page, or a `Host` that is not answered.
+    #[error(transparent)]
+    Browser(#[from] BrowserError),
+    /// No route.
+    #[error(
+        "no such route: use /api/<service>/<version>/<path>, /<host.name>/<path> \
+         or /<service>/<version>/<path>"
+    )]
+    NoRoute,
+    /// A method that this resource does not have.
+    #[error("this method is not allowed here: use {allow}")]
+    Method {
+        /// Value of `Allow`.
+        allow: &'static str,
+    },
+    /// A head that did not come in time.
+    #[error("the request's head did not come in time")]
+    HeadTimeout,
+    /// A credentials body over 1 MiB.
+    #[error("the credentials are longer than 1 MiB")]
+    CredentialsTooLong,
+    /// A head over 64 KiB.
+    #[error("the request's head is longer than 64 KiB")]
+    HeadTooLarge,
+    /// No connection to upstream.
+    #[error("{upstream} cannot be reached: {reason}")]
+    Unreachable {
+        /// Host and port, or URL of the origin.
+        upstream: String,
+        /// The system's word.
+        reason: String,
+    },
+    /// TLS failed for good.
+    #[error("the certificate of {upstream} does not verify: {reason}")]
+    Certificate {
+        /// Host and port, or URL of the origin.
+        upstream: String,
+        /// The verifier's word.
+        reason: String,
+    },
+    /// Something that is not HTTP came back.
+    #[error("{upstream} did not answer in HTTP: {reason}")]
+    NotHttp {
+        /// Host and port, or URL of the origin.
+        upstream: String,
+        /// The parser's word.
+        reason: String,
+    },
+    /// The connection ended before an answer began.
+    #[error("{upstream} broke off before it answered: {reason}")]
+    BrokeOff {
+        /// Host and port, or URL of the origin.
+        upstream: String,
+        /// The system's word.
+        reason: String,
+    },
+    /// A failure after more of the body had gone out than is kept for another try.
+    #[error(
+        "{upstream} failed and the request's body was too large to be sent again \
+         (see --replay-limit and --replay-total): {reason}"
+    )]
+    TooLargeToReplay {
+        /// Host and port, or URL of the origin.
+        upstream: String,
+        /// What failed.
+        reason: String,
+    },
+    /// The proxy is being stopped.
+    #[error("the proxy is being stopped")]
+    Stopping,
+    /// A limit of this process is reached.
+    #[error("the proxy is busy: try again later")]
+    Busy,
+    /// Upstream began no answer in time.
+    #[error("{upstream} began no answer within {} s (see --response-timeout)", .after.as_secs_f64())]
+    ResponseTimeout {
+        /// Host and port, or URL of the origin.
+        upstream: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+}
+
+/// The answer to a refused request: its sentence as text.
+pub fn answer(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let body = Bytes::from(format!("{refusal}\n"));
+    let length = HeaderValue::from(body.len());
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = refusal.status();
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(CONTENT_LENGTH, length);
+    if let Some(allow) = refusal.allow() {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// The status of its answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::Target(_) | Self::Credentials(_) | Self::TornBody => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Scopes(error) => error.status(),
+            Self::Bewit(error) => error.status(),
+            Self::Browser(error) => error.status(),
+            Self::User => StatusCode::FORBIDDEN,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::CredentialsTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Unreachable { .. }
+            | Self::Certificate { .. }
+            | Self::NotHttp { .. }
+            | Self::BrokeOff { .. }
+            | Self::TooLargeToReplay { .. } => StatusCode::BAD_GATEWAY,
+            Self::Stopping | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Value of `Allow`, which every 405 carries (RFC 9110 15.5.6).
+    pub fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::Method { allow } => Some(allow),
+            _ => None,
+        }
+    }
+}
