@@ -1,0 +1,647 @@
+//! The log on stderr: one line per request, and what else an operator has to know.
+//!
+//! A thread that serves requests never waits for whoever reads the log. It renders its line into
+//! memory of its own and appends it to a bounded queue; one thread writes the queue out, many lines
+//! at a time. A line that finds the queue full is dropped and counted. Control characters are
+//! escaped, so that a request cannot forge a line, and secrets are taken out here, for every line
+//! alike. What this is not: it keeps no files, rotates nothing and reads no configuration.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+use crate::metrics::Metrics;
+use crate::redact::redact;
+use crate::route::Target;
+
+/// Bytes that may wait to be written.
+const QUEUE_LIMIT: usize = 512 * 1024;
+/// Between two writes; what comes meanwhile is written at once.
+const BATCH: Duration = Duration::from_millis(20);
+/// Before another try where the log's reader is slow and its end does not block.
+const FULL_PIPE: Duration = Duration::from_millis(5);
+/// At most one line of the rate-limited kind in this time.
+const RATE: Duration = Duration::from_secs(1);
+/// How long the last lines may take at the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// How much is logged: everything up to this level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What the proxy cannot do.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// One line per request.
+    Info,
+    /// What happens on the way.
+    Debug,
+}
+
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `2006/01/02 15:04:05 message`, in local time.
+    Text,
+    /// One JSON object per line; the time is UTC.
+    Json,
+}
+
+/// A level or format that does not exist.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownName {
+    /// Not a level.
+    #[error("the log level must be error, warn, info or debug")]
+    Level,
+    /// Not a format.
+    #[error("the log format must be text or json")]
+    Format,
+}
+
+/// A request that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLine<'a> {
+    /// The request target as it came.
+    pub target: &'a str,
+    /// The method as it came.
+    pub method: &'a str,
+    /// Where it went; `None` if it was answered here.
+    pub upstream: Option<&'a Target>,
+    /// What the client was answered with; `None` if it left before.
+    pub status: Option<u16>,
+    /// Length of the answer's body as far as it was sent.
+    pub bytes: u64,
+    /// From the request's head to the end of the answer.
+    pub took: Duration,
+}
+
+/// The log. Clones write to the same; when the last one is dropped the last lines are written.
+#[derive(Clone)]
+pub struct Log(Arc<Handle>);
+
+/// Ends the writing thread when nobody can write any more.
+struct Handle(Arc<Shared>);
+
+struct Shared {
+    level: Level,
+    format: Format,
+    zone: TimeZone,
+    metrics: Arc<Metrics>,
+    queue: Mutex<Queue>,
+    /// The writing thread has something to do.
+    work: Condvar,
+    /// A batch has been written.
+    written: Condvar,
+    refused: RateLimit,
+}
+
+#[derive(Default)]
+struct Queue {
+    pending: Vec<u8>,
+    lines: u64,
+    /// Lines dropped since the last batch.
+    lost: u64,
+    /// The writing thread waits for a first line.
+    idle: bool,
+    /// A batch is being written.
+    writing: bool,
+    /// Somebody waits for the queue to be empty.
+    urgent: bool,
+    closing: bool,
+}
+
+/// Lets one line through in [`RATE`] and counts the others.
+struct RateLimit {
+    base: Instant,
+    /// Milliseconds after `base`.
+    next: AtomicU64,
+    left_out: AtomicU64,
+}
+
+/// What one thread needs to render a line, kept between lines.
+#[derive(Default)]
+struct Scratch {
+    line: Vec<u8>,
+    stamp: String,
+    /// Unix time of `stamp` in seconds.
+    second: i64,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+// === impl Log ===
+
+impl Log {
+    /// Begins a log that goes to `out`.
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    pub fn new(
+        level: Level,
+        format: Format,
+        out: Box<dyn Write + Send>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            level,
+            format,
+            zone: TimeZone::system(),
+            metrics,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            written: Condvar::new(),
+            refused: RateLimit {
+                base: Instant::now(),
+                next: AtomicU64::new(0),
+                left_out: AtomicU64::new(0),
+            },
+        });
+        let writer = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run(out))?;
+        Ok(Self(Arc::new(Handle(shared))))
+    }
+
+    /// Whether lines of this level are written at all.
+    pub fn enabled(&self, level: Level) -> bool {
+        level <= self.0.0.level
+    }
+
+    /// Logs a request that has ended, at level info.
+    pub fn request(&self, request: &RequestLine<'_>) {
+        if self.enabled(Level::Info) {
+            self.0.0.line(request);
+        }
+    }
+
+    /// Logs a message at level error.
+    pub fn error(&self, message: fmt::Arguments<'_>) {
+        self.message(Level::Error, message);
+    }
+
+    /// Logs a message at level warn.
+    pub fn warn(&self, message: fmt::Arguments<'_>) {
+        self.message(Level::Warn, message);
+    }
+
+    /// Logs a message at level info.
+    pub fn info(&self, message: fmt::Arguments<'_>) {
+        self.message(Level::Info, message);
+    }
+
+    /// Logs a message at level debug.
+    pub fn debug(&self, message: fmt::Arguments<'_>) {
+        self.message(Level::Debug, message);
+    }
+
+    /// Logs a refused connection at level warn, at most one in a second, with the number of those
+    /// left out.
+    pub fn refused(&self, message: fmt::Arguments<'_>) {
+        if !self.enabled(Level::Warn) {
+            return;
+        }
+        match self.0.0.refused.pass() {
+            None => {}
+            Some(0) => self.warn(message),
+            Some(more) => self.warn(format_args!("{message} ({more} more left out)")),
+        }
+    }
+
+    /// Waits until every line so far has been written, but no longer than `limit`; whether it was.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.0.0.flush(limit)
+    }
+
+    fn message(&self, level: Level, message: fmt::Arguments<'_>) {
+        if self.enabled(level) {
+            self.0.0.message(level, message);
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.report_left_out();
+        self.0.flush(LAST_LINES);
+        self.0.queue().closing = true;
+        self.0.work.notify_one();
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Log")
+            .field(&self.0.0.level)
+            .field(&self.0.0.format)
+            .finish()
+    }
+}
+
+// === impl Shared: the threads that log ===
+
+impl Shared {
+    fn message(&self, level: Level, message: fmt::Arguments<'_>) {
+        let owned;
+        let message = match message.as_str() {
+            Some(message) => message,
+            None => {
+                owned = message.to_string();
+                &owned
+            }
+        };
+        self.line(&Message { level, message });
+    }
+
+    fn report_left_out(&self) {
+        let more = self.refused.left_out.swap(0, Relaxed);
+        if more > 0 {
+            self.message(
+                Level::Warn,
+                format_args!("{more} more connections were refused"),
+            );
+        }
+    }
+
+    /// Renders one line and queues it.
+    fn line(&self, line: &impl Line) {
+        // A thread that is ending has no scratch any more, and logs nothing.
+        let _ = SCRATCH.try_with(|scratch| {
+            let mut scratch = scratch.borrow_mut();
+            let mut out = std::mem::take(&mut scratch.line);
+            out.clear();
+            let now = Timestamp::now();
+            let rendered = match self.format {
+                Format::Text => {
+                    out.extend_from_slice(scratch.stamp(now, &self.zone).as_bytes());
+                    line.text(&mut out);
+                    true
+                }
+                Format::Json => line.json(now, &mut out).is_ok(),
+            };
+            out.push(b'\n');
+            if rendered {
+                self.push(&out);
+            }
+            scratch.line = out;
+        });
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut queue = self.queue();
+        if queue.pending.len() + line.len() > QUEUE_LIMIT {
+            queue.lost += 1;
+            drop(queue);
+            self.metrics.dropped_log_lines.add(1);
+            return;
+        }
+        queue.pending.extend_from_slice(line);
+        queue.lines += 1;
+        let wake = queue.idle || queue.pending.len() > QUEUE_LIMIT / 2;
+        queue.idle = false;
+        drop(queue);
+        if wake {
+            self.work.notify_one();
+        }
+    }
+
+    fn flush(&self, limit: Duration) -> bool {
+        let mut queue = self.queue();
+        queue.urgent = true;
+        self.work.notify_one();
+        let (queue, _) = self
+            .written
+            .wait_timeout_while(queue, limit, |queue| {
+                queue.writing || !queue.pending.is_empty()
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        !queue.writing && queue.pending.is_empty()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Shared: the thread that writes ===
+
+impl Shared {
+    fn run(&self, mut out: Box<dyn Write + Send>) {
+        let mut batch = Vec::new();
+        while let Some((lines, lost)) = self.next_batch(&mut batch) {
+            if lost > 0 {
+                self.message(Level::Warn, format_args!("{lost} log lines were dropped"));
+            }
+            if write_all(&mut out, &batch).is_err() {
+                self.metrics.dropped_log_lines.add(lines);
+            }
+            batch.clear();
+            batch.shrink_to(QUEUE_LIMIT / 8);
+            self.pause();
+        }
+    }
+
+    /// Waits for lines and takes them all, with their number and that of the lines lost before
+    /// them. `None` when there will be no more.
+    fn next_batch(&self, batch: &mut Vec<u8>) -> Option<(u64, u64)> {
+        let mut queue = self.queue();
+        let mut left_out_by = Some(Instant::now() + RATE);
+        while queue.pending.is_empty() {
+            if queue.closing {
+                return None;
+            }
+            queue.idle = true;
+            if let Some(by) = left_out_by {
+                let wait = by.saturating_duration_since(Instant::now());
+                queue = self
+                    .work
+                    .wait_timeout(queue, wait)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+                if Instant::now() >= by {
+                    left_out_by = None;
+                    drop(queue);
+                    self.report_left_out();
+                    queue = self.queue();
+                }
+            } else {
+                queue = self
+                    .work
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        queue.idle = false;
+        queue.writing = true;
+        std::mem::swap(&mut queue.pending, batch);
+        Some((
+            std::mem::take(&mut queue.lines),
+            std::mem::take(&mut queue.lost),
+        ))
+    }
+
+    /// Says that a batch is written and lets lines gather for the next one.
+    fn pause(&self) {
+        let mut queue = self.queue();
+        queue.writing = false;
+        if queue.pending.is_empty() {
+            queue.urgent = false;
+            self.written.notify_all();
+        }
+        drop(self.work.wait_timeout_while(queue, BATCH, |queue| {
+            !queue.urgent && !queue.closing && queue.pending.len() <= QUEUE_LIMIT / 2
+        }));
+    }
+}
+
+/// Like `Write::write_all`, but waits where the other end is full and does not block: Node sets
+/// pipes so.
+fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(FULL_PIPE),
+            Err(error) => return Err(error),
+        }
+    }
+    out.flush()
+}
+
+// === impl RateLimit ===
+
+impl RateLimit {
+    /// How many were left out before this one, or `None` if this one is.
+    fn pass(&self) -> Option<u64> {
+        let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let next = self.next.load(Relaxed);
+        let period = u64::try_from(RATE.as_millis()).unwrap_or(u64::MAX);
+        if now < next
+            || self
+                .next
+                .compare_exchange(next, now + period, Relaxed, Relaxed)
+                .is_err()
+        {
+            self.left_out.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(self.left_out.swap(0, Relaxed))
+    }
+}
+
+// === rendering ===
+
+/// What a line says, in both formats, without the time in text and without the line's end.
+trait Line {
+    fn text(&self, out: &mut Vec<u8>);
+    fn json(&self, time: Timestamp, out: &mut Vec<u8>) -> serde_json::Result<()>;
+}
+
+struct Message<'a> {
+    level: Level,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonMessage<'a> {
+    #[serde(serialize_with = "utc")]
+    time: Timestamp,
+    level: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonRequest<'a> {
+    #[serde(serialize_with = "utc")]
+    time: Timestamp,
+    level: &'static str,
+    message: &'static str,
+    target: &'a str,
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<Joined<'a>>,
+    status: Option<u16>,
+    bytes: u64,
+    ms: u128,
+}
+
+/// A URL in two parts.
+struct Joined<'a>(&'a str, &'a str);
+
+impl Serialize for Joined<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}{}", self.0, self.1))
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+fn utc<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
+impl Line for Message<'_> {
+    fn text(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self.level {
+            Level::Error => b"error: ".as_slice(),
+            Level::Warn => b"warning: ",
+            Level::Info => b"",
+            Level::Debug => b"debug: ",
+        });
+        escape(&redact(self.message), out);
+    }
+
+    fn json(&self, time: Timestamp, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let message = redact(self.message);
+        let line = JsonMessage {
+            time,
+            level: self.level.name(),
+            message: &message,
+        };
+        serde_json::to_writer(out, &line)
+    }
+}
+
+impl Line for RequestLine<'_> {
+    fn text(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.verb().as_bytes());
+        out.push(b' ');
+        escape(&redact(self.target), out);
+        out.extend_from_slice(b" | ");
+        escape(self.method, out);
+        if let Some(upstream) = self.upstream {
+            out.extend_from_slice(b" | ");
+            out.extend_from_slice(upstream.origin.url().as_bytes());
+            escape(&redact(upstream.target.as_str()), out);
+        }
+        // A Vec takes everything that is written to it.
+        let _ = match self.status {
+            Some(status) => write!(out, " | {status}"),
+            None => write!(out, " | -"),
+        };
+        let _ = write!(
+            out,
+            " | {} bytes | {} ms",
+            self.bytes,
+            self.took.as_millis()
+        );
+    }
+
+    fn json(&self, time: Timestamp, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        let target = redact(self.target);
+        let upstream = self
+            .upstream
+            .map(|to| (to.origin.url(), redact(to.target.as_str())));
+        let line = JsonRequest {
+            time,
+            level: Level::Info.name(),
+            message: self.verb(),
+            target: &target,
+            method: self.method,
+            upstream: upstream
+                .as_ref()
+                .map(|(origin, target)| Joined(origin, target)),
+            status: self.status,
+            bytes: self.bytes,
+            ms: self.took.as_millis(),
+        };
+        serde_json::to_writer(out, &line)
+    }
+}
+
+impl RequestLine<'_> {
+    fn verb(&self) -> &'static str {
+        if self.upstream.is_some() {
+            "Proxying"
+        } else {
+            "Answering"
+        }
+    }
+}
+
+/// Writes `text` so that it stays on its line and in its order on a terminal.
+fn escape(text: &str, out: &mut Vec<u8>) {
+    if text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for character in text.chars() {
+        let escaped = character.is_control()
+            || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        // A Vec takes everything that is written to it.
+        let _ = if escaped {
+            write!(out, "{}", character.escape_default())
+        } else {
+            write!(out, "{character}")
+        };
+    }
+}
+
+// === impl Scratch ===
+
+impl Scratch {
+    /// The date and time that begin a line of text, as Go's log package writes them; formatted
+    /// once a second.
+    fn stamp(&mut self, now: Timestamp, zone: &TimeZone) -> &str {
+        if self.stamp.is_empty() || self.second != now.as_second() {
+            self.second = now.as_second();
+            self.stamp.clear();
+            let local = now.to_zoned(zone.clone());
+            // A String takes everything that is written to it.
+            let _ = fmt::Write::write_fmt(
+                &mut self.stamp,
+                format_args!("{} ", local.strftime("%Y/%m/%d %H:%M:%S")),
+            );
+        }
+        &self.stamp
+    }
+}
+
+// === impl Level, Format ===
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let levels = [Self::Error, Self::Warn, Self::Info, Self::Debug];
+        levels
+            .into_iter()
+            .find(|level| level.name() == name)
+            .ok_or(UnknownName::Level)
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(UnknownName::Format),
+        }
+    }
+}
