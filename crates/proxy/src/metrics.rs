@@ -1,0 +1,365 @@
+//! Counters of the whole process, for `/__metrics__` in Prometheus' text format 0.0.4 and for
+//! programs as a plain struct.
+//!
+//! Relaxed atomics: each number is right, and two of them need not be of the same instant. Nothing
+//! here names a task, a path or a client.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+/// Value of `Content-Type` for [`Metrics::prometheus`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper bounds of the histogram of request durations, as Prometheus writes them and in
+/// microseconds. From a local answer in a millisecond to a download of an hour.
+const BOUNDS: [(&str, u64); 14] = [
+    ("0.001", 1_000),
+    ("0.005", 5_000),
+    ("0.01", 10_000),
+    ("0.025", 25_000),
+    ("0.05", 50_000),
+    ("0.1", 100_000),
+    ("0.25", 250_000),
+    ("0.5", 500_000),
+    ("1", 1_000_000),
+    ("5", 5_000_000),
+    ("30", 30_000_000),
+    ("120", 120_000_000),
+    ("600", 600_000_000),
+    ("3600", 3_600_000_000),
+];
+
+/// Labels of finished requests: the class of their status, and those that ended without one since
+/// the client had left.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A number that only grows, or one that goes up and down.
+#[derive(Debug, Default)]
+pub struct Number(AtomicU64);
+
+/// What is counted. Shared by all threads.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Further tries of a request after its first.
+    pub retries: Number,
+    /// Connections that admission refused.
+    pub refused_connections: Number,
+    /// Connections that were opened to upstreams.
+    pub upstream_connections: Number,
+    /// Bytes of request bodies that came from clients.
+    pub request_bytes: Number,
+    /// Bytes of answer bodies that went to clients.
+    pub response_bytes: Number,
+    /// Credential sets put in force after the first.
+    pub credential_updates: Number,
+    /// Credential sets that were refused.
+    pub credential_failures: Number,
+    /// Log lines that found the queue full or could not be written.
+    pub dropped_log_lines: Number,
+    running_requests: Number,
+    open_connections: Number,
+    finished: [Number; CLASSES.len()],
+    durations: [Number; BOUNDS.len()],
+    duration_sum: Number,
+}
+
+/// The counters at one time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests that have ended, with or without an answer.
+    pub requests: u64,
+    /// Of these, those that ended without a status since the client had left.
+    pub requests_without_answer: u64,
+    /// Of these, those answered 1xx (a change of protocol).
+    pub requests_1xx: u64,
+    /// Of these, those answered 2xx.
+    pub requests_2xx: u64,
+    /// Of these, those answered 3xx.
+    pub requests_3xx: u64,
+    /// Of these, those answered 4xx.
+    pub requests_4xx: u64,
+    /// Of these, those answered 5xx.
+    pub requests_5xx: u64,
+    /// Sum of the durations of all ended requests, in microseconds.
+    pub request_microseconds: u64,
+    /// Requests that run now.
+    pub running_requests: u64,
+    /// Connections of clients that are open now.
+    pub open_connections: u64,
+    /// Further tries of a request after its first.
+    pub retries: u64,
+    /// Connections that admission refused.
+    pub refused_connections: u64,
+    /// Connections that were opened to upstreams.
+    pub upstream_connections: u64,
+    /// Bytes of request bodies that came from clients.
+    pub request_bytes: u64,
+    /// Bytes of answer bodies that went to clients.
+    pub response_bytes: u64,
+    /// Credential sets put in force after the first.
+    pub credential_updates: u64,
+    /// Credential sets that were refused.
+    pub credential_failures: u64,
+    /// Log lines that found the queue full or could not be written.
+    pub dropped_log_lines: u64,
+}
+
+/// A request from its head to the end of its answer's body. Counted as ended when it is dropped;
+/// without a status where none was set.
+#[derive(Debug)]
+pub struct RunningRequest {
+    metrics: Arc<Metrics>,
+    started: Instant,
+    status: Option<StatusCode>,
+}
+
+/// A client's connection; closed when it is dropped.
+#[derive(Debug)]
+pub struct OpenConnection(Arc<Metrics>);
+
+// === impl Number ===
+
+impl Number {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// The number as it stands.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn take_one(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Counts a request as running until the guard is dropped.
+    pub fn request(self: &Arc<Self>) -> RunningRequest {
+        self.running_requests.add(1);
+        RunningRequest {
+            metrics: Arc::clone(self),
+            started: Instant::now(),
+            status: None,
+        }
+    }
+
+    /// Counts a client's connection as open until the guard is dropped.
+    pub fn connection(self: &Arc<Self>) -> OpenConnection {
+        self.open_connections.add(1);
+        OpenConnection(Arc::clone(self))
+    }
+
+    /// The counters as they stand.
+    pub fn snapshot(&self) -> Counters {
+        let [
+            none,
+            informational,
+            successful,
+            redirection,
+            client_error,
+            server_error,
+        ] = self.finished.each_ref().map(Number::get);
+        Counters {
+            requests: self.finished.iter().map(Number::get).sum(),
+            requests_without_answer: none,
+            requests_1xx: informational,
+            requests_2xx: successful,
+            requests_3xx: redirection,
+            requests_4xx: client_error,
+            requests_5xx: server_error,
+            request_microseconds: self.duration_sum.get(),
+            running_requests: self.running_requests.get(),
+            open_connections: self.open_connections.get(),
+            retries: self.retries.get(),
+            refused_connections: self.refused_connections.get(),
+            upstream_connections: self.upstream_connections.get(),
+            request_bytes: self.request_bytes.get(),
+            response_bytes: self.response_bytes.get(),
+            credential_updates: self.credential_updates.get(),
+            credential_failures: self.credential_failures.get(),
+            dropped_log_lines: self.dropped_log_lines.get(),
+        }
+    }
+
+    /// The counters in Prometheus' text format.
+    pub fn prometheus(&self) -> String {
+        let mut text = String::with_capacity(4096);
+        // A String takes everything that is written to it.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        head(
+            out,
+            "requests_total",
+            "counter",
+            "Requests that have ended, by class of status.",
+        )?;
+        for (class, number) in CLASSES.iter().zip(&self.finished) {
+            writeln!(
+                out,
+                "{PREFIX}requests_total{{class=\"{class}\"}} {}",
+                number.get()
+            )?;
+        }
+        self.write_durations(out)?;
+        for (name, kind, help, number) in self.plain() {
+            head(out, name, kind, help)?;
+            writeln!(out, "{PREFIX}{name} {}", number.get())?;
+        }
+        Ok(())
+    }
+
+    /// A histogram of Prometheus is cumulative, and its last bucket is its count; the count is
+    /// taken from the buckets so that the two never differ.
+    fn write_durations(&self, out: &mut String) -> fmt::Result {
+        let name = "request_duration_seconds";
+        let sum = self.duration_sum.get();
+        let ended: u64 = self.finished.iter().map(Number::get).sum();
+        head(
+            out,
+            name,
+            "histogram",
+            "From a request's head to the end of its answer.",
+        )?;
+        let mut count = 0;
+        for ((bound, _), bucket) in BOUNDS.iter().zip(&self.durations) {
+            count += bucket.get();
+            writeln!(out, "{PREFIX}{name}_bucket{{le=\"{bound}\"}} {count}")?;
+        }
+        let count = count.max(ended);
+        writeln!(out, "{PREFIX}{name}_bucket{{le=\"+Inf\"}} {count}")?;
+        writeln!(
+            out,
+            "{PREFIX}{name}_sum {}.{:06}",
+            sum / 1_000_000,
+            sum % 1_000_000
+        )?;
+        writeln!(out, "{PREFIX}{name}_count {count}")
+    }
+
+    /// Name, type and meaning of every number without labels.
+    fn plain(&self) -> [(&'static str, &'static str, &'static str, &Number); 10] {
+        [
+            (
+                "running_requests",
+                "gauge",
+                "Requests that run now.",
+                &self.running_requests,
+            ),
+            (
+                "open_connections",
+                "gauge",
+                "Connections of clients that are open now.",
+                &self.open_connections,
+            ),
+            (
+                "retries_total",
+                "counter",
+                "Further tries of a request after its first.",
+                &self.retries,
+            ),
+            (
+                "refused_connections_total",
+                "counter",
+                "Connections that admission refused.",
+                &self.refused_connections,
+            ),
+            (
+                "upstream_connections_total",
+                "counter",
+                "Connections that were opened to upstreams.",
+                &self.upstream_connections,
+            ),
+            (
+                "request_body_bytes_total",
+                "counter",
+                "Bytes of request bodies that came from clients.",
+                &self.request_bytes,
+            ),
+            (
+                "response_body_bytes_total",
+                "counter",
+                "Bytes of answer bodies that went to clients.",
+                &self.response_bytes,
+            ),
+            (
+                "credential_updates_total",
+                "counter",
+                "Credential sets put in force after the first.",
+                &self.credential_updates,
+            ),
+            (
+                "credential_update_failures_total",
+                "counter",
+                "Credential sets that were refused.",
+                &self.credential_failures,
+            ),
+            (
+                "dropped_log_lines_total",
+                "counter",
+                "Log lines that found the queue full or could not be written.",
+                &self.dropped_log_lines,
+            ),
+        ]
+    }
+
+    fn ended(&self, status: Option<StatusCode>, after: Duration) {
+        let class = status.map_or(0, |status| usize::from(status.as_u16() / 100));
+        if let Some(number) = self.finished.get(class).or(self.finished.first()) {
+            number.add(1);
+        }
+        let after = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        self.duration_sum.add(after);
+        let bucket = BOUNDS.iter().position(|(_, bound)| after <= *bound);
+        if let Some(number) = bucket.and_then(|bucket| self.durations.get(bucket)) {
+            number.add(1);
+        }
+        self.running_requests.take_one();
+    }
+}
+
+const PREFIX: &str = "taskcluster_proxy_";
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+    writeln!(out, "# HELP {PREFIX}{name} {help}")?;
+    writeln!(out, "# TYPE {PREFIX}{name} {kind}")
+}
+
+// === impl RunningRequest ===
+
+impl RunningRequest {
+    /// Sets the status that the client was answered with.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// Since the request came.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for RunningRequest {
+    fn drop(&mut self) {
+        self.metrics.ended(self.status, self.started.elapsed());
+    }
+}
+
+// === impl OpenConnection ===
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.open_connections.take_one();
+    }
+}
