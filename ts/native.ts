@@ -177,13 +177,13 @@ export class MissingBinaryError extends Error {
   override readonly name = 'MissingBinaryError';
   readonly code = 'ERR_MISSING_BINARY';
 
-  /** @param cause - What the last attempt to load one said. */
-  constructor(target: string, cause: unknown) {
+  /** @param cause - What the system said of a binary that is there; absent when none is. */
+  constructor(target: string, cause?: Error) {
+    const trouble = cause === undefined ? 'is not installed' : `does not load (${cause.message})`;
     super(
-      `taskcluster-proxy has no binary for this machine: package taskcluster-proxy-${target} is ` +
-        'missing or does not load; install it beside taskcluster-proxy (npm leaves it out with ' +
-        '--omit=optional, or when the lock file was made on another platform), or build it with ' +
-        '`npm run build` in a checkout',
+      `taskcluster-proxy finds no binary for this machine: its package taskcluster-proxy-${target} ` +
+        `${trouble}; install taskcluster-proxy anew on this machine without --omit=optional, or ` +
+        'run `npm run build` in a checkout',
       { cause },
     );
   }
@@ -205,42 +205,48 @@ function targets(): string[] {
   }
 }
 
-/** The target to name to a user: of Linux's two, the one of the C library in this process. */
-function likelyTarget(): string {
-  const [first = '', second] = targets();
-  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
-  return second === undefined || header.glibcVersionRuntime !== undefined ? first : second;
-}
-
 /**
- * Where the binary for `target` may be: beside package.json in a checkout; in the platform's
- * package beside this one, as npm installs it; or wherever Node resolves that package.
+ * The path of the binary for `target`: beside package.json in a checkout; in the platform's package
+ * beside this one, where npm puts it; or wherever else Node finds that package.
  */
-function* places(target: string): Generator<string> {
+function find(target: string): string | undefined {
   const file = `taskcluster-proxy.${target}.node`;
   for (const place of [`../${file}`, `../../taskcluster-proxy-${target}/${file}`]) {
     const path = fileURLToPath(new URL(place, import.meta.url));
     if (existsSync(path)) {
-      yield path;
+      return path;
     }
   }
-  yield createRequire(import.meta.url).resolve(`taskcluster-proxy-${target}`);
+  try {
+    return createRequire(import.meta.url).resolve(`taskcluster-proxy-${target}`);
+  } catch {
+    return undefined;
+  }
 }
 
 function load(): Native {
-  let cause: unknown;
+  const failures = new Map<string, Error>();
   for (const target of targets()) {
-    try {
-      for (const path of places(target)) {
-        const addon = { exports: {} };
+    const path = find(target);
+    if (path !== undefined) {
+      const addon = { exports: {} };
+      try {
         process.dlopen(addon, path);
         return addon.exports as Native;
+      } catch (error) {
+        failures.set(target, error as Error);
       }
-    } catch (error) {
-      cause = error;
     }
   }
-  throw new MissingBinaryError(likelyTarget(), cause);
+  const target = fittingTarget();
+  throw new MissingBinaryError(target, failures.get(target));
+}
+
+/** Of Linux's two targets the one whose C library this process runs on. */
+function fittingTarget(): string {
+  const [first = '', second] = targets();
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return second === undefined || header.glibcVersionRuntime !== undefined ? first : second;
 }
 
 /** The addon. */
