@@ -1,0 +1,101 @@
+/**
+ * Credentials as they come in from outside: at the start, and in the body of `PUT /credentials`,
+ * which is what `queue.claimWork` and `queue.reclaimTask` return. The shape is judged here; whether
+ * a client id or certificate could stand in a header is the Hawk crate's rule.
+ *
+ * No sentence repeats anything of what came in: it may be a secret.
+ */
+import { native } from './native.js';
+
+/** Taskcluster credentials. */
+export interface Credentials {
+  /** Letters, digits and `!@/:.+|_-`. */
+  clientId: string;
+  accessToken: string;
+  /** JSON text of an object; empty, null or absent for permanent credentials. */
+  certificate?: string | null | undefined;
+}
+
+/** Credentials that cannot be used; the sentence says what is wrong with them. */
+export class CredentialsError extends Error {
+  override readonly name = 'CredentialsError';
+  readonly code = 'ERR_CREDENTIALS';
+}
+
+/** Credentials that have passed the checks. */
+export interface CheckedCredentials {
+  clientId: string;
+  accessToken: string;
+  certificate?: string;
+}
+
+/**
+ * Reads the body of a `PUT /credentials`.
+ *
+ * @throws {@link CredentialsError}
+ */
+export function parseCredentials(body: Uint8Array): CheckedCredentials {
+  return checkCredentials(parseJson(decode(body)));
+}
+
+/**
+ * Checks credentials of any origin. Keys other than the three are ignored.
+ *
+ * @throws {@link CredentialsError}
+ */
+export function checkCredentials(value: unknown): CheckedCredentials {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new CredentialsError(
+      'credentials are not a JSON object: send {"clientId": ..., "accessToken": ..., "certificate": ...}',
+    );
+  }
+  const given = value as { [Key in keyof Credentials]?: unknown };
+  const certificate = given.certificate ?? '';
+  const checked: CheckedCredentials = {
+    clientId: checkText('clientId', given.clientId),
+    accessToken: checkText('accessToken', given.accessToken),
+    ...(certificate !== '' && { certificate: checkText('certificate', certificate) }),
+  };
+  try {
+    native.checkCredentials(checked);
+  } catch (error) {
+    throw new CredentialsError((error as Error).message);
+  }
+  return checked;
+}
+
+/** A byte order mark is kept, and then is not JSON: RFC 8259 8.1 wants none sent. */
+const UTF_8 = { fatal: true, ignoreBOM: true } as const;
+
+function decode(body: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', UTF_8).decode(body);
+  } catch {
+    throw new CredentialsError('credentials are not UTF-8: send JSON in UTF-8');
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The parser's own message quotes the text.
+    throw new CredentialsError(
+      'credentials are not JSON, or not the whole of it, or something follows: send one JSON object',
+    );
+  }
+}
+
+/** Half a surrogate pair (`"\\ud800"`) has no UTF-8 and would be replaced on the way to Rust. */
+function checkText(key: keyof Credentials, value: unknown): string {
+  if (value === undefined || value === null) {
+    throw new CredentialsError(`credentials have no ${key}: send it as a string`);
+  }
+  if (typeof value !== 'string') {
+    throw new CredentialsError(`${key} is not a string: send it as it came from Taskcluster`);
+  }
+  if (!value.isWellFormed()) {
+    throw new CredentialsError(`${key} holds half a surrogate pair: send valid Unicode`);
+  }
+  return value;
+}
