@@ -57,8 +57,6 @@ pub(crate) struct Bewit {
     pub(crate) expires: String,
     pub(crate) mac: String,
     pub(crate) ext: String,
-    /// The target without the bewit, which is what is signed.
-    target: String,
 }
 
 /// `id\expires\mac\ext` in base64url; the backslash can be in none of them.
@@ -84,19 +82,7 @@ pub(crate) fn encode(
 impl Bewit {
     /// Takes the bewit out of a request's target.
     pub(crate) fn read(request: &SignedRequest<'_>) -> Result<Self, BewitError> {
-        if request.target.len() > MAX_HEADER_LEN {
-            return Err(BewitError::TooLong);
-        }
-        let (target, bewit) = split(request.target).ok_or(BewitError::Missing)?;
-        if bewit.is_empty() {
-            return Err(BewitError::Empty);
-        }
-        if !["GET", "HEAD"]
-            .iter()
-            .any(|method| method.eq_ignore_ascii_case(request.method))
-        {
-            return Err(BewitError::Method);
-        }
+        let (_, bewit) = split(request)?;
         let bytes = URL_SAFE.decode(bewit).map_err(|_| BewitError::Encoding)?;
         // Npm `hawk` takes every byte for a character, on both sides.
         let text: String = bytes.into_iter().map(char::from).collect();
@@ -112,19 +98,22 @@ impl Bewit {
             expires: expires.to_owned(),
             mac: mac.to_owned(),
             ext: ext.to_owned(),
-            target,
         })
     }
 
-    /// Whether the MAC is right for a request to `host` and `port`, in constant time.
-    pub(crate) fn is_signed(&self, key: &hmac::Key, host: &str, port: u16) -> bool {
+    /// Whether the MAC is that of `request`, in constant time.
+    pub(crate) fn signs(
+        &self,
+        request: &SignedRequest<'_>,
+        key: &hmac::Key,
+    ) -> Result<bool, BewitError> {
+        let (target, _) = split(request)?;
         let request = SignedRequest {
             method: "GET",
-            target: &self.target,
-            host,
-            port,
+            target: &target,
+            ..*request
         };
-        normalised(&request, &self.expires, &self.ext).verify(key, &self.mac)
+        Ok(normalised(&request, &self.expires, &self.ext).verify(key, &self.mac))
     }
 
     /// The expiry in seconds since the epoch, if `now`, in milliseconds, is before it. Npm `hawk`
@@ -150,20 +139,37 @@ pub(crate) fn is_present(target: &str) -> bool {
             .any(|name| target.contains(name))
 }
 
-/// Splits a target into itself without the bewit, and the bewit. As npm `hawk` has it,
-/// `^(\/.*)([\?&])bewit\=([^&$]*)(?:&(.+))?$`: the last one counts that reads to its end.
-fn split(target: &str) -> Option<(String, &str)> {
+/// Splits the target of a request that may have a bewit into what is signed of it, and the bewit.
+fn split<'a>(request: &SignedRequest<'a>) -> Result<(String, &'a str), BewitError> {
+    if request.target.len() > MAX_HEADER_LEN {
+        return Err(BewitError::TooLong);
+    }
+    let (target, bewit) = split_target(request.target).ok_or(BewitError::Missing)?;
+    if bewit.is_empty() {
+        return Err(BewitError::Empty);
+    }
+    if !["GET", "HEAD"]
+        .iter()
+        .any(|method| method.eq_ignore_ascii_case(request.method))
+    {
+        return Err(BewitError::Method);
+    }
+    Ok((target, bewit))
+}
+
+/// As npm `hawk` has it, `^(\/.*)([\?&])bewit\=([^&$]*)(?:&(.+))?$`: of several bewits the last
+/// counts that reads to its end.
+fn split_target(target: &str) -> Option<(String, &str)> {
     if !target.starts_with('/') || target.contains(['\r', '\n', '\u{2028}', '\u{2029}']) {
         return None;
     }
     target.rmatch_indices("bewit=").find_map(|(at, name)| {
-        let before = &target[..at];
+        let (before, rest) = (&target[..at], &target[at + name.len()..]);
         let separator = before
             .chars()
             .next_back()
             .filter(|c| matches!(c, '?' | '&'))?;
         let path = &before[..before.len() - 1];
-        let rest = &target[at + name.len()..];
         let (bewit, after) = rest.split_at(rest.find(['&', '$']).unwrap_or(rest.len()));
         match after.strip_prefix('&') {
             Some("") => None,

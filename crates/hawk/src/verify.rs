@@ -19,7 +19,6 @@ pub const DEFAULT_TIMESTAMP_SKEW: u64 = 60;
 
 /// What a request claims by its header or bewit. Nothing of it is known to be true.
 pub struct Claim<'a> {
-    request: SignedRequest<'a>,
     ext: Ext,
     proof: Proof<'a>,
 }
@@ -138,21 +137,18 @@ impl<'a> Claim<'a> {
     /// What a request claims: by its `Authorization` header if it has one, else by its bewit, else
     /// nothing.
     pub fn of(
-        request: SignedRequest<'a>,
+        request: &SignedRequest<'_>,
         authorization: Option<&'a str>,
     ) -> Result<Option<Self>, VerifyError> {
         match authorization {
-            Some(authorization) => Self::from_header(request, authorization).map(Some),
+            Some(authorization) => Self::from_header(authorization).map(Some),
             None if bewit::is_present(request.target) => Self::from_bewit(request).map(Some),
             None => Ok(None),
         }
     }
 
     /// What a request claims by its `Authorization` header.
-    pub fn from_header(
-        request: SignedRequest<'a>,
-        authorization: &'a str,
-    ) -> Result<Self, VerifyError> {
+    pub fn from_header(authorization: &'a str) -> Result<Self, VerifyError> {
         let names = ["id", "ts", "nonce", "mac", "hash", "ext", "app", "dlg"];
         let [id, ts, nonce, mac, hash, ext, app, dlg] = header::attributes(authorization, &names)?;
         let (Some(id), Some(ts), Some(nonce), Some(mac)) = (id, ts, nonce, mac) else {
@@ -168,31 +164,22 @@ impl<'a> Claim<'a> {
             mac,
             app,
         });
-        Self::new(request, ext, proof)
+        Self::new(ext, proof)
     }
 
     /// What a request claims by the bewit in its target.
-    pub fn from_bewit(request: SignedRequest<'a>) -> Result<Self, VerifyError> {
-        let bewit = Bewit::read(&request)?;
+    pub fn from_bewit(request: &SignedRequest<'_>) -> Result<Self, VerifyError> {
+        let bewit = Bewit::read(request)?;
         let ext = bewit.ext.clone();
         Self::new(
-            request,
             Some(ext.as_str()).filter(|ext| !ext.is_empty()),
             Proof::Bewit(bewit),
         )
     }
 
-    fn new(
-        request: SignedRequest<'a>,
-        ext: Option<&str>,
-        proof: Proof<'a>,
-    ) -> Result<Self, VerifyError> {
+    fn new(ext: Option<&str>, proof: Proof<'a>) -> Result<Self, VerifyError> {
         let ext = ext.map(ext::decode).transpose()?.unwrap_or_default();
-        let claim = Self {
-            request,
-            ext,
-            proof,
-        };
+        let claim = Self { ext, proof };
         if claim.issuer() == Some(claim.client_id()) {
             return Err(CertificateError::IssuerIsClient.into());
         }
@@ -216,9 +203,11 @@ impl<'a> Claim<'a> {
         self.ext.certificate.as_ref()?.issuer()
     }
 
-    /// Verifies the claim. `access_token` is the one of [`Claim::issuing_client_id`].
+    /// Finds out whether the claim is true of `request`. `access_token` is the one of
+    /// [`Claim::issuing_client_id`].
     pub fn verify(
         &self,
+        request: &SignedRequest<'_>,
         access_token: &str,
         verification: &Verification<'_>,
     ) -> Result<Verified, VerifyError> {
@@ -233,7 +222,7 @@ impl<'a> Claim<'a> {
             .map_or(access_token, |(_, access_token)| access_token);
         let (ts, nonce, payload_hash) = match &self.proof {
             Proof::Header(header) => {
-                let ts = header.verify(&self.request, key, verification)?;
+                let ts = header.verify(request, key, verification)?;
                 (
                     ts,
                     Some(header.nonce.to_owned()),
@@ -241,7 +230,7 @@ impl<'a> Claim<'a> {
                 )
             }
             Proof::Bewit(bewit) => {
-                if !bewit.is_signed(&mac::key(key), self.request.host, self.request.port) {
+                if !bewit.signs(request, &mac::key(key))? {
                     return Err(VerifyError::Mac);
                 }
                 (bewit.expiry(verification.now)?, None, None)
@@ -311,7 +300,7 @@ pub fn verify_header(
     access_token: &str,
     verification: &Verification<'_>,
 ) -> Result<Verified, VerifyError> {
-    Claim::from_header(*request, authorization)?.verify(access_token, verification)
+    Claim::from_header(authorization)?.verify(request, access_token, verification)
 }
 
 /// Verifies the bewit in a request's target where the access token is known beforehand. `now` is in
@@ -326,5 +315,5 @@ pub fn verify_bewit(
         timestamp_skew: DEFAULT_TIMESTAMP_SKEW,
         payload_hash: None,
     };
-    Claim::from_bewit(*request)?.verify(access_token, &verification)
+    Claim::from_bewit(request)?.verify(request, access_token, &verification)
 }
