@@ -113,3 +113,109 @@ fn chance() -> f64 {
             / f64::from(u32::MAX)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn policy(first: u64, cap: u64, limit: u64) -> RetryPolicy {
+        RetryPolicy {
+            first: Duration::from_millis(first),
+            cap: Duration::from_millis(cap),
+            limit: Duration::from_millis(limit),
+        }
+    }
+
+    #[test]
+    fn pauses_grow_up_to_the_cap_within_their_jitter() {
+        let began = Instant::now();
+        let mut backoff = Backoff::new(policy(500, 2_000, 900_000), began);
+        for base in [500.0, 750.0, 1_125.0, 1_687.5, 2_000.0, 2_000.0] {
+            let pause = backoff.next(began, None).expect("there is time");
+            let millis = pause.as_secs_f64() * 1_000.0;
+            assert!((base * 0.5 - 0.01..=(base * 1.5f64).min(2_000.0) + 0.01).contains(&millis));
+        }
+    }
+
+    #[test]
+    fn pauses_are_spread() {
+        let pauses: std::collections::HashSet<_> = (0..50)
+            .map(|_| Backoff::new(policy(500, 2_000, 900_000), Instant::now()))
+            .map(|mut backoff| backoff.next(backoff.began, None))
+            .collect();
+        assert!(pauses.len() > 40, "{pauses:?}");
+        for (at, millis) in [(0.0, 250), (0.5, 500), (1.0, 750)] {
+            let base = Duration::from_millis(500);
+            assert_eq!(spread(base, at, SECOND), Duration::from_millis(millis));
+        }
+        assert_eq!(spread(SECOND, 1.0, SECOND), SECOND);
+    }
+
+    #[test]
+    fn there_is_no_pause_that_ends_past_the_limit() {
+        let began = Instant::now();
+        let next = |limit, elapsed, retry_after: Option<u64>| {
+            Backoff::new(policy(0, 60_000, limit), began).next(
+                began + Duration::from_millis(elapsed),
+                retry_after.map(Duration::from_millis),
+            )
+        };
+        let pause = |millis| Some(Duration::from_millis(millis));
+        for (limit, elapsed, retry_after, expected) in [
+            (0, 0, None, None),
+            (0, 0, Some(0), None),
+            (10_000, 0, None, pause(0)),
+            (10_000, 10_000, None, None),
+            (10_000, 20_000, Some(0), None),
+            (10_000, 0, Some(10_000), pause(10_000)),
+            (10_000, 1, Some(10_000), None),
+            (10_000, 4_000, Some(6_000), pause(6_000)),
+            // What upstream asks for is not capped.
+            (900_000, 0, Some(120_000), pause(120_000)),
+            (900_000, 0, Some(u64::MAX), None),
+        ] {
+            let case = (limit, elapsed, retry_after);
+            assert_eq!(next(limit, elapsed, retry_after), expected, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_settings_do_not_overflow() {
+        let most = RetryPolicy {
+            first: Duration::MAX,
+            cap: Duration::MAX,
+            limit: Duration::MAX,
+        };
+        let began = Instant::now();
+        let mut backoff = Backoff::new(most, began);
+        for _ in 0..3 {
+            assert!(backoff.next(began, None).is_some());
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").expect("a date");
+        for (value, expected) in [
+            ("0", Some(0)),
+            ("120", Some(120)),
+            (" 7\t", Some(7)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", Some(30)),
+            ("Wed, 21 Oct 2015 07:27:00 GMT", Some(0)),
+            ("Wednesday, 21-Oct-15 07:28:30 GMT", Some(30)),
+            ("Wed Oct 21 07:28:30 2015", Some(30)),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(value.as_bytes(), now), expected, "{value:?}");
+        }
+        assert_eq!(retry_after(b"\xff", now), None);
+    }
+}

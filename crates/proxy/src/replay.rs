@@ -116,8 +116,7 @@ struct State<B> {
     trailers: Option<HeaderMap>,
     /// Something of the source has been given out.
     touched: bool,
-    source_ended: bool,
-    source_failed: bool,
+    flow: Flow,
     /// The current attempt has given out everything.
     finished: bool,
     last_progress: Instant,
@@ -125,6 +124,14 @@ struct State<B> {
     current: u64,
     /// The current attempt's, while it waits for the source.
     waiting: Option<Waker>,
+}
+
+/// What may still come from the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Open,
+    Ended,
+    Failed,
 }
 
 /// The kept prefix of a body: full blocks, and one that is being filled.
@@ -177,8 +184,7 @@ where
             announced: hint.exact(),
             trailers: None,
             touched: false,
-            source_ended: false,
-            source_failed: false,
+            flow: Flow::Open,
             finished: false,
             last_progress: created,
             current: 0,
@@ -223,7 +229,7 @@ where
     pub fn can_replay(&self) -> bool {
         self.state.as_ref().is_none_or(|state| {
             let state = state.borrow();
-            !state.source_failed && (state.kept.whole || !state.touched)
+            state.flow != Flow::Failed && (state.kept.whole || !state.touched)
         })
     }
 
@@ -231,7 +237,7 @@ where
     pub fn source_failed(&self) -> bool {
         self.state
             .as_ref()
-            .is_some_and(|state| state.borrow().source_failed)
+            .is_some_and(|state| state.borrow().flow == Flow::Failed)
     }
 
     /// Whether the current attempt has given out the body to its end.
@@ -365,19 +371,18 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame<Bytes>>, ReplayError>> {
         loop {
-            if self.source_failed {
-                return Poll::Ready(Err(ReplayError::Source(None)));
-            }
-            if self.source_ended {
-                return Poll::Ready(Ok(None));
+            match self.flow {
+                Flow::Open => {}
+                Flow::Ended => return Poll::Ready(Ok(None)),
+                Flow::Failed => return Poll::Ready(Err(ReplayError::Source(None))),
             }
             let frame = match ready!(Pin::new(&mut self.source).poll_frame(cx)) {
                 None => {
-                    self.source_ended = true;
+                    self.flow = Flow::Ended;
                     continue;
                 }
                 Some(Err(error)) => {
-                    self.source_failed = true;
+                    self.flow = Flow::Failed;
                     self.kept.let_go();
                     return Poll::Ready(Err(ReplayError::Source(Some(error.into()))));
                 }
@@ -388,10 +393,12 @@ where
                     continue;
                 }
                 self.kept.keep(data);
-                self.source_ended = self.source.is_end_stream();
+                if self.source.is_end_stream() {
+                    self.flow = Flow::Ended;
+                }
             } else if let Some(trailers) = frame.trailers_ref() {
                 self.trailers = self.kept.keep_trailers(trailers);
-                self.source_ended = true;
+                self.flow = Flow::Ended;
             } else {
                 continue;
             }
@@ -402,7 +409,7 @@ where
 
     /// Whether an attempt at `place` has given out everything, as far as is known by now.
     fn is_past_end(&self, place: Place) -> bool {
-        self.source_ended
+        self.flow == Flow::Ended
             && match place {
                 Place::Kept(index) => index >= self.kept.blocks.len() && self.trailers.is_none(),
                 Place::Source => true,
@@ -587,3 +594,6 @@ impl Default for HoldState {
         Self::Held(None)
     }
 }
+
+#[cfg(test)]
+mod tests;
