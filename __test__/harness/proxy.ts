@@ -1,0 +1,181 @@
+// The proxy under test: the command itself, started as a worker starts it, in a process of its own
+// with an environment that holds nothing but what the test gives.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { Connection, type RawResponse } from './connection.js';
+import { gate, within } from './deadline.js';
+import { type CredentialSet, permanentCredentials } from './signature.js';
+import type { Fields } from './wire.js';
+
+const ROOT = path.resolve(import.meta.dirname, '../..');
+
+/** Another build of the command can be tested by naming it here, as one installed from a tarball. */
+const { TASKCLUSTER_PROXY_COMMAND: COMMAND = path.join(ROOT, 'dist/cli/taskcluster-proxy.js') } =
+  process.env;
+
+export interface ProxyOptions {
+  rootUrl: string;
+  credentials?: CredentialSet;
+  /** Positional scopes. */
+  scopes?: string[];
+  /** Flags beside those that the harness gives. */
+  flags?: string[];
+  env?: Record<string, string>;
+}
+
+export interface RequestParts {
+  fields?: Fields;
+  body?: string | Buffer;
+}
+
+export class RunningProxy {
+  /** What it wrote to stderr so far. */
+  log = '';
+  readonly child: ChildProcess;
+  readonly addresses: string[] = [];
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  #watchers: { pattern: RegExp; seen: (line: string) => void }[] = [];
+
+  constructor(child: ChildProcess) {
+    this.child = child;
+    this.exited = once(child, 'exit').then(([code, signal]) => ({ code, signal }));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.log += text;
+      for (const { pattern, seen } of this.#watchers) {
+        const found = pattern.exec(this.log);
+        if (found) {
+          seen(found[0]);
+        }
+      }
+    });
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  /** The first address it listens on. */
+  get url(): string {
+    return this.addresses[0] ?? '';
+  }
+
+  get port(): number {
+    return Number(new URL(this.url).port);
+  }
+
+  connect(): Promise<Connection> {
+    return Connection.open(this.port);
+  }
+
+  /** These bytes over a connection of their own, which is closed after the answer. */
+  async exchange(bytes: string | Buffer): Promise<RawResponse> {
+    const connection = await this.connect();
+    try {
+      return await connection.exchange(bytes);
+    } finally {
+      connection.destroy();
+    }
+  }
+
+  /** One request with Host and Content-Length over a connection of its own. */
+  request(method: string, target: string, parts: RequestParts = {}): Promise<RawResponse> {
+    return this.exchange(requestBytes(method, target, parts));
+  }
+
+  get(target: string, fields: Fields = []): Promise<RawResponse> {
+    return this.request('GET', target, { fields });
+  }
+
+  updateCredentials(body: CredentialSet | string | Buffer): Promise<RawResponse> {
+    const bytes = typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
+    return this.request('PUT', '/credentials', { body: bytes });
+  }
+
+  /** The first part of the log that matches, as soon as it is there. */
+  logged(pattern: RegExp): Promise<string> {
+    const found = pattern.exec(this.log);
+    if (found) {
+      return Promise.resolve(found[0]);
+    }
+    const seen = gate<string>();
+    this.#watchers.push({ pattern, seen: seen.open });
+    return within(seen.opened, `${pattern} in the log`);
+  }
+
+  /** Highest resident memory since it started, in bytes (Linux). */
+  peakMemory(): number {
+    const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
+    return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1]) * 1024;
+  }
+}
+
+export async function startProxy(
+  t: Pick<ExecutionContext, 'teardown'>,
+  {
+    rootUrl,
+    credentials = permanentCredentials(),
+    scopes = [],
+    flags = [],
+    env = {},
+  }: ProxyOptions,
+): Promise<RunningProxy> {
+  const given = ['--port', '0', '--ip-address', '127.0.0.1', '--root-url', rootUrl];
+  const child = spawn(process.execPath, [COMMAND, ...given, ...flags, ...scopes], {
+    cwd: ROOT,
+    env: { ...environment(credentials), ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const proxy = new RunningProxy(child);
+  t.teardown(async () => {
+    child.kill('SIGKILL');
+    await proxy.exited;
+  });
+  await within(listening(proxy), 'the line `Listening on`');
+  return proxy;
+}
+
+export function requestBytes(
+  method: string,
+  target: string,
+  { fields = [], body }: RequestParts = {},
+): Buffer {
+  const bytes = typeof body === 'string' ? Buffer.from(body) : (body ?? Buffer.alloc(0));
+  const length: Fields = body === undefined ? [] : [['Content-Length', String(bytes.length)]];
+  const lines = [['Host', 'taskcluster'], ...length, ...fields]
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('');
+  const head = Buffer.from(`${method} ${target} HTTP/1.1\r\n${lines}\r\n`, 'latin1');
+  return Buffer.concat([head, bytes]);
+}
+
+function environment({ clientId, accessToken, certificate }: CredentialSet) {
+  const { PATH = '' } = process.env;
+  return {
+    PATH,
+    TASKCLUSTER_CLIENT_ID: clientId,
+    TASKCLUSTER_ACCESS_TOKEN: accessToken,
+    ...(certificate === undefined ? {} : { TASKCLUSTER_CERTIFICATE: certificate }),
+  };
+}
+
+/** One line per listener; the test gives one address, so the first line is the last. */
+async function listening(proxy: RunningProxy): Promise<void> {
+  const { child, addresses } = proxy;
+  const line = gate();
+  let text = '';
+  child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+    const found = /^Listening on (http:\/\/\S+)\n/m.exec(text)?.[1];
+    if (found && addresses.length === 0) {
+      addresses.push(found);
+      line.open();
+    }
+  });
+  void proxy.exited.then(({ code }) => {
+    line.fail(new Error(`the proxy ended with ${code} before it listened:\n${proxy.log}`));
+  });
+  await line.opened;
+}
