@@ -13,9 +13,7 @@ use crate::bewit::BewitError;
 use crate::browser::BrowserError;
 use crate::route::TargetError;
 use crate::scopes::NarrowingError;
-
-/// Methods that are proxied, for a method that is not.
-pub const PROXIED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+use crate::upstream::SendError;
 
 /// Why the proxy itself answers a request, and not upstream.
 #[derive(Debug, Error)]
@@ -39,9 +37,18 @@ pub enum Refusal {
     /// A body that ended before its time.
     #[error("the request's body broke off")]
     TornBody,
+    /// A chunked body that is none.
+    #[error(
+        "the chunked transfer coding of the body is broken; send each size in hexadecimal digits \
+         and end every line with CR LF"
+    )]
+    Chunked,
     /// The other end belongs to somebody else.
     #[error("this proxy does not serve your user")]
     User,
+    /// The other end may not change the credentials.
+    #[error("only root and the user that the proxy runs as may update its credentials")]
+    UpdateUser,
     /// A page, or a `Host` that is not answered.
     #[error(transparent)]
     Browser(#[from] BrowserError),
@@ -63,52 +70,18 @@ pub enum Refusal {
     /// A credentials body over 1 MiB.
     #[error("the credentials are longer than 1 MiB")]
     CredentialsTooLong,
-    /// A head over 64 KiB.
-    #[error("the request's head is longer than 64 KiB")]
+    /// A head over 64 KiB, or of too many fields.
+    #[error("the request's head is longer than 64 KiB or has more than 100 fields")]
     HeadTooLarge,
-    /// No connection to upstream.
-    #[error("{upstream} cannot be reached: {reason}")]
-    Unreachable {
-        /// Host and port, or URL of the origin.
-        upstream: String,
-        /// The system's word.
-        reason: String,
-    },
-    /// TLS failed for good.
-    #[error("the certificate of {upstream} does not verify: {reason}")]
-    Certificate {
-        /// Host and port, or URL of the origin.
-        upstream: String,
-        /// The verifier's word.
-        reason: String,
-    },
-    /// Something that is not HTTP came back.
-    #[error("{upstream} did not answer in HTTP: {reason}")]
-    NotHttp {
-        /// Host and port, or URL of the origin.
-        upstream: String,
-        /// The parser's word.
-        reason: String,
-    },
-    /// The connection ended before an answer began.
-    #[error("{upstream} broke off before it answered: {reason}")]
-    BrokeOff {
-        /// Host and port, or URL of the origin.
-        upstream: String,
-        /// The system's word.
-        reason: String,
-    },
-    /// A failure after more of the body had gone out than is kept for another try.
+    /// No answer came from upstream.
+    #[error(transparent)]
+    Upstream(#[from] SendError),
+    /// The same, after more of the body had gone out than is kept for another try.
     #[error(
-        "{upstream} failed and the request's body was too large to be sent again \
-         (see --replay-limit and --replay-total): {reason}"
+        "{0}; the request's body was too large to be sent again (see --replay-limit and \
+         --replay-total)"
     )]
-    TooLargeToReplay {
-        /// Host and port, or URL of the origin.
-        upstream: String,
-        /// What failed.
-        reason: String,
-    },
+    TooLargeToReplay(SendError),
     /// The proxy is being stopped.
     #[error("the proxy is being stopped")]
     Stopping,
@@ -143,29 +116,36 @@ pub fn answer(refusal: &Refusal) -> Response<Full<Bytes>> {
     response
 }
 
+/// The status that tells whose fault it was that no answer came.
+fn without_answer(error: &SendError) -> StatusCode {
+    match error {
+        SendError::RequestBody { .. } => StatusCode::BAD_REQUEST,
+        SendError::Descriptors { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
+    }
+}
+
 // === impl Refusal ===
 
 impl Refusal {
     /// The status of its answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::Target(_) | Self::Credentials(_) | Self::TornBody => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BadRequest(_)
+            | Self::Target(_)
+            | Self::Credentials(_)
+            | Self::TornBody
+            | Self::Chunked => StatusCode::BAD_REQUEST,
             Self::Scopes(error) => error.status(),
             Self::Bewit(error) => error.status(),
             Self::Browser(error) => error.status(),
-            Self::User => StatusCode::FORBIDDEN,
+            Self::User | Self::UpdateUser => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::CredentialsTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Unreachable { .. }
-            | Self::Certificate { .. }
-            | Self::NotHttp { .. }
-            | Self::BrokeOff { .. }
-            | Self::TooLargeToReplay { .. } => StatusCode::BAD_GATEWAY,
+            Self::Upstream(error) | Self::TooLargeToReplay(error) => without_answer(error),
             Self::Stopping | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::ResponseTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
