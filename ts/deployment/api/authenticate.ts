@@ -1,0 +1,225 @@
+/**
+ * Authentication of a request, credentials or not, and authorisation by an endpoint's scopes.
+ *
+ * A request without credentials is authenticated too: it carries what everybody holds
+ * (`assume:anonymous` and what that expands to). Who checks signatures is not decided here.
+ */
+import { timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { native } from '../../native.js';
+import { missing } from '../scopes.js';
+import { ApiError } from './errors.js';
+import { render, type ScopeParameters, type ScopeTemplate } from './scope-template.js';
+
+/** What a signature is checked against: the body of `auth.authenticateHawk`. */
+export interface HawkRequest {
+  /** In lower case. */
+  readonly method: string;
+  /** The request target as it came. */
+  readonly resource: string;
+  readonly host: string;
+  readonly port: number;
+  readonly authorization?: string | undefined;
+  readonly sourceIp?: string | undefined;
+}
+
+/** What the check found: the answer of `auth.authenticateHawk`, times not yet as text. */
+export type Authentication =
+  | {
+      readonly status: 'auth-success';
+      readonly scheme: 'hawk';
+      readonly clientId: string;
+      readonly scopes: readonly string[];
+      readonly expires: Date;
+      /** Hash of the payload that the signature covers. */
+      readonly hash?: string;
+    }
+  | {
+      readonly status: 'no-auth';
+      readonly scheme: 'none';
+      readonly scopes: readonly string[];
+      readonly expires: Date;
+    }
+  | {
+      readonly status: 'auth-failed';
+      readonly message: string;
+      /** A better `WWW-Authenticate` than the bare scheme. */
+      readonly challenge?: string;
+    };
+
+/** Checks the signature of a request, or tells what a request without one holds. */
+export type SignatureValidator = (request: HawkRequest) => Promise<Authentication>;
+
+/** A request as it came, with the text of its body. */
+export interface ReceivedRequest {
+  readonly incoming: IncomingMessage;
+  /** The request target before any routing. */
+  readonly target: string;
+  readonly text: string;
+}
+
+/** The caller of one request. The signature is checked once, when it is first needed. */
+export class Caller {
+  readonly #received: ReceivedRequest;
+  readonly #required: ScopeTemplate | null;
+  readonly #validator: SignatureValidator;
+  #authentication: Promise<Authentication> | undefined;
+  #authorized: boolean;
+
+  constructor(
+    received: ReceivedRequest,
+    required: ScopeTemplate | null,
+    validator: SignatureValidator,
+  ) {
+    this.#received = received;
+    this.#required = required;
+    this.#validator = validator;
+    this.#authorized = required === null;
+  }
+
+  /** Whether the endpoint needs no scopes, or `authorize` has passed. */
+  get authorized(): boolean {
+    return this.#authorized;
+  }
+
+  /** As `ApiRequest.authorize`. */
+  async authorize(parameters: ScopeParameters): Promise<void> {
+    const required = this.#required === null ? null : render(this.#required, parameters);
+    if (required !== null) {
+      const authentication = await this.#authenticate();
+      if (authentication.status === 'auth-failed') {
+        throw unauthenticated(authentication);
+      }
+      const unsatisfied = missing(authentication.scopes, required);
+      if (unsatisfied !== null) {
+        throw insufficient(authentication, { required, unsatisfied });
+      }
+    }
+    this.#authorized = true;
+  }
+
+  /** As `ApiRequest.scopes`. */
+  async scopes(): Promise<readonly string[]> {
+    const authentication = await this.#authenticate();
+    return authentication.status === 'auth-failed' ? [] : authentication.scopes;
+  }
+
+  /** As `ApiRequest.clientId`. */
+  async clientId(): Promise<string> {
+    const authentication = await this.#authenticate();
+    return authentication.status === 'auth-success'
+      ? authentication.clientId
+      : `auth-failed:${authentication.status}`;
+  }
+
+  #authenticate(): Promise<Authentication> {
+    this.#authentication ??= authenticate(this.#received, this.#validator);
+    return this.#authentication;
+  }
+}
+
+/** The 401 for credentials that were refused. */
+export function unauthenticated({
+  message,
+  challenge = 'hawk',
+}: Extract<Authentication, { status: 'auth-failed' }>): ApiError {
+  return new ApiError('AuthenticationFailed', message, {}, { 'www-authenticate': challenge });
+}
+
+function insufficient(
+  authentication: Exclude<Authentication, { status: 'auth-failed' }>,
+  details: Readonly<Record<string, unknown>>,
+): ApiError {
+  const opening =
+    authentication.status === 'auth-success'
+      ? [
+          `Client ID ${authentication.clientId} does not have sufficient scopes and is missing the following scopes:`,
+          '',
+          '```',
+          '{{unsatisfied}}',
+          '```',
+          '',
+          'This request requires the client to satisfy the following scope expression:',
+        ]
+      : [
+          'This request requires Taskcluster credentials that satisfy the following scope expression:',
+        ];
+  const message = [...opening, '', '```', '{{required}}', '```'].join('\n');
+  return new ApiError('InsufficientScopes', message, details);
+}
+
+/** Authenticates a request by its signature and, if that covers one, the hash of its payload. */
+export async function authenticate(
+  received: ReceivedRequest,
+  validator: SignatureValidator,
+): Promise<Authentication> {
+  const request = hawkRequest(received);
+  if (typeof request === 'string') {
+    return { status: 'auth-failed', message: request };
+  }
+  const authentication = await validator(request);
+  if (authentication.status === 'auth-success' && authentication.hash !== undefined) {
+    const contentType = received.incoming.headers['content-type'] ?? '';
+    const hash = native.payloadHash(contentType, Buffer.from(received.text));
+    if (!equal(authentication.hash, hash)) {
+      return {
+        status: 'auth-failed',
+        message:
+          `Invalid payload hash: ${authentication.hash}\nComputed payload hash: ${hash}\n` +
+          'This happens when your request carries a signed hash of the payload and the hash ' +
+          "doesn't match the hash we've computed on the server-side.",
+      };
+    }
+  }
+  return authentication;
+}
+
+/** What the signature must cover, or why there cannot be one. */
+function hawkRequest({ incoming, target }: ReceivedRequest): HawkRequest | string {
+  const { authorization } = incoming.headers;
+  if (authorization !== undefined && /[?&]bewit=/.test(target)) {
+    return (
+      'Cannot use two authentication schemes at once ' +
+      "this request has both bewit in querystring and 'authorization' header"
+    );
+  }
+  const host = parseHost(incoming.headers.host);
+  if (host === null) {
+    return 'Bad Request: Invalid Host header';
+  }
+  return {
+    method: (incoming.method ?? 'get').toLowerCase(),
+    resource: target,
+    host: host.name,
+    port: forwardedPort(incoming) ?? host.port,
+    authorization,
+    sourceIp: incoming.socket.remoteAddress,
+  };
+}
+
+/** Host and port as Hawk reads them from the `Host` field. IPv6 literals keep their brackets. */
+function parseHost(host: string | undefined): { name: string; port: number } | null {
+  if (host === undefined || host.includes('/') || !URL.canParse(`http://${host}`)) {
+    return null;
+  }
+  const { hostname, port } = new URL(`http://${host}`);
+  return { name: hostname, port: port === '' ? 80 : Number(port) };
+}
+
+/** The port that the client addressed, where a reverse proxy in front of us says so. */
+function forwardedPort(incoming: IncomingMessage): number | undefined {
+  const port = first(incoming.headers['x-forwarded-port']);
+  if (port !== undefined) {
+    return Number.parseInt(port, 10);
+  }
+  return first(incoming.headers['x-forwarded-proto']) === 'https' ? 443 : undefined;
+}
+
+function first(field: string | string[] | undefined): string | undefined {
+  return Array.isArray(field) ? field[0] : field;
+}
+
+function equal(a: string, b: string): boolean {
+  const [x, y] = [Buffer.from(a), Buffer.from(b)];
+  return x.length === y.length && timingSafeEqual(x, y);
+}

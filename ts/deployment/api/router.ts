@@ -1,0 +1,244 @@
+/**
+ * Serves a service's endpoints. A request passes, in this order: body, authentication, route
+ * parameters, query, schema, handler; what any of them throws is answered in Taskcluster's shape.
+ */
+import { randomUUID } from 'node:crypto';
+import express, {
+  type ErrorRequestHandler,
+  type Request,
+  type RequestHandler,
+  type Response,
+  type Router,
+} from 'express';
+import { Caller, type SignatureValidator } from './authenticate.js';
+import { type ApiBuilder, type DeclaredEndpoint, Reply } from './builder.js';
+import { ApiError, errorBody, type RequestInfo } from './errors.js';
+import { schemaError } from './schema.js';
+import { needsOnly } from './scope-template.js';
+
+/** A fault of the program, whose client was told no more than `incidentId`. */
+export type FaultListener = (fault: unknown, incidentId: string) => void;
+
+/** What a service needs to be served. */
+export interface ServeOptions<Context> {
+  readonly context: Context;
+  readonly validator: SignatureValidator;
+  readonly onFault: FaultListener;
+}
+
+const BODY_LIMIT = '10mb';
+
+/** The router of a service, to be mounted at `/api/<service>/<version>`. */
+export function serve<Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>): Router {
+  const router = express.Router({ caseSensitive: true });
+  router.use(corsAndCaching);
+  const readText = express.text({ type: 'application/json', limit: BODY_LIMIT });
+  for (const endpoint of api.endpoints) {
+    router[endpoint.method](
+      endpoint.route,
+      readText,
+      answer(api, endpoint, options),
+      answerError(endpoint, options.onFault),
+    );
+  }
+  return router;
+}
+
+/** Any origin may call: authorisation is by signature alone, never by a cookie. */
+const corsAndCaching: RequestHandler = (_request, response, next) => {
+  response.set({
+    'Access-Control-Allow-Origin': '*',
+    'Access-Control-Max-Age': '900',
+    'Access-Control-Allow-Methods': 'OPTIONS,GET,HEAD,POST,PUT,DELETE,TRACE,CONNECT',
+    'Access-Control-Request-Method': '*',
+    'Access-Control-Allow-Headers':
+      'X-Requested-With,Content-Type,Authorization,Accept,Origin,Cache-Control',
+    'Cache-Control': 'no-store no-cache must-revalidate',
+  });
+  next();
+};
+
+function answer<Context>(
+  api: ApiBuilder<Context>,
+  endpoint: DeclaredEndpoint<Context>,
+  { context, validator }: ServeOptions<Context>,
+): RequestHandler {
+  const early = authorizedByRoute(endpoint);
+  return async (request, response) => {
+    const text = typeof request.body === 'string' ? request.body : '';
+    const body = parseBody(text);
+    request.body = body;
+    const received = { incoming: request, target: request.originalUrl, text };
+    const caller = new Caller(received, endpoint.scopes, validator);
+    const params = routeParameters(request);
+    if (early) {
+      await caller.authorize(params);
+    }
+    checkParameters(params, api.params);
+    const query = checkQuery(request, endpoint);
+    checkBody(request, endpoint);
+    const reply = await endpoint.handler(
+      {
+        params,
+        query,
+        body: body as never,
+        signal: closed(response),
+        authorize: (parameters) => caller.authorize(parameters),
+        scopes: () => caller.scopes(),
+        clientId: () => caller.clientId(),
+        callerBy: (other, required) => new Caller(received, required, other),
+      },
+      context,
+    );
+    if (!caller.authorized) {
+      throw new Error(`${endpoint.name} answered without having authorised its caller`);
+    }
+    send(response, reply);
+  };
+}
+
+/** Whether the route's own parameters are all that the endpoint's scopes need. */
+function authorizedByRoute<Context>(endpoint: DeclaredEndpoint<Context>): boolean {
+  const names = [...endpoint.route.matchAll(/:(\w+)|\{\*(\w+)\}/g)].map(([, a, b]) => a ?? b ?? '');
+  return endpoint.scopes !== null && needsOnly(endpoint.scopes, new Set(names));
+}
+
+function parseBody(text: string): object {
+  if (text === '') {
+    return {};
+  }
+  try {
+    const body: unknown = JSON.parse(text);
+    if (typeof body === 'object' && body !== null) {
+      return body;
+    }
+  } catch (error) {
+    throw new ApiError('MalformedPayload', 'Failed to parse JSON: {{errMsg}}', {
+      errMsg: (error as SyntaxError).message,
+    });
+  }
+  throw new ApiError('MalformedPayload', 'Failed to parse JSON: Must be an object or array');
+}
+
+/** Decoded; the rest of the path that `{*name}` stands for is one text again. */
+function routeParameters(request: Request): Record<string, string> {
+  const entries = Object.entries(request.params as Record<string, string | string[]>);
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name, Array.isArray(value) ? value.join('/') : value]),
+  );
+}
+
+function checkParameters(
+  params: Readonly<Record<string, string>>,
+  patterns: Readonly<Record<string, RegExp>>,
+): void {
+  const errors = Object.entries(params)
+    .filter(([name, value]) => patterns[name]?.test(value) === false)
+    .map(
+      ([name, value]) =>
+        `URL parameter '${name}' given as '${value}' must match regular expression: '${patterns[name]}'`,
+    );
+  if (errors.length > 0) {
+    throw new ApiError('InvalidRequestArguments', `Invalid URL patterns:\n${errors.join('\n')}`);
+  }
+}
+
+function checkQuery<Context>(
+  request: Request,
+  endpoint: DeclaredEndpoint<Context>,
+): Record<string, string | undefined> {
+  const query: Record<string, string> = {};
+  const errors: string[] = [];
+  for (const [name, value] of Object.entries(request.query)) {
+    const pattern = endpoint.query?.[name];
+    if (name === 'bewit') {
+      continue;
+    }
+    if (pattern === undefined) {
+      errors.push(`Query-string parameter: ${name} is not supported!`);
+    } else if (typeof value !== 'string') {
+      errors.push(`Query-string parameter: ${name} must be a string!`);
+    } else if (!pattern.test(value)) {
+      errors.push(
+        `Query-string parameter: ${name}="${value}" does not match expression: ${pattern}`,
+      );
+    } else {
+      query[name] = value;
+    }
+  }
+  if (errors.length > 0) {
+    throw new ApiError('InvalidRequestArguments', errors.join('\n'));
+  }
+  return query;
+}
+
+function checkBody<Context>(request: Request, endpoint: DeclaredEndpoint<Context>): void {
+  if (endpoint.input === undefined) {
+    return;
+  }
+  if (request.is('application/json') === false) {
+    throw new ApiError(
+      'MalformedPayload',
+      'Payload must be JSON with content-type: application/json got content-type: {{contentType}}',
+      { contentType: request.headers['content-type'] ?? null },
+    );
+  }
+  const error = schemaError(endpoint.input, request.body);
+  if (error !== null) {
+    throw new ApiError('InputValidationError', error);
+  }
+}
+
+function closed(response: Response): AbortSignal {
+  const controller = new AbortController();
+  response.once('close', () => controller.abort());
+  return controller.signal;
+}
+
+function send(response: Response, reply: object | undefined): void {
+  if (reply instanceof Reply) {
+    response.status(reply.status).set(reply.headers).json(reply.body);
+  } else if (reply === undefined) {
+    response.status(204).end();
+  } else {
+    response.json(reply);
+  }
+}
+
+/** Answers an error of one endpoint. */
+function answerError<Context>(
+  endpoint: DeclaredEndpoint<Context>,
+  onFault: FaultListener,
+): ErrorRequestHandler {
+  return (error: unknown, request, response, _next) => {
+    const payload = endpoint.cleanPayload?.(request.body) ?? request.body;
+    const info = { method: endpoint.name, params: routeParameters(request), payload };
+    sendError(response, asApiError(error, onFault), info);
+  };
+}
+
+/** Answers an error, or breaks off an answer that has begun, so that nobody takes it as whole. */
+export function sendError(response: Response, error: ApiError, info: RequestInfo): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  response.status(error.status).set(error.headers).json(errorBody(error, info));
+}
+
+/** What a client may learn of an error. */
+export function asApiError(error: unknown, onFault: FaultListener): ApiError {
+  if (error instanceof ApiError) {
+    return error;
+  }
+  const { status, message } = error as { status?: unknown; message?: unknown };
+  if (status === 413) {
+    return new ApiError('InputTooLarge', `The payload is larger than ${BODY_LIMIT}`);
+  }
+  if (typeof status === 'number' && status >= 400 && status < 500) {
+    return new ApiError('InvalidRequestArguments', String(message));
+  }
+  const incidentId = randomUUID();
+  onFault(error, incidentId);
+  return new ApiError('InternalServerError', `Internal Server Error, incidentId ${incidentId}.`);
+}

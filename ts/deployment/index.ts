@@ -1,0 +1,222 @@
+/**
+ * A small Taskcluster deployment in one process, on one port: auth, queue, secrets, and the place
+ * where artifacts lie. It verifies every signature and refuses what the real services refuse.
+ *
+ * What it is for: trying the proxy on a machine without a network, and tests that want a strict
+ * upstream. What it is not: it has no web interface and no provisioning of workers, and it forgets
+ * everything when it stops.
+ *
+ * The folders: `api` declares and serves endpoints, `auth` knows who calls, `queue` and `secrets`
+ * are services, `storage` keeps what they know.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import { type AddressInfo, isIPv6 } from 'node:net';
+import { join } from 'node:path';
+import express, { type ErrorRequestHandler, type Express } from 'express';
+import { native } from '../native.js';
+import type { SignatureValidator } from './api/authenticate.js';
+import type { ApiBuilder } from './api/builder.js';
+import { asApiError, type FaultListener, sendError, serve } from './api/router.js';
+import { ScopeResolver } from './auth/clients.js';
+import { auth } from './auth/index.js';
+import { checkRole } from './auth/roles.js';
+import { signatureValidator } from './auth/signature-validator.js';
+import { Claims } from './queue/claims.js';
+import { queue } from './queue/index.js';
+import { secrets } from './secrets/index.js';
+import { memoryStore } from './storage/memory.js';
+import { ObjectFolder } from './storage/object-folder.js';
+import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
+import type { Role, Store } from './storage/store.js';
+
+export interface DeploymentOptions {
+  /** Where artifacts are kept. It is made if it is not there, and not removed. */
+  readonly folder: string;
+  /** An IP address; 127.0.0.1 when absent. */
+  readonly host?: string;
+  /** A free one when absent or 0. */
+  readonly port?: number;
+  /** Clients beside `static/taskcluster/root`, who may do everything. */
+  readonly clients?: readonly ClientOptions[];
+  /** `anonymous` is everybody's; without it nobody may do anything without credentials. */
+  readonly roles?: readonly Role[];
+  /** For how many seconds a claimed task is its worker's until it must reclaim it; 1200 if absent. */
+  readonly claimTimeout?: number;
+  /** Hears of faults, whose clients get a number only; they go to stderr when absent. */
+  readonly onFault?: FaultListener;
+}
+
+export interface ClientOptions {
+  readonly clientId: string;
+  readonly accessToken: string;
+  readonly scopes: readonly string[];
+  /** A thousand years from now when absent. */
+  readonly expires?: Date;
+  readonly disabled?: boolean;
+}
+
+/** What callers have turned out to be, request by request. */
+export interface DeploymentCounters {
+  /** Signatures found valid. */
+  readonly verified: number;
+  /** Signatures refused. */
+  readonly refused: number;
+  /** Requests for which a signature was looked for and none was there. */
+  readonly anonymous: number;
+}
+
+/** A running deployment. */
+export interface Deployment {
+  readonly rootUrl: string;
+  /** Those of `static/taskcluster/root`. */
+  readonly credentials: { readonly clientId: string; readonly accessToken: string };
+  counters(): DeploymentCounters;
+  /** Closes every connection, whatever is running on it. */
+  stop(): Promise<void>;
+}
+
+const DEFAULT_CLAIM_TIMEOUT = 20 * 60;
+
+/** Starts a deployment; it answers when the promise is kept. Rejects as listening does. */
+export async function startDeployment(options: DeploymentOptions): Promise<Deployment> {
+  const folder = await ObjectFolder.open(join(options.folder, 'artifacts'));
+  const store = memoryStore();
+  const root = await addClient(store, { clientId: 'static/taskcluster/root', scopes: ['*'] });
+  const queueClient = await addClient(store, {
+    clientId: 'static/taskcluster/queue',
+    scopes: ['*'],
+  });
+  for (const client of options.clients ?? []) {
+    await addClient(store, client);
+  }
+  for (const role of options.roles ?? []) {
+    checkRole(role);
+    await store.roles.put(role);
+  }
+  const server = await listen(options);
+  const rootUrl = rootUrlOf(server);
+  const counters = { verified: 0, refused: 0, anonymous: 0 };
+  const resolver = new ScopeResolver(store);
+  const validator = counted(counters, resolver);
+  const onFault = options.onFault ?? reportFault;
+  const objects = new ObjectStore({ store, folder, validator, onFault });
+  const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
+  const claims = new Claims({ store, credentials: queueClient, claimTimeout });
+  const app = application();
+  const mount = <Context>(api: ApiBuilder<Context>, context: Context) => {
+    app.use(
+      `/api/${api.serviceName}/${api.apiVersion}`,
+      serve(api, { context, validator, onFault }),
+    );
+  };
+  mount(auth, { resolver, validator });
+  mount(queue, { store, claims, objects, rootUrl });
+  mount(secrets, { store });
+  app.use(OBJECTS_PATH, objects.router());
+  finish(app, onFault);
+  server.on('request', app);
+  return {
+    rootUrl,
+    credentials: root,
+    counters: () => ({ ...counters }),
+    stop: () => close(server),
+  };
+}
+
+const NEVER = 1000 * 365 * 24 * 60 * 60 * 1000;
+
+async function addClient(
+  store: Store,
+  { clientId, scopes, ...rest }: Omit<ClientOptions, 'accessToken'> & { accessToken?: string },
+): Promise<{ clientId: string; accessToken: string }> {
+  const {
+    accessToken = randomBytes(33).toString('base64url'),
+    expires = new Date(Date.now() + NEVER),
+    disabled = false,
+  } = rest;
+  await store.clients.put({ clientId, accessToken, scopes, expires, disabled });
+  return { clientId, accessToken };
+}
+
+function listen({ host = '127.0.0.1', port = 0 }: DeploymentOptions): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer({ requestTimeout: 0 });
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve(server);
+    });
+  });
+}
+
+function rootUrlOf(server: Server): string {
+  const { address, port } = server.address() as AddressInfo;
+  return `http://${isIPv6(address) ? `[${address}]` : address}:${port}`;
+}
+
+function counted(
+  counters: { verified: number; refused: number; anonymous: number },
+  resolver: ScopeResolver,
+): SignatureValidator {
+  const validate = signatureValidator({
+    loadClient: (clientId) => resolver.loadClient(clientId),
+    expandScopes: (scopes) => resolver.expandScopes(scopes),
+  });
+  const COUNTER_OF = {
+    'auth-success': 'verified',
+    'auth-failed': 'refused',
+    'no-auth': 'anonymous',
+  } as const;
+  return async (request) => {
+    const found = await validate(request);
+    counters[COUNTER_OF[found.status]] += 1;
+    return found;
+  };
+}
+
+/** What every answer has, and what belongs to no service. */
+function application(): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.set('json spaces', 2);
+  app.use((request, response, next) => {
+    const trace = request.headers['x-taskcluster-trace-id'];
+    response.set({
+      'x-content-type-options': 'nosniff',
+      'x-for-trace-id': typeof trace === 'string' ? trace : randomUUID(),
+      'x-for-request-id': randomUUID(),
+    });
+    next();
+  });
+  app.get('/__version__', (_request, response) => {
+    response.json({ version: native.version(), commit: native.revision() });
+  });
+  app.get(['/__heartbeat__', '/__lbheartbeat__'], (_request, response) => {
+    response.json({});
+  });
+  return app;
+}
+
+/** What is left to say when no route matched, or a path could not be read. */
+function finish(app: Express, onFault: FaultListener): void {
+  app.use((_request, response) => {
+    response.status(404).json({ error: 'Not found' });
+  });
+  const answerError: ErrorRequestHandler = (error: unknown, _request, response, _next) => {
+    const info = { method: 'unknown', params: {}, payload: {} };
+    sendError(response, asApiError(error, onFault), info);
+  };
+  app.use(answerError);
+}
+
+function reportFault(fault: unknown, incidentId: string): void {
+  console.error(`deployment: incident ${incidentId}:`, fault);
+}
+
+function close(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}

@@ -1,0 +1,174 @@
+/**
+ * Artifacts of a run: created by its worker, listed, and handed out by a redirect to a URL that
+ * expires. Their bytes never pass through the queue.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { FromSchema } from 'json-schema-to-ts';
+import { ApiError } from '../api/errors.js';
+import type { Artifact, ArtifactContent, Run, Store, Task } from '../storage/store.js';
+import type { postArtifactRequest } from './schemas.js';
+import { taskStatus } from './task.js';
+
+/** The body of `createArtifact`. */
+export type PostArtifactRequest = FromSchema<typeof postArtifactRequest>;
+
+/** Which artifact. */
+export interface ArtifactName {
+  readonly taskId: string;
+  readonly runId: number;
+  readonly name: string;
+}
+
+/** How long after an exception a worker may still upload what it has, in milliseconds. */
+const UPLOAD_AFTER_EXCEPTION = 25 * 60 * 1000;
+const CLOCK_SKEW = 15 * 60 * 1000;
+
+/** @throws ApiError `InputError`, `RequestConflict` unless the run may have such an artifact now. */
+export function checkArtifact(
+  task: Task | undefined,
+  { runId }: ArtifactName,
+  expires: Date,
+): void {
+  if (expires.getTime() < Date.now() - CLOCK_SKEW) {
+    throw new ApiError('InputError', 'Expires must be in the future');
+  }
+  if (task === undefined) {
+    throw new ApiError('InputError', 'Task not found');
+  }
+  const run = task.runs[runId];
+  if (run === undefined) {
+    throw new ApiError('InputError', 'Run not found');
+  }
+  if (run.workerId === undefined) {
+    throw new ApiError(
+      'InputError',
+      'Run was not claimed by a worker and so no artifacts can exist',
+    );
+  }
+  if (expires.getTime() > Date.parse(task.definition.expires)) {
+    throw new ApiError(
+      'InputError',
+      `Artifact expires (${expires.toJSON()}) after the task expiration ` +
+        `${task.definition.expires} (task.expires < expires) - this is not allowed, ` +
+        'artifacts may not expire after the task they belong to expires',
+    );
+  }
+  if (!acceptsArtifacts(run)) {
+    throw new ApiError(
+      'RequestConflict',
+      "Artifacts cannot be created for a task after it is resolved, unless it is resolved 'exception', " +
+        'and even in this case only up to 25 min past resolution.\n\nTask status: {{status}}',
+      { status: taskStatus(task) },
+    );
+  }
+}
+
+function acceptsArtifacts({ state, resolved = '' }: Run): boolean {
+  return (
+    state === 'running' ||
+    (state === 'exception' && Date.parse(resolved) > Date.now() - UPLOAD_AFTER_EXCEPTION)
+  );
+}
+
+/** Adds an artifact, or finds the one that the same request made before. */
+export function createArtifact(
+  store: Store,
+  key: ArtifactName,
+  request: PostArtifactRequest,
+): Promise<Artifact> {
+  const contentLength = 'contentLength' in request ? request.contentLength : undefined;
+  const wanted: Artifact = {
+    ...key,
+    contentType: ('contentType' in request && request.contentType) || 'application/binary',
+    ...(typeof contentLength === 'number' ? { contentLength } : {}),
+    expires: new Date(request.expires),
+    content: contentOf(key, request),
+  };
+  return store.artifacts.change(key.taskId, key.runId, key.name, (present) => {
+    if (present === undefined) {
+      return wanted;
+    }
+    if (!mayReplace(present, wanted)) {
+      throw new ApiError(
+        'RequestConflict',
+        'Artifact already exists with different properties, and none of the allowed exceptions ' +
+          'apply: {{originalArtifact}}',
+        { originalArtifact: serializeArtifact(present) },
+      );
+    }
+    return { ...present, content: wanted.content, expires: wanted.expires };
+  });
+}
+
+function contentOf(
+  { taskId, runId, name }: ArtifactName,
+  request: PostArtifactRequest,
+): ArtifactContent {
+  switch (request.storageType) {
+    case 's3':
+      return { storageType: 's3', objectName: `${taskId}/${runId}/${name}` };
+    case 'reference':
+      return { storageType: 'reference', url: request.url };
+    case 'link':
+      return { storageType: 'link', artifact: request.artifact };
+    case 'error':
+      return { storageType: 'error', reason: request.reason, message: request.message };
+  }
+}
+
+/** Artifacts do not change, but a reference may, also into a link, and any may live longer. */
+function mayReplace(present: Artifact, wanted: Artifact): boolean {
+  const [was, is] = [present.content, wanted.content];
+  if (present.expires.getTime() > wanted.expires.getTime()) {
+    return false;
+  }
+  if (is.storageType !== 'link' && present.contentType !== wanted.contentType) {
+    return false;
+  }
+  return was.storageType === 'reference'
+    ? is.storageType === 'reference' || is.storageType === 'link'
+    : isDeepStrictEqual(was, is);
+}
+
+/**
+ * The content of the artifact of this name, or of what it links to in the end. `authorize` is
+ * asked before each is looked at, with all the names so far.
+ *
+ * @throws ApiError `ResourceNotFound`, `ResourceExpired`, `InputError`
+ */
+export async function followLinks(
+  store: Store,
+  { taskId, runId, name }: ArtifactName,
+  authorize: (names: readonly string[]) => Promise<void>,
+): Promise<Exclude<ArtifactContent, { storageType: 'link' }>> {
+  const names: string[] = [];
+  for (let next = name; ; ) {
+    if (names.includes(next)) {
+      throw new ApiError('InputError', 'Artifact leads to a link cycle');
+    }
+    names.push(next);
+    await authorize(names);
+    const artifact = await store.artifacts.get(taskId, runId, next);
+    if (artifact === undefined) {
+      throw new ApiError('ResourceNotFound', 'Artifact not found');
+    }
+    if (artifact.expires.getTime() < Date.now()) {
+      throw new ApiError('ResourceExpired', 'Artifact expired');
+    }
+    if (artifact.content.storageType !== 'link') {
+      return artifact.content;
+    }
+    next = artifact.content.artifact;
+  }
+}
+
+/** An artifact as the queue's answers describe it. */
+export function serializeArtifact(artifact: Artifact): object {
+  return {
+    storageType: artifact.content.storageType,
+    name: artifact.name,
+    expires: artifact.expires.toJSON(),
+    contentType: artifact.contentType,
+    contentLength: artifact.contentLength,
+  };
+}

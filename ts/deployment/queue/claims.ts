@@ -1,0 +1,178 @@
+/**
+ * Claims: a worker takes a pending run, gets temporary credentials that act for the task until the
+ * claim ends, and renews both by reclaiming.
+ */
+import { EventEmitter, once } from 'node:events';
+import { type NativeCredentials, native } from '../../native.js';
+import { ApiError } from '../api/errors.js';
+import type { Run, Store, Task } from '../storage/store.js';
+import { foundRun, foundTask, isLastRun, taskStatus, withRun } from './task.js';
+
+/** Who claims. */
+export interface Worker {
+  readonly workerGroup: string;
+  readonly workerId: string;
+}
+
+/** A claim as `claimWork` and `reclaimTask` return it; the latter without the task. */
+export interface Claim extends Worker {
+  readonly status: object;
+  readonly runId: number;
+  readonly takenUntil: string;
+  readonly task?: Task['definition'];
+  readonly credentials: NativeCredentials;
+}
+
+export interface ClaimsOptions {
+  readonly store: Store;
+  /** The queue's own, which sign the credentials of tasks. */
+  readonly credentials: NativeCredentials;
+  /** For how many seconds a claim holds. */
+  readonly claimTimeout: number;
+}
+
+/** How long `claimWork` waits for a task, in milliseconds. */
+const CLAIM_WORK_TIMEOUT = 20_000;
+
+export class Claims {
+  readonly #options: ClaimsOptions;
+  /** Says the id of each task queue that has got something to claim. */
+  readonly #pending = new EventEmitter().setMaxListeners(0);
+
+  constructor(options: ClaimsOptions) {
+    this.#options = options;
+  }
+
+  /** To be called when a task has become pending. */
+  wake(taskQueueId: string): void {
+    this.#pending.emit(taskQueueId);
+  }
+
+  /** Claims up to `count` tasks, and waits a while if there is none yet. */
+  async claimWork(
+    taskQueueId: string,
+    worker: Worker,
+    count: number,
+    clientGone: AbortSignal,
+  ): Promise<Claim[]> {
+    const end = AbortSignal.any([clientGone, AbortSignal.timeout(CLAIM_WORK_TIMEOUT)]);
+    while (!end.aborted) {
+      const woken = once(this.#pending, taskQueueId, { signal: end }).catch(() => undefined);
+      const claims = await this.#claimPending(taskQueueId, worker, count);
+      if (claims.length > 0) {
+        return claims;
+      }
+      await woken;
+    }
+    return [];
+  }
+
+  /** Claims one run. @throws ApiError `ResourceNotFound`, `RequestConflict` */
+  async claimTask(taskId: string, runId: number, worker: Worker): Promise<Claim> {
+    const { store } = this.#options;
+    const { taskId: id, definition } = foundTask(await store.tasks.get(taskId), taskId);
+    if (isPast(definition.deadline)) {
+      throw new ApiError(
+        'RequestConflict',
+        `Task \`${id}\` can't be claimed past its deadline of ${definition.deadline}.`,
+      );
+    }
+    const takenUntil = this.#takenUntil();
+    const claimed = await store.tasks.change(taskId, (task) =>
+      isLastRun(task, runId, 'pending')
+        ? withRun(task, runId, { ...worker, ...started(), takenUntil: takenUntil.toJSON() })
+        : task,
+    );
+    const task = foundTask(claimed, taskId);
+    const run = foundRun(task, runId);
+    if (!isLastRun(task, runId, 'running') || !isWorker(run, worker)) {
+      throw new ApiError('RequestConflict', `Run ${runId} was already claimed by another worker.`);
+    }
+    return { ...this.#claim(task, runId, worker, run.takenUntil), task: task.definition };
+  }
+
+  /** Renews a claim. @throws ApiError `ResourceNotFound`, `RequestConflict` */
+  async reclaimTask(taskId: string, runId: number): Promise<Claim> {
+    const { store } = this.#options;
+    const { definition } = foundTask(await store.tasks.get(taskId), taskId);
+    if (isPast(definition.deadline)) {
+      throw new ApiError(
+        'RequestConflict',
+        `Task \`${taskId}\` can't be reclaimed past its deadline of ${definition.deadline}.`,
+      );
+    }
+    const takenUntil = this.#takenUntil().toJSON();
+    const changed = await store.tasks.change(taskId, (task) =>
+      isLastRun(task, runId, 'running') ? withRun(task, runId, { takenUntil }) : task,
+    );
+    const task = foundTask(changed, taskId);
+    const { workerGroup = '', workerId = '' } = foundRun(task, runId);
+    if (!isLastRun(task, runId, 'running')) {
+      throw new ApiError(
+        'RequestConflict',
+        `Run ${runId} on task \`${taskId}\` is resolved or not running.`,
+      );
+    }
+    return this.#claim(task, runId, { workerGroup, workerId }, takenUntil);
+  }
+
+  async #claimPending(taskQueueId: string, worker: Worker, count: number): Promise<Claim[]> {
+    const claims: Claim[] = [];
+    for (const taskId of await this.#options.store.tasks.pending(taskQueueId, count)) {
+      const task = await this.#options.store.tasks.get(taskId);
+      try {
+        claims.push(await this.claimTask(taskId, (task?.runs.length ?? 1) - 1, worker));
+      } catch (error) {
+        if (!(error instanceof ApiError)) {
+          throw error;
+        }
+      }
+    }
+    return claims;
+  }
+
+  /** To the next full second, since it is compared as text. */
+  #takenUntil(): Date {
+    return new Date((Math.ceil(Date.now() / 1000) + this.#options.claimTimeout) * 1000);
+  }
+
+  #claim(task: Task, runId: number, worker: Worker, takenUntil = ''): Claim {
+    return {
+      status: taskStatus(task),
+      runId,
+      ...worker,
+      takenUntil,
+      credentials: this.#taskCredentials(task, runId, worker, new Date(takenUntil)),
+    };
+  }
+
+  /** What acts for the task: its own scopes, and those that a worker needs to report on it. */
+  #taskCredentials(task: Task, runId: number, worker: Worker, until: Date): NativeCredentials {
+    const { workerGroup, workerId } = worker;
+    const run = `${task.taskId}/${runId}`;
+    const clientId = `task-client/${run}/on/${workerGroup}/${workerId}/until/${until.getTime() / 1000}`;
+    return native.createTemporaryCredentials(this.#options.credentials, {
+      clientId,
+      start: Date.now(),
+      expiry: until.getTime(),
+      scopes: [
+        `queue:reclaim-task:${run}`,
+        `queue:resolve-task:${run}`,
+        `queue:create-artifact:${run}`,
+        ...task.definition.scopes,
+      ],
+    });
+  }
+}
+
+function started(): Pick<Run, 'state' | 'started'> {
+  return { state: 'running', started: new Date().toJSON() };
+}
+
+function isWorker(run: Run, { workerGroup, workerId }: Worker): boolean {
+  return run.workerGroup === workerGroup && run.workerId === workerId;
+}
+
+function isPast(time: string): boolean {
+  return Date.parse(time) <= Date.now();
+}

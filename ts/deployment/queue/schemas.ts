@@ -1,0 +1,154 @@
+/** JSON schemas of what the queue takes, as in Taskcluster's references. */
+import { PRIORITIES } from '../storage/store.js';
+
+const SLUGID = '^[A-Za-z0-9_-]{8}[Q-T][A-Za-z0-9_-][CGKOSWaeimquy26-][A-Za-z0-9_-]{10}[AQgw]$';
+const PROVISIONER_ID = '^[a-zA-Z0-9-_]{1,38}$';
+const WORKER_TYPE = '^[a-z]([-a-z0-9]{0,36}[a-z0-9])?$';
+const TASK_QUEUE_ID = '^[a-zA-Z0-9-_]{1,38}/[a-z]([-a-z0-9]{0,36}[a-z0-9])?$';
+
+const identifier = {
+  type: 'string',
+  minLength: 1,
+  maxLength: 38,
+  pattern: '^([a-zA-Z0-9-_]*)$',
+} as const;
+const slugid = { type: 'string', pattern: SLUGID } as const;
+const time = { type: 'string', format: 'date-time' } as const;
+const contentType = { type: 'string', maxLength: 255 } as const;
+const contentLength = { type: 'integer', minimum: 0 } as const;
+const scope = { type: 'string', pattern: '^[ -~]*$' } as const;
+
+/** What each parameter in a route of the queue must look like. */
+export const ROUTE_PARAMETERS = {
+  taskId: new RegExp(SLUGID),
+  taskQueueId: new RegExp(TASK_QUEUE_ID),
+  runId: /^[1-9]*[0-9]+$/,
+  name: /^[\x20-\x7e]+$/,
+} as const;
+
+export const createTaskRequest = {
+  $id: '/schemas/queue/v1/create-task-request.json#',
+  type: 'object',
+  properties: {
+    provisionerId: { type: 'string', pattern: PROVISIONER_ID },
+    workerType: { type: 'string', pattern: WORKER_TYPE },
+    taskQueueId: { type: 'string', pattern: TASK_QUEUE_ID },
+    schedulerId: { ...identifier, default: '-' },
+    projectId: {
+      type: 'string',
+      minLength: 1,
+      maxLength: 500,
+      pattern: '^([a-zA-Z0-9._/-]*)$',
+      default: 'none',
+    },
+    taskGroupId: slugid,
+    dependencies: { type: 'array', items: slugid, maxItems: 10000, uniqueItems: true, default: [] },
+    requires: { type: 'string', enum: ['all-completed', 'all-resolved'], default: 'all-completed' },
+    routes: {
+      type: 'array',
+      items: { type: 'string', minLength: 1, maxLength: 249 },
+      maxItems: 64,
+      uniqueItems: true,
+      default: [],
+    },
+    priority: { type: 'string', enum: PRIORITIES, default: 'lowest' },
+    retries: { type: 'integer', minimum: 0, maximum: 49, default: 5 },
+    created: time,
+    deadline: time,
+    expires: time,
+    scopes: { type: 'array', items: scope, default: [] },
+    payload: { type: 'object' },
+    metadata: {
+      type: 'object',
+      properties: {
+        name: { type: 'string', maxLength: 255 },
+        description: { type: 'string', maxLength: 32768 },
+        owner: { type: 'string', maxLength: 255 },
+        source: { type: 'string', maxLength: 4096, pattern: '^(https?://|ssh://|git@)' },
+      },
+      additionalProperties: false,
+      required: ['name', 'description', 'owner', 'source'],
+    },
+    tags: {
+      type: 'object',
+      additionalProperties: { type: 'string', maxLength: 4096 },
+      default: {},
+    },
+    extra: { type: 'object', default: {} },
+  },
+  additionalProperties: false,
+  required: ['created', 'deadline', 'payload', 'metadata'],
+} as const;
+
+export const claimWorkRequest = {
+  $id: '/schemas/queue/v1/claim-work-request.json#',
+  type: 'object',
+  properties: {
+    workerGroup: identifier,
+    workerId: identifier,
+    tasks: { type: 'integer', minimum: 1, maximum: 32, default: 1 },
+  },
+  additionalProperties: false,
+  required: ['workerGroup', 'workerId', 'tasks'],
+} as const;
+
+export const taskClaimRequest = {
+  $id: '/schemas/queue/v1/task-claim-request.json#',
+  type: 'object',
+  properties: { workerGroup: identifier, workerId: identifier },
+  additionalProperties: false,
+  required: ['workerGroup', 'workerId'],
+} as const;
+
+export const postArtifactRequest = {
+  $id: '/schemas/queue/v1/post-artifact-request.json#',
+  oneOf: [
+    {
+      type: 'object',
+      properties: { storageType: { const: 's3' }, expires: time, contentType, contentLength },
+      additionalProperties: false,
+      required: ['storageType', 'expires', 'contentType'],
+    },
+    {
+      type: 'object',
+      properties: {
+        storageType: { const: 'reference' },
+        expires: time,
+        contentType,
+        url: { type: 'string', format: 'uri' },
+      },
+      additionalProperties: false,
+      required: ['storageType', 'expires', 'url', 'contentType'],
+    },
+    {
+      type: 'object',
+      properties: {
+        storageType: { const: 'link' },
+        expires: time,
+        contentType,
+        artifact: { type: 'string' },
+      },
+      additionalProperties: false,
+      required: ['storageType', 'expires', 'artifact'],
+    },
+    {
+      type: 'object',
+      properties: {
+        storageType: { const: 'error' },
+        expires: time,
+        reason: {
+          type: 'string',
+          enum: [
+            'file-missing-on-worker',
+            'invalid-resource-on-worker',
+            'too-large-file-on-worker',
+            'file-not-readable-on-worker',
+          ],
+        },
+        message: { type: 'string', maxLength: 4096 },
+      },
+      additionalProperties: false,
+      required: ['storageType', 'expires', 'reason', 'message'],
+    },
+  ],
+} as const;

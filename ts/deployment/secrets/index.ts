@@ -1,0 +1,72 @@
+/** The secrets service: small JSON objects that tasks may read, by name. */
+import { ApiBuilder } from '../api/builder.js';
+import { ApiError } from '../api/errors.js';
+import type { Store } from '../storage/store.js';
+
+export interface SecretsContext {
+  readonly store: Store;
+}
+
+const secret = {
+  $id: '/schemas/secrets/v1/secret.json#',
+  type: 'object',
+  properties: {
+    secret: { type: 'object' },
+    expires: { type: 'string', format: 'date-time' },
+  },
+  additionalProperties: false,
+  required: ['secret', 'expires'],
+} as const;
+
+export const secrets = new ApiBuilder<SecretsContext>({
+  serviceName: 'secrets',
+  apiVersion: 'v1',
+  params: { name: /^[\x20-\x7e]+$/ },
+});
+
+secrets.declare(
+  {
+    name: 'set',
+    method: 'put',
+    route: '/secret/{*name}',
+    title: 'Set Secret',
+    scopes: 'secrets:set:<name>',
+    input: secret,
+    cleanPayload: (payload) => ({ ...(payload as object), secret: '(OMITTED)' }),
+  },
+  async ({ params: { name }, body }, { store }) => {
+    await store.secrets.put({ name, secret: body.secret, expires: new Date(body.expires) });
+    return {};
+  },
+);
+
+secrets.declare(
+  {
+    name: 'get',
+    method: 'get',
+    route: '/secret/{*name}',
+    title: 'Read Secret',
+    scopes: 'secrets:get:<name>',
+  },
+  async ({ params: { name } }, { store }) => {
+    const found = await store.secrets.get(name);
+    if (found === undefined || found.expires.getTime() < Date.now()) {
+      throw new ApiError('ResourceNotFound', 'Secret not found');
+    }
+    return { secret: found.secret, expires: found.expires.toJSON() };
+  },
+);
+
+secrets.declare(
+  {
+    name: 'remove',
+    method: 'delete',
+    route: '/secret/{*name}',
+    title: 'Delete Secret',
+    scopes: 'secrets:set:<name>',
+  },
+  async ({ params: { name } }, { store }) => {
+    await store.secrets.remove(name);
+    return {};
+  },
+);

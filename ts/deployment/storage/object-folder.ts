@@ -1,0 +1,61 @@
+/**
+ * The bytes of objects, one file each in a folder. A file appears in one rename once the upload is
+ * whole, and is never written again; an upload that breaks off leaves nothing.
+ *
+ * What it is not: it knows nothing of names, types or who may read. That is in the store.
+ */
+import { randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+
+/** A file that an upload has become. */
+export interface StoredFile {
+  readonly file: string;
+  readonly size: number;
+}
+
+/** As much of an upload as is held in memory while the disk is busy. */
+const WRITE_BUFFER = 256 * 1024;
+
+export class ObjectFolder {
+  /** Where finished files are, each under its own name. */
+  readonly root: string;
+  readonly #incoming: string;
+
+  private constructor(folder: string) {
+    this.root = join(folder, 'objects');
+    this.#incoming = join(folder, 'incoming');
+  }
+
+  /** Opens or makes a folder. What an earlier process left half uploaded is removed. */
+  static async open(folder: string): Promise<ObjectFolder> {
+    const objects = new ObjectFolder(folder);
+    await rm(objects.#incoming, { recursive: true, force: true });
+    await mkdir(objects.#incoming, { recursive: true });
+    await mkdir(objects.root, { recursive: true });
+    return objects;
+  }
+
+  /** Streams an upload to disk. */
+  async add(upload: Readable): Promise<StoredFile> {
+    const file = randomUUID();
+    const unfinished = join(this.#incoming, file);
+    try {
+      const sink = createWriteStream(unfinished, { flags: 'wx', highWaterMark: WRITE_BUFFER });
+      await pipeline(upload, sink);
+      await rename(unfinished, join(this.root, file));
+      return { file, size: sink.bytesWritten };
+    } catch (error) {
+      await rm(unfinished, { force: true });
+      throw error;
+    }
+  }
+
+  /** Removes a file. Whoever is reading it still gets it whole. */
+  async remove(file: string): Promise<void> {
+    await rm(join(this.root, file), { force: true });
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * The place that artifacts are uploaded to and downloaded from, as S3 is for a deployment in the
+ * cloud: whoever holds a URL that this deployment signed may make the one request it was signed
+ * for, until it expires. Ranges and conditional requests work as for any static file.
+ *
+ * It lies under `/api/` so that it can be reached through the proxy as any service can. A Hawk
+ * signature that the proxy adds is checked as well, where a cloud's bucket would refuse it.
+ *
+ * What it is not: a service of the API. It declares no endpoint and knows no scopes.
+ */
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import express, {
+  type ErrorRequestHandler,
+  type Request,
+  type Response,
+  type Router,
+} from 'express';
+import { authenticate, type SignatureValidator, unauthenticated } from '../api/authenticate.js';
+import { ApiError } from '../api/errors.js';
+import { asApiError, type FaultListener, sendError } from '../api/router.js';
+import type { ObjectFolder } from './object-folder.js';
+import type { Store } from './store.js';
+
+/** The path that every object's URL begins with. */
+export const OBJECTS_PATH = '/api/objects/v1';
+
+export interface ObjectStoreOptions {
+  readonly store: Store;
+  readonly folder: ObjectFolder;
+  readonly validator: SignatureValidator;
+  readonly onFault: FaultListener;
+}
+
+export class ObjectStore {
+  readonly #options: ObjectStoreOptions;
+  readonly #key = randomBytes(32);
+
+  constructor(options: ObjectStoreOptions) {
+    this.#options = options;
+  }
+
+  /** The request target of an upload of this type, good for `lifetime` seconds. */
+  putTarget(name: string, contentType: string, lifetime: number): string {
+    return this.#signed('PUT', name, contentType, lifetime);
+  }
+
+  /** The request target of a download, good for `lifetime` seconds. */
+  getTarget(name: string, lifetime: number): string {
+    return this.#signed('GET', name, '', lifetime);
+  }
+
+  /** To be mounted at `OBJECTS_PATH`. */
+  router(): Router {
+    const router = express.Router({ caseSensitive: true });
+    router.use((_request, response, next) => {
+      response.set('Access-Control-Allow-Origin', '*');
+      next();
+    });
+    router.put('/:name', (request, response) => this.#put(request, response));
+    router.get('/:name', (request, response) => this.#get(request, response));
+    router.use(this.#answerError);
+    return router;
+  }
+
+  async #put(request: Request<{ name: string }>, response: Response): Promise<void> {
+    const { store, folder } = this.#options;
+    const { name } = request.params;
+    const contentType = request.headers['content-type'] ?? '';
+    await this.#check(request, 'PUT', contentType);
+    if (request.headers['content-length'] === undefined) {
+      throw new ApiError('InputError', 'An upload must say its Content-Length');
+    }
+    const encoding = request.headers['content-encoding'];
+    const { file, size } = await folder.add(request);
+    const replaced = await store.objects.put({
+      name,
+      file,
+      size,
+      contentType,
+      ...(encoding === undefined ? {} : { contentEncoding: encoding }),
+    });
+    if (replaced !== undefined) {
+      await folder.remove(replaced.file);
+    }
+    response.set('ETag', entityTag(file)).status(200).end();
+  }
+
+  async #get(request: Request<{ name: string }>, response: Response): Promise<void> {
+    const { store, folder } = this.#options;
+    await this.#check(request, 'GET', '');
+    const object = await store.objects.get(request.params.name);
+    if (object === undefined) {
+      throw new ApiError('ResourceNotFound', 'Nothing has been uploaded under this name');
+    }
+    response.set('ETag', entityTag(object.file)).set('Content-Type', object.contentType);
+    if (object.contentEncoding !== undefined) {
+      response.set('Content-Encoding', object.contentEncoding);
+    }
+    await sendFile(response, folder.root, object.file);
+  }
+
+  async #check(request: Request, method: string, contentType: string): Promise<void> {
+    const [path = '', query] = request.originalUrl.split('?', 2);
+    const { expires, signature } = request.query;
+    const expected = this.#signature(method, path, contentType, String(expires));
+    if (query === undefined || typeof signature !== 'string' || !equal(signature, expected)) {
+      throw new ApiError(
+        'InsufficientScopes',
+        'This URL was not signed for this request: use the URL that the queue gave, as it is, ' +
+          'with the method and Content-Type that it was asked for',
+      );
+    }
+    if (Number(expires) * 1000 < Date.now()) {
+      throw new ApiError('InsufficientScopes', 'This URL has expired: ask the queue for a new one');
+    }
+    if (request.headers.authorization !== undefined) {
+      await this.#checkHawk(request);
+    }
+  }
+
+  async #checkHawk(request: Request): Promise<void> {
+    const received = { incoming: request, target: request.originalUrl, text: '' };
+    const found = await authenticate(received, this.#options.validator);
+    if (found.status === 'auth-failed') {
+      throw unauthenticated(found);
+    }
+  }
+
+  #signed(method: string, name: string, contentType: string, lifetime: number): string {
+    const path = `${OBJECTS_PATH}/${encodeURIComponent(name)}`;
+    const expires = String(Math.floor(Date.now() / 1000) + lifetime);
+    const signature = this.#signature(method, path, contentType, expires);
+    return `${path}?expires=${expires}&signature=${signature}`;
+  }
+
+  #signature(method: string, path: string, contentType: string, expires: string): string {
+    const signed = [method, path, contentType, expires].join('\n');
+    return createHmac('sha256', this.#key).update(signed).digest('base64url');
+  }
+
+  #answerError: ErrorRequestHandler = (error: unknown, request, response, _next) => {
+    if (request.destroyed && !request.complete) {
+      response.destroy();
+      return;
+    }
+    const info = { method: 'object', params: {}, payload: {} };
+    sendError(response, asApiError(error, this.#options.onFault), { ...info });
+  };
+}
+
+/** Strong: a file is never written twice. */
+function entityTag(file: string): string {
+  return `"${file}"`;
+}
+
+function sendFile(response: Response, root: string, file: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const options = { root, cacheControl: false, lastModified: false };
+    response.sendFile(file, options, (error: NodeJS.ErrnoException | undefined) => {
+      const clientLeft = error?.code === 'ECONNABORTED' || error?.code === 'EPIPE';
+      if (error === undefined || clientLeft) {
+        resolve();
+      } else {
+        reject(error);
+      }
+    });
+  });
+}
+
+function equal(a: string, b: string): boolean {
+  const [x, y] = [Buffer.from(a), Buffer.from(b)];
+  return x.length === y.length && timingSafeEqual(x, y);
+}
