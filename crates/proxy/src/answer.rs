@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::bewit::BewitError;
 use crate::browser::BrowserError;
+use crate::framing::{ChunkedError, HeadError};
 use crate::route::TargetError;
 use crate::scopes::NarrowingError;
 use crate::upstream::SendError;
@@ -20,8 +21,8 @@ use crate::upstream::SendError;
 pub enum Refusal {
     /// A head that is not well formed, or a message whose end is not certain; the connection is
     /// closed. The sentence names no value.
-    #[error("{0}")]
-    BadRequest(String),
+    #[error(transparent)]
+    Framing(#[from] HeadError),
     /// A request target that HTTP does not carry unchanged.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -38,11 +39,8 @@ pub enum Refusal {
     #[error("the request's body broke off")]
     TornBody,
     /// A chunked body that is none.
-    #[error(
-        "the chunked transfer coding of the body is broken; send each size in hexadecimal digits \
-         and end every line with CR LF"
-    )]
-    Chunked,
+    #[error(transparent)]
+    Chunked(#[from] ChunkedError),
     /// The other end belongs to somebody else.
     #[error("this proxy does not serve your user")]
     User,
@@ -131,11 +129,11 @@ impl Refusal {
     /// The status of its answer.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_)
+            Self::Framing(_)
             | Self::Target(_)
             | Self::Credentials(_)
             | Self::TornBody
-            | Self::Chunked => StatusCode::BAD_REQUEST,
+            | Self::Chunked(_) => StatusCode::BAD_REQUEST,
             Self::Scopes(error) => error.status(),
             Self::Bewit(error) => error.status(),
             Self::Browser(error) => error.status(),

@@ -24,7 +24,6 @@ use tokio::sync::oneshot;
 
 pub use taskcluster_proxy_hawk::Credentials;
 
-pub use crate::admit::AdmitError;
 pub use crate::log::{Format as LogFormat, Level as LogLevel};
 pub use crate::metrics::Counters;
 
@@ -49,6 +48,7 @@ mod serve;
 mod sign;
 mod tunnel;
 mod upstream;
+mod worker;
 
 /// Everything that can be set. Durations and sizes have the meaning of the command's flag of the
 /// same name.

@@ -424,3 +424,444 @@ impl fmt::Debug for Origin {
         f.write_str(self.url())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who answers: a name here, a target at the root, the URL of another host, or a refusal.
+    fn shown(root: &str, target: &str) -> String {
+        let root = RootUrl::parse(root).expect("a root URL");
+        match route(target, &root) {
+            Route::Upstream(to) if to.origin == *root.origin() => to.target.to_string(),
+            Route::Upstream(to) => to.to_string(),
+            Route::Malformed(error) => format!("400 {error}"),
+            Route::None => "404".to_owned(),
+            here => format!("{here:?}"),
+        }
+    }
+
+    const ROUTES: &[(&str, &str)] = &[
+        // Answered here, and only where the name stands alone.
+        ("/bewit", "Bewit"),
+        ("/bewit?x=/y/", "Bewit"),
+        ("/bewit?", "Bewit"),
+        ("/credentials", "Credentials"),
+        ("/__version__", "Version"),
+        ("/__heartbeat__", "Heartbeat"),
+        ("/__heartbeat__?probe", "Heartbeat"),
+        ("/__lbheartbeat__", "LbHeartbeat"),
+        ("/__metrics__", "Metrics"),
+        ("/bewit/", "404"),
+        ("/bewit/x", "404"),
+        ("/bewit/v1/x", "404"),
+        ("/credentials/v1/x", "404"),
+        ("/__version__/v1/x", "404"),
+        ("/Bewit", "404"),
+        ("/%62ewit", "404"),
+        ("//bewit", "404"),
+        ("/bewit.example.com/x", "https://bewit.example.com/x"),
+        ("/bewitness/v1/x", "/api/bewitness/v1/x"),
+        (
+            "/credentials.example.com",
+            "https://credentials.example.com/",
+        ),
+        ("/credentials-new/v1/", "/api/credentials-new/v1/"),
+        // The deployment's own form.
+        ("/api/queue/v1/task/x", "/api/queue/v1/task/x"),
+        ("/api/queue/v1/", "/api/queue/v1/"),
+        ("/api/queue/v1/?", "/api/queue/v1/?"),
+        ("/api/queue/v1/?a=b", "/api/queue/v1/?a=b"),
+        ("/api/queue/v1", "404"),
+        ("/api/queue/v1?a=/b/", "404"),
+        ("/api/queue", "404"),
+        ("/api/", "404"),
+        ("/api", "404"),
+        ("/api?/queue/v1/x", "404"),
+        ("/api//v1/x", "404"),
+        ("/api/queue//x", "404"),
+        ("/API/queue/v1/x", "/api/API/queue/v1/x"),
+        ("/api.example.com/v1/x", "https://api.example.com/v1/x"),
+        ("/apis/v1/x", "/api/apis/v1/x"),
+        // A host of its own.
+        ("/host.name", "https://host.name/"),
+        ("/host.name/", "https://host.name/"),
+        ("/host.name?", "https://host.name/?"),
+        ("/host.name?x", "https://host.name/?x"),
+        ("/host.name?x=/y", "https://host.name/?x=/y"),
+        ("/host.name//", "https://host.name//"),
+        ("/host.name//x//", "https://host.name//x//"),
+        ("/host.name/../x/./y", "https://host.name/../x/./y"),
+        ("/myserver.com/v1/stuff", "https://myserver.com/v1/stuff"),
+        ("/Host.NAME/Path", "https://host.name/Path"),
+        ("/10.0.0.1/x", "https://10.0.0.1/x"),
+        (
+            "/xn--bcher-kva.example/x",
+            "https://xn--bcher-kva.example/x",
+        ),
+        ("/host.name./x", "404"),
+        ("/.host.name/x", "404"),
+        ("/host..name/x", "404"),
+        ("/./x/y", "404"),
+        ("/../x/y", "404"),
+        ("/host.name:8443/x", "404"),
+        ("/user@host.name/x", "404"),
+        ("/-host.name/x", "404"),
+        ("/host-.name/x", "404"),
+        ("/host_a.name/x", "404"),
+        ("/host%2Ename/v1/x", "404"),
+        ("/[::1]/x", "404"),
+        // The short form.
+        ("/queue/v1/task/x", "/api/queue/v1/task/x"),
+        ("/queue/v1/", "/api/queue/v1/"),
+        ("/queue/v1//", "/api/queue/v1//"),
+        ("/queue/v1/?q", "/api/queue/v1/?q"),
+        ("/aws-provisioner/v1/y/z", "/api/aws-provisioner/v1/y/z"),
+        ("/queue/v1/y%2fz", "/api/queue/v1/y%2fz"),
+        (
+            "/queue/v1/double//slash/encode1%2F/encode2%252F/encode3%25252F",
+            "/api/queue/v1/double//slash/encode1%2F/encode2%252F/encode3%25252F",
+        ),
+        ("/queue/v1/a;b+c/./../d/", "/api/queue/v1/a;b+c/./../d/"),
+        ("/queue/v1/a?b?c/d&&=?", "/api/queue/v1/a?b?c/d&&=?"),
+        ("/queue/v1/a?", "/api/queue/v1/a?"),
+        ("/queue/v1/%zz%", "/api/queue/v1/%zz%"),
+        ("/queue/v1/a|b\\c^d\"e{f}", "/api/queue/v1/a|b\\c^d\"e{f}"),
+        ("/queue", "404"),
+        ("/queue/", "404"),
+        ("/queue/v1", "404"),
+        ("/queue/v1?x/y", "404"),
+        ("/queue//x", "404"),
+        ("/queue%2Fv1/x/y", "404"),
+        ("/queue-/v1/x", "404"),
+        ("/que_ue/v1/x", "404"),
+        ("/x@/", "404"),
+        ("/x@/v1/y", "404"),
+        ("/", "404"),
+        ("/?x", "404"),
+        ("//", "404"),
+        ("//x", "404"),
+        ("//queue/v1/x", "404"),
+        ("", "404"),
+        ("queue/v1/x", "404"),
+        ("*", "404"),
+        ("?x", "404"),
+        // Not carried unchanged.
+        (
+            "/queue/v1/#x",
+            "400 the request target holds a raw #: percent-encode it as %23",
+        ),
+        (
+            "/queue/v1/?#",
+            "400 the request target holds a raw #: percent-encode it as %23",
+        ),
+        ("/b\u{fc}cher/v1/x", MUST_ENCODE),
+        ("/queue/v1/b\u{fc}cher", MUST_ENCODE),
+        ("/queue/v1/ x", MUST_ENCODE),
+        ("/queue/v1/\t", MUST_ENCODE),
+        ("/queue/v1/\u{7f}", MUST_ENCODE),
+        ("/queue/v1/<x>", MUST_ENCODE),
+        ("/queue/v1/`", MUST_ENCODE),
+        ("/queue/v1/?\"", MUST_ENCODE),
+    ];
+
+    const MUST_ENCODE: &str =
+        "400 the request target holds a character that must be percent-encoded";
+
+    #[test]
+    fn routes_by_the_first_segment() {
+        for (target, expected) in ROUTES {
+            assert_eq!(
+                shown("https://tc.example.com", target),
+                *expected,
+                "{target:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_root_url_names_scheme_and_port() {
+        for root in [
+            "https://tc.example.com",
+            "http://localhost:8080",
+            "http://[::1]:8080",
+        ] {
+            let url = RootUrl::parse(root).expect(root);
+            for target in ["/queue/v1/x", "/api/queue/v1/x"] {
+                let Route::Upstream(to) = route(target, &url) else {
+                    panic!("{target} went nowhere");
+                };
+                assert_eq!(to.to_string(), format!("{root}/api/queue/v1/x"));
+            }
+        }
+    }
+
+    #[test]
+    fn labels_and_names_have_their_limits() {
+        let label = |length| "a".repeat(length);
+        for (name, served) in [
+            (format!("{}.example", label(63)), true),
+            (format!("{}.example", label(64)), false),
+            (format!("{0}.{0}.{0}.{1}", label(63), label(61)), true),
+            (format!("{0}.{0}.{0}.{1}", label(63), label(62)), false),
+        ] {
+            let expected = if served {
+                format!("https://{name}/x")
+            } else {
+                "404".to_owned()
+            };
+            assert_eq!(
+                shown("https://tc.example.com", &format!("/{name}/x")),
+                expected
+            );
+        }
+        let service = format!("/{}/v1/x", label(64));
+        assert_eq!(shown("https://tc.example.com", &service), "404");
+    }
+
+    #[test]
+    fn a_long_query_goes_out_whole_and_one_beyond_http_is_refused() {
+        let target = format!("/queue/v1/x?{}", "q=%2F;+&".repeat(1024));
+        let expected = format!("/api{target}");
+        assert_eq!(shown("https://tc.example.com", &target), expected);
+        let target = format!("/queue/v1/{}", "x".repeat(70_000));
+        let refused = shown("https://tc.example.com", &target);
+        assert_eq!(refused, "400 the request target is too long");
+    }
+
+    #[test]
+    fn root_urls_are_read_or_refused_with_a_sentence() {
+        for (url, expected) in [
+            ("https://tc.example.com", Ok("https://tc.example.com")),
+            ("https://tc.example.com/", Ok("https://tc.example.com")),
+            ("HTTPS://TC.Example.com:443", Ok("https://tc.example.com")),
+            ("https://tc.example.com:/", Ok("https://tc.example.com")),
+            ("http://tc_proxy:80/", Ok("http://tc_proxy")),
+            ("http://localhost:443", Ok("http://localhost:443")),
+            ("https://10.0.0.1:8443", Ok("https://10.0.0.1:8443")),
+            ("http://[::1]", Ok("http://[::1]")),
+            ("http://[FE80::1]:8080/", Ok("http://[fe80::1]:8080")),
+            ("", Err(UrlFault::Scheme.into())),
+            ("tc.example.com", Err(UrlFault::Scheme.into())),
+            ("ftp://tc.example.com", Err(UrlFault::Scheme.into())),
+            (" https://tc.example.com", Err(UrlFault::Scheme.into())),
+            ("https:tc.example.com", Err(UrlFault::Scheme.into())),
+            (
+                "https://user:password@tc.example.com",
+                Err(UrlFault::User.into()),
+            ),
+            ("https://@tc.example.com", Err(UrlFault::User.into())),
+            ("https://", Err(UrlFault::Host.into())),
+            ("https://:8080", Err(UrlFault::Host.into())),
+            ("https:///api", Err(UrlFault::Host.into())),
+            ("https://tc.example.com.", Err(UrlFault::Host.into())),
+            ("https://tc..example.com", Err(UrlFault::Host.into())),
+            ("https://tc.example.com\\x", Err(UrlFault::Host.into())),
+            ("https://tc.example.com ", Err(UrlFault::Host.into())),
+            ("https://b\u{fc}cher.example", Err(UrlFault::Host.into())),
+            ("https://[::1", Err(UrlFault::Host.into())),
+            ("https://[::g]", Err(UrlFault::Host.into())),
+            ("https://[fe80::1%25eth0]", Err(UrlFault::Host.into())),
+            ("https://::1", Err(UrlFault::Host.into())),
+            ("https://tc.example.com:0", Err(UrlFault::Port.into())),
+            ("https://tc.example.com:65536", Err(UrlFault::Port.into())),
+            ("https://tc.example.com:+443", Err(UrlFault::Port.into())),
+            ("https://tc.example.com:https", Err(UrlFault::Port.into())),
+            ("https://tc.example.com/api", Err(RootUrlError::Path)),
+            ("https://tc.example.com//", Err(RootUrlError::Path)),
+            ("https://tc.example.com?", Err(RootUrlError::Query)),
+            ("https://tc.example.com/?a", Err(RootUrlError::Query)),
+            ("https://tc.example.com#", Err(RootUrlError::Fragment)),
+            ("https://tc.example.com/#/a?b", Err(RootUrlError::Fragment)),
+        ] {
+            let root = RootUrl::parse(url);
+            let read = root.as_ref().map(|root| root.origin().url());
+            assert_eq!(read.map_err(|error| *error), expected, "{url:?}");
+        }
+    }
+
+    #[test]
+    fn root_url_sentences_say_what_to_change_and_repeat_nothing() {
+        for (url, sentence) in [
+            (
+                "secret",
+                "invalid root URL: it must begin with http:// or https://",
+            ),
+            (
+                "https://me:secret@host",
+                "invalid root URL: it must not name a user",
+            ),
+            (
+                "https://sec ret",
+                "invalid root URL: it must name a host (international names in their xn-- form)",
+            ),
+            (
+                "https://host:secret",
+                "invalid root URL: its port must be a number from 1 to 65535",
+            ),
+            (
+                "https://host/secret",
+                "invalid root URL: it must not have a path",
+            ),
+            (
+                "https://host?secret",
+                "invalid root URL: it must not have a query",
+            ),
+            (
+                "https://host#secret",
+                "invalid root URL: it must not have a fragment",
+            ),
+        ] {
+            let error = RootUrl::parse(url).expect_err(url);
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn an_origin_says_what_host_and_endpoint_need() {
+        for (url, host, port, host_header, ip) in [
+            ("https://A.example:443", "a.example", 443, "a.example", None),
+            (
+                "http://a.example:443",
+                "a.example",
+                443,
+                "a.example:443",
+                None,
+            ),
+            (
+                "https://a.example:80",
+                "a.example",
+                80,
+                "a.example:80",
+                None,
+            ),
+            (
+                "http://10.0.0.1",
+                "10.0.0.1",
+                80,
+                "10.0.0.1",
+                Some("10.0.0.1"),
+            ),
+            ("https://[::1]:80", "[::1]", 80, "[::1]:80", Some("::1")),
+        ] {
+            let root = RootUrl::parse(url).expect(url);
+            let origin = root.origin();
+            assert_eq!(root.secure(), url.starts_with("https"));
+            assert_eq!((origin.host(), origin.port()), (host, port));
+            assert_eq!(origin.host_header(), host_header);
+            assert_eq!(origin.ip(), ip.map(|ip| ip.parse().expect("an address")));
+        }
+    }
+
+    #[test]
+    fn equal_origins_are_equal_however_they_were_made() {
+        let root = RootUrl::parse("https://tc.example.com").expect("a root URL");
+        let other = RootUrl::parse("https://TC.example.com:443/").expect("a root URL");
+        let plain = RootUrl::parse("http://tc.example.com:443").expect("a root URL");
+        assert_eq!(root, other);
+        assert_ne!(root, plain);
+        let Route::Upstream(target) = route("/tc.example.com/x", &root) else {
+            panic!("no upstream");
+        };
+        assert_eq!(target.origin, *root.origin());
+        let shared = route("/queue/v1/x", &root);
+        assert!(matches!(shared, Route::Upstream(to) if Arc::ptr_eq(&to.origin.0, &root.0.0)));
+    }
+
+    #[test]
+    fn absolute_targets_become_origin_form() {
+        for (uri, expected) in [
+            ("/queue/v1/x?", Ok("/queue/v1/x?")),
+            ("//x", Ok("//x")),
+            ("http://taskcluster/queue/v1/x?y", Ok("/queue/v1/x?y")),
+            ("http://taskcluster//queue//v1/", Ok("//queue//v1/")),
+            ("https://taskcluster:80/queue/v1/", Ok("/queue/v1/")),
+            ("http://taskcluster", Ok("/")),
+            ("http://taskcluster/", Ok("/")),
+            ("http://taskcluster?x", Ok("/?x")),
+            ("http://taskcluster?", Ok("/?")),
+            ("*", Err(TargetError::Form)),
+            ("taskcluster:80", Err(TargetError::Form)),
+            ("ftp://taskcluster/queue/v1/x", Err(TargetError::Form)),
+            ("http://user@taskcluster/queue/v1/x", Err(TargetError::User)),
+        ] {
+            let parsed: Uri = uri.parse().expect(uri);
+            let expected = expected.map(Cow::Borrowed);
+            assert_eq!(request_target(&parsed), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn every_string_gets_an_answer() {
+        let root = RootUrl::parse("https://tc.example.com").expect("a root URL");
+        let pieces = [
+            "/",
+            "/",
+            ".",
+            "?",
+            "#",
+            "%2F",
+            "%",
+            "api",
+            "bewit",
+            "queue",
+            "v1",
+            "x.y",
+            "-",
+            "@",
+            ":",
+            "[::1]",
+            "\\",
+            " ",
+            "\0",
+            "\u{e9}",
+            "\u{10ffff}",
+            "*",
+            "&",
+            "=",
+            "..",
+            "__version__",
+        ];
+        // xorshift64; a failure names the string.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap_or_default()
+        };
+        for _ in 0..200_000 {
+            let target: String = (0..next() % 12)
+                .map(|_| pieces[next() % pieces.len()])
+                .collect();
+            let target = if next() % 4 == 0 {
+                target
+            } else {
+                format!("/{target}")
+            };
+            match route(&target, &root) {
+                Route::Upstream(to) => {
+                    let sent = to.target.as_str();
+                    assert!(
+                        target == sent
+                            || sent.strip_prefix("/api") == Some(&target)
+                            || target.ends_with(sent.strip_prefix('/').unwrap_or(sent)),
+                        "{target:?} became {sent:?}"
+                    );
+                    assert!(
+                        check_target(target.as_bytes()).is_ok(),
+                        "{target:?} went out"
+                    );
+                }
+                Route::Malformed(_) => {
+                    assert!(
+                        !target
+                            .bytes()
+                            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}

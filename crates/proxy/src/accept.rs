@@ -1,0 +1,454 @@
+//! Listening, and handing admitted connections to the threads that serve.
+//!
+//! One thread accepts and admits, so that refusing costs the serving threads nothing, however fast
+//! somebody connects. It also keeps count of descriptors: a task that opens connections without end
+//! meets a limit that leaves some for whoever updates the credentials. What this is not: it reads
+//! nothing from a connection.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::HeaderValue;
+use socket2::{Domain, Protocol, Socket, Type};
+use taskcluster_proxy_hawk::Credentials;
+use taskcluster_proxy_peer::raise_descriptor_limit;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::admit::{Admission, Rights, Rules};
+use crate::backoff::RetryPolicy;
+use crate::browser::{BrowserGuard, HostRule, machine_name};
+use crate::credentials::{Build, CredentialSet, InForce};
+use crate::log::Log;
+use crate::metrics::{Counters, Metrics};
+use crate::replay::ReplayBudget;
+use crate::route::RootUrl;
+use crate::serve::Shared;
+use crate::upstream::UpstreamConfig;
+use crate::worker::{Accepted, Worker};
+use crate::{Options, StartError, Validator};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// More threads than this would cost memory for a load that one task does not make.
+const MAX_WORKERS: usize = 4;
+
+/// Descriptors that tasks' connections never take: the runtime's own, the log's, and what an update
+/// of the credentials needs.
+const HELD_BACK: usize = 128;
+
+/// Of those held back, connections that may ask for an update or for health.
+const RESERVED: usize = 32;
+
+/// Before accepting again when the system has no descriptor left.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
+
+/// A running proxy.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
+    stop_accepting: Mutex<Option<oneshot::Sender<()>>>,
+    workers: Vec<WorkerHandle>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A serving thread as the others see it.
+#[derive(Clone)]
+struct WorkerHandle {
+    orders: mpsc::UnboundedSender<Order>,
+    load: Arc<AtomicUsize>,
+}
+
+enum Order {
+    Serve(Box<Accepted>),
+    Update(Box<Credentials>, Box<dyn FnOnce() + Send>),
+    Stop(Duration),
+}
+
+/// Opens the listeners and starts the threads.
+///
+/// # Errors
+/// As [`StartError`] says.
+pub fn start(options: Options, validator: Arc<dyn Validator>) -> Result<Running, StartError> {
+    let rules = Rules::new(options.allowed_user.as_deref(), options.allowed_network.as_deref())
+        .map_err(invalid)?;
+    let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
+    let limits = Limits::of_this_process()?;
+    let upstream = UpstreamConfig::from_env(Arc::new(Semaphore::new(limits.connections)))
+        .map_err(invalid)?;
+    let shared = Arc::new(shared(&options, validator)?);
+    let listeners = listen(&options)?;
+    let addresses =
+        listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let mut running = Running {
+        addresses,
+        shared: Arc::clone(&shared),
+        stop_accepting: Mutex::default(),
+        workers: Vec::new(),
+        threads: Mutex::default(),
+    };
+    running.start_workers(&Arc::new(upstream))?;
+    running.start_acceptor(listeners, admission, limits)?;
+    if let Some(warning) = shared.in_force.current().warning() {
+        shared.log.warn(format_args!("{warning}"));
+    }
+    Ok(running)
+}
+
+fn invalid(error: impl std::fmt::Display) -> StartError {
+    StartError::Options(error.to_string())
+}
+
+fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, StartError> {
+    let text = |text: &str| HeaderValue::from_str(text).map_err(invalid);
+    let build = Build { version: text(&options.version)?, revision: text(&options.revision)? };
+    let restriction = options.authorized_scopes.clone();
+    let set = CredentialSet::new(&options.credentials, restriction.as_deref(), build.clone());
+    let metrics = Arc::new(Metrics::default());
+    Ok(Shared {
+        root: RootUrl::parse(&options.root_url).map_err(invalid)?,
+        guard: BrowserGuard {
+            allow_cross_site: options.allow_cross_site,
+            hosts: HostRule::new(&options.hosts, machine_name().as_deref()).map_err(invalid)?,
+        },
+        in_force: InForce::new(set, options.update),
+        restriction,
+        build,
+        validator,
+        retry: RetryPolicy {
+            first: options.retry.first,
+            cap: options.retry.cap,
+            limit: options.retry.limit,
+        },
+        replay_limit: options.replay_limit,
+        replay_budget: Arc::new(ReplayBudget::new(options.replay_total)),
+        header_timeout: options.header_timeout,
+        response_timeout: options.response_timeout,
+        log: Log::new(
+            options.log_level,
+            options.log_format,
+            Box::new(io::stderr()),
+            Arc::clone(&metrics),
+        )?,
+        metrics,
+    })
+}
+
+// === Listening ===
+
+/// The listeners that the options ask for, and one on 127.0.0.1 beside an allowed network, so that
+/// the launcher has a way whose address nothing rewrites.
+fn listen(options: &Options) -> Result<Vec<std::net::TcpListener>, StartError> {
+    let mut addresses = options.ip_addresses.clone();
+    let everywhere = addresses.is_empty();
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let covered = everywhere
+        || addresses.iter().any(|address| *address == loopback || *address == Ipv4Addr::UNSPECIFIED);
+    if options.allowed_network.is_some() && !covered {
+        addresses.push(loopback);
+    }
+    let mut listeners = Vec::new();
+    let mut port = options.port;
+    if everywhere {
+        listeners.push(listen_everywhere(port)?);
+    }
+    for address in addresses {
+        let listener = listen_on(SocketAddr::new(address, port), true)?;
+        // Port 0 is one port for all.
+        port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// All interfaces by one socket where the system has IPv6, by IPv4 alone where it has not.
+fn listen_everywhere(port: u16) -> Result<std::net::TcpListener, StartError> {
+    match listen_on(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), false) {
+        Err(StartError::Listen { source, .. }) if source.kind() != io::ErrorKind::AddrInUse => {
+            listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), false)
+        }
+        other => other,
+    }
+}
+
+fn listen_on(address: SocketAddr, only_v6: bool) -> Result<std::net::TcpListener, StartError> {
+    let open = || -> io::Result<std::net::TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(only_v6)?;
+        }
+        // On Windows this would let another process take the address over.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|source| StartError::Listen { address, source })
+}
+
+// === Descriptors ===
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Of tasks, and as many to upstreams.
+    connections: usize,
+    reserved: usize,
+}
+
+impl Limits {
+    fn of_this_process() -> io::Result<Self> {
+        let descriptors = usize::try_from(raise_descriptor_limit()?).unwrap_or(usize::MAX);
+        let held_back = HELD_BACK.min(descriptors / 2);
+        let connections = ((descriptors - held_back) / 2).min(Semaphore::MAX_PERMITS);
+        Ok(Self { connections: connections.max(1), reserved: RESERVED.min(held_back / 4).max(1) })
+    }
+}
+
+/// Connections that are open.
+#[derive(Default)]
+struct Places {
+    tasks: AtomicUsize,
+    reserved: AtomicUsize,
+}
+
+/// One connection's place among those that may be open; given back when it is dropped.
+pub struct Slot {
+    places: Arc<Places>,
+    load: Arc<AtomicUsize>,
+    reserved: bool,
+}
+
+impl Slot {
+    fn take(places: &Arc<Places>, limits: Limits, load: &Arc<AtomicUsize>) -> Option<Self> {
+        let (counter, limit, reserved) =
+            if places.tasks.load(Ordering::Relaxed) < limits.connections {
+                (&places.tasks, limits.connections, false)
+            } else {
+                (&places.reserved, limits.reserved, true)
+            };
+        if counter.fetch_add(1, Ordering::Relaxed) >= limit {
+            counter.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        load.fetch_add(1, Ordering::Relaxed);
+        Some(Self { places: Arc::clone(places), load: Arc::clone(load), reserved })
+    }
+
+    /// Whether it is one of those that tasks' requests never take.
+    pub fn is_reserved(&self) -> bool {
+        self.reserved
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let counter = if self.reserved { &self.places.reserved } else { &self.places.tasks };
+        counter.fetch_sub(1, Ordering::Relaxed);
+        self.load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === The accepting thread ===
+
+struct Acceptor {
+    shared: Arc<Shared>,
+    admission: Option<RefCell<Admission>>,
+    places: Arc<Places>,
+    limits: Limits,
+    workers: Vec<WorkerHandle>,
+}
+
+impl Acceptor {
+    async fn run(self: Rc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.accepted(stream, peer),
+                Err(error) => {
+                    self.shared.log.refused(format_args!("Cannot accept a connection: {error}"));
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                }
+            }
+        }
+    }
+
+    fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(reason) = self.hand_over(stream, peer) {
+            self.shared.metrics.refused_connections.add(1);
+            self.shared.log.refused(format_args!("Refused a connection from {peer}: {reason}"));
+        }
+    }
+
+    fn hand_over(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
+        let rights = match &self.admission {
+            None => Rights::ALL,
+            Some(admission) => admission.borrow_mut().admit(&stream, peer)?,
+        };
+        let worker = self
+            .workers
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
+            .ok_or("the proxy is being stopped")?;
+        let slot = Slot::take(&self.places, self.limits, &worker.load)
+            .filter(|slot| !slot.reserved || rights.update)
+            .ok_or("too many connections are open")?;
+        let stream = stream.into_std().map_err(|error| error.to_string())?;
+        let counted = self.shared.metrics.connection();
+        let accepted = Box::new(Accepted { stream, rights, slot, counted });
+        worker
+            .orders
+            .send(Order::Serve(accepted))
+            .map_err(|_| "the proxy is being stopped".to_owned())
+    }
+}
+
+// === Running ===
+
+impl Running {
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.shared.metrics.snapshot()
+    }
+
+    pub fn update_credentials(&self, credentials: Credentials, done: Box<dyn FnOnce() + Send>) {
+        if let Some(worker) = self.workers.first() {
+            let _ = worker.orders.send(Order::Update(Box::new(credentials), done));
+        }
+    }
+
+    pub fn stop(&self, grace: Duration, done: Box<dyn FnOnce() + Send>) {
+        drop(lock(&self.stop_accepting).take());
+        for worker in &self.workers {
+            let _ = worker.orders.send(Order::Stop(grace));
+        }
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        let log = self.shared.log.clone();
+        let wait = move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+            log.flush(Duration::from_secs(1));
+            done();
+        };
+        // Without a thread to wait on, the end is told when it has come.
+        let _ = std::thread::Builder::new().name("stop".to_owned()).spawn(wait);
+    }
+
+    fn start_workers(&mut self, upstream: &Arc<UpstreamConfig>) -> io::Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for number in 0..cores.min(MAX_WORKERS) {
+            let (orders, received) = mpsc::unbounded_channel();
+            self.workers.push(WorkerHandle { orders, load: Arc::default() });
+            let shared = Arc::clone(&self.shared);
+            let upstream = Arc::clone(upstream);
+            self.spawn(format!("serve-{number}"), move |runtime| {
+                let local = LocalSet::new();
+                local.block_on(&runtime, work(shared, upstream, received));
+                // Tunnels and connections that outlived the grace end here.
+                drop(local);
+                runtime.shutdown_background();
+            })?;
+        }
+        Ok(())
+    }
+
+    fn start_acceptor(
+        &mut self,
+        listeners: Vec<std::net::TcpListener>,
+        admission: Option<Admission>,
+        limits: Limits,
+    ) -> io::Result<()> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        *lock(&self.stop_accepting) = Some(stop);
+        let shared = Arc::clone(&self.shared);
+        let workers = self.workers.clone();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        self.spawn("accept".to_owned(), move |runtime| {
+            let local = LocalSet::new();
+            local.block_on(&runtime, async move {
+                let admission = admission.map(RefCell::new);
+                let places = Arc::default();
+                let acceptor = Rc::new(Acceptor { shared, admission, places, limits, workers });
+                let registered: io::Result<Vec<TcpListener>> =
+                    listeners.into_iter().map(TcpListener::from_std).collect();
+                match registered {
+                    Ok(listeners) => {
+                        for listener in listeners {
+                            spawn_local(Rc::clone(&acceptor).run(listener));
+                        }
+                        let _ = ready.send(Ok(()));
+                        let _ = stopped.await;
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            });
+        })?;
+        is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn spawn(
+        &self,
+        name: String,
+        run: impl FnOnce(Runtime) + Send + 'static,
+    ) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || run(runtime))?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(lock(&self.stop_accepting).take());
+        for worker in &self.workers {
+            let _ = worker.orders.send(Order::Stop(Duration::ZERO));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One serving thread: takes orders until it is told to stop and its connections have ended.
+async fn work(
+    shared: Arc<Shared>,
+    upstream: Arc<UpstreamConfig>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) {
+    let worker = Worker::new(Arc::clone(&shared), upstream);
+    let grace = loop {
+        match orders.recv().await {
+            Some(Order::Serve(accepted)) => worker.serve(*accepted),
+            Some(Order::Update(credentials, done)) => {
+                let shared = Arc::clone(&shared);
+                spawn_local(async move {
+                    // Wanted until it is done, so it is never abandoned.
+                    let _ = shared.update(&credentials, || true).await;
+                    done();
+                });
+            }
+            Some(Order::Stop(grace)) => break grace,
+            None => break Duration::ZERO,
+        }
+    };
+    // What is left when the time is over ends with the thread.
+    let _ = tokio::time::timeout(grace, worker.stop()).await;
+}

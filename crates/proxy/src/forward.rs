@@ -1,0 +1,242 @@
+//! A request goes out, and again while that may help.
+//!
+//! Each try runs with the credentials of its moment and is signed when its connection stands. A
+//! pause between tries counts as waiting: it holds no update of the credentials back. What this is
+//! not: it neither connects ([`crate::upstream`]) nor keeps the body ([`crate::replay`]) nor counts
+//! the time left ([`crate::backoff`]).
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, RETRY_AFTER, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::answer::Refusal;
+use crate::backoff::{Backoff, retry_after};
+use crate::credentials::{AUTHORIZED_SCOPES, CredentialSet, Entered};
+use crate::headers;
+use crate::replay::{Hold, Replay};
+use crate::route::Target;
+use crate::serve::Session;
+use crate::sign;
+use crate::upstream::{ResponseBody, SendError};
+
+/// How long a body waits for a 100 that may never come: what upstreams that send none are used to
+/// from other clients (RFC 9110 10.1.1 leaves it open).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// How often one request may find that the pooled connection it got has just been closed.
+const STALE_LIMIT: u32 = 16;
+
+/// The final answer, and the set that signed the request it answers.
+pub struct Forwarded {
+    pub response: Response<ResponseBody>,
+    pub set: Arc<CredentialSet>,
+    pub entered: Entered,
+}
+
+/// Forwards `request` to `target`, narrowed to `scopes` where it asked for that.
+///
+/// # Errors
+/// When there is no answer to hand back.
+pub async fn forward(
+    session: &Session,
+    request: Request<Incoming>,
+    target: &Target,
+    scopes: Option<Vec<String>>,
+) -> Result<Forwarded, Refusal> {
+    let shared = &session.worker.shared;
+    let (parts, body) = request.into_parts();
+    let outgoing = Outgoing::new(session, parts.method, parts.headers, target, scopes);
+    let replay = Replay::new(body, shared.replay_limit, Arc::clone(&shared.replay_budget));
+    let mut backoff = Backoff::new(shared.retry, Instant::now());
+    let mut clock_learned = false;
+    let mut stale = 0;
+    loop {
+        let entered = shared.in_force.enter().await;
+        let set = outgoing.set(&entered);
+        let pause = match outgoing.attempt(&set, &replay).await {
+            Ok(response)
+                if response.status() == StatusCode::UNAUTHORIZED
+                    && !clock_learned
+                    && replay.can_replay()
+                    && sign::learn_clock(&set, response.headers()) =>
+            {
+                clock_learned = true;
+                continue;
+            }
+            Ok(response) => match pause_after(&response, &replay, &mut backoff) {
+                None => return Ok(Forwarded { response, set, entered }),
+                Some(pause) => {
+                    session.worker.shared.log_retry(target, response.status().as_str(), pause);
+                    pause
+                }
+            },
+            Err(Failure::Refused(refusal)) => return Err(refusal),
+            Err(Failure::Send(_)) if replay.source_failed() => {
+                return Err(session.torn_body());
+            }
+            Err(Failure::Send(error)) if error.is_stale() && replay.can_replay() => {
+                stale += 1;
+                if stale > STALE_LIMIT {
+                    return Err(Refusal::Upstream(error));
+                }
+                continue;
+            }
+            Err(Failure::Send(error)) if !error.is_retryable() => {
+                return Err(Refusal::Upstream(error));
+            }
+            Err(Failure::Send(error)) if !replay.can_replay() => {
+                return Err(Refusal::TooLargeToReplay(error));
+            }
+            Err(Failure::Send(error)) => match backoff.next(Instant::now(), None) {
+                None => return Err(Refusal::Upstream(error)),
+                Some(pause) => {
+                    session.worker.shared.log_retry(target, &error.to_string(), pause);
+                    pause
+                }
+            },
+        };
+        drop(entered);
+        shared.metrics.retries.add(1);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How long to wait before another try; `None` where `response` is the final answer.
+fn pause_after(
+    response: &Response<ResponseBody>,
+    replay: &Replay,
+    backoff: &mut Backoff,
+) -> Option<Duration> {
+    if !response.status().is_server_error() || !replay.can_replay() {
+        return None;
+    }
+    let asked = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| retry_after(value.as_bytes(), SystemTime::now()));
+    backoff.next(Instant::now(), asked)
+}
+
+/// What all tries of a request have in common.
+struct Outgoing<'a> {
+    session: &'a Session,
+    method: Method,
+    headers: HeaderMap,
+    target: &'a Target,
+    scopes: Option<Vec<String>>,
+    upgrade: bool,
+    expects_continue: bool,
+}
+
+enum Failure {
+    Send(SendError),
+    Refused(Refusal),
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(
+        session: &'a Session,
+        method: Method,
+        mut headers: HeaderMap,
+        target: &'a Target,
+        scopes: Option<Vec<String>>,
+    ) -> Self {
+        let upgrade = session.may_upgrade().then(|| headers::upgrade_protocol(&headers)).flatten();
+        headers::strip_request(&mut headers);
+        for name in [HOST, AUTHORIZATION, AUTHORIZED_SCOPES] {
+            headers.remove(name);
+        }
+        let upgrades = upgrade.is_some();
+        if let Some(protocol) = upgrade {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol);
+        }
+        let expects_continue = headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        Self { session, method, headers, target, scopes, upgrade: upgrades, expects_continue }
+    }
+
+    fn set(&self, entered: &Entered) -> Arc<CredentialSet> {
+        match &self.scopes {
+            None => Arc::clone(&entered.set),
+            Some(scopes) => Arc::new(entered.set.narrowed(scopes)),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        set: &CredentialSet,
+        replay: &Replay,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let worker = &self.session.worker;
+        let connection = worker
+            .upstream
+            .connect(&self.target.origin, self.upgrade)
+            .await
+            .map_err(Failure::Send)?;
+        let hold = (self.expects_continue && !connection.is_http2()).then(Hold::default);
+        let body = match &hold {
+            None => replay.attempt(),
+            Some(hold) => replay.attempt_held(hold.clone()),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.target.target.clone());
+        *request.headers_mut() = self.headers.clone();
+        let authorization = worker.signing.borrow_mut().authorization(
+            set,
+            self.method.as_str(),
+            &self.target.origin,
+            self.target.target.as_str(),
+        );
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+        if let Some(hold) = hold.clone() {
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    hold.release();
+                }
+            });
+        }
+        self.await_answer(connection.send(request), replay, hold).await
+    }
+
+    /// Waits for the head of the answer; the time for it counts from when the request last moved.
+    async fn await_answer(
+        &self,
+        answer: impl Future<Output = Result<Response<ResponseBody>, SendError>>,
+        replay: &Replay,
+        hold: Option<Hold>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let limit = self.session.worker.shared.response_timeout;
+        let began = Instant::now();
+        tokio::pin!(answer);
+        if let Some(hold) = hold {
+            tokio::select! {
+                biased;
+                answer = &mut answer => {
+                    hold.abandon();
+                    return answer.map_err(Failure::Send);
+                }
+                () = tokio::time::sleep(CONTINUE_WAIT) => hold.release(),
+            }
+        }
+        loop {
+            let moved = replay.last_progress().max(began);
+            match tokio::time::timeout_at(moved + limit, &mut answer).await {
+                Ok(answer) => return answer.map_err(Failure::Send),
+                Err(_) if replay.last_progress() > moved => {}
+                Err(_) => {
+                    return Err(Failure::Refused(Refusal::ResponseTimeout {
+                        upstream: self.target.origin.url().to_owned(),
+                        after: limit,
+                    }));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! The gate that a client's bytes pass before hyper reads them.
+//!
+//! It lets a message through only when its framing is certain ([`head`], [`chunked`]) and keeps the
+//! times that a head may take; hyper does the rest. A head that is refused is replaced by the
+//! shortest valid one, and [`Connection::refusal_of`] tells the service that this request is to be
+//! answered with the refusal: so the answer comes in its turn behind pipelined requests and is made
+//! like every other.
+//!
+//! It copies nothing in the usual case: bytes are read into hyper's own buffer and inspected there;
+//! only what is not yet certain is held back.
+
+mod chunked;
+mod head;
+mod http2;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use hyper::upgrade::OnUpgrade;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::answer::Refusal;
+
+use chunked::Chunked;
+pub use chunked::ChunkedError;
+use head::BodyLength;
+use http2::Frames;
+pub use head::HeadError;
+
+/// What stands in for a head that was refused.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+
+/// RFC 9113 3.4.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes asked of the socket while a head is incomplete.
+const HEAD_READ: usize = 4096;
+
+/// How a connection's client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Ticks of the thread's clock, see [`Clock`].
+pub type Tick = u32;
+
+/// A coarse clock that one thread's connections read for nothing.
+#[derive(Debug, Default)]
+pub struct Clock(Cell<Tick>);
+
+impl Clock {
+    /// Length of a tick: half of the second within which a client that left is noticed.
+    pub const TICK: Duration = Duration::from_millis(400);
+
+    pub fn now(&self) -> Tick {
+        self.0.get()
+    }
+
+    pub fn advance(&self) {
+        self.0.set(self.0.get().wrapping_add(1));
+    }
+
+    /// Ticks that are at least `duration`.
+    pub fn ticks(duration: Duration) -> Tick {
+        let ticks = duration.as_millis().div_ceil(Self::TICK.as_millis());
+        Tick::try_from(ticks).unwrap_or(Tick::MAX).max(1)
+    }
+}
+
+/// What the time that passes on a connection counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing has come since it was accepted.
+    Silent,
+    /// Nothing is under way.
+    Idle,
+    /// A head, a preface or an HTTP/2 header block has begun.
+    Head,
+}
+
+/// What the gate, the service and the thread's clock know of one connection.
+pub struct Connection {
+    stream: RefCell<Option<TcpStream>>,
+    clock: Rc<Clock>,
+    phase: Cell<Phase>,
+    since: Cell<Tick>,
+    in_flight: Cell<u32>,
+    served: Cell<u32>,
+    refusal: RefCell<Option<(u32, Refusal)>>,
+    overdue: Cell<bool>,
+    http2: Cell<bool>,
+    /// A request asks for an upgrade; what follows it waits for the answer.
+    awaits_upgrade: Cell<bool>,
+    upgrade: RefCell<Option<OnUpgrade>>,
+    broken: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream, clock: Rc<Clock>) -> Rc<Self> {
+        let since = Cell::new(clock.now());
+        Rc::new(Self {
+            stream: RefCell::new(Some(stream)),
+            clock,
+            phase: Cell::new(Phase::Silent),
+            since,
+            in_flight: Cell::new(0),
+            served: Cell::new(0),
+            refusal: RefCell::new(None),
+            overdue: Cell::new(false),
+            http2: Cell::new(false),
+            awaits_upgrade: Cell::new(false),
+            upgrade: RefCell::new(None),
+            broken: Cell::new(false),
+            reader: RefCell::new(None),
+        })
+    }
+
+    /// Counts a request in; the refusal with which it is to be answered, where there is one.
+    pub fn begin(&self) -> Option<Refusal> {
+        self.in_flight.set(self.in_flight.get() + 1);
+        let nth = self.served.get();
+        self.served.set(nth + 1);
+        let mut refusal = self.refusal.borrow_mut();
+        if refusal.as_ref().is_some_and(|(of, _)| *of == nth) {
+            return refusal.take().map(|(_, refusal)| refusal);
+        }
+        None
+    }
+
+    /// Counts a request out.
+    pub fn end(&self) {
+        let left = self.in_flight.get() - 1;
+        self.in_flight.set(left);
+        if left == 0 && self.phase.get() != Phase::Head {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// Whether a request is under way.
+    pub fn is_busy(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
+    /// The phase and for how many ticks it has lasted.
+    pub fn phase(&self) -> (Phase, Tick) {
+        (self.phase.get(), self.clock.now().wrapping_sub(self.since.get()))
+    }
+
+    /// Ends a head that has taken too long with an answer; whether there is somebody to make it.
+    pub fn expire(&self) -> bool {
+        let reader = self.reader.borrow_mut().take();
+        let Some(reader) = reader.filter(|_| self.phase.get() == Phase::Head && !self.http2.get())
+        else {
+            return false;
+        };
+        if self.overdue.replace(true) {
+            return false;
+        }
+        reader.wake();
+        true
+    }
+
+    /// The answer did not accept an upgrade: HTTP/1 goes on.
+    pub fn no_upgrade(&self) {
+        if self.awaits_upgrade.replace(false)
+            && let Some(reader) = self.reader.borrow_mut().take()
+        {
+            reader.wake();
+        }
+    }
+
+    /// The answer accepted it: what follows belongs to `upstream`.
+    pub fn upgrade_to(&self, upstream: OnUpgrade) {
+        *self.upgrade.borrow_mut() = Some(upstream);
+    }
+
+    /// Where the connection goes on once HTTP/1 has ended.
+    pub fn take_upgrade(&self) -> Option<OnUpgrade> {
+        self.upgrade.borrow_mut().take()
+    }
+
+    /// Whether the body that is being read broke the chunked coding.
+    pub fn body_is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    /// Looks at the socket, unless it has been given away.
+    pub fn with_stream<T>(&self, look: impl FnOnce(&TcpStream) -> T) -> Option<T> {
+        self.stream.borrow().as_ref().map(look)
+    }
+
+    /// The socket itself, for a tunnel.
+    pub fn take_stream(&self) -> Option<TcpStream> {
+        self.stream.borrow_mut().take()
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(self.clock.now());
+    }
+
+    fn poll_stream<T>(
+        &self,
+        poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.stream.borrow_mut().as_mut() {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+/// The socket as hyper sees it.
+pub struct Gate {
+    connection: Rc<Connection>,
+    place: Place,
+    heads: u32,
+    /// Bytes that have been read and not been handed on.
+    held: BytesMut,
+    /// How many of `held` may be handed on.
+    certain: usize,
+    at_end: bool,
+}
+
+enum Place {
+    Head,
+    Body(u64),
+    Chunked(Chunked),
+    /// The chunked coding is broken: the rest cannot be read.
+    Broken,
+    Refused,
+    Http2(Frames),
+}
+
+impl Gate {
+    pub fn new(connection: Rc<Connection>) -> Self {
+        Self {
+            connection,
+            place: Place::Head,
+            heads: 0,
+            held: BytesMut::new(),
+            certain: 0,
+            at_end: false,
+        }
+    }
+
+    /// Tells how the client speaks by its first bytes; `None` when it left or stayed silent.
+    pub async fn protocol(&mut self) -> io::Result<Option<Protocol>> {
+        loop {
+            if !HTTP2_PREFACE.starts_with(&self.held[..self.held.len().min(HTTP2_PREFACE.len())]) {
+                return Ok(Some(Protocol::Http1));
+            }
+            if self.held.len() >= HTTP2_PREFACE.len() {
+                self.place = Place::Http2(Frames::new());
+                self.connection.http2.set(true);
+                self.connection.enter(Phase::Idle);
+                return Ok(Some(Protocol::Http2));
+            }
+            if std::future::poll_fn(|cx| self.poll_hold(cx)).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What had been read and not been handed on, for a tunnel.
+    pub fn into_held(self) -> BytesMut {
+        self.held
+    }
+
+    /// Reads more into `held`; 0 at the end or when the time for it is over.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.connection.overdue.get() {
+            return Poll::Ready(Ok(0));
+        }
+        if !self.held.is_empty() && self.connection.phase.get() != Phase::Head {
+            self.connection.enter(Phase::Head);
+        }
+        self.held.reserve(HEAD_READ);
+        let held = &mut self.held;
+        let read = self.connection.poll_stream(|stream| {
+            let reading = stream.get_mut().read_buf(held);
+            std::pin::pin!(reading).poll(cx)
+        });
+        if read.is_pending() {
+            self.connection.remember(cx);
+        }
+        read
+    }
+
+    /// How many of `bytes` are certain.
+    ///
+    /// # Errors
+    /// When the first of them begin a head that cannot pass.
+    fn scan(&mut self, bytes: &[u8]) -> Result<usize, HeadError> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match &mut self.place {
+                Place::Head if self.connection.awaits_upgrade.get() => break,
+                Place::Head => match head::inspect(rest) {
+                    Ok(None) => break,
+                    Err(error) if at == 0 => return Err(error),
+                    // What came before it goes first; it is met again then.
+                    Err(_) => break,
+                    Ok(Some(head)) => {
+                        at += head.len;
+                        self.passed(head);
+                    }
+                },
+                Place::Body(left) => {
+                    let taken = (*left).min(rest.len() as u64);
+                    *left -= taken;
+                    if *left == 0 {
+                        self.place = Place::Head;
+                    }
+                    at += usize::try_from(taken).unwrap_or(rest.len());
+                }
+                Place::Chunked(chunked) => match chunked.advance(rest) {
+                    Ok(taken) => {
+                        if chunked.is_done() {
+                            self.place = Place::Head;
+                        }
+                        at += taken;
+                    }
+                    Err(_) => {
+                        self.connection.broken.set(true);
+                        self.place = Place::Broken;
+                    }
+                },
+                Place::Http2(frames) => {
+                    frames.advance(rest);
+                    self.connection.enter_block(frames.in_header_block());
+                    at = bytes.len();
+                }
+                Place::Broken | Place::Refused => break,
+            }
+        }
+        Ok(at)
+    }
+
+    fn passed(&mut self, head: head::Head) {
+        self.heads += 1;
+        self.connection.phase.set(Phase::Idle);
+        if head.upgrade {
+            self.connection.awaits_upgrade.set(true);
+        }
+        self.place = match head.body {
+            BodyLength::Known(0) => Place::Head,
+            BodyLength::Known(length) => Place::Body(length),
+            BodyLength::Chunked => Place::Chunked(Chunked::new()),
+        };
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        *self.connection.refusal.borrow_mut() = Some((self.heads, refusal));
+        self.heads += 1;
+        self.place = Place::Refused;
+        self.held.clear();
+        self.held.extend_from_slice(STAND_IN);
+        self.certain = STAND_IN.len();
+    }
+
+    fn scan_held(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let scanned = self.scan(&held);
+        self.held = held;
+        match scanned {
+            Ok(certain) => self.certain = certain,
+            Err(error) => self.refuse(refusal_of(error)),
+        }
+    }
+
+    /// Hands on what is certain of `held`.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        let given = self.certain.min(buf.remaining());
+        buf.put_slice(&self.held[..given]);
+        self.held.advance(given);
+        self.certain -= given;
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+    }
+
+    /// Reads into hyper's buffer and takes back what is not certain.
+    fn poll_through(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = self.connection.poll_stream(|stream| stream.poll_read(cx, buf));
+        if read.is_pending() {
+            self.connection.remember(cx);
+        }
+        ready!(read)?;
+        let bytes = &buf.filled()[before..];
+        if bytes.is_empty() {
+            self.at_end = true;
+            return Poll::Ready(Ok(()));
+        }
+        // `scan` does not look at the buffer's owner, so the borrow ends with the numbers.
+        match self.scan(bytes) {
+            Ok(certain) if certain == bytes.len() => {}
+            Ok(certain) => {
+                self.held.extend_from_slice(&bytes[certain..]);
+                buf.set_filled(before + certain);
+                if matches!(self.place, Place::Head) && !self.connection.is_busy() {
+                    self.connection.enter(Phase::Head);
+                }
+            }
+            Err(error) => {
+                buf.set_filled(before);
+                self.refuse(refusal_of(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Connection {
+    fn enter_block(&self, in_header_block: bool) {
+        match (self.phase.get(), in_header_block) {
+            (Phase::Head, false) => self.enter(Phase::Idle),
+            (Phase::Silent | Phase::Idle, true) => self.enter(Phase::Head),
+            _ => {}
+        }
+    }
+
+    fn remember(&self, cx: &Context<'_>) {
+        let mut reader = self.reader.borrow_mut();
+        if !reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *reader = Some(cx.waker().clone());
+        }
+    }
+}
+
+fn refusal_of(error: HeadError) -> Refusal {
+    match error {
+        HeadError::TooLarge => Refusal::HeadTooLarge,
+        error => Refusal::Framing(error),
+    }
+}
+
+impl AsyncRead for Gate {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let gate = self.get_mut();
+        let before = buf.filled().len();
+        loop {
+            if gate.certain > 0 {
+                gate.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            match gate.place {
+                Place::Refused => return Poll::Ready(Ok(())),
+                Place::Broken => {
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        ChunkedError,
+                    )));
+                }
+                _ if gate.at_end && gate.held.is_empty() => return Poll::Ready(Ok(())),
+                _ => {}
+            }
+            if gate.connection.overdue.get() {
+                gate.refuse(Refusal::HeadTimeout);
+                continue;
+            }
+            if gate.held.is_empty() {
+                ready!(gate.poll_through(cx, buf))?;
+                if gate.at_end || buf.filled().len() > before {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            gate.scan_held();
+            if gate.certain > 0 || matches!(gate.place, Place::Broken | Place::Refused) {
+                continue;
+            }
+            if gate.connection.awaits_upgrade.get() {
+                gate.connection.remember(cx);
+                return Poll::Pending;
+            }
+            if gate.at_end || (ready!(gate.poll_hold(cx))? == 0 && !gate.connection.overdue.get()) {
+                gate.at_end = true;
+                gate.refuse(Refusal::Framing(HeadError::End));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Gate {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.connection.poll_stream(|stream| stream.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.connection.poll_stream(|stream| stream.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.poll_stream(|stream| stream.poll_shutdown(cx))
+    }
+}
+
+/// Closes a connection so that its last answer arrives: bytes that nobody reads any more would
+/// otherwise turn the close into a reset that overtakes it (RFC 9112 9.6).
+pub async fn close(connection: &Connection) {
+    const LINGER: Duration = Duration::from_secs(5);
+    let Some(mut stream) = connection.take_stream() else { return };
+    if SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let drain = async {
+        let mut sink = vec![0; 16 * 1024];
+        while matches!(stream.read(&mut sink).await, Ok(read) if read > 0) {}
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}

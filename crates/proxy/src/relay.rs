@@ -1,0 +1,143 @@
+//! An answer goes back to the client: upstream's, or one made here.
+//!
+//! Bodies pass as the chunks they came in. What a request holds while it runs (its place among the
+//! running ones, its line in the log) is let go when the last byte has been handed over, or when
+//! the body is dropped because somebody left.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderValue, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use crate::credentials::{CredentialSet, ENDPOINT, Entered};
+use crate::forward::Forwarded;
+use crate::headers;
+use crate::route::Target;
+use crate::serve::Record;
+use crate::upstream::ResponseBody;
+
+/// The body of an answer.
+pub struct RelayBody {
+    source: Source,
+    guards: Option<Guards>,
+}
+
+enum Source {
+    Made(Full<Bytes>),
+    Upstream(ResponseBody),
+}
+
+/// What ends with the answer.
+struct Guards {
+    record: Record,
+    _entered: Option<Entered>,
+}
+
+/// Upstream's answer as the client gets it.
+pub fn relay(forwarded: Forwarded, target: &Target, record: Record) -> Response<RelayBody> {
+    let Forwarded { response, set, entered } = forwarded;
+    let (mut parts, body) = response.into_parts();
+    parts.version = Version::HTTP_11;
+    let upgrade = (parts.status == StatusCode::SWITCHING_PROTOCOLS)
+        .then(|| headers::upgrade_protocol(&parts.headers))
+        .flatten();
+    headers::strip_response(&mut parts.headers);
+    if let Some(protocol) = upgrade {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(UPGRADE, protocol);
+    }
+    set.name_in(&mut parts.headers);
+    if let Some(endpoint) = endpoint(target) {
+        parts.headers.insert(ENDPOINT, endpoint);
+    }
+    let guards = Guards { record: record.answered(parts.status), _entered: Some(entered) };
+    Response::from_parts(parts, RelayBody { source: Source::Upstream(body), guards: Some(guards) })
+}
+
+/// An answer made here. `target` is where the request would have gone.
+pub fn answer(
+    response: Response<Full<Bytes>>,
+    set: &CredentialSet,
+    target: Option<&Target>,
+    record: Record,
+) -> Response<RelayBody> {
+    let (mut parts, body) = response.into_parts();
+    set.name_in(&mut parts.headers);
+    if let Some(endpoint) = target.and_then(endpoint) {
+        parts.headers.insert(ENDPOINT, endpoint);
+    }
+    let guards = Guards { record: record.answered(parts.status), _entered: None };
+    Response::from_parts(parts, RelayBody { source: Source::Made(body), guards: Some(guards) })
+}
+
+fn endpoint(target: &Target) -> Option<HeaderValue> {
+    let url = [target.origin.url(), target.target.as_str()].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(url)).ok()
+}
+
+impl Body for RelayBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.source {
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Source::Made(body) => {
+                Pin::new(body).poll_frame(cx).map_err(|infallible| match infallible {})
+            }
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(guards), Some(data)) = (&mut this.guards, frame.data_ref()) {
+                    guards.record.relayed(data.len());
+                }
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(mut guards) = this.guards.take() {
+                    guards.record.broke_off(error);
+                }
+            }
+            Poll::Ready(None) => {
+                if let Some(mut guards) = this.guards.take() {
+                    guards.record.completed();
+                }
+            }
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Upstream(body) => body.is_end_stream(),
+            Source::Made(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Upstream(body) => body.size_hint(),
+            Source::Made(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for RelayBody {
+    /// hyper does not ask a body for its end that it knows already.
+    fn drop(&mut self) {
+        let ended = self.is_end_stream();
+        if let Some(guards) = &mut self.guards
+            && ended
+        {
+            guards.record.completed();
+        }
+    }
+}

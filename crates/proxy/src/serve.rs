@@ -1,0 +1,380 @@
+//! One request, from its head to whoever answers it.
+//!
+//! The guards come first, then the route; what is not forwarded is answered here: `/bewit`,
+//! `/credentials` and the endpoints for operators. What this is not: it holds no connection
+//! ([`crate::worker`]) and sends nothing out ([`crate::forward`]).
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use taskcluster_proxy_hawk::Credentials;
+use tokio::sync::oneshot;
+
+use crate::admit::Rights;
+use crate::answer::{self, Refusal};
+use crate::backoff::RetryPolicy;
+use crate::bewit;
+use crate::browser::BrowserGuard;
+use crate::credentials::{Abandoned, Build, CredentialSet, InForce};
+use crate::forward::forward;
+use crate::framing::{ChunkedError, Connection};
+use crate::log::{Log, RequestLine};
+use crate::metrics::{self, Metrics, RunningRequest};
+use crate::relay::{self, RelayBody};
+use crate::replay::ReplayBudget;
+use crate::route::{RootUrl, Route, Target, request_target, route};
+use crate::scopes;
+use crate::sign;
+use crate::worker::Worker;
+use crate::{Validator, credentials};
+
+/// Longest body of `PUT /credentials` in bytes.
+const MAX_CREDENTIALS: usize = 1024 * 1024;
+
+/// What all threads have in common.
+pub struct Shared {
+    pub root: RootUrl,
+    pub guard: BrowserGuard,
+    pub in_force: InForce,
+    pub restriction: Option<Vec<String>>,
+    pub build: Build,
+    pub validator: Arc<dyn Validator>,
+    pub retry: RetryPolicy,
+    pub replay_limit: u64,
+    pub replay_budget: Arc<ReplayBudget>,
+    pub header_timeout: Duration,
+    pub response_timeout: Duration,
+    pub metrics: Arc<Metrics>,
+    pub log: Log,
+}
+
+impl Shared {
+    /// Puts `credentials` in force, unless nobody wants that any more when their turn comes.
+    ///
+    /// # Errors
+    /// [`Abandoned`] then.
+    pub async fn update(
+        &self,
+        credentials: &Credentials,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(), Abandoned> {
+        let set = CredentialSet::new(credentials, self.restriction.as_deref(), self.build.clone());
+        let warning = set.warning();
+        self.in_force.replace(set, wanted).await?;
+        self.metrics.credential_updates.add(1);
+        self.log.info(format_args!("Credentials updated: client {}", credentials.client_id));
+        if let Some(warning) = warning {
+            self.log.warn(format_args!("{warning}"));
+        }
+        Ok(())
+    }
+
+    pub fn log_retry(&self, target: &Target, reason: &str, pause: Duration) {
+        self.log.warn(format_args!(
+            "Retrying {}{} in {} ms: {reason}",
+            target.origin.url(),
+            target.target,
+            pause.as_millis()
+        ));
+    }
+}
+
+/// A client's connection as its requests see it.
+pub struct Session {
+    pub worker: Rc<Worker>,
+    pub connection: Rc<Connection>,
+    pub rights: Rights,
+    /// The connection was taken from those held back for whoever updates the credentials.
+    pub reserved: bool,
+    pub http2: bool,
+}
+
+impl Session {
+    /// An upgrade is a matter of HTTP/1.1 (RFC 9113 8.6).
+    pub fn may_upgrade(&self) -> bool {
+        !self.http2
+    }
+
+    /// Why the client's body ended early.
+    pub fn torn_body(&self) -> Refusal {
+        if self.connection.body_is_broken() { ChunkedError.into() } else { Refusal::TornBody }
+    }
+}
+
+/// Answers `request`.
+///
+/// # Errors
+/// Never: what goes wrong is an answer.
+pub async fn respond(
+    session: Rc<Session>,
+    request: Request<Incoming>,
+) -> Result<Response<RelayBody>, Infallible> {
+    let refusal = session.connection.begin();
+    let record = Record::begin(&session, &request);
+    let mut target = None;
+    let outcome = match refusal {
+        Some(refusal) => Err(refusal),
+        None => dispatch(&session, request, &mut target).await,
+    };
+    let mut record = record;
+    record.target.clone_from(&target);
+    if !matches!(&outcome, Ok(Outcome::Forwarded(forwarded))
+        if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS)
+    {
+        session.connection.no_upgrade();
+    }
+    let set = session.worker.shared.in_force.current();
+    let mut response = match outcome {
+        Ok(Outcome::Forwarded(mut forwarded)) => {
+            if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                session.connection.upgrade_to(hyper::upgrade::on(&mut forwarded.response));
+            }
+            match &target {
+                Some(target) => relay::relay(*forwarded, target, record),
+                None => relay::answer(answer::answer(&Refusal::NoRoute), &set, None, record),
+            }
+        }
+        Ok(Outcome::Made(response, set)) => relay::answer(response, &set, None, record),
+        Err(refusal) => relay::answer(answer::answer(&refusal), &set, target.as_ref(), record),
+    };
+    if session.reserved && !session.http2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(http::header::CONNECTION, close);
+    }
+    Ok(response)
+}
+
+enum Outcome {
+    Forwarded(Box<crate::forward::Forwarded>),
+    Made(Response<Full<Bytes>>, Arc<CredentialSet>),
+}
+
+async fn dispatch(
+    session: &Session,
+    request: Request<Incoming>,
+    endpoint: &mut Option<Target>,
+) -> Result<Outcome, Refusal> {
+    let shared = &session.worker.shared;
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::Method { allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" });
+    }
+    shared.guard.check(request.headers(), request.uri().authority(), request.version())?;
+    let route = {
+        let target = request_target(request.uri())?;
+        route(&target, &shared.root)
+    };
+    let needs_proxying = matches!(route, Route::Upstream(_) | Route::Bewit);
+    if needs_proxying && !session.rights.proxy {
+        return Err(Refusal::User);
+    }
+    if needs_proxying && session.reserved {
+        return Err(Refusal::Busy);
+    }
+    match route {
+        Route::Upstream(target) => {
+            let target = endpoint.insert(target);
+            let scopes = narrowing(shared, &request)?;
+            let forwarded = forward(session, request, target, scopes).await?;
+            Ok(Outcome::Forwarded(Box::new(forwarded)))
+        }
+        Route::Bewit => sign_url(session, request).await,
+        Route::Credentials => update(session, request).await,
+        Route::Version => health(session, &request, "application/json", version(shared)),
+        Route::Heartbeat | Route::LbHeartbeat => {
+            health(session, &request, "application/json", "{}\n".to_owned())
+        }
+        Route::Metrics => {
+            health(session, &request, metrics::CONTENT_TYPE, shared.metrics.prometheus())
+        }
+        Route::None => Err(Refusal::NoRoute),
+        Route::Malformed(error) => Err(Refusal::Target(error)),
+    }
+}
+
+/// The scopes that a request asks to be narrowed to, within what there is.
+fn narrowing(
+    shared: &Shared,
+    request: &Request<Incoming>,
+) -> Result<Option<Vec<String>>, Refusal> {
+    let asked = scopes::parse_narrowing(request.headers().get_all(credentials::AUTHORIZED_SCOPES))?;
+    if let Some(asked) = &asked {
+        scopes::narrow(shared.restriction.as_deref(), asked)?;
+    }
+    Ok(asked)
+}
+
+/// `POST /bewit`.
+async fn sign_url(session: &Session, request: Request<Incoming>) -> Result<Outcome, Refusal> {
+    let shared = &session.worker.shared;
+    allow(&request, &[Method::POST], "POST")?;
+    let scopes = narrowing(shared, &request)?;
+    let too_long = || Refusal::Bewit(bewit::BewitError::TooLong);
+    let body = collect(session, request.into_body(), bewit::MAX_BODY, too_long).await?;
+    let resource = bewit::resource(&body)?;
+    let entered = shared.in_force.enter().await;
+    let set = match scopes {
+        None => Arc::clone(&entered.set),
+        Some(scopes) => Arc::new(entered.set.narrowed(&scopes)),
+    };
+    let url = resource.signed_url(&sign::bewit(&set, resource.origin(), resource.target()));
+    let location = HeaderValue::from_str(&url)
+        .map_err(|_| Refusal::Bewit(bewit::BewitError::Byte))?;
+    let mut response = Response::new(Full::from(url));
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(LOCATION, location);
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, text);
+    Ok(Outcome::Made(response, set))
+}
+
+/// `PUT /credentials`.
+async fn update(session: &Session, request: Request<Incoming>) -> Result<Outcome, Refusal> {
+    let shared = &session.worker.shared;
+    allow(&request, &[Method::PUT], "PUT")?;
+    if !session.rights.update {
+        return Err(Refusal::UpdateUser);
+    }
+    let body = collect(session, request.into_body(), MAX_CREDENTIALS, || {
+        Refusal::CredentialsTooLong
+    })
+    .await?;
+    let (verdict, judged) = oneshot::channel();
+    shared.validator.validate(body, verdict);
+    let judged = judged.await.map_err(|_| Refusal::Stopping)?;
+    let credentials = judged.map_err(|reason| {
+        shared.metrics.credential_failures.add(1);
+        shared.log.warn(format_args!("Credentials refused: {reason}"));
+        Refusal::Credentials(reason)
+    })?;
+    let still_there = || !session.worker.is_gone(&session.connection);
+    if shared.update(&credentials, still_there).await == Err(Abandoned) {
+        shared.log.warn(format_args!("Credentials dropped: whoever sent them has left"));
+        return Err(Refusal::TornBody);
+    }
+    Ok(Outcome::Made(Response::new(Full::default()), shared.in_force.current()))
+}
+
+fn health(
+    session: &Session,
+    request: &Request<Incoming>,
+    content_type: &'static str,
+    body: String,
+) -> Result<Outcome, Refusal> {
+    allow(request, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+    let mut response = Response::new(Full::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(Outcome::Made(response, session.worker.shared.in_force.current()))
+}
+
+/// The shape of Mozilla's Dockerflow `/__version__`.
+fn version(shared: &Shared) -> String {
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let version = serde_json::json!({
+        "source": env!("CARGO_PKG_REPOSITORY"),
+        "version": text(&shared.build.version),
+        "commit": text(&shared.build.revision),
+    });
+    format!("{version}\n")
+}
+
+fn allow(
+    request: &Request<Incoming>,
+    methods: &[Method],
+    allow: &'static str,
+) -> Result<(), Refusal> {
+    if methods.contains(request.method()) { Ok(()) } else { Err(Refusal::Method { allow }) }
+}
+
+async fn collect(
+    session: &Session,
+    body: Incoming,
+    limit: usize,
+    too_long: impl Fn() -> Refusal,
+) -> Result<Bytes, Refusal> {
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
+        Err(_) => Err(session.torn_body()),
+    }
+}
+
+/// A request's line in the log and its place in the counters; both are settled when it is dropped.
+pub struct Record {
+    session: Rc<Session>,
+    running: RunningRequest,
+    method: Method,
+    uri: Uri,
+    target: Option<Target>,
+    status: Option<StatusCode>,
+    bytes: u64,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The answer has not been handed over to its end: whoever drops it now has left.
+    Open,
+    Complete,
+    BrokenOff,
+}
+
+impl Record {
+    fn begin(session: &Rc<Session>, request: &Request<Incoming>) -> Self {
+        Self {
+            session: Rc::clone(session),
+            running: session.worker.shared.metrics.request(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            target: None,
+            status: None,
+            bytes: 0,
+            end: End::Open,
+        }
+    }
+
+    pub fn answered(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self.running.answered(status);
+        self
+    }
+
+    pub fn relayed(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub fn completed(&mut self) {
+        self.end = End::Complete;
+    }
+
+    pub fn broke_off(&mut self, error: &hyper::Error) {
+        self.end = End::BrokenOff;
+        let host = self.target.as_ref().map_or("upstream", |target| target.origin.url());
+        self.session.worker.shared.log.warn(format_args!(
+            "{host} broke off in the middle of its answer: {error}"
+        ));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.session.connection.end();
+        let shared = &self.session.worker.shared;
+        shared.metrics.response_bytes.add(self.bytes);
+        let target = request_target(&self.uri);
+        shared.log.request(&RequestLine {
+            target: target.as_deref().unwrap_or("-"),
+            method: self.method.as_str(),
+            upstream: self.target.as_ref(),
+            status: self.status.map(|status| status.as_u16()),
+            bytes: self.bytes,
+            took: self.running.elapsed(),
+        });
+    }
+}

@@ -1,0 +1,307 @@
+//! One thread that serves: its connections, its clock, and what all of its requests use.
+//!
+//! Everything here belongs to the thread and takes no lock. The clock walks over the connections a
+//! few times a second: it ends heads that take too long and connections that nobody uses, and
+//! notices clients that have left while their request runs, which an end of file alone does not
+//! tell from a client that has only shut down writing.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::TcpStream as StdTcpStream;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use taskcluster_proxy_peer::{Lookup, Presence};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, spawn_local};
+
+use crate::accept::Slot;
+use crate::admit::Rights;
+use crate::framing::{self, Clock, Connection, Gate, Phase, Protocol, Tick};
+use crate::metrics::OpenConnection;
+use crate::serve::{Session, Shared, respond};
+use crate::sign::Signing;
+use crate::tunnel;
+use crate::upstream::{Upstream, UpstreamConfig};
+
+/// How long a connection may be open without a request.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+
+/// Largest read at once, and so most of a body that is in memory on an HTTP/1 connection.
+const READ_BUFFER: usize = 256 * 1024;
+
+/// Requests that one HTTP/2 connection may have under way.
+const MAX_STREAMS: u32 = 250;
+/// Bytes of a request's body that HTTP/2 may hold, for a stream and for all of a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of an answer that one HTTP/2 stream may hold unsent.
+const SEND_BUFFER: usize = 256 * 1024;
+/// The same bound as an HTTP/1 head has.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+
+/// A thread that serves.
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub upstream: Rc<Upstream>,
+    pub signing: RefCell<Signing>,
+    lookup: RefCell<Option<Lookup>>,
+    clock: Rc<Clock>,
+    connections: RefCell<HashMap<u64, Tracked>>,
+    next: Cell<u64>,
+    stopping: Cell<bool>,
+    /// Told when a connection has ended.
+    ended: Notify,
+}
+
+/// A connection that has been admitted.
+pub struct Accepted {
+    pub stream: StdTcpStream,
+    pub rights: Rights,
+    pub slot: Slot,
+    pub counted: OpenConnection,
+}
+
+struct Tracked {
+    connection: Rc<Connection>,
+    driver: Rc<Driver>,
+    task: AbortHandle,
+}
+
+/// How a connection's task is told to come to an end.
+#[derive(Default)]
+struct Driver {
+    stop: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+}
+
+impl Worker {
+    /// To be made inside the thread's `LocalSet`.
+    pub fn new(shared: Arc<Shared>, upstream: Arc<UpstreamConfig>) -> Rc<Self> {
+        let worker = Rc::new(Self {
+            shared,
+            upstream: Upstream::new(upstream),
+            signing: RefCell::new(Signing::new()),
+            lookup: RefCell::new(Lookup::open().ok()),
+            clock: Rc::new(Clock::default()),
+            connections: RefCell::default(),
+            next: Cell::new(0),
+            stopping: Cell::new(false),
+            ended: Notify::new(),
+        });
+        spawn_local(Rc::clone(&worker).run_clock());
+        worker
+    }
+
+    /// Serves a connection until it ends.
+    pub fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let Accepted { stream, rights, slot, counted } = accepted;
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let _ = stream.set_nodelay(true);
+        let connection = Connection::new(stream, Rc::clone(&self.clock));
+        let driver = Rc::new(Driver::default());
+        driver.stop.set(self.stopping.get());
+        let session = Session {
+            worker: Rc::clone(self),
+            connection: Rc::clone(&connection),
+            rights,
+            reserved: slot.is_reserved(),
+            http2: false,
+        };
+        let id = self.next.replace(self.next.get() + 1);
+        let worker = Rc::clone(self);
+        let task = {
+            let driver = Rc::clone(&driver);
+            spawn_local(async move {
+                let _held = (slot, counted, Untrack { worker, id });
+                drive(session, &driver).await;
+            })
+        };
+        let tracked = Tracked { connection, driver, task: task.abort_handle() };
+        self.connections.borrow_mut().insert(id, tracked);
+    }
+
+    /// Whether the client of `connection` waits for nothing any more.
+    pub fn is_gone(&self, connection: &Connection) -> bool {
+        let mut lookup = self.lookup.borrow_mut();
+        let Some(lookup) = lookup.as_mut() else { return false };
+        connection.with_stream(|stream| lookup.presence(stream)) == Some(Presence::Gone)
+    }
+
+    /// Lets every connection end with the request that runs on it; returns when all have.
+    pub async fn stop(&self) {
+        self.stopping.set(true);
+        for tracked in self.connections.borrow().values() {
+            tracked.driver.stop();
+        }
+        while !self.connections.borrow().is_empty() {
+            self.ended.notified().await;
+        }
+    }
+
+    async fn run_clock(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(Clock::TICK).await;
+            self.clock.advance();
+            self.look_around();
+        }
+    }
+
+    fn look_around(&self) {
+        let head_limit = Clock::ticks(self.shared.header_timeout);
+        let idle_limit = Clock::ticks(IDLE);
+        let mut ended = Vec::new();
+        for tracked in self.connections.borrow().values() {
+            let connection = &tracked.connection;
+            let busy = connection.is_busy();
+            if busy && self.is_gone(connection) {
+                ended.push(tracked.task.clone());
+            } else if is_overdue(connection.phase(), busy, head_limit, idle_limit) {
+                if connection.expire() {
+                    continue;
+                }
+                ended.push(tracked.task.clone());
+            }
+        }
+        // Not while the connections are borrowed: a task that ends takes itself out.
+        for task in ended {
+            task.abort();
+        }
+    }
+}
+
+fn is_overdue((phase, lasted): (Phase, Tick), busy: bool, head: Tick, idle: Tick) -> bool {
+    match phase {
+        Phase::Silent | Phase::Head => lasted > head,
+        // The next head of a busy HTTP/1 connection is not read before its turn.
+        Phase::Idle => !busy && lasted > idle,
+    }
+}
+
+impl Driver {
+    fn stop(&self) {
+        self.stop.set(true);
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.wake();
+        }
+    }
+}
+
+/// Takes a connection off the list when its task ends, however it ends.
+struct Untrack {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for Untrack {
+    fn drop(&mut self) {
+        let tracked = self.worker.connections.borrow_mut().remove(&self.id);
+        drop(tracked);
+        self.worker.ended.notify_one();
+    }
+}
+
+async fn drive(mut session: Session, driver: &Driver) {
+    let connection = Rc::clone(&session.connection);
+    let mut gate = Gate::new(Rc::clone(&connection));
+    match gate.protocol().await {
+        Ok(Some(Protocol::Http1)) => drive_http1(session, driver, gate).await,
+        Ok(Some(Protocol::Http2)) => {
+            session.http2 = true;
+            drive_http2(session, driver, gate).await;
+        }
+        Ok(None) | Err(_) => {}
+    }
+}
+
+async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
+    let session = Rc::new(session);
+    let connection = Rc::clone(&session.connection);
+    let sees_half_close = session.worker.lookup.borrow().is_some();
+    let service = service_fn(move |request| respond(Rc::clone(&session), request));
+    let mut http = http1::Builder::new()
+        .auto_date_header(false)
+        .half_close(sees_half_close)
+        .max_buf_size(READ_BUFFER)
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(gate), service);
+    let mut told = false;
+    let served = std::future::poll_fn(|cx| {
+        driver.remember(cx.waker());
+        if driver.stop.get() && !told {
+            told = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        Pin::new(&mut http).poll(cx)
+    })
+    .await;
+    let parts = http.into_parts();
+    if let Some(upgrade) = connection.take_upgrade() {
+        let mut held = parts.io.into_inner().into_held();
+        held.extend_from_slice(&parts.read_buf);
+        if let (Ok(()), Ok(upstream), Some(client)) =
+            (served, upgrade.await, connection.take_stream())
+        {
+            tunnel::run(client, held, upstream).await;
+        }
+    } else {
+        framing::close(&connection).await;
+    }
+}
+
+async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
+    let session = Rc::new(session);
+    let service = service_fn(move |request| respond(Rc::clone(&session), request));
+    let mut http = http2::Builder::new(LocalExecutor)
+        .auto_date_header(false)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .serve_connection(TokioIo::new(gate), service);
+    let mut told = false;
+    // The end of an HTTP/2 connection is told to its streams by hyper; there is nobody left to
+    // hear of an error.
+    let _ = std::future::poll_fn(|cx| {
+        driver.remember(cx.waker());
+        if driver.stop.get() && !told {
+            told = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        Pin::new(&mut http).poll(cx)
+    })
+    .await;
+}
+
+impl Driver {
+    fn remember(&self, waker: &Waker) {
+        let mut task = self.task.borrow_mut();
+        if task.is_none() {
+            *task = Some(waker.clone());
+        }
+    }
+}
+
+/// Runs HTTP/2's streams on the thread of their connection.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        spawn_local(async move {
+            future.await;
+        });
+    }
+}
