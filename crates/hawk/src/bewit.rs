@@ -196,3 +196,264 @@ fn normalised<'a>(
         app: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mac;
+    use crate::resource::Resource;
+
+    const NOW: u64 = 1_356_420_407_232;
+
+    fn get(target: &str) -> SignedRequest<'_> {
+        SignedRequest {
+            method: "GET",
+            target,
+            host: "example.com",
+            port: 8080,
+        }
+    }
+
+    fn read(target: &str) -> Result<Bewit, BewitError> {
+        Bewit::read(&get(target))
+    }
+
+    /// `test/uri.js` of mozilla/hawk, `getBewit()`.
+    #[test]
+    fn bewits_are_those_hawk_publishes() {
+        let key = mac::key("2983d45yun89q");
+        let table = [
+            (
+                "https://example.com/somewhere/over/the/rainbow",
+                Some("xandyandz"),
+                "MTIzNDU2XDEzNTY0MjA3MDdca3NjeHdOUjJ0SnBQMVQxekRMTlBiQjVVaUtJVTl0T1NKWFRVZEc3WDloOD1ceGFuZHlhbmR6",
+            ),
+            (
+                "https://example.com:8080/somewhere/over/the/rainbow",
+                Some("xandyandz"),
+                "MTIzNDU2XDEzNTY0MjA3MDdcaFpiSjNQMmNLRW80a3kwQzhqa1pBa1J5Q1p1ZWc0V1NOYnhWN3ZxM3hIVT1ceGFuZHlhbmR6",
+            ),
+            (
+                "https://example.com/somewhere/over/the/rainbow",
+                None,
+                "MTIzNDU2XDEzNTY0MjA3MDdcSUdZbUxnSXFMckNlOEN4dktQczRKbFdJQStValdKSm91d2dBUmlWaENBZz1c",
+            ),
+        ];
+        for (url, ext, expected) in table {
+            let resource = Resource::parse(url).unwrap();
+            for method in ["GET", "POST"] {
+                let bewit = encode(
+                    "123456",
+                    &key,
+                    ext,
+                    &resource.request(method),
+                    NOW / 1000 + 300,
+                );
+                assert_eq!(bewit, expected, "{url}");
+            }
+        }
+    }
+
+    /// `test/uri.js` of mozilla/hawk, `authenticate()`.
+    #[test]
+    fn bewits_that_hawk_publishes_verify() {
+        let key = mac::key("werxhqb98rpaxn39848xrunpaw3489ruxnpa98w4rxn");
+        let with_query = "MTIzNDU2XDQ1MTE0ODQ2MjFcMzFjMmNkbUJFd1NJRVZDOVkva1NFb2c3d3YrdEVNWjZ3RXNmOGNHU2FXQT1cc29tZS1hcHAtZGF0YQ";
+        let alone = "MTIzNDU2XDQ1MTE0ODQ2NDFcZm1CdkNWT3MvcElOTUUxSTIwbWhrejQ3UnBwTmo4Y1VrSHpQd3Q5OXJ1cz1cc29tZS1hcHAtZGF0YQ";
+        let table = [
+            format!("/resource/4?a=1&b=2&bewit={with_query}"),
+            format!("/resource/4?bewit={with_query}&a=1&b=2"),
+            format!("/resource/4?a=1&bewit={with_query}&b=2"),
+            format!("/resource/4?bewit={alone}"),
+        ];
+        for target in table {
+            let bewit = read(&target).unwrap();
+            assert_eq!(
+                (bewit.id.as_str(), bewit.ext.as_str()),
+                ("123456", "some-app-data")
+            );
+            assert!(bewit.signs(&get(&target), &key).unwrap(), "{target}");
+            for other in [
+                get(&target.replace("/4", "/5")),
+                SignedRequest {
+                    port: 80,
+                    ..get(&target)
+                },
+            ] {
+                assert!(!bewit.signs(&other, &key).unwrap(), "{other:?}");
+            }
+            assert!(bewit.expiry(4_511_484_620_999).is_ok());
+            assert_eq!(bewit.expiry(4_511_484_641_000), Err(BewitError::Expired));
+        }
+    }
+
+    #[test]
+    fn reads_the_bewit_that_hawk_reads() {
+        let table = [
+            ("/a?bewit=x", "/a", "x"),
+            ("/a?bewit=x&b", "/a?b", "x"),
+            ("/a?b&bewit=x", "/a?b", "x"),
+            ("/a?b&bewit=x&c", "/a?b&c", "x"),
+            ("/?bewit=x", "/", "x"),
+            ("/a?bewit=x&bewit=y", "/a?bewit=x", "y"),
+            ("/a?bewit=x&bewit=y&c", "/a?bewit=x&c", "y"),
+            ("/a?bewit=x&bewit=y$z", "/a?bewit=y$z", "x"),
+            ("/a?bewit=x&bewit=y&", "/a?bewit=y&", "x"),
+            ("/a?bewit=x&xbewit=y", "/a?xbewit=y", "x"),
+            ("/a&bewit=x", "/a", "x"),
+            ("/a?bewit=x?bewit=y", "/a?bewit=x", "y"),
+            ("/é?bewit=x", "/é", "x"),
+        ];
+        for (target, url, bewit) in table {
+            assert_eq!(
+                split_target(target),
+                Some((url.to_owned(), bewit)),
+                "{target}"
+            );
+            assert!(is_present(target), "{target}");
+        }
+        for target in [
+            "/a",
+            "a?bewit=x",
+            "/a?b=bewit=x",
+            "/a/bewit=x",
+            "/a?xbewit=x",
+            "/a?Bewit=x",
+        ] {
+            assert_eq!(split_target(target), None, "{target}");
+            assert!(!is_present(target), "{target}");
+        }
+        for target in [
+            "/a?bewit=x&",
+            "/a?bewit=x$",
+            "/a?bewit=x$y&b",
+            "/a\n?bewit=x",
+        ] {
+            assert_eq!(split_target(target), None, "{target}");
+            assert!(is_present(target), "{target}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_hawk_refuses() {
+        use BewitError::{Attributes, Empty, Encoding, Missing, Structure, TooLong};
+        let bewit = |text: &str| format!("/a?bewit={}", URL_SAFE_NO_PAD.encode(text));
+        let table = [
+            ("/resource/4".to_owned(), Missing),
+            ("/resource/4?bewit=".to_owned(), Empty),
+            ("/resource/4?bewit=&a=1".to_owned(), Empty),
+            ("/resource/4?bewit=*".to_owned(), Encoding),
+            ("/resource/4?bewit=YQ==".to_owned(), Encoding),
+            ("/resource/4?bewit=Y%51".to_owned(), Encoding),
+            ("/resource/4?bewit=YX/x".to_owned(), Encoding),
+            ("/resource/4?bewit=a".to_owned(), Encoding),
+            ("/resource/4?bewit=abc".to_owned(), Structure),
+            ("/resource/4?bewit=YVxcY1xk".to_owned(), Attributes),
+            (bewit("a\\1\\m"), Structure),
+            (bewit("a\\1\\m\\e\\x"), Structure),
+            (bewit("\\1\\m\\e"), Attributes),
+            (bewit("a\\1\\\\e"), Attributes),
+            (bewit("a\\\\m\\e"), Attributes),
+            (
+                format!("/{}?bewit=x", "a".repeat(MAX_HEADER_LEN - 8)),
+                TooLong,
+            ),
+        ];
+        for (target, error) in table {
+            assert_eq!(read(&target).err(), Some(error), "{target}");
+        }
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "GETX", ""] {
+            let request = SignedRequest {
+                method,
+                ..get("/a?bewit=x")
+            };
+            assert_eq!(
+                Bewit::read(&request).err(),
+                Some(BewitError::Method),
+                "{method}"
+            );
+        }
+        for method in ["GET", "HEAD", "get", "Head"] {
+            let target = bewit("a\\1\\m\\");
+            assert!(
+                Bewit::read(&SignedRequest {
+                    method,
+                    ..get(&target)
+                })
+                .is_ok(),
+                "{method}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_seconds_and_nothing_else() {
+        let expiry = |expires: &str, now| {
+            let (id, mac, ext) = Default::default();
+            Bewit {
+                id,
+                expires: expires.to_owned(),
+                mac,
+                ext,
+            }
+            .expiry(now)
+        };
+        assert_eq!(expiry("2", 1999), Ok(2));
+        assert_eq!(expiry("2", 2000), Err(BewitError::Expired));
+        assert_eq!(expiry("18446744073709551615", 2000), Ok(u64::MAX));
+        for expires in [
+            "x",
+            "1e9",
+            "-1",
+            "+5",
+            "5 ",
+            "0x10",
+            "5.0",
+            "18446744073709551616",
+        ] {
+            assert_eq!(expiry(expires, 0), Err(BewitError::Expiry), "{expires}");
+        }
+    }
+
+    #[test]
+    fn says_what_to_do() {
+        let table = [
+            (
+                BewitError::Missing,
+                "no bewit: append one to the URL as its last query parameter",
+            ),
+            (
+                BewitError::TooLong,
+                "Resource path exceeds max length: keep it within 4096 characters, bewit included",
+            ),
+            (
+                BewitError::Empty,
+                "Empty bewit: put the value behind bewit= in the URL",
+            ),
+            (
+                BewitError::Method,
+                "Invalid method: a bewit is good for GET and HEAD only",
+            ),
+            (
+                BewitError::Encoding,
+                "Invalid bewit encoding: use the bewit unchanged, it is base64url without padding",
+            ),
+            (
+                BewitError::Structure,
+                "Invalid bewit structure: use the bewit unchanged, it has id, expiry, mac and ext",
+            ),
+            (
+                BewitError::Attributes,
+                "Missing bewit attributes: make the bewit with a client id, an expiry and a mac",
+            ),
+            (
+                BewitError::Expiry,
+                "Invalid bewit expiry: make the bewit with an expiry in whole seconds",
+            ),
+            (BewitError::Expired, "Access expired: get a new signed URL"),
+        ];
+        for (error, sentence) in table {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}

@@ -345,3 +345,289 @@ fn compact(json: &str) -> String {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_438_964_811_744;
+    const TOKEN: &str = "tokenABCDEFGH";
+    const HOUR: i64 = 60 * 60 * 1000;
+
+    type Change = fn(&mut Fields);
+
+    fn now() -> i64 {
+        NOW.try_into().unwrap()
+    }
+
+    fn issued(change: impl FnOnce(&mut Fields)) -> Fields {
+        let mut fields = Fields {
+            version: Some(1),
+            scopes: Some(vec![
+                "scope/asd:fhjdf/X".to_owned(),
+                "scope/asd:fhjdf/XYZ*".to_owned(),
+            ]),
+            start: Some(now()),
+            expiry: Some(now() + 24 * HOUR),
+            seed: Some("JYR4wzMCTG6XeDS2cDUCMwH0RFUXGfQjK7LgqD-e6lSQ".to_owned()),
+            signature: None,
+            issuer: None,
+            names_client: false,
+        };
+        change(&mut fields);
+        fields.sign(&mac::key(TOKEN), "abc/def/ghi");
+        fields
+    }
+
+    fn verify(change: impl FnOnce(&mut Fields)) -> Result<(), CertificateError> {
+        issued(change).verify("abc/def/ghi", TOKEN, NOW).map(drop)
+    }
+
+    /// `clients/client-go/testcases.json` of Taskcluster.
+    #[test]
+    fn signatures_are_those_of_taskclusters_clients() {
+        let unnamed = issued(|_| {});
+        assert_eq!(
+            unnamed.signature.as_deref(),
+            Some("45AlB/hKZZZz4Tf3NaidutasfgBnr4t2AxwBiGDQF9Q="),
+        );
+        let named = issued(|fields| fields.issuer = Some("def/ghi@XXX".to_owned()));
+        assert_eq!(
+            named.signature.as_deref(),
+            Some("nNEaLtZMiw627NuDbF5Z8HDFc57MGWCptXBQSYNFgBk="),
+        );
+        let (limits, access_token) = named.verify("abc/def/ghi", TOKEN, NOW).unwrap();
+        assert_eq!(access_token, "R4OVHWpIvy6KsqS4AWE51QwbvgLvsstS6e6UW8IfHUY");
+        assert_eq!(limits.scopes, named.scopes.unwrap());
+        assert_eq!((limits.start, limits.expiry), (now(), now() + 24 * HOUR));
+    }
+
+    #[test]
+    fn accepted_by_the_auth_services_rules() {
+        let table: [Change; 8] = [
+            |_| {},
+            |c| c.scopes = Some(vec![]),
+            |c| c.start = Some(now() + CLOCK_SKEW),
+            |c| (c.start, c.expiry) = (Some(now() - HOUR), Some(now() - CLOCK_SKEW)),
+            |c| c.expiry = Some(now() + MAX_CERTIFICATE_LIFETIME),
+            |c| c.issuer = Some(String::new()),
+            |c| c.issuer = Some("def".to_owned()),
+            |c| (c.issuer, c.names_client) = (Some("def".to_owned()), true),
+        ];
+        for (i, change) in table.into_iter().enumerate() {
+            assert_eq!(verify(change), Ok(()), "{i}");
+        }
+    }
+
+    #[test]
+    fn refused_by_the_auth_services_rules() {
+        use CertificateError as E;
+        let table: [(Change, E); 18] = [
+            (|c| c.version = None, E::Version),
+            (|c| c.version = Some(999), E::Version),
+            (|c| c.seed = None, E::Seed),
+            (|c| c.seed = Some("x".repeat(22)), E::Seed),
+            (|c| c.seed = Some("x".repeat(45)), E::Seed),
+            (|c| c.start = None, E::Start),
+            (|c| c.expiry = None, E::Expiry),
+            (|c| c.scopes = None, E::Scopes),
+            (|c| c.scopes = Some(vec!["one\ntwo".to_owned()]), E::Scopes),
+            (|c| c.scopes = Some(vec!["é".to_owned()]), E::Scopes),
+            (|c| c.start = Some(now() + CLOCK_SKEW + 1), E::NotYetValid),
+            (
+                |c| (c.start, c.expiry) = (Some(0), Some(now() - CLOCK_SKEW - 1)),
+                E::Expired,
+            ),
+            (|c| c.start = Some(now() - 31 * 24 * HOUR), E::Lifetime),
+            (
+                |c| c.expiry = Some(now() + MAX_CERTIFICATE_LIFETIME + 1),
+                E::Lifetime,
+            ),
+            (
+                |c| c.issuer = Some("abc/def/ghi".to_owned()),
+                E::IssuerIsClient,
+            ),
+            (|c| c.names_client = true, E::ClientIdWithoutIssuer),
+            (
+                |c| (c.issuer, c.names_client) = (Some(String::new()), true),
+                E::ClientIdWithoutIssuer,
+            ),
+            (
+                |c| (c.start, c.expiry) = (Some(i64::MIN), Some(0)),
+                E::Expired,
+            ),
+        ];
+        for (i, (change, error)) in table.into_iter().enumerate() {
+            assert_eq!(verify(change), Err(error), "{i}");
+        }
+    }
+
+    #[test]
+    fn any_change_breaks_the_signature() {
+        let changes: [Change; 9] = [
+            |c| c.scopes = Some(vec!["*".to_owned()]),
+            |c| c.scopes.as_mut().unwrap().reverse(),
+            |c| c.start = Some(now() - 1),
+            |c| c.expiry = Some(now() + 25 * HOUR),
+            |c| c.seed = Some("x".repeat(44)),
+            |c| c.issuer = None,
+            |c| c.issuer = Some("other".to_owned()),
+            |c| c.signature = None,
+            |c| c.signature = Some("baguette".to_owned()),
+        ];
+        for (i, change) in changes.into_iter().enumerate() {
+            let mut fields = issued(|c| c.issuer = Some("def".to_owned()));
+            assert!(fields.verify("abc/def/ghi", TOKEN, NOW).is_ok());
+            change(&mut fields);
+            let error = fields.verify("abc/def/ghi", TOKEN, NOW).unwrap_err();
+            assert_eq!(error, CertificateError::Signature, "{i}");
+        }
+        let named = issued(|c| c.issuer = Some("def".to_owned()));
+        for (client_id, token) in [("abc/def", TOKEN), ("abc/def/ghi", "another")] {
+            let error = named.verify(client_id, token, NOW).unwrap_err();
+            assert_eq!(error, CertificateError::Signature);
+        }
+    }
+
+    #[test]
+    fn parsed_leniently_and_kept_as_it_came() {
+        let table = [
+            ("{}", "{}"),
+            (" {\n}\t", "{}"),
+            (
+                r#"{"version": 1, "x y": " \" { ", "n": [1, 2]}"#,
+                r#"{"version":1,"x y":" \" { ","n":[1,2]}"#,
+            ),
+            (
+                r#"{"a": "\\", "b": "c d\\\" e"}"#,
+                r#"{"a":"\\","b":"c d\\\" e"}"#,
+            ),
+            (
+                "{\"start\": 1.0E3, \"z\": 12345678901234567890, \"é\": \" é\"}",
+                "{\"start\":1.0E3,\"z\":12345678901234567890,\"é\":\" é\"}",
+            ),
+            ("{\"scopes\": null}", "{\"scopes\":null}"),
+        ];
+        for (json, compact) in table {
+            let certificate = Certificate::parse(json).unwrap();
+            assert_eq!(certificate.as_json(), compact);
+            assert_eq!(Certificate::parse(compact).unwrap(), certificate);
+        }
+        let certificate =
+            Certificate::parse(r#"{"start":1.0E3,"expiry":2000,"scopes":["a"],"issuer":"i"}"#)
+                .unwrap();
+        assert_eq!(
+            (certificate.start(), certificate.expiry()),
+            (Some(1000), Some(2000))
+        );
+        assert_eq!(
+            (certificate.scopes(), certificate.issuer()),
+            (&["a".to_owned()][..], Some("i"))
+        );
+        // Of a field that comes twice JavaScript takes the last.
+        assert_eq!(
+            Certificate::parse(r#"{"start":1,"start":2}"#)
+                .unwrap()
+                .start(),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_certificate() {
+        use CertificateError as E;
+        let table = [
+            ("", E::NotAnObject),
+            (" ", E::NotAnObject),
+            ("null", E::NotAnObject),
+            ("1", E::NotAnObject),
+            ("\"{}\"", E::NotAnObject),
+            ("[]", E::NotAnObject),
+            ("[1,[],0,0,\"\",\"\"]", E::NotAnObject),
+            ("{", E::NotAnObject),
+            ("{}}", E::NotAnObject),
+            ("{} x", E::NotAnObject),
+            ("\u{feff}{}", E::NotAnObject),
+            ("{'version':1}", E::NotAnObject),
+            ("{\"version\":\"1\"}", E::Version),
+            ("{\"version\":1.5}", E::Version),
+            ("{\"seed\":123}", E::Seed),
+            ("{\"start\":\"2016-07-27T14:32:15.407820Z\"}", E::Start),
+            ("{\"start\":1e300}", E::Start),
+            ("{\"expiry\":[]}", E::Expiry),
+            ("{\"scopes\":\"all of them\"}", E::Scopes),
+            ("{\"scopes\":[1,2]}", E::Scopes),
+            ("{\"scopes\":[null]}", E::Scopes),
+            ("{\"signature\":{}}", E::Signature),
+            ("{\"issuer\":true}", E::Issuer),
+        ];
+        for (json, error) in table {
+            assert_eq!(Certificate::parse(json).err(), Some(error), "{json}");
+        }
+        let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+        assert_eq!(Certificate::parse(&deep).err(), Some(E::NotAnObject));
+    }
+
+    #[test]
+    fn says_what_to_do() {
+        use CertificateError as E;
+        let table = [
+            (
+                E::NotAnObject,
+                "certificate must be a JSON object: pass it as it came with the access token",
+            ),
+            (
+                E::Version,
+                "certificate.version must be 1: create the temporary credentials anew",
+            ),
+            (
+                E::Seed,
+                "certificate.seed must be 44 characters: create the temporary credentials anew",
+            ),
+            (
+                E::Start,
+                "certificate.start must be a number: give whole milliseconds since the epoch",
+            ),
+            (
+                E::Expiry,
+                "certificate.expiry must be a number: give whole milliseconds since the epoch",
+            ),
+            (
+                E::Scopes,
+                "certificate.scopes must be an array of valid scopes: use printable ASCII only",
+            ),
+            (
+                E::NotYetValid,
+                "certificate.start > now: set the clock, or wait until the credentials are valid",
+            ),
+            (
+                E::Expired,
+                "certificate.expiry < now: get new temporary credentials, these have expired",
+            ),
+            (
+                E::Lifetime,
+                "certificate cannot last longer than 31 days: create it with an earlier expiry",
+            ),
+            (
+                E::Issuer,
+                "certificate.issuer must be a string: give the client id of the issuer",
+            ),
+            (
+                E::IssuerIsClient,
+                "certificate.issuer must differ from the supplied clientId: leave it out",
+            ),
+            (
+                E::ClientIdWithoutIssuer,
+                "certificate.clientId must only be used with certificate.issuer: leave it out",
+            ),
+            (
+                E::Signature,
+                "certificate.signature is not valid: use clientId, accessToken and certificate \
+                            of the same temporary credentials, unchanged",
+            ),
+        ];
+        for (error, sentence) in table {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}

@@ -78,3 +78,93 @@ pub(crate) fn check_client_id(client_id: &str) -> Result<(), CredentialsError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &str =
+        r#"{"version": 1, "scopes": ["a"], "seed": "s33d", "signature": "s1gn"}"#;
+
+    #[test]
+    fn takes_what_taskcluster_gives() {
+        for client_id in [
+            "x",
+            "project/a/b",
+            "mozilla-auth0/ad|Mozilla-LDAP|x",
+            "task-client/Ab_c/0/on/w+.@:!",
+        ] {
+            assert!(
+                Credentials::new(client_id, "token", None).is_ok(),
+                "{client_id}"
+            );
+        }
+        let none = Credentials::new("x", "token", Some("")).unwrap();
+        assert_eq!(none.certificate, None);
+        let some = Credentials::new("x", "token", Some(CERTIFICATE)).unwrap();
+        assert_eq!(some.certificate.unwrap().scopes(), ["a"]);
+    }
+
+    #[test]
+    fn refuses_what_no_header_could_carry() {
+        assert_eq!(
+            Credentials::new("", "t", None),
+            Err(CredentialsError::NoClientId)
+        );
+        assert_eq!(
+            Credentials::new("x", "", None),
+            Err(CredentialsError::NoAccessToken)
+        );
+        for c in [
+            '"', '\\', '\n', '\r', '\0', ' ', '\u{7f}', 'é', '*', '<', ',', '=', '~', '\u{202e}',
+        ] {
+            let client_id = format!("a{c}b");
+            assert_eq!(
+                Credentials::new(&client_id, "t", None),
+                Err(CredentialsError::ClientId(c))
+            );
+        }
+        for certificate in [" ", "null", "[]", "{", "\"{}\""] {
+            assert_eq!(
+                Credentials::new("x", "t", Some(certificate)),
+                Err(CredentialsError::Certificate(CertificateError::NotAnObject)),
+                "{certificate}",
+            );
+        }
+    }
+
+    #[test]
+    fn shows_no_secret() {
+        let credentials = Credentials::new("x/y", "t0ken", Some(CERTIFICATE)).unwrap();
+        let shown = format!("{credentials:?} {credentials:#?}");
+        assert!(shown.contains("x/y"));
+        for secret in ["t0ken", "s33d", "s1gn"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+
+    #[test]
+    fn says_what_to_do() {
+        let table = [
+            (
+                CredentialsError::NoClientId,
+                "clientId is empty: pass the client id that belongs to the access token",
+            ),
+            (
+                CredentialsError::ClientId('"'),
+                "clientId contains '\"', which cannot be part of one: use letters, digits and !@/:.+|_- only",
+            ),
+            (
+                CredentialsError::NoAccessToken,
+                "accessToken is empty: pass the access token of the client",
+            ),
+            (
+                CredentialsError::Certificate(CertificateError::NotAnObject),
+                "certificate must be a JSON object: pass it as it came with the access token",
+            ),
+        ];
+        for (error, sentence) in table {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}

@@ -65,3 +65,134 @@ fn scopes(value: &Value) -> Result<Vec<String>, VerifyError> {
         .and_then(|scopes| scopes.iter().map(scope).collect())
         .ok_or(VerifyError::AuthorizedScopes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::CertificateError;
+
+    fn json(ext: &str) -> String {
+        String::from_utf8(STANDARD.decode(ext).unwrap()).unwrap()
+    }
+
+    fn scopes(scopes: &[&str]) -> Vec<String> {
+        scopes.iter().map(|&scope| scope.to_owned()).collect()
+    }
+
+    #[test]
+    fn each_key_only_when_it_applies() {
+        let certificate = Certificate::parse("{ \"version\" : 1,\n\t\"b\": \" x \" }").unwrap();
+        let certificate = Some(&certificate);
+        let (some, none) = (scopes(&["a", "q\"\\\u{7}é"]), scopes(&[]));
+        let table = [
+            (None, None, None),
+            (None, Some(&none), Some("{\"authorizedScopes\":[]}")),
+            (
+                None,
+                Some(&some),
+                Some(r#"{"authorizedScopes":["a","q\"\\\u0007é"]}"#),
+            ),
+            (
+                certificate,
+                None,
+                Some(r#"{"certificate":{"version":1,"b":" x "}}"#),
+            ),
+            (
+                certificate,
+                Some(&none),
+                Some(r#"{"certificate":{"version":1,"b":" x "},"authorizedScopes":[]}"#),
+            ),
+        ];
+        for (certificate, scopes, expected) in table {
+            let ext = encode(certificate, scopes.map(Vec::as_slice));
+            assert_eq!(ext.as_deref().map(json).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn reads_what_clients_write() {
+        let read = |json: &str| {
+            let ext = decode(&STANDARD.encode(json)).unwrap();
+            (ext.certificate.is_some(), ext.authorized_scopes)
+        };
+        assert_eq!(read("{}"), (false, None));
+        assert_eq!(read("{\"somefield\":\"foo\"}"), (false, None));
+        assert_eq!(
+            read("{\"certificate\":null,\"authorizedScopes\":null}"),
+            (false, None)
+        );
+        assert_eq!(read("{\"certificate\":{}}"), (true, None));
+        assert_eq!(read("{\"authorizedScopes\":[]}"), (false, Some(vec![])));
+        assert_eq!(
+            read("{\"authorizedScopes\":[\"a b\"]}"),
+            (false, Some(scopes(&["a b"])))
+        );
+    }
+
+    #[test]
+    fn either_alphabet_with_or_without_padding() {
+        let json = r#"{"authorizedScopes":["~~~???>>>"]}"#;
+        let standard = STANDARD.encode(json);
+        assert!(
+            standard.contains(['+', '/']) && standard.ends_with('='),
+            "{standard}"
+        );
+        let url_safe = standard.replace('+', "-").replace('/', "_");
+        for ext in [&standard, &url_safe] {
+            for ext in [ext, ext.trim_end_matches('=')] {
+                let scopes = decode(ext).unwrap().authorized_scopes;
+                assert_eq!(scopes, Some(vec!["~~~???>>>".to_owned()]), "{ext}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_neither() {
+        for ext in ["abcd", "", "e30=e30=", "e", "some-app-ext-data", "e3 0="] {
+            assert_eq!(decode(ext).unwrap_err(), VerifyError::Ext, "{ext}");
+        }
+        for json in [
+            "null",
+            "1",
+            "\"x\"",
+            "[]",
+            "true",
+            "{",
+            "{}{}",
+            "\u{feff}{}",
+            "{'a':1}",
+        ] {
+            assert_eq!(
+                decode(&STANDARD.encode(json)).unwrap_err(),
+                VerifyError::Ext,
+                "{json}"
+            );
+        }
+        assert_eq!(
+            decode(&STANDARD.encode(b"{\"a\":\"\xff\"}")).unwrap_err(),
+            VerifyError::Ext
+        );
+        for value in [
+            "\"a\"",
+            "{}",
+            "1",
+            "[1]",
+            "[\"a\",null]",
+            r#"["one\ntwo"]"#,
+            "[\"é\"]",
+        ] {
+            let json = format!("{{\"authorizedScopes\":{value}}}");
+            let error = decode(&STANDARD.encode(json)).unwrap_err();
+            assert_eq!(error, VerifyError::AuthorizedScopes, "{value}");
+        }
+        for value in ["true", "\"{}\"", "[]", "1"] {
+            let json = format!("{{\"certificate\":{value}}}");
+            let error = decode(&STANDARD.encode(json)).unwrap_err();
+            assert_eq!(
+                error,
+                VerifyError::Certificate(CertificateError::NotAnObject),
+                "{value}"
+            );
+        }
+    }
+}

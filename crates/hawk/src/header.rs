@@ -105,3 +105,123 @@ fn is_value(value: &str) -> bool {
             .bytes()
             .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(header: &str) -> Result<[Option<&str>; 3], HeaderError> {
+        attributes(header, &["id", "ts", "ext"])
+    }
+
+    #[test]
+    fn accepts_what_hawk_accepts() {
+        let some = [Some("a"), Some("1"), None];
+        let table = [
+            (r#"Hawk id="a", ts="1""#, some),
+            (r#"hawk id="a", ts="1""#, some),
+            (r#"HAWK ts="1",id="a""#, some),
+            (r#"Hawk   id="a" ,  ts="1"  "#, some),
+            ("Hawk\tid=\"a\"\t,\tts=\"1\"", some),
+            (r#"Hawk id="a", ts="1","#, some),
+            (r#"Hawk id="a", ts="1", "#, some),
+            (
+                r#"Hawk ext="!#$%&'()*+,-./:;<=>?@[]^_`{|}~ Az09""#,
+                [None, None, Some("!#$%&'()*+,-./:;<=>?@[]^_`{|}~ Az09")],
+            ),
+        ];
+        for (header, values) in table {
+            assert_eq!(read(header), Ok(values), "{header}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_hawk_refuses() {
+        use HeaderError::{Duplicate, Format, NotHawk, Syntax, TooLong, Unknown, Value};
+        let id = || "id".to_owned();
+        let table = [
+            ("", NotHawk),
+            ("Basic asdasdasdasd", NotHawk),
+            ("Hawks id=\"a\"", NotHawk),
+            ("!@#", Syntax),
+            (" Hawk id=\"a\"", Syntax),
+            ("Hawk", Syntax),
+            ("Hawk   ", Syntax),
+            ("Hawk,id=\"a\"", Syntax),
+            ("Basic", NotHawk),
+            ("Hawk id", Format),
+            ("Hawk id=a", Format),
+            ("Hawk id='a'", Format),
+            ("Hawk id=\"a", Format),
+            ("Hawk id = \"a\"", Format),
+            ("Hawk id= \"a\"", Format),
+            ("Hawk id=\"a\"; ts=\"1\"", Format),
+            ("Hawk id=\"a\" ts=\"1\"", Format),
+            ("Hawk id=\"a\"ts=\"1\"", Format),
+            ("Hawk id=\"a\",, ts=\"1\"", Format),
+            ("Hawk , id=\"a\"", Format),
+            ("Hawk =\"a\"", Format),
+            ("Hawk i-d=\"a\"", Format),
+            ("Hawk id=\"a\", x", Format),
+            ("Hawk id=\"a\\\"b\"", Format),
+            ("Hawk id=\"a\\\\\"", Value(id())),
+            ("Hawk id=\"\"", Value(id())),
+            ("Hawk id=\"é\"", Value(id())),
+            ("Hawk id=\"a\tb\"", Value(id())),
+            ("Hawk id=\"a\u{7f}\"", Value(id())),
+            ("Hawk id=\"a\0\"", Value(id())),
+            ("Hawk id=\"a\", id=\"a\"", Duplicate(id())),
+            ("Hawk id=\"a\", Id=\"a\"", Unknown("Id".to_owned())),
+            (
+                "Hawk id=\"a\", __proto__=\"b\"",
+                Unknown("__proto__".to_owned()),
+            ),
+            (
+                &format!("Hawk id=\"{}\"", "a".repeat(MAX_HEADER_LEN - 9)),
+                TooLong,
+            ),
+        ];
+        for (header, error) in table {
+            assert_eq!(read(header), Err(error), "{header}");
+        }
+        assert!(read(&format!("Hawk id=\"{}\"", "a".repeat(MAX_HEADER_LEN - 10))).is_ok());
+    }
+
+    #[test]
+    fn says_what_to_do() {
+        let name = || "id".to_owned();
+        let table = [
+            (
+                HeaderError::NotHawk,
+                "no Hawk credentials: sign the request, or append a bewit to its URL",
+            ),
+            (
+                HeaderError::TooLong,
+                "Header length too long: keep it within 4096 characters, with fewer scopes",
+            ),
+            (
+                HeaderError::Syntax,
+                "Invalid header syntax: write Hawk, a space and the attributes",
+            ),
+            (
+                HeaderError::Format,
+                "Bad header format: write attributes as name=\"value\", separated by commas",
+            ),
+            (
+                HeaderError::Unknown(name()),
+                "Unknown attribute: leave id out",
+            ),
+            (
+                HeaderError::Value(name()),
+                "Bad attribute value: id must be printable ASCII without quotes and backslashes",
+            ),
+            (
+                HeaderError::Duplicate(name()),
+                "Duplicate attribute: give id once",
+            ),
+        ];
+        for (error, sentence) in table {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}

@@ -79,3 +79,30 @@ impl std::fmt::Debug for Nonce {
         f.write_str(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn never_twice_the_same_across_blocks_and_sources() {
+        let (mut one, mut two) = (NonceSource::new(), NonceSource::new());
+        let nonces: HashSet<Nonce> = (0..BLOCK * 4)
+            .flat_map(|_| [one.next(), two.next()])
+            .collect();
+        assert_eq!(nonces.len(), BLOCK * 8);
+    }
+
+    #[test]
+    fn fits_a_header() {
+        let nonce = NonceSource::new().next();
+        assert_eq!(nonce.len(), NONCE_LEN);
+        assert!(
+            nonce
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        );
+    }
+}

@@ -118,3 +118,117 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), ResourceError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_urls_apart_and_changes_nothing() {
+        let table = [
+            ("https://example.com", "example.com", 443, "/"),
+            ("http://example.com", "example.com", 80, "/"),
+            ("HTTPS://Example.COM/", "Example.COM", 443, "/"),
+            ("https://example.com:8443/a", "example.com", 8443, "/a"),
+            ("https://example.com:/a", "example.com", 443, "/a"),
+            ("https://example.com:443", "example.com", 443, "/"),
+            ("https://example.com?x=/@:[", "example.com", 443, "/?x=/@:["),
+            ("https://example.com/?", "example.com", 443, "/?"),
+            (
+                "https://example.com/a//b/../c/./%2F%252f;d+e//",
+                "example.com",
+                443,
+                "/a//b/../c/./%2F%252f;d+e//",
+            ),
+            (
+                "https://example.com/a?b=1&c=%20&&d?e=f#fragment?g",
+                "example.com",
+                443,
+                "/a?b=1&c=%20&&d?e=f",
+            ),
+            ("https://example.com#/x", "example.com", 443, "/"),
+            ("http://127.0.0.1:1/", "127.0.0.1", 1, "/"),
+            ("http://[::1]/", "[::1]", 80, "/"),
+            ("http://[FE80::1]:8080/x", "[FE80::1]", 8080, "/x"),
+            ("https://example.com/x@y:z", "example.com", 443, "/x@y:z"),
+        ];
+        for (url, host, port, target) in table {
+            let resource = Resource::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            let request = resource.request("GET");
+            let expected = SignedRequest {
+                method: "GET",
+                target,
+                host,
+                port,
+            };
+            assert_eq!(request, expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_take_apart() {
+        use ResourceError::{Character, Host, Port, Scheme, User};
+        let table = [
+            ("", Scheme),
+            ("/queue/v1/ping", Scheme),
+            ("//example.com/", Scheme),
+            ("example.com/", Scheme),
+            ("ftp://example.com/", Scheme),
+            (" https://example.com/", Scheme),
+            ("https:/example.com/", Scheme),
+            ("https://example.com/a b", Character(' ')),
+            ("https://example.com/\n", Character('\n')),
+            ("https://example.com\\@evil.com/", Character('\\')),
+            ("https://exämple.com/", Character('ä')),
+            ("https://user@example.com/", User),
+            ("https://user:password@example.com/", User),
+            ("https://@example.com/", User),
+            ("https:///a", Host),
+            ("https://", Host),
+            ("https://:443/", Host),
+            ("https://[::1/", Host),
+            ("https://[]/", Host),
+            ("https://[example.com]/", Host),
+            ("https://[::1]x/", Host),
+            ("https://a[::1]/", Host),
+            ("https://example.com:0/", Port),
+            ("https://example.com:65536/", Port),
+            ("https://example.com:+80/", Port),
+            ("https://example.com:80x/", Port),
+            ("https://example.com:80:80/", Port),
+            ("https://::1/", Host),
+        ];
+        for (url, error) in table {
+            assert_eq!(Resource::parse(url), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn says_what_to_do() {
+        let table = [
+            (
+                ResourceError::Scheme,
+                "not an absolute http or https URL: begin it with https:// and a host name",
+            ),
+            (
+                ResourceError::Character(' '),
+                "the URL contains ' ', which no request target can: percent-encode it",
+            ),
+            (
+                ResourceError::User,
+                "the URL names a user: remove everything up to the @",
+            ),
+            (
+                ResourceError::Host,
+                "the URL names no valid host: put a host name or a bracketed IPv6 address after //",
+            ),
+            (
+                ResourceError::Port,
+                "the URL's port is not a number from 1 to 65535: correct it or leave it out",
+            ),
+        ];
+        for (error, sentence) in table {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}

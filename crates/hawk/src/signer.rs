@@ -140,3 +140,95 @@ impl fmt::Debug for Signer {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nonce::NonceSource;
+    use crate::resource::Resource;
+
+    const CERTIFICATE: &str = r#"{ "version": 1, "scopes": [] }"#;
+
+    fn signer(certificate: Option<&str>, scopes: Option<&[&str]>) -> Signer {
+        let credentials = Credentials::new("dh37fgj492je", "key", certificate).unwrap();
+        let scopes = scopes.map(|scopes| scopes.iter().map(|&s| s.to_owned()).collect::<Vec<_>>());
+        Signer::new(&credentials, scopes.as_deref())
+    }
+
+    fn sign(signer: &Signer, request: &SignedRequest<'_>, ts: u64, nonce: &str) -> String {
+        let mut out = Vec::new();
+        signer.write_authorization(&mut out, request, ts, nonce);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// `test/readme.js` of mozilla/hawk has the order; `test/client.js` the MAC.
+    #[test]
+    fn a_header_is_written_as_hawk_writes_it() {
+        let credentials =
+            Credentials::new("me", "tok", None).expect("the credentials of rust-hawk's example");
+        let signer = Signer::new(&credentials, None);
+        let url = "https://pulse.taskcluster.net:443/v1/namespaces";
+        let resource = Resource::parse(url).unwrap();
+        assert_eq!(
+            sign(&signer, &resource.request("GET"), 1_491_183_061, "RVnYzW"),
+            "Hawk id=\"me\", ts=\"1491183061\", nonce=\"RVnYzW\", \
+             mac=\"1kqRT9EoxiZ9AA/ayOCXB+AcjfK/BoJ+n7z0gfvZotQ=\"",
+        );
+        let restricted = signer.with_authorized_scopes(Some(&[]));
+        let header = sign(&restricted, &resource.request("GET"), 1, "n");
+        let start = "Hawk id=\"me\", ts=\"1\", nonce=\"n\", ext=\"eyJhdXRob3JpemVkU2NvcGVzIjpbXX0=\", mac=\"";
+        assert!(header.starts_with(start), "{header}");
+    }
+
+    #[test]
+    fn method_and_host_count_in_one_case() {
+        let signer = signer(None, None);
+        let request = |method, host| SignedRequest {
+            method,
+            target: "/A",
+            host,
+            port: 80,
+        };
+        let header = sign(&signer, &request("GET", "example.com"), 1, "n");
+        assert_eq!(
+            header,
+            sign(&signer, &request("gEt", "Example.COM"), 1, "n")
+        );
+        assert_ne!(
+            header,
+            sign(&signer, &request("PUT", "example.com"), 1, "n")
+        );
+    }
+
+    #[test]
+    fn it_appends_and_knows_the_length() {
+        let resource = Resource::parse("https://example.com/x").unwrap();
+        let nonce = NonceSource::new().next();
+        for signer in [signer(None, None), signer(Some(CERTIFICATE), Some(&["a"]))] {
+            let mut out = b"before ".to_vec();
+            signer.write_authorization(&mut out, &resource.request("GET"), 1_700_000_000, &nonce);
+            assert!(out.starts_with(b"before Hawk id="));
+            assert_eq!(out.len() - "before ".len(), signer.authorization_len());
+        }
+    }
+
+    #[test]
+    fn another_restriction_leaves_the_certificate() {
+        let signer = signer(Some(CERTIFICATE), Some(&["a", "b"]));
+        let narrowed = signer.with_authorized_scopes(Some(&["a".to_owned()]));
+        let unrestricted = signer.with_authorized_scopes(None);
+        let json = |signer: &Signer| {
+            let ext = crate::ext::decode(signer.ext().unwrap()).unwrap();
+            (ext.certificate.is_some(), ext.authorized_scopes)
+        };
+        assert_eq!(json(&narrowed), (true, Some(vec!["a".to_owned()])));
+        assert_eq!(json(&unrestricted), (true, None));
+    }
+
+    #[test]
+    fn shows_no_secret() {
+        let credentials = Credentials::new("x", "t0ken", Some(CERTIFICATE)).unwrap();
+        let shown = format!("{:?}", Signer::new(&credentials, None));
+        assert_eq!(shown, "Signer { client_id: \"x\", .. }");
+    }
+}

@@ -120,3 +120,144 @@ fn slugid(random: &SystemRandom) -> String {
     uuid[8] = uuid[8] & 0x3f | 0x80;
     URL_SAFE_NO_PAD.encode(uuid)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: i64 = 1_438_964_811_744;
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    const SEED: &str = "JYR4wzMCTG6XeDS2cDUCMwH0RFUXGfQjK7LgqD-e6lSQ";
+
+    fn issuer() -> Credentials {
+        Credentials::new("def/ghi@XXX", "tokenABCDEFGH", None).unwrap()
+    }
+
+    fn scopes() -> Vec<String> {
+        vec![
+            "scope/asd:fhjdf/X".to_owned(),
+            "scope/asd:fhjdf/XYZ*".to_owned(),
+        ]
+    }
+
+    fn options<'a>(
+        client_id: Option<&'a str>,
+        scopes: &'a [String],
+    ) -> TemporaryCredentialsOptions<'a> {
+        TemporaryCredentialsOptions {
+            client_id,
+            start: START,
+            expiry: START + DAY,
+            scopes,
+        }
+    }
+
+    /// `clients/client-go/testcases.json` of Taskcluster.
+    #[test]
+    fn byte_for_byte_those_of_taskclusters_clients() {
+        let head = r#"{"version":1,"scopes":["scope/asd:fhjdf/X","scope/asd:fhjdf/XYZ*"],"start":1438964811744,"expiry":1439051211744,"seed":"JYR4wzMCTG6XeDS2cDUCMwH0RFUXGfQjK7LgqD-e6lSQ","signature":"#;
+        let unnamed = format!("{head}\"45AlB/hKZZZz4Tf3NaidutasfgBnr4t2AxwBiGDQF9Q=\"}}");
+        let named = format!(
+            "{head}\"nNEaLtZMiw627NuDbF5Z8HDFc57MGWCptXBQSYNFgBk=\",\"issuer\":\"def/ghi@XXX\"}}",
+        );
+        let table = [
+            (None, "def/ghi@XXX", &unnamed),
+            (Some(""), "def/ghi@XXX", &unnamed),
+            (Some("abc/def/ghi"), "abc/def/ghi", &named),
+        ];
+        for (name, client_id, certificate) in table {
+            let credentials =
+                create_with_seed(&issuer(), &options(name, &scopes()), SEED.to_owned()).unwrap();
+            assert_eq!(credentials.client_id, client_id);
+            assert_eq!(
+                credentials.access_token,
+                "R4OVHWpIvy6KsqS4AWE51QwbvgLvsstS6e6UW8IfHUY"
+            );
+            assert_eq!(credentials.certificate.unwrap().as_json(), certificate);
+        }
+    }
+
+    #[test]
+    fn every_seed_is_two_new_slugids() {
+        let create = || create_temporary_credentials(&issuer(), &options(None, &[])).unwrap();
+        let (one, two) = (create(), create());
+        assert_ne!(one.access_token, two.access_token);
+        let json: serde_json::Value =
+            serde_json::from_str(one.certificate.unwrap().as_json()).unwrap();
+        let seed = json["seed"].as_str().unwrap();
+        for slugid in [&seed[..22], &seed[22..]] {
+            let uuid = URL_SAFE_NO_PAD.decode(slugid).unwrap();
+            assert_eq!((uuid.len(), uuid[6] >> 4, uuid[8] >> 6), (16, 4, 2));
+        }
+    }
+
+    #[test]
+    fn refuses_what_would_not_verify() {
+        use TemporaryCredentialsError as E;
+        let create = |issuer: &Credentials, options: &TemporaryCredentialsOptions<'_>| {
+            create_temporary_credentials(issuer, options).map(drop)
+        };
+        let temporary = create_temporary_credentials(&issuer(), &options(None, &[])).unwrap();
+        assert_eq!(
+            create(&temporary, &options(None, &[])),
+            Err(E::IssuerIsTemporary)
+        );
+        let own = options(Some("def/ghi@XXX"), &[]);
+        assert_eq!(create(&issuer(), &own), Err(E::NameIsIssuer));
+        let name = options(Some("a b"), &[]);
+        assert_eq!(
+            create(&issuer(), &name),
+            Err(E::Name(CredentialsError::ClientId(' ')))
+        );
+        let longest = TemporaryCredentialsOptions {
+            expiry: START + 31 * DAY,
+            ..options(None, &[])
+        };
+        assert_eq!(create(&issuer(), &longest), Ok(()));
+        let longer = TemporaryCredentialsOptions {
+            expiry: START + 31 * DAY + 1,
+            ..longest
+        };
+        assert_eq!(create(&issuer(), &longer), Err(E::Lifetime));
+        let expired = TemporaryCredentialsOptions {
+            expiry: START - DAY,
+            ..longest
+        };
+        assert_eq!(create(&issuer(), &expired), Ok(()));
+        let scope = vec!["a".to_owned(), "b\nc".to_owned()];
+        assert_eq!(
+            create(&issuer(), &options(None, &scope)),
+            Err(E::Scope("b\nc".to_owned()))
+        );
+    }
+
+    #[test]
+    fn says_what_to_do() {
+        use TemporaryCredentialsError as E;
+        let table = [
+            (
+                E::IssuerIsTemporary,
+                "temporary credentials cannot create temporary credentials: use permanent ones",
+            ),
+            (
+                E::NameIsIssuer,
+                "the name of temporary credentials must differ from their issuer's: choose another",
+            ),
+            (
+                E::Name(CredentialsError::ClientId(' ')),
+                "clientId contains ' ', which cannot be part of one: use letters, digits and !@/:.+|_- only",
+            ),
+            (
+                E::Lifetime,
+                "temporary credentials cannot last longer than 31 days: choose an earlier expiry",
+            ),
+            (
+                E::Scope("b\n".to_owned()),
+                "scope \"b\\n\" is not valid: use printable ASCII only",
+            ),
+        ];
+        for (error, sentence) in table {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}

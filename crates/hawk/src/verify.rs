@@ -317,3 +317,412 @@ pub fn verify_bewit(
     };
     Claim::from_bewit(request)?.verify(request, access_token, &verification)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Credentials;
+    use crate::signer::Signer;
+    use crate::temporary::{TemporaryCredentialsOptions, create_temporary_credentials};
+
+    const NOW: u64 = 1_700_000_000_500;
+    const TS: u64 = NOW / 1000;
+    const GET: SignedRequest<'_> = SignedRequest {
+        method: "GET",
+        target: "/api/queue/v1/ping?a=1",
+        host: "tc.example.com",
+        port: 443,
+    };
+
+    fn issuer() -> Credentials {
+        Credentials::new("root", "root-secret", None).unwrap()
+    }
+
+    fn temporary(client_id: Option<&str>) -> Credentials {
+        let now = i64::try_from(NOW).unwrap();
+        let scopes = vec!["tmpscope".to_owned()];
+        let (start, expiry) = (now, now + 1000);
+        let options = TemporaryCredentialsOptions {
+            client_id,
+            start,
+            expiry,
+            scopes: &scopes,
+        };
+        create_temporary_credentials(&issuer(), &options).unwrap()
+    }
+
+    fn header(credentials: &Credentials, scopes: Option<&[String]>, ts: u64) -> String {
+        let mut out = Vec::new();
+        Signer::new(credentials, scopes).write_authorization(&mut out, &GET, ts, "nonce");
+        String::from_utf8(out).unwrap()
+    }
+
+    fn verification() -> Verification<'static> {
+        Verification {
+            now: NOW,
+            timestamp_skew: 60,
+            payload_hash: None,
+        }
+    }
+
+    fn verify(header: &str) -> Result<Verified, VerifyError> {
+        verify_header(&GET, header, "root-secret", &verification())
+    }
+
+    #[test]
+    fn permanent_credentials() {
+        let verified = verify(&header(&issuer(), None, TS)).unwrap();
+        let expected = Verified {
+            client_id: "root".to_owned(),
+            issuing_client_id: "root".to_owned(),
+            temporary: None,
+            authorized_scopes: None,
+            ts: TS,
+            nonce: Some("nonce".to_owned()),
+            payload_hash: None,
+        };
+        assert_eq!(verified, expected);
+    }
+
+    #[test]
+    fn temporary_credentials_named_and_not_with_and_without_restriction() {
+        for name in [None, Some("named/x")] {
+            for scopes in [
+                None,
+                Some(vec![]),
+                Some(vec!["a".to_owned(), "b c".to_owned()]),
+            ] {
+                let header = header(&temporary(name), scopes.as_deref(), TS);
+                let claim = Claim::of(&GET, Some(&header)).unwrap().unwrap();
+                assert_eq!(claim.client_id(), name.unwrap_or("root"));
+                assert_eq!(claim.issuing_client_id(), "root");
+                let verified = claim.verify(&GET, "root-secret", &verification()).unwrap();
+                assert_eq!(verified.client_id, name.unwrap_or("root"));
+                assert_eq!(verified.issuing_client_id, "root");
+                assert_eq!(verified.temporary.unwrap().scopes, ["tmpscope"]);
+                assert_eq!(verified.authorized_scopes, scopes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bewit_is_for_get_and_head_until_it_expires() {
+        for name in [None, Some("named/x")] {
+            let bewit = Signer::new(&temporary(name), None).bewit(&GET, TS + 1);
+            let target = format!("{}&bewit={bewit}", GET.target);
+            let request = SignedRequest {
+                target: &target,
+                ..GET
+            };
+            for method in ["GET", "HEAD"] {
+                let request = SignedRequest { method, ..request };
+                let verified = verify_bewit(&request, "root-secret", NOW).unwrap();
+                assert_eq!(verified.client_id, name.unwrap_or("root"));
+                assert_eq!((verified.ts, verified.nonce), (TS + 1, None));
+            }
+            let claim = Claim::of(&request, None).unwrap().unwrap();
+            let post = SignedRequest {
+                method: "POST",
+                ..request
+            };
+            let elsewhere = SignedRequest {
+                host: "other.example.com",
+                ..request
+            };
+            let table = [
+                (
+                    verify_bewit(&post, "root-secret", NOW),
+                    BewitError::Method.into(),
+                ),
+                (
+                    claim.verify(&post, "root-secret", &verification()),
+                    BewitError::Method.into(),
+                ),
+                (
+                    claim.verify(&elsewhere, "root-secret", &verification()),
+                    VerifyError::Mac,
+                ),
+                (
+                    claim.verify(&GET, "root-secret", &verification()),
+                    BewitError::Missing.into(),
+                ),
+                (
+                    verify_bewit(&request, "root-secret", (TS + 1) * 1000),
+                    BewitError::Expired.into(),
+                ),
+            ];
+            for (result, error) in table {
+                assert_eq!(result, Err(error));
+            }
+        }
+    }
+
+    #[test]
+    fn without_header_or_bewit_there_is_no_claim() {
+        assert!(Claim::of(&GET, None).unwrap().is_none());
+        let request = SignedRequest {
+            target: "/?bewit=",
+            ..GET
+        };
+        let error = Claim::of(&request, None).map(|_| ()).unwrap_err();
+        assert_eq!(error, BewitError::Empty.into());
+        let error = Claim::of(&request, Some("")).map(|_| ()).unwrap_err();
+        assert_eq!(error, HeaderError::NotHawk.into());
+    }
+
+    #[test]
+    fn whatever_is_signed_cannot_be_changed() {
+        let signed = header(&issuer(), Some(&["a".to_owned()]), TS);
+        assert!(verify(&signed).is_ok());
+        let other_ext = Signer::new(&issuer(), Some(&[])).ext().unwrap().to_owned();
+        let ext = Signer::new(&issuer(), Some(&["a".to_owned()]))
+            .ext()
+            .unwrap()
+            .to_owned();
+        let headers = [
+            signed.replace("nonce=\"nonce", "nonce=\"other"),
+            signed.replace(&TS.to_string(), &(TS + 1).to_string()),
+            signed.replace(&ext, &other_ext),
+            signed.replace("mac=\"", "hash=\"x\", mac=\""),
+            signed.replace("mac=\"", "app=\"x\", mac=\""),
+        ];
+        for header in headers {
+            assert_eq!(verify(&header), Err(VerifyError::Mac), "{header}");
+        }
+        let requests = [
+            SignedRequest {
+                method: "PUT",
+                ..GET
+            },
+            SignedRequest {
+                target: "/api/queue/v1/ping?a=2",
+                ..GET
+            },
+            SignedRequest {
+                target: "/api/queue/v1//ping?a=1",
+                ..GET
+            },
+            SignedRequest {
+                host: "tc.example.org",
+                ..GET
+            },
+            SignedRequest { port: 80, ..GET },
+        ];
+        for request in requests {
+            let result = verify_header(&request, &signed, "root-secret", &verification());
+            assert_eq!(result, Err(VerifyError::Mac), "{request:?}");
+        }
+        let result = verify_header(&GET, &signed, "root-wrong-secret", &verification());
+        assert_eq!(result, Err(VerifyError::Mac));
+        // Not the owner of the temporary key, but of the issuer's.
+        let mixed = temporary(None);
+        let mixed = Credentials {
+            access_token: "root-secret".to_owned(),
+            ..mixed
+        };
+        assert_eq!(verify(&header(&mixed, None, TS)), Err(VerifyError::Mac));
+    }
+
+    #[test]
+    fn certificates_are_refused_with_their_reason() {
+        let credentials = temporary(Some("named"));
+        let renamed = Credentials {
+            client_id: "other".to_owned(),
+            ..credentials.clone()
+        };
+        let error = verify(&header(&renamed, None, TS)).unwrap_err();
+        assert_eq!(error, CertificateError::Signature.into());
+        let own = Credentials {
+            client_id: "root".to_owned(),
+            ..credentials
+        };
+        let signed = header(&own, None, TS);
+        let error = Claim::from_header(&signed).map(|_| ()).unwrap_err();
+        assert_eq!(error, CertificateError::IssuerIsClient.into());
+    }
+
+    #[test]
+    fn a_stale_timestamp_is_answered_with_the_time() {
+        for ts in [TS - 59, TS, TS + 60] {
+            assert!(verify(&header(&issuer(), None, ts)).is_ok(), "{ts}");
+        }
+        for ts in [0, TS - 60, TS + 61, u64::MAX] {
+            for credentials in [issuer(), temporary(None)] {
+                let error = verify(&header(&credentials, None, ts)).unwrap_err();
+                let VerifyError::StaleTimestamp { challenge } = error else {
+                    panic!("{error}")
+                };
+                let signer = Signer::new(&credentials, None);
+                assert_eq!(signer.challenge_time(&challenge), Some(TS));
+            }
+        }
+        let patient = Verification {
+            timestamp_skew: u64::MAX,
+            ..verification()
+        };
+        let late = header(&issuer(), None, 0);
+        assert!(verify_header(&GET, &late, "root-secret", &patient).is_ok());
+    }
+
+    /// Signs what [`Signer`] never would.
+    fn forge(ts: &str, hash: Option<&str>) -> String {
+        let request = &GET;
+        let (nonce, ext, app) = ("n", "", None);
+        let kind = Kind::Header;
+        let hash_text = hash.unwrap_or_default();
+        let normalised = Normalised {
+            kind,
+            ts,
+            nonce,
+            request,
+            hash: hash_text,
+            ext,
+            app,
+        };
+        let mac = normalised.mac(&mac::key("root-secret"));
+        let mac = std::str::from_utf8(&mac).unwrap();
+        let hash = hash
+            .map(|hash| format!(", hash=\"{hash}\""))
+            .unwrap_or_default();
+        format!("Hawk id=\"root\", ts=\"{ts}\", nonce=\"n\", mac=\"{mac}\"{hash}")
+    }
+
+    #[test]
+    fn a_timestamp_is_seconds_and_nothing_else() {
+        assert!(verify(&forge(&TS.to_string(), None)).is_ok());
+        for ts in [
+            "x",
+            "NaN",
+            "1.7e9",
+            "1700000000.5",
+            "+1700000000",
+            " 1700000000",
+            "0x6553f100",
+        ] {
+            assert_eq!(
+                verify(&forge(ts, None)),
+                Err(VerifyError::Timestamp),
+                "{ts}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_payload_hash_is_checked_where_one_is_asked_for() {
+        let ts = TS.to_string();
+        let hash = crate::payload_hash("application/json", b"{}");
+        let signed = forge(&ts, Some(&hash));
+        let check = |header: &str, payload_hash| {
+            let verification = Verification {
+                payload_hash,
+                ..verification()
+            };
+            verify_header(&GET, header, "root-secret", &verification)
+        };
+        let verified = check(&signed, None).unwrap();
+        assert_eq!(verified.payload_hash.as_deref(), Some(hash.as_str()));
+        assert!(check(&signed, Some(&hash)).is_ok());
+        let other = crate::payload_hash("application/json", b"{ }");
+        assert_eq!(check(&signed, Some(&other)), Err(VerifyError::PayloadHash));
+        assert_eq!(
+            check(&forge(&ts, None), Some(&hash)),
+            Err(VerifyError::NoPayloadHash)
+        );
+    }
+
+    #[test]
+    fn each_required_attribute_is_required() {
+        let all = ["id=\"root\"", "ts=\"1\"", "nonce=\"n\"", "mac=\"m\""];
+        assert_eq!(
+            verify(&format!("Hawk {}", all.join(", "))),
+            Err(VerifyError::Mac)
+        );
+        for missing in all {
+            let rest: Vec<&str> = all.into_iter().filter(|&name| name != missing).collect();
+            let error = verify(&format!("Hawk {}", rest.join(", "))).unwrap_err();
+            assert_eq!(
+                (error.status(), error),
+                (400, VerifyError::Attributes),
+                "{missing}"
+            );
+        }
+    }
+
+    #[test]
+    fn status_and_sentence_of_every_refusal() {
+        let challenge = String::new();
+        let table = [
+            (
+                HeaderError::NotHawk.into(),
+                401,
+                "no Hawk credentials: sign the request, or append a bewit to its URL",
+            ),
+            (
+                HeaderError::Format.into(),
+                400,
+                "Bad header format: write attributes as name=\"value\", separated by commas",
+            ),
+            (
+                BewitError::Missing.into(),
+                401,
+                "no bewit: append one to the URL as its last query parameter",
+            ),
+            (
+                BewitError::Structure.into(),
+                400,
+                "Invalid bewit structure: use the bewit unchanged, it has id, expiry, mac and ext",
+            ),
+            (
+                VerifyError::Attributes,
+                400,
+                "Missing attributes: give id, ts, nonce and mac",
+            ),
+            (
+                VerifyError::Ext,
+                401,
+                "Failed to parse ext: make it the base64 of a JSON object, or leave it out",
+            ),
+            (
+                VerifyError::AuthorizedScopes,
+                401,
+                "ext.authorizedScopes must be an array of valid scopes: use printable ASCII only",
+            ),
+            (
+                CertificateError::Expired.into(),
+                401,
+                "ext.certificate.expiry < now: get new temporary credentials, these have expired",
+            ),
+            (
+                VerifyError::Mac,
+                401,
+                "Bad mac: check the access token, and that method and URL are sent as they were signed",
+            ),
+            (
+                VerifyError::NoPayloadHash,
+                401,
+                "Missing required payload hash: sign the body too",
+            ),
+            (
+                VerifyError::PayloadHash,
+                401,
+                "Bad payload hash: send the body and content type that were signed",
+            ),
+            (
+                VerifyError::Timestamp,
+                401,
+                "Invalid timestamp: give ts in whole seconds since the epoch",
+            ),
+            (
+                VerifyError::StaleTimestamp { challenge },
+                401,
+                "Stale timestamp: set the clock by the ts of the challenge and sign again",
+            ),
+        ];
+        for (error, status, sentence) in table {
+            assert_eq!(
+                (error.status(), error.to_string().as_str()),
+                (status, sentence)
+            );
+        }
+    }
+}
