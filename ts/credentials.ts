@@ -5,7 +5,7 @@
  *
  * No sentence repeats anything of what came in: it may be a secret.
  */
-import { native } from './native.js';
+import { type NativeCredentials, native } from './native.js';
 
 /** Taskcluster credentials. */
 export interface Credentials {
@@ -22,19 +22,12 @@ export class CredentialsError extends Error {
   readonly code = 'ERR_CREDENTIALS';
 }
 
-/** Credentials that have passed the checks. */
-export interface CheckedCredentials {
-  clientId: string;
-  accessToken: string;
-  certificate?: string;
-}
-
 /**
  * Reads the body of a `PUT /credentials`.
  *
  * @throws {@link CredentialsError}
  */
-export function parseCredentials(body: Uint8Array): CheckedCredentials {
+export function parseCredentials(body: Uint8Array): NativeCredentials {
   return checkCredentials(parseJson(decode(body)));
 }
 
@@ -43,7 +36,7 @@ export function parseCredentials(body: Uint8Array): CheckedCredentials {
  *
  * @throws {@link CredentialsError}
  */
-export function checkCredentials(value: unknown): CheckedCredentials {
+export function checkCredentials(value: unknown): NativeCredentials {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new CredentialsError(
       'credentials are not a JSON object: send {"clientId": ..., "accessToken": ..., "certificate": ...}',
@@ -51,7 +44,7 @@ export function checkCredentials(value: unknown): CheckedCredentials {
   }
   const given = value as { [Key in keyof Credentials]?: unknown };
   const certificate = given.certificate ?? '';
-  const checked: CheckedCredentials = {
+  const checked: NativeCredentials = {
     clientId: checkText('clientId', given.clientId),
     accessToken: checkText('accessToken', given.accessToken),
     ...(certificate !== '' && { certificate: checkText('certificate', certificate) }),

@@ -49,11 +49,51 @@ export interface NativeVerdict {
   reason?: string;
 }
 
+/** What has happened since the start. */
+export interface NativeCounters {
+  /** Requests that have ended, with or without an answer. */
+  requests: number;
+  /** Of these, those whose client had left before an answer. */
+  requestsWithoutAnswer: number;
+  /** Of these, those answered 1xx (a change of protocol). */
+  requests1xx: number;
+  /** Of these, those answered 2xx. */
+  requests2xx: number;
+  /** Of these, those answered 3xx. */
+  requests3xx: number;
+  /** Of these, those answered 4xx. */
+  requests4xx: number;
+  /** Of these, those answered 5xx. */
+  requests5xx: number;
+  /** Sum of the durations of all ended requests, in microseconds. */
+  requestMicroseconds: number;
+  /** Requests that run now. */
+  runningRequests: number;
+  /** Connections of clients that are open now. */
+  openConnections: number;
+  /** Further tries of requests after their first. */
+  retries: number;
+  /** Connections that admission refused. */
+  refusedConnections: number;
+  /** Connections that were opened to upstreams. */
+  upstreamConnections: number;
+  /** Bytes of request bodies that came from clients. */
+  requestBytes: number;
+  /** Bytes of answer bodies that went to clients. */
+  responseBytes: number;
+  /** Credential sets put in force after the first. */
+  credentialUpdates: number;
+  /** Credential sets that were refused. */
+  credentialFailures: number;
+  /** Log lines that found the queue full or could not be written. */
+  droppedLogLines: number;
+}
+
 /** A running proxy. */
 export interface NativeProxy {
   /** `host:port` of each listener, an IPv6 host in brackets. */
   addresses(): string[];
-  counters(): Record<string, number>;
+  counters(): NativeCounters;
   /** Resolves once the set is in force. */
   updateCredentials(credentials: NativeCredentials): Promise<void>;
   /** Resolves once the last request has finished, or `grace` has passed. */

@@ -286,7 +286,9 @@ export function readSize(value: Size, name: string): number {
       ? Number(value)
       : Number(digits) * (BYTES[unit ?? ''] ?? Number.NaN);
   if (!(amount >= 0 && amount <= Number.MAX_SAFE_INTEGER)) {
-    throw new OptionsError(`${name} ${value} is not a size: write it as 512B, 64KiB, 10MiB or 1GiB`);
+    throw new OptionsError(
+      `${name} ${value} is not a size: write it as 512B, 64KiB, 10MiB or 1GiB`,
+    );
   }
   return Math.floor(amount);
 }

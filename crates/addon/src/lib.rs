@@ -9,6 +9,7 @@
 
 mod harden;
 mod hawk;
+mod proxy;
 
 use napi_derive::napi;
 

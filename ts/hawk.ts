@@ -1,0 +1,190 @@
+/**
+ * Hawk for users of the API: typed and with a clock. The rules are in `crates/hawk`.
+ *
+ * URLs and request targets count byte for byte: nothing is normalised, since what is signed must be
+ * what is sent. (`fetch` sends `new URL(url).href`.)
+ */
+import { type Credentials, CredentialsError, checkCredentials } from './credentials.js';
+import {
+  type NativeCredentials,
+  type NativeRefusal,
+  type NativeVerified,
+  native,
+} from './native.js';
+
+/** A header, bewit or URL that Hawk refuses. */
+export class HawkError extends Error {
+  override readonly name = 'HawkError';
+  readonly code = 'ERR_HAWK';
+  /** The HTTP status to answer with: 400 for what is malformed, else 401. */
+  readonly status: number;
+  /** The `WWW-Authenticate` to answer with, so that a client with a wrong clock learns the time. */
+  readonly challenge: string | undefined;
+
+  constructor(refusal: { reason: string; status: number; challenge?: string }) {
+    super(refusal.reason);
+    this.status = refusal.status;
+    this.challenge = refusal.challenge;
+  }
+}
+
+/** What to sign. */
+export interface SignOptions {
+  credentials: Credentials;
+  /** Default: `GET`. */
+  method?: string;
+  /** Absolute http or https URL. */
+  url: string;
+  /** Narrows the signature to these scopes; absent for no restriction. */
+  authorizedScopes?: readonly string[];
+  /** Time of the signature. Default: now. */
+  date?: Date;
+}
+
+/** What to make a bewit for. */
+export interface BewitOptions {
+  credentials: Credentials;
+  /** Absolute http or https URL. The bewit is for GET and HEAD. */
+  url: string;
+  /** Until when the bewit is good, to the second. */
+  expires: Date;
+  /** Narrows the signature to these scopes; absent for no restriction. */
+  authorizedScopes?: readonly string[];
+}
+
+/** A request that came in. */
+export interface HawkRequest {
+  method: string;
+  /** Request target in origin form: path and query as they came. */
+  target: string;
+  /** Host that the client asked for, an IPv6 address in brackets. */
+  host: string;
+  /** Port that the client asked for: the URL's, or 80 or 443 by its scheme. */
+  port: number;
+}
+
+/** What to verify a request with. */
+export interface VerifyOptions {
+  /** The access token of the client; for temporary credentials, of their issuer. */
+  accessToken: string;
+  /** The verifier's time. Default: now. */
+  date?: Date;
+  /** Greatest difference between the header's time and `date`, in seconds. Default: 60. */
+  timestampSkew?: number;
+}
+
+/** Who signed, and with what limits. Times of `temporary` are milliseconds, `ts` is seconds. */
+export type Verified = NativeVerified;
+
+/** What temporary credentials shall be. */
+export interface TemporaryOptions {
+  /** Permanent credentials of the issuer. */
+  credentials: Credentials;
+  /** Name of named temporary credentials; absent for the issuer's own. */
+  clientId?: string;
+  /** What they may do: at most what the issuer may. */
+  scopes: readonly string[];
+  /** Default: now. */
+  start?: Date;
+  /** At most 31 days after `start`. */
+  expiry: Date;
+}
+
+/**
+ * The value of an `Authorization` header.
+ *
+ * @throws {@link HawkError} The URL cannot be signed.
+ * @throws {@link CredentialsError}
+ */
+export function signHeader(options: SignOptions): string {
+  const { method = 'GET', url, authorizedScopes, date = new Date() } = options;
+  const credentials = checkCredentials(options.credentials);
+  return signed(() =>
+    native.signHeader(credentials, method, url, list(authorizedScopes), seconds(date)),
+  );
+}
+
+/**
+ * The value of the `bewit` parameter to append to the URL's query, as its last one.
+ *
+ * @throws {@link HawkError} The URL cannot be signed.
+ * @throws {@link CredentialsError}
+ */
+export function makeBewit(options: BewitOptions): string {
+  const { url, authorizedScopes, expires } = options;
+  const credentials = checkCredentials(options.credentials);
+  return signed(() => native.makeBewit(credentials, url, list(authorizedScopes), seconds(expires)));
+}
+
+/**
+ * Verifies a request's `Authorization` header by the rules of Taskcluster's auth service. Whether
+ * the issuer has the scopes that the credentials name is left to the caller.
+ *
+ * @throws {@link HawkError} With the status and, for a wrong clock, the challenge to answer with.
+ */
+export function verifyHeader(
+  request: HawkRequest,
+  authorization: string,
+  options: VerifyOptions,
+): Verified {
+  const { accessToken, date = new Date(), timestampSkew } = options;
+  return accept(
+    native.verifyHeader(request, authorization, accessToken, {
+      now: date.getTime(),
+      ...(timestampSkew !== undefined && { timestampSkew }),
+    }),
+  );
+}
+
+/**
+ * Verifies the bewit in a request's target, as {@link verifyHeader} does a header.
+ *
+ * @throws {@link HawkError}
+ */
+export function checkBewit(request: HawkRequest, options: VerifyOptions): Verified {
+  const { accessToken, date = new Date() } = options;
+  return accept(native.verifyBewit(request, accessToken, { now: date.getTime() }));
+}
+
+/**
+ * Creates temporary credentials, as Taskcluster's clients do.
+ *
+ * @throws {@link CredentialsError} The issuer, the name, a scope or the lifetime will not do.
+ */
+export function createTemporaryCredentials(options: TemporaryOptions): NativeCredentials {
+  const { clientId, scopes, start = new Date(), expiry } = options;
+  const issuer = checkCredentials(options.credentials);
+  try {
+    return native.createTemporaryCredentials(issuer, {
+      ...(clientId !== undefined && { clientId }),
+      scopes: [...scopes],
+      start: start.getTime(),
+      expiry: expiry.getTime(),
+    });
+  } catch (error) {
+    throw new CredentialsError((error as Error).message);
+  }
+}
+
+function list(scopes: readonly string[] | undefined): string[] | undefined {
+  return scopes && [...scopes];
+}
+
+function seconds(date: Date): number {
+  return Math.floor(date.getTime() / 1000);
+}
+
+function signed(sign: () => string): string {
+  try {
+    return sign();
+  } catch (error) {
+    throw new HawkError({ reason: (error as Error).message, status: 400 });
+  }
+}
+
+function accept(outcome: NativeVerified | NativeRefusal): Verified {
+  if ('status' in outcome) {
+    throw new HawkError(outcome);
+  }
+  return outcome;
+}

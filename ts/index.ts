@@ -1,0 +1,212 @@
+/**
+ * The API of taskcluster-proxy: a proxy in this process, and Hawk as Taskcluster uses it.
+ *
+ * ```ts
+ * import { startProxy } from 'taskcluster-proxy';
+ *
+ * const proxy = await startProxy({
+ *   rootUrl: 'https://tc.example.com',
+ *   credentials: { clientId: 'project/builder', accessToken: '...' },
+ *   authorizedScopes: ['queue:create-artifact:*'],
+ *   ipAddresses: ['127.0.0.1'],
+ *   port: 0,
+ * });
+ * await fetch(`${proxy.addresses[0]}/queue/v1/ping`);
+ * await proxy.stop();
+ * ```
+ *
+ * Requests are served on threads of their own and never enter JavaScript.
+ *
+ * @module taskcluster-proxy
+ */
+import {
+  type Credentials,
+  CredentialsError,
+  checkCredentials,
+  parseCredentials,
+} from './credentials.js';
+import { type NativeCounters, type NativeProxy, type NativeVerdict, native } from './native.js';
+import {
+  type Duration,
+  decide,
+  type NameOf,
+  OptionsError,
+  readDuration,
+  type Settings,
+} from './options.js';
+
+export { type Credentials, CredentialsError } from './credentials.js';
+export {
+  type BewitOptions,
+  checkBewit,
+  createTemporaryCredentials,
+  HawkError,
+  type HawkRequest,
+  makeBewit,
+  type SignOptions,
+  signHeader,
+  type TemporaryOptions,
+  type Verified,
+  type VerifyOptions,
+  verifyHeader,
+} from './hawk.js';
+export { MissingBinaryError } from './native.js';
+export { type Duration, OptionsError, type Settings, type Size } from './options.js';
+
+/** Everything that a proxy can be started with. */
+export interface ProxyOptions extends Settings {
+  /** Root URL of the deployment: http or https, no user, path, query or fragment. */
+  rootUrl: string;
+  /** The set that signs until {@link Proxy.updateCredentials} or a `PUT /credentials`. */
+  credentials: Credentials;
+  /**
+   * `authorizedScopes` of every signature. Absent: no restriction. An empty list is another thing:
+   * the proxy then may do nothing.
+   */
+  authorizedScopes?: readonly string[];
+}
+
+/** What has happened since the start. Numbers only grow, but for the two that end in `Now`. */
+export type Counters = NativeCounters;
+
+/** A running proxy. */
+export interface Proxy {
+  /** URL of each listener with its true port, such as `http://127.0.0.1:54321`. */
+  readonly addresses: readonly string[];
+  counters(): Counters;
+  /**
+   * Puts another set in force, as `PUT /credentials` does; resolves once it is. Authorised scopes
+   * stay.
+   *
+   * @throws {@link CredentialsError} The set in force stays.
+   * @throws {@link StoppedError} The proxy has been stopped.
+   */
+  updateCredentials(credentials: Credentials): Promise<void>;
+  /**
+   * Stops accepting, lets running requests finish within `grace` (default `30s`), and resolves when
+   * nothing runs any more. Further calls wait for the same end.
+   *
+   * @throws {@link OptionsError} `grace` is not a duration.
+   */
+  stop(grace?: Duration): Promise<void>;
+}
+
+/** A listener could not be opened. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+  /** `ERR_PORT_IN_USE` where another process has the port, else `ERR_LISTEN`. */
+  readonly code: 'ERR_PORT_IN_USE' | 'ERR_LISTEN';
+
+  constructor(code: ListenError['code'], message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** The version of this package. */
+export const version: string = native.version();
+
+/** The git revision that the binary was built from; `unknown` for a build outside a checkout. */
+export const revision: string = native.revision();
+
+/** The default of {@link Proxy.stop}. */
+const GRACE = '30s';
+
+/**
+ * Starts a proxy in this process. All listeners accept when the promise resolves, and the process
+ * lives until {@link Proxy.stop}.
+ *
+ * @throws {@link OptionsError} An option is missing or wrong, or asks for what the platform cannot.
+ * @throws {@link CredentialsError} The credentials cannot be used.
+ * @throws {@link ListenError} A listener could not be opened.
+ */
+export function startProxy(options: ProxyOptions): Promise<Proxy> {
+  return startNamed(options, (key) => key);
+}
+
+/**
+ * As {@link startProxy}, with names of the caller's own for settings in errors.
+ *
+ * @internal
+ */
+export async function startNamed(options: ProxyOptions, name: NameOf): Promise<Proxy> {
+  if (typeof options.rootUrl !== 'string') {
+    throw new OptionsError('rootUrl is missing: pass the root URL of the deployment');
+  }
+  const decided = {
+    ...decide(options, name),
+    rootUrl: options.rootUrl,
+    credentials: checkCredentials(options.credentials),
+    authorizedScopes: options.authorizedScopes && [...options.authorizedScopes],
+  };
+  try {
+    return new RunningProxy(await native.startProxy(decided, judge));
+  } catch (error) {
+    throw typed(error as Error & { code?: string });
+  }
+}
+
+/** What the core asks about the body of a `PUT /credentials`. */
+function judge(body: Uint8Array): NativeVerdict {
+  try {
+    return { credentials: parseCredentials(body) };
+  } catch (error) {
+    if (error instanceof CredentialsError) {
+      return { reason: error.message };
+    }
+    throw error;
+  }
+}
+
+function typed(error: Error & { code?: string }): Error {
+  switch (error.code) {
+    case 'ERR_OPTIONS':
+      return new OptionsError(error.message);
+    case 'ERR_CREDENTIALS':
+      return new CredentialsError(error.message);
+    case 'ERR_PORT_IN_USE':
+    case 'ERR_LISTEN':
+      return new ListenError(error.code, error.message);
+    default:
+      return error;
+  }
+}
+
+class RunningProxy implements Proxy {
+  readonly addresses: readonly string[];
+  readonly #native: NativeProxy;
+  #stopped: Promise<void> | undefined;
+
+  constructor(proxy: NativeProxy) {
+    this.#native = proxy;
+    this.addresses = proxy.addresses().map((address) => `http://${address}`);
+  }
+
+  counters(): Counters {
+    return this.#native.counters();
+  }
+
+  async updateCredentials(credentials: Credentials): Promise<void> {
+    const checked = checkCredentials(credentials);
+    if (this.#stopped !== undefined) {
+      throw new StoppedError();
+    }
+    await this.#native.updateCredentials(checked);
+  }
+
+  async stop(grace: Duration = GRACE): Promise<void> {
+    const milliseconds = readDuration(grace, 'grace');
+    this.#stopped ??= this.#native.stop(milliseconds);
+    await this.#stopped;
+  }
+}
+
+/** The proxy has been stopped. */
+export class StoppedError extends Error {
+  override readonly name = 'StoppedError';
+  readonly code = 'ERR_STOPPED';
+
+  constructor() {
+    super('the proxy has been stopped: start another one');
+  }
+}
