@@ -203,15 +203,12 @@ mod linux {
             if let Some(elsewhere) = elsewhere {
                 port = leave_time_wait(elsewhere);
             }
-            match one_try(plan, number, &mut port) {
-                Ok(kept) => {
-                    tally.sent += 1;
-                    waiting.extend(kept);
-                }
-                Err(_) => {
-                    tally.failed += 1;
-                    port = 0;
-                }
+            if let Ok(kept) = one_try(plan, number, &mut port) {
+                tally.sent += 1;
+                waiting.extend(kept);
+            } else {
+                tally.failed += 1;
+                port = 0;
             }
             if plan.stop.is_none() {
                 for socket in waiting.drain(..) {

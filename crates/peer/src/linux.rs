@@ -51,7 +51,11 @@ impl Lookup {
 
     pub(crate) fn owner(&mut self, accepted: &impl AsFd) -> Result<UserId, LookupError> {
         let ends = Ends::of(accepted)?;
-        let found = self.find(&ends);
+        self.owner_of(&ends, accepted)
+    }
+
+    fn owner_of(&mut self, ends: &Ends, accepted: &impl AsFd) -> Result<UserId, LookupError> {
+        let found = self.find(ends);
         // Whatever was found, an ended connection is refused as such.
         if !matches!(
             own_state(accepted)?,
@@ -282,4 +286,43 @@ fn no_sock_diag() -> io::Error {
         "sock_diag does not find a connection of this process: load the kernel module tcp_diag, \
          or use a sandbox that lets it through",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    /// The pair changes hands between the question's making and its answer, where the addresses
+    /// of the accepted socket can no longer tell.
+    #[test]
+    fn a_live_owner_of_the_pair_does_not_speak_for_a_connection_that_is_over() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
+        let target = listener.local_addr().expect("bound").into();
+        let first = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        first.connect(&target).expect("connects");
+        let own = first.local_addr().expect("bound");
+        let (accepted, _) = listener.accept().expect("accepts");
+        let ends = Ends::of(&accepted).expect("still open");
+        let mut lookup = Lookup::open().expect("opens");
+        assert!(lookup.owner_of(&ends, &accepted).is_ok());
+
+        first.set_linger(Some(Duration::ZERO)).expect("an option");
+        drop(first);
+        let second = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        second.set_reuse_address(true).expect("an option");
+        second.bind(&own).expect("free again");
+        second.connect(&target).expect("connects");
+        assert!(
+            lookup
+                .find(&ends)
+                .expect("an answer")
+                .is_some_and(|found| found.inode != 0)
+        );
+        let owner = lookup.owner_of(&ends, &accepted);
+        assert!(matches!(owner, Err(LookupError::Replaced)), "{owner:?}");
+    }
 }
