@@ -274,3 +274,351 @@ fn ends_with(host: &str, suffix: &str) -> bool {
         .and_then(|start| host.get(start..))
         .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: u16 = 200;
+
+    /// Judges a head whose fields are written `name: value` and separated by `|`.
+    fn judged(guard: &BrowserGuard, version: Version, target: Option<&str>, head: &str) -> u16 {
+        let mut headers = HeaderMap::new();
+        for field in head.split('|').filter(|field| !field.is_empty()) {
+            let (name, value) = field.split_once(": ").expect("a field");
+            headers.append(
+                name.parse::<HeaderName>().expect("a name"),
+                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+            );
+        }
+        let authority = target.map(|target| target.parse::<Authority>().expect("an authority"));
+        let verdict = guard.check(&headers, authority.as_ref(), version);
+        verdict.map_or_else(|error| error.status().as_u16(), |()| OK)
+    }
+
+    fn guard(names: &[&str], machine: Option<&str>) -> BrowserGuard {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let hosts = HostRule::new(&names, machine).expect("host names");
+        BrowserGuard {
+            allow_cross_site: false,
+            hosts,
+        }
+    }
+
+    #[test]
+    fn names_that_public_dns_could_serve_are_misdirected() {
+        let guard = guard(&[], None);
+        for (host, status) in [
+            // IP literals.
+            ("127.0.0.1", OK),
+            ("127.0.0.1:8080", OK),
+            ("10.1.2.3:80", OK),
+            ("8.8.8.8", OK),
+            ("127.0.0.1.", OK),
+            ("[::1]", OK),
+            ("[::1]:8080", OK),
+            ("[::ffff:127.0.0.1]:8080", OK),
+            ("[fe80::1%25eth0]:80", OK),
+            ("[fe80::1%eth0]", OK),
+            // Names of one label.
+            ("localhost", OK),
+            ("LocalHost:8080", OK),
+            ("localhost.", OK),
+            ("taskcluster", OK),
+            ("task_proxy:80", OK),
+            ("taskcluster:", OK),
+            ("2130706433", OK),
+            // Private ends.
+            ("x.localhost", OK),
+            ("proxy.service.internal:8080", OK),
+            ("PRINTER.LOCAL", OK),
+            ("a.test", OK),
+            ("a.lan", OK),
+            ("a.b.home.arpa", OK),
+            ("a.home.arpa.:80", OK),
+            // What DNS could serve.
+            ("evil.com", 421),
+            ("evil.com.", 421),
+            ("EVIL.COM:8080", 421),
+            ("rebind.127.0.0.1.nip.io", 421),
+            ("127.0.0.1.evil.com", 421),
+            ("localhost.evil.com", 421),
+            ("x.internal.evil.com", 421),
+            ("evil-internal.com", 421),
+            ("evil.notlocal", 421),
+            ("evil.xtest", 421),
+            ("arpa.home", 421),
+            ("home.arpa", 421),
+            ("1.2.3", 421),
+            ("127.1", 421),
+            ("0x7f.0.0.1", 421),
+            ("1.2.3.4.5", 421),
+            ("a.onion", 421),
+            // No host at all.
+            ("evil%2ecom", 400),
+            ("evil.com..", 400),
+            ("localhost..", 400),
+            (".", 400),
+            (".localhost", 400),
+            ("", 400),
+            (":80", 400),
+            ("a b", 400),
+            ("a,b", 400),
+            ("a/b", 400),
+            ("a\\b", 400),
+            ("user@localhost", 400),
+            ("localhost:port", 400),
+            ("localhost:99999", 400),
+            ("localhost:80:80", 400),
+            ("::1", 400),
+            ("[::1", 400),
+            ("[evil.com]", 400),
+            ("[]", 400),
+            ("[::1]x", 400),
+            ("[::1].evil.com", 400),
+            ("evil\u{3002}com", 400),
+            ("b\u{fc}cher", 400),
+        ] {
+            let head = format!("host: {host}");
+            assert_eq!(
+                judged(&guard, Version::HTTP_11, None, &head),
+                status,
+                "{host:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_can_be_added() {
+        let named = guard(
+            &["proxy.example.com", "Other.Example.", "::1"],
+            Some("Worker-1.Example.Net"),
+        );
+        let any = guard(&["*"], None);
+        for (host, by_name, by_any) in [
+            ("proxy.example.com", OK, OK),
+            ("Proxy.Example.COM.:8080", OK, OK),
+            ("other.example", OK, OK),
+            ("worker-1.example.net:80", OK, OK),
+            ("x.proxy.example.com", 421, OK),
+            ("example.com", 421, OK),
+            ("worker-1.example.net.evil.com", 421, OK),
+            ("evil%2ecom", 400, 400),
+        ] {
+            let head = format!("host: {host}");
+            assert_eq!(
+                judged(&named, Version::HTTP_11, None, &head),
+                by_name,
+                "{host}"
+            );
+            assert_eq!(
+                judged(&any, Version::HTTP_11, None, &head),
+                by_any,
+                "{host} under *"
+            );
+        }
+        for name in [
+            "",
+            "a b",
+            "http://proxy",
+            "proxy:80",
+            "*.example.com",
+            "[proxy]",
+        ] {
+            let error = HostRule::new(&[name.to_owned()], None).expect_err(name);
+            let sentence =
+                format!("{name:?} is not a host name: give a name without scheme and port, or *");
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn the_machine_knows_its_name() {
+        let name = machine_name().expect("a name");
+        let guard = guard(&[], Some(&name));
+        assert_eq!(
+            judged(&guard, Version::HTTP_11, None, &format!("host: {name}")),
+            OK
+        );
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let guard = guard(&[], None);
+        for (version, target, head, status) in [
+            (Version::HTTP_11, None, "", 400),
+            (Version::HTTP_11, Some("taskcluster"), "", 400),
+            (Version::HTTP_11, None, "host: a|host: a", 400),
+            (Version::HTTP_11, None, "host: a|host: b", 400),
+            (
+                Version::HTTP_11,
+                Some("taskcluster"),
+                "host: taskcluster",
+                OK,
+            ),
+            (
+                Version::HTTP_11,
+                Some("taskcluster:80"),
+                "host: localhost",
+                OK,
+            ),
+            (Version::HTTP_11, Some("evil.com"), "host: localhost", 421),
+            (Version::HTTP_11, Some("localhost"), "host: evil.com", 421),
+            (
+                Version::HTTP_11,
+                Some("u@localhost"),
+                "host: localhost",
+                400,
+            ),
+            (Version::HTTP_10, None, "", OK),
+            (Version::HTTP_10, None, "host: localhost", OK),
+            (Version::HTTP_10, None, "host: evil.com", 421),
+            (Version::HTTP_10, None, "host: a|host: b", 400),
+            (Version::HTTP_10, Some("evil.com"), "", 421),
+            (Version::HTTP_2, Some("localhost:8080"), "", OK),
+            (Version::HTTP_2, Some("evil.com"), "", 421),
+            (Version::HTTP_2, Some("evil.com"), "host: localhost", 421),
+            (Version::HTTP_2, Some("localhost"), "host: evil.com", 421),
+            (Version::HTTP_2, None, "host: localhost", OK),
+            (Version::HTTP_2, None, "host: evil.com", 421),
+            (Version::HTTP_2, None, "", 400),
+            (Version::HTTP_2, Some("localhost"), "host: a|host: b", 400),
+        ] {
+            let verdict = judged(&guard, version, target, head);
+            assert_eq!(verdict, status, "{version:?} {target:?} {head:?}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let mut guard = guard(&[], None);
+        for (head, status) in [
+            ("host: localhost:8080", OK),
+            // The proxy's own page.
+            ("host: localhost:8080|origin: http://localhost:8080", OK),
+            ("host: LOCALHOST:8080|origin: HTTP://localhost:8080", OK),
+            ("host: localhost|origin: http://localhost", OK),
+            ("host: localhost:80|origin: http://localhost", OK),
+            ("host: localhost|origin: http://localhost:80", OK),
+            ("host: [::1]:8080|origin: http://[::1]:8080", OK),
+            ("host: 127.0.0.1|origin: http://127.0.0.1", OK),
+            // Somebody else's.
+            ("host: localhost:8080|origin: http://localhost", 403),
+            ("host: localhost:8080|origin: http://localhost:8081", 403),
+            ("host: localhost|origin: https://localhost", 403),
+            ("host: localhost|origin: https://localhost:80", 403),
+            ("host: localhost|origin: http://127.0.0.1", 403),
+            ("host: localhost|origin: http://evil.com", 403),
+            ("host: localhost|origin: http://localhost.evil.com", 403),
+            ("host: localhost|origin: http://localhost@evil.com", 403),
+            ("host: localhost|origin: http://localhost/", 403),
+            ("host: localhost|origin: null", 403),
+            ("host: localhost|origin: ", 403),
+            ("host: localhost|origin: localhost", 403),
+            ("host: localhost|origin: chrome-extension://localhost", 403),
+            (
+                "host: localhost|origin: http://localhost http://evil.com",
+                403,
+            ),
+            ("host: localhost|origin: http://localhost|origin: null", 403),
+            ("host: localhost|origin: null|origin: http://localhost", 403),
+            // What the browser says of the page.
+            ("host: localhost|sec-fetch-site: none", OK),
+            ("host: localhost|sec-fetch-site: same-origin", OK),
+            ("host: localhost|sec-fetch-site: cross-site", 403),
+            ("host: localhost|sec-fetch-site: same-site", 403),
+            ("host: localhost|sec-fetch-site: Cross-Site", 403),
+            (
+                "host: localhost|sec-fetch-site: none|sec-fetch-site: cross-site",
+                403,
+            ),
+            (
+                "host: localhost|origin: http://localhost|sec-fetch-site: same-site",
+                403,
+            ),
+        ] {
+            guard.allow_cross_site = false;
+            assert_eq!(
+                judged(&guard, Version::HTTP_11, None, head),
+                status,
+                "{head}"
+            );
+            guard.allow_cross_site = true;
+            assert_eq!(
+                judged(&guard, Version::HTTP_11, None, head),
+                OK,
+                "allowed {head}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_effective_host_is_what_an_origin_is_compared_with() {
+        let guard = guard(&[], None);
+        for (version, target, head, status) in [
+            (
+                Version::HTTP_2,
+                Some("proxy:81"),
+                "origin: http://proxy:81",
+                OK,
+            ),
+            (
+                Version::HTTP_2,
+                Some("proxy:81"),
+                "origin: http://proxy",
+                403,
+            ),
+            (
+                Version::HTTP_11,
+                Some("proxy"),
+                "host: other|origin: http://proxy",
+                OK,
+            ),
+            (
+                Version::HTTP_11,
+                Some("proxy"),
+                "host: other|origin: http://other",
+                403,
+            ),
+            (Version::HTTP_10, None, "origin: http://proxy", 403),
+        ] {
+            let verdict = judged(&guard, version, target, head);
+            assert_eq!(verdict, status, "{version:?} {target:?} {head:?}");
+        }
+    }
+
+    #[test]
+    fn cross_site_does_not_open_public_names() {
+        let mut guard = guard(&[], None);
+        guard.allow_cross_site = true;
+        let head = "host: evil.com|origin: http://evil.com|sec-fetch-site: same-origin";
+        assert_eq!(judged(&guard, Version::HTTP_11, None, head), 421);
+    }
+
+    #[test]
+    fn each_refusal_says_what_to_do() {
+        for (error, sentence) in [
+            (BrowserError::NoHost, "the request has no Host"),
+            (
+                BrowserError::ManyHosts,
+                "the request has more than one Host",
+            ),
+            (
+                BrowserError::BadHost,
+                "the request's Host is not a host name or address with an optional port",
+            ),
+            (
+                BrowserError::CrossSite,
+                "requests made by a web page of another origin are refused; \
+                 start the proxy with --allow-cross-site to serve them",
+            ),
+            (
+                BrowserError::PublicHost,
+                "this Host is not answered here: use an IP address or a private name, \
+                 or start the proxy with --host NAME",
+            ),
+        ] {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}
