@@ -95,3 +95,152 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
         token.trim_ascii()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A map of fields written `name: value` and separated by `|`.
+    fn headers(fields: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for field in fields.split('|').filter(|field| !field.is_empty()) {
+            let (name, value) = field.split_once(": ").expect("a field");
+            headers.append(
+                name.parse::<HeaderName>().expect("a name"),
+                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+            );
+        }
+        headers
+    }
+
+    #[test]
+    fn what_speaks_of_one_connection_stops() {
+        for (fields, request, response) in [
+            ("", "", ""),
+            ("accept: a", "accept: a", "accept: a"),
+            ("connection: close|accept: a", "accept: a", "accept: a"),
+            ("connection: keep-alive|keep-alive: timeout=5", "", ""),
+            (
+                "proxy-connection: keep-alive|transfer-encoding: chunked",
+                "",
+                "",
+            ),
+            (
+                "proxy-authorization: Basic x|proxy-authenticate: Basic",
+                "",
+                "",
+            ),
+            (
+                "connection: Upgrade|upgrade: websocket|sec-websocket-key: x",
+                "sec-websocket-key: x",
+                "sec-websocket-key: x",
+            ),
+            // TE speaks of this connection, but whether trailers are wanted is worth passing on.
+            ("te: trailers", "te: trailers", ""),
+            (
+                "te: gzip;q=0.5, Trailers ;x|te: deflate",
+                "te: trailers",
+                "",
+            ),
+            ("te: gzip|connection: te", "", ""),
+            ("connection: te|te: trailers", "te: trailers", ""),
+            ("te: nottrailers", "", ""),
+            ("trailer: etag", "trailer: etag", "trailer: etag"),
+            // Named by Connection, in any case, in several fields, with empty elements.
+            ("connection: x-a|x-a: 1|x-b: 2", "x-b: 2", "x-b: 2"),
+            (
+                "connection: X-A,, close ,\tX-B|x-a: 1|x-b: 2|x-c: 3",
+                "x-c: 3",
+                "x-c: 3",
+            ),
+            (
+                "connection: x-a|connection: x-b|x-a: 1|x-b: 2|x-b: 3",
+                "",
+                "",
+            ),
+            ("connection: \"x-a\"|x-a: 1", "x-a: 1", "x-a: 1"),
+            ("connection: x a|x: 1|a: 1", "x: 1|a: 1", "x: 1|a: 1"),
+            ("connection: \u{e9}|x-a: 1", "x-a: 1", "x-a: 1"),
+            ("connection: cache-control|cache-control: no-store", "", ""),
+            // Named in vain.
+            (
+                "connection: host, content-length, Authorization, x-taskcluster-authorized-scopes|host: h|content-length: 5|authorization: a|x-taskcluster-authorized-scopes: []",
+                "host: h|content-length: 5|authorization: a|x-taskcluster-authorized-scopes: []",
+                "host: h|content-length: 5|authorization: a|x-taskcluster-authorized-scopes: []",
+            ),
+        ] {
+            let (mut to_upstream, mut to_client) = (headers(fields), headers(fields));
+            strip_request(&mut to_upstream);
+            strip_response(&mut to_client);
+            assert_eq!(to_upstream, headers(request), "request {fields}");
+            assert_eq!(to_client, headers(response), "response {fields}");
+        }
+    }
+
+    #[test]
+    fn repeated_fields_keep_their_order() {
+        let mut map = headers(
+            "set-cookie: 1|connection: x-a, x-b|vary: a|set-cookie: 2|x-a: 1|keep-alive: 1|\
+             set-cookie: 3|x-b: 1|vary: b|x-b: 2|set-cookie: 1|te: gzip|upgrade: x|upgrade: y|vary: a",
+        );
+        strip_response(&mut map);
+        let values = |name| map.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values("set-cookie"), ["1", "2", "3", "1"]);
+        assert_eq!(values("vary"), ["a", "b", "a"]);
+        assert_eq!(map.len(), 7);
+    }
+
+    #[test]
+    fn a_connection_field_as_long_as_a_head_may_be_is_no_trouble() {
+        let options: Vec<String> = (0..8000).map(|number| format!("x-{number}")).collect();
+        let mut map = headers("x-1: a|x-8001: b");
+        map.insert(CONNECTION, options.join(",").parse().expect("a value"));
+        strip_request(&mut map);
+        assert_eq!(map, headers("x-8001: b"));
+    }
+
+    #[test]
+    fn the_usual_options_allocate_nothing() {
+        for fields in [
+            "",
+            "connection: close",
+            "connection: Keep-Alive, TE",
+            "connection: Upgrade",
+        ] {
+            assert_eq!(
+                named_by_connection(&headers(fields)).capacity(),
+                0,
+                "{fields}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_by_both_fields() {
+        for (fields, protocol) in [
+            ("connection: Upgrade|upgrade: websocket", Some("websocket")),
+            (
+                "connection: keep-alive, upgrade|upgrade: WebSocket",
+                Some("WebSocket"),
+            ),
+            (
+                "connection: close|connection: UPGRADE|upgrade: a/1, b",
+                Some("a/1, b"),
+            ),
+            ("upgrade: websocket", None),
+            ("connection: upgrade", None),
+            ("connection: keep-alive|upgrade: websocket", None),
+            ("connection: xupgrade|upgrade: websocket", None),
+            ("connection: upgrade|upgrade: a|upgrade: b", None),
+            ("connection: upgrade, http2-settings|upgrade: h2c", None),
+            ("connection: upgrade|upgrade: websocket, H2C", None),
+        ] {
+            let asked = upgrade_protocol(&headers(fields));
+            assert_eq!(
+                asked.as_ref().map(HeaderValue::as_bytes),
+                protocol.map(str::as_bytes),
+                "{fields}"
+            );
+        }
+    }
+}
