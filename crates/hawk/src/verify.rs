@@ -93,6 +93,9 @@ pub enum VerifyError {
     /// The certificate in `ext` was refused.
     #[error("ext.{0}")]
     Certificate(#[from] CertificateError),
+    /// Nobody has the client id, or that of the certificate's issuer.
+    #[error("Unknown credentials: check the client id")]
+    UnknownClient,
     /// The MAC is not that of the request by the client's key.
     #[error(
         "Bad mac: check the access token, and that method and URL are sent as they were signed"
@@ -203,8 +206,9 @@ impl<'a> Claim<'a> {
         self.ext.certificate.as_ref()?.issuer()
     }
 
-    /// Finds out whether the claim is true of `request`. `access_token` is the one of
-    /// [`Claim::issuing_client_id`].
+    /// Finds out whether the claim is true of `request`. `access_token` must be the one of
+    /// [`Claim::issuing_client_id`], and of nobody else: that the MAC fits it is all that proves
+    /// the id, which the MAC itself does not cover.
     pub fn verify(
         &self,
         request: &SignedRequest<'_>,
@@ -293,21 +297,24 @@ impl Header<'_> {
     }
 }
 
-/// Verifies an `Authorization` header where the access token is known beforehand.
+/// Verifies an `Authorization` header. `access_token` looks up the access token of the client whose
+/// id it is given; `None` if there is no such client.
 pub fn verify_header(
     request: &SignedRequest<'_>,
     authorization: &str,
-    access_token: &str,
+    access_token: impl FnOnce(&str) -> Option<String>,
     verification: &Verification<'_>,
 ) -> Result<Verified, VerifyError> {
-    Claim::from_header(authorization)?.verify(request, access_token, verification)
+    let claim = Claim::from_header(authorization)?;
+    let access_token = access_token(claim.issuing_client_id()).ok_or(VerifyError::UnknownClient)?;
+    claim.verify(request, &access_token, verification)
 }
 
-/// Verifies the bewit in a request's target where the access token is known beforehand. `now` is in
+/// Verifies the bewit in a request's target. `access_token` is as in [`verify_header`], `now` in
 /// milliseconds since the epoch.
 pub fn verify_bewit(
     request: &SignedRequest<'_>,
-    access_token: &str,
+    access_token: impl FnOnce(&str) -> Option<String>,
     now: u64,
 ) -> Result<Verified, VerifyError> {
     let verification = Verification {
@@ -315,7 +322,9 @@ pub fn verify_bewit(
         timestamp_skew: DEFAULT_TIMESTAMP_SKEW,
         payload_hash: None,
     };
-    Claim::from_bewit(request)?.verify(request, access_token, &verification)
+    let claim = Claim::from_bewit(request)?;
+    let access_token = access_token(claim.issuing_client_id()).ok_or(VerifyError::UnknownClient)?;
+    claim.verify(request, &access_token, &verification)
 }
 
 #[cfg(test)]
@@ -333,6 +342,10 @@ mod tests {
         host: "tc.example.com",
         port: 443,
     };
+
+    fn root(client_id: &str) -> Option<String> {
+        (client_id == "root").then(|| "root-secret".to_owned())
+    }
 
     fn issuer() -> Credentials {
         Credentials::new("root", "root-secret", None).unwrap()
@@ -366,7 +379,7 @@ mod tests {
     }
 
     fn verify(header: &str) -> Result<Verified, VerifyError> {
-        verify_header(&GET, header, "root-secret", &verification())
+        verify_header(&GET, header, root, &verification())
     }
 
     #[test]
@@ -416,7 +429,7 @@ mod tests {
             };
             for method in ["GET", "HEAD"] {
                 let request = SignedRequest { method, ..request };
-                let verified = verify_bewit(&request, "root-secret", NOW).unwrap();
+                let verified = verify_bewit(&request, root, NOW).unwrap();
                 assert_eq!(verified.client_id, name.unwrap_or("root"));
                 assert_eq!((verified.ts, verified.nonce), (TS + 1, None));
             }
@@ -430,10 +443,7 @@ mod tests {
                 ..request
             };
             let table = [
-                (
-                    verify_bewit(&post, "root-secret", NOW),
-                    BewitError::Method.into(),
-                ),
+                (verify_bewit(&post, root, NOW), BewitError::Method.into()),
                 (
                     claim.verify(&post, "root-secret", &verification()),
                     BewitError::Method.into(),
@@ -447,7 +457,7 @@ mod tests {
                     BewitError::Missing.into(),
                 ),
                 (
-                    verify_bewit(&request, "root-secret", (TS + 1) * 1000),
+                    verify_bewit(&request, root, (TS + 1) * 1000),
                     BewitError::Expired.into(),
                 ),
             ];
@@ -509,11 +519,13 @@ mod tests {
             SignedRequest { port: 80, ..GET },
         ];
         for request in requests {
-            let result = verify_header(&request, &signed, "root-secret", &verification());
+            let result = verify_header(&request, &signed, root, &verification());
             assert_eq!(result, Err(VerifyError::Mac), "{request:?}");
         }
-        let result = verify_header(&GET, &signed, "root-wrong-secret", &verification());
+        let result = verify_header(&GET, &signed, |_| Some("other".to_owned()), &verification());
         assert_eq!(result, Err(VerifyError::Mac));
+        let renamed = signed.replace("id=\"root\"", "id=\"r00t\"");
+        assert_eq!(verify(&renamed), Err(VerifyError::UnknownClient));
         // Not the owner of the temporary key, but of the issuer's.
         let mixed = temporary(None);
         let mixed = Credentials {
@@ -561,7 +573,7 @@ mod tests {
             ..verification()
         };
         let late = header(&issuer(), None, 0);
-        assert!(verify_header(&GET, &late, "root-secret", &patient).is_ok());
+        assert!(verify_header(&GET, &late, root, &patient).is_ok());
     }
 
     /// Signs what [`Signer`] never would.
@@ -617,7 +629,7 @@ mod tests {
                 payload_hash,
                 ..verification()
             };
-            verify_header(&GET, header, "root-secret", &verification)
+            verify_header(&GET, header, root, &verification)
         };
         let verified = check(&signed, None).unwrap();
         assert_eq!(verified.payload_hash.as_deref(), Some(hash.as_str()));
@@ -691,6 +703,11 @@ mod tests {
                 CertificateError::Expired.into(),
                 401,
                 "ext.certificate.expiry < now: get new temporary credentials, these have expired",
+            ),
+            (
+                VerifyError::UnknownClient,
+                401,
+                "Unknown credentials: check the client id",
             ),
             (
                 VerifyError::Mac,
