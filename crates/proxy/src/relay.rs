@@ -101,15 +101,11 @@ impl Body for RelayBody {
                 }
             }
             Poll::Ready(Some(Err(error))) => {
-                if let Some(mut guards) = this.guards.take() {
+                if let Some(guards) = this.guards.take() {
                     guards.record.broke_off(error);
                 }
             }
-            Poll::Ready(None) => {
-                if let Some(mut guards) = this.guards.take() {
-                    guards.record.completed();
-                }
-            }
+            Poll::Ready(None) => this.guards = None,
             Poll::Pending => {}
         }
         polled
@@ -126,18 +122,6 @@ impl Body for RelayBody {
         match &self.source {
             Source::Upstream(body) => body.size_hint(),
             Source::Made(body) => body.size_hint(),
-        }
-    }
-}
-
-impl Drop for RelayBody {
-    /// hyper does not ask a body for its end that it knows already.
-    fn drop(&mut self) {
-        let ended = self.is_end_stream();
-        if let Some(guards) = &mut self.guards
-            && ended
-        {
-            guards.record.completed();
         }
     }
 }

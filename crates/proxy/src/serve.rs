@@ -314,15 +314,6 @@ pub struct Record {
     target: Option<Target>,
     status: Option<StatusCode>,
     bytes: u64,
-    end: End,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// The answer has not been handed over to its end: whoever drops it now has left.
-    Open,
-    Complete,
-    BrokenOff,
 }
 
 impl Record {
@@ -335,7 +326,6 @@ impl Record {
             target: None,
             status: None,
             bytes: 0,
-            end: End::Open,
         }
     }
 
@@ -349,12 +339,7 @@ impl Record {
         self.bytes += bytes as u64;
     }
 
-    pub fn completed(&mut self) {
-        self.end = End::Complete;
-    }
-
-    pub fn broke_off(&mut self, error: &hyper::Error) {
-        self.end = End::BrokenOff;
+    pub fn broke_off(&self, error: &hyper::Error) {
         let host = self.target.as_ref().map_or("upstream", |target| target.origin.url());
         self.session.worker.shared.log.warn(format_args!(
             "{host} broke off in the middle of its answer: {error}"

@@ -57,7 +57,8 @@ pub struct Worker {
     connections: RefCell<HashMap<u64, Tracked>>,
     next: Cell<u64>,
     stopping: Cell<bool>,
-    /// Told when a connection has ended.
+    /// Told when a connection has begun, and when one has ended.
+    began: Notify,
     ended: Notify,
 }
 
@@ -94,6 +95,7 @@ impl Worker {
             connections: RefCell::default(),
             next: Cell::new(0),
             stopping: Cell::new(false),
+            began: Notify::new(),
             ended: Notify::new(),
         });
         spawn_local(Rc::clone(&worker).run_clock());
@@ -126,6 +128,7 @@ impl Worker {
         };
         let tracked = Tracked { connection, driver, task: task.abort_handle() };
         self.connections.borrow_mut().insert(id, tracked);
+        self.began.notify_one();
     }
 
     /// Whether the client of `connection` waits for nothing any more.
@@ -148,6 +151,9 @@ impl Worker {
 
     async fn run_clock(self: Rc<Self>) {
         loop {
+            while self.connections.borrow().is_empty() {
+                self.began.notified().await;
+            }
             tokio::time::sleep(Clock::TICK).await;
             self.clock.advance();
             self.look_around();
@@ -160,10 +166,9 @@ impl Worker {
         let mut ended = Vec::new();
         for tracked in self.connections.borrow().values() {
             let connection = &tracked.connection;
-            let busy = connection.is_busy();
-            if busy && self.is_gone(connection) {
+            if connection.is_busy() && self.is_gone(connection) {
                 ended.push(tracked.task.clone());
-            } else if is_overdue(connection.phase(), busy, head_limit, idle_limit) {
+            } else if is_overdue(connection, head_limit, idle_limit) {
                 if connection.expire() {
                     continue;
                 }
@@ -177,11 +182,12 @@ impl Worker {
     }
 }
 
-fn is_overdue((phase, lasted): (Phase, Tick), busy: bool, head: Tick, idle: Tick) -> bool {
+fn is_overdue(connection: &Connection, head: Tick, idle: Tick) -> bool {
+    let (phase, lasted) = connection.phase();
     match phase {
         Phase::Silent | Phase::Head => lasted > head,
-        // The next head of a busy HTTP/1 connection is not read before its turn.
-        Phase::Idle => !busy && lasted > idle,
+        // An answer whose end is not written yet is under way, however slowly it is read.
+        Phase::Idle => lasted > idle && !connection.is_busy() && !connection.is_blocked(),
     }
 }
 
@@ -230,7 +236,6 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
         .auto_date_header(false)
         .half_close(sees_half_close)
         .max_buf_size(READ_BUFFER)
-        .preserve_header_case(true)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(gate), service);
     let mut told = false;

@@ -98,6 +98,7 @@ pub struct Connection {
     served: Cell<u32>,
     refusal: RefCell<Option<(u32, Refusal)>>,
     overdue: Cell<bool>,
+    blocked: Cell<bool>,
     http2: Cell<bool>,
     /// A request asks for an upgrade; what follows it waits for the answer.
     awaits_upgrade: Cell<bool>,
@@ -118,6 +119,7 @@ impl Connection {
             served: Cell::new(0),
             refusal: RefCell::new(None),
             overdue: Cell::new(false),
+            blocked: Cell::new(false),
             http2: Cell::new(false),
             awaits_upgrade: Cell::new(false),
             upgrade: RefCell::new(None),
@@ -150,6 +152,11 @@ impl Connection {
     /// Whether a request is under way.
     pub fn is_busy(&self) -> bool {
         self.in_flight.get() > 0
+    }
+
+    /// Whether bytes wait for the client to read.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.get()
     }
 
     /// The phase and for how many ticks it has lasted.
@@ -505,7 +512,9 @@ impl AsyncWrite for Gate {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.connection.poll_stream(|stream| stream.poll_write(cx, buf))
+        let written = self.connection.poll_stream(|stream| stream.poll_write(cx, buf));
+        self.connection.blocked.set(written.is_pending());
+        written
     }
 
     fn poll_write_vectored(
@@ -513,7 +522,9 @@ impl AsyncWrite for Gate {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.connection.poll_stream(|stream| stream.poll_write_vectored(cx, bufs))
+        let written = self.connection.poll_stream(|stream| stream.poll_write_vectored(cx, bufs));
+        self.connection.blocked.set(written.is_pending());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
