@@ -37,6 +37,7 @@ export class RunningProxy {
   readonly child: ChildProcess;
   readonly addresses: string[] = [];
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  readonly connections = new Set<Connection>();
   #watchers: { pattern: RegExp; seen: (line: string) => void }[] = [];
 
   constructor(child: ChildProcess) {
@@ -66,8 +67,12 @@ export class RunningProxy {
     return Number(new URL(this.url).port);
   }
 
-  connect(): Promise<Connection> {
-    return Connection.open(this.port);
+  /** A connection that is destroyed after the test, if not before. */
+  async connect(): Promise<Connection> {
+    const connection = await Connection.open(this.port);
+    this.connections.add(connection);
+    connection.socket.once('close', () => this.connections.delete(connection));
+    return connection;
   }
 
   /** These bytes over a connection of their own, which is closed after the answer. */
@@ -130,6 +135,9 @@ export async function startProxy(
   });
   const proxy = new RunningProxy(child);
   t.teardown(async () => {
+    for (const connection of proxy.connections) {
+      connection.destroy();
+    }
     child.kill('SIGKILL');
     await proxy.exited;
   });

@@ -61,6 +61,7 @@ export class Exchange {
     connection: Connection,
     connectionNumber: number,
     signature: Signature | Error,
+    gone: Promise<void>,
   ) {
     this.head = head;
     this.connection = connection;
@@ -70,8 +71,7 @@ export class Exchange {
     this.target = target;
     this.fields = head.fields;
     this.signature = signature;
-    this.gone = once(connection.socket, 'close').then(() => {});
-    this.gone.catch(() => {});
+    this.gone = gone;
   }
 
   get framing(): Framing {
@@ -200,6 +200,7 @@ export class Upstream {
     this.connections += 1;
     const number = this.connections;
     const connection = Connection.over(socket);
+    const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
     try {
       for (;;) {
         const head = await readHead(connection.reader);
@@ -207,7 +208,7 @@ export class Upstream {
           socket.end();
           return;
         }
-        const exchange = new Exchange(head, connection, number, await this.#judge(head));
+        const exchange = new Exchange(head, connection, number, await this.#judge(head), gone);
         this.exchanges.push(exchange);
         this.#announce();
         await this.handler(exchange);
