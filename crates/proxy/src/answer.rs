@@ -69,7 +69,7 @@ pub enum Refusal {
     #[error("the credentials are longer than 1 MiB")]
     CredentialsTooLong,
     /// A head over 64 KiB, or of too many fields.
-    #[error("the request's head is longer than 64 KiB or has more than 100 fields")]
+    #[error("{}", HeadError::TooLarge)]
     HeadTooLarge,
     /// No answer came from upstream.
     #[error(transparent)]
@@ -154,6 +154,158 @@ impl Refusal {
         match self {
             Self::Method { allow } => Some(allow),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::route::UrlFault;
+
+    fn unreachable() -> SendError {
+        SendError::Network {
+            host: "tc.example.com".into(),
+            reason: "connection refused".into(),
+        }
+    }
+
+    /// Every refusal, its status and its sentence, where its own file does not pin that.
+    fn refusals() -> Vec<(Refusal, u16, Option<&'static str>)> {
+        vec![
+            (HeadError::LineEnd.into(), 400, None),
+            (TargetError::Fragment.into(), 400, None),
+            (TargetError::Byte.into(), 400, None),
+            (NarrowingError::Malformed.into(), 400, None),
+            (
+                NarrowingError::NotSatisfied("queue:x".to_owned()).into(),
+                403,
+                None,
+            ),
+            (BewitError::Url(UrlFault::Scheme).into(), 400, None),
+            (BewitError::TooLong.into(), 413, None),
+            (
+                Refusal::Credentials("no clientId".to_owned()),
+                400,
+                Some("no clientId"),
+            ),
+            (Refusal::TornBody, 400, Some("the request's body broke off")),
+            (ChunkedError.into(), 400, None),
+            (
+                Refusal::User,
+                403,
+                Some("this proxy does not serve your user"),
+            ),
+            (
+                Refusal::UpdateUser,
+                403,
+                Some("only root and the user that the proxy runs as may update its credentials"),
+            ),
+            (BrowserError::CrossSite.into(), 403, None),
+            (BrowserError::PublicHost.into(), 421, None),
+            (BrowserError::NoHost.into(), 400, None),
+            (
+                Refusal::NoRoute,
+                404,
+                Some(
+                    "no such route: use /api/<service>/<version>/<path>, /<host.name>/<path> \
+                     or /<service>/<version>/<path>",
+                ),
+            ),
+            (
+                Refusal::Method { allow: "GET, HEAD" },
+                405,
+                Some("this method is not allowed here: use GET, HEAD"),
+            ),
+            (
+                Refusal::HeadTimeout,
+                408,
+                Some("the request's head did not come in time"),
+            ),
+            (
+                Refusal::CredentialsTooLong,
+                413,
+                Some("the credentials are longer than 1 MiB"),
+            ),
+            (
+                Refusal::HeadTooLarge,
+                431,
+                Some("the request's head is longer than 64 KiB or has more than 100 fields"),
+            ),
+            (
+                unreachable().into(),
+                502,
+                Some("cannot reach tc.example.com: connection refused"),
+            ),
+            (
+                SendError::Descriptors { host: "h".into() }.into(),
+                503,
+                None,
+            ),
+            (
+                SendError::RequestBody {
+                    host: "h".into(),
+                    reason: "r".into(),
+                }
+                .into(),
+                400,
+                None,
+            ),
+            (
+                Refusal::TooLargeToReplay(unreachable()),
+                502,
+                Some(
+                    "cannot reach tc.example.com: connection refused; the request's body was too \
+                     large to be sent again (see --replay-limit and --replay-total)",
+                ),
+            ),
+            (Refusal::Stopping, 503, Some("the proxy is being stopped")),
+            (
+                Refusal::Busy,
+                503,
+                Some("the proxy is busy: try again later"),
+            ),
+            (
+                Refusal::ResponseTimeout {
+                    upstream: "https://tc.example.com".to_owned(),
+                    after: Duration::from_millis(1500),
+                },
+                504,
+                Some(
+                    "https://tc.example.com began no answer within 1.5 s (see --response-timeout)",
+                ),
+            ),
+        ]
+    }
+
+    #[test]
+    fn each_refusal_is_its_status_and_one_sentence() {
+        for (refusal, status, sentence) in refusals() {
+            assert_eq!(refusal.status(), status, "{refusal}");
+            if let Some(sentence) = sentence {
+                assert_eq!(refusal.to_string(), sentence);
+            }
+            assert!(!refusal.to_string().contains('\n'), "{refusal}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_text_of_a_known_length() {
+        for (refusal, status, _) in refusals() {
+            let (head, body) = answer(&refusal).into_parts();
+            let body = body.collect().await.expect("a whole body").to_bytes();
+            assert_eq!(head.status, status);
+            assert_eq!(body, format!("{refusal}\n"));
+            assert_eq!(head.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
+            assert_eq!(head.headers[CONTENT_LENGTH], body.len().to_string());
+            let allow = head.headers.get(ALLOW).map(HeaderValue::as_bytes);
+            assert_eq!(
+                allow,
+                (status == 405).then_some(b"GET, HEAD".as_slice()),
+                "{refusal}"
+            );
         }
     }
 }
