@@ -363,3 +363,232 @@ impl Drop for OpenConnection {
         self.0.open_connections.take_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Metrics after a request each of the given statuses and durations.
+    fn after(requests: &[(Option<u16>, Duration)]) -> Metrics {
+        let metrics = Metrics::default();
+        for (status, took) in requests {
+            let status = status.map(|status| StatusCode::from_u16(status).expect("a status"));
+            metrics.running_requests.add(1);
+            metrics.ended(status, *took);
+        }
+        metrics
+    }
+
+    #[test]
+    fn requests_are_counted_by_class() {
+        let took = Duration::from_millis(3);
+        for (status, counters) in [
+            (
+                None,
+                Counters {
+                    requests_without_answer: 1,
+                    ..Counters::default()
+                },
+            ),
+            (
+                Some(101),
+                Counters {
+                    requests_1xx: 1,
+                    ..Counters::default()
+                },
+            ),
+            (
+                Some(200),
+                Counters {
+                    requests_2xx: 1,
+                    ..Counters::default()
+                },
+            ),
+            (
+                Some(206),
+                Counters {
+                    requests_2xx: 1,
+                    ..Counters::default()
+                },
+            ),
+            (
+                Some(303),
+                Counters {
+                    requests_3xx: 1,
+                    ..Counters::default()
+                },
+            ),
+            (
+                Some(499),
+                Counters {
+                    requests_4xx: 1,
+                    ..Counters::default()
+                },
+            ),
+            (
+                Some(500),
+                Counters {
+                    requests_5xx: 1,
+                    ..Counters::default()
+                },
+            ),
+            (
+                Some(599),
+                Counters {
+                    requests_5xx: 1,
+                    ..Counters::default()
+                },
+            ),
+            (
+                Some(999),
+                Counters {
+                    requests_without_answer: 1,
+                    ..Counters::default()
+                },
+            ),
+        ] {
+            let expected = Counters {
+                requests: 1,
+                request_microseconds: 3000,
+                ..counters
+            };
+            assert_eq!(after(&[(status, took)]).snapshot(), expected, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn guards_count_what_runs_and_what_is_open() {
+        let metrics = Arc::new(Metrics::default());
+        let first = metrics.connection();
+        let _second = metrics.connection();
+        let mut answered = metrics.request();
+        let gone = metrics.request();
+        answered.answered(StatusCode::NO_CONTENT);
+        let counters = metrics.snapshot();
+        assert_eq!(
+            (counters.open_connections, counters.running_requests),
+            (2, 2)
+        );
+        assert_eq!(counters.requests, 0);
+        drop((first, answered, gone));
+        let counters = metrics.snapshot();
+        assert_eq!(
+            (counters.open_connections, counters.running_requests),
+            (1, 0)
+        );
+        assert_eq!(
+            (counters.requests_2xx, counters.requests_without_answer),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn a_duration_falls_into_the_bucket_whose_bound_it_does_not_pass() {
+        for (took, first) in [
+            (Duration::ZERO, Some("0.001")),
+            (Duration::from_millis(1), Some("0.001")),
+            (Duration::from_micros(1001), Some("0.005")),
+            (Duration::from_secs(1), Some("1")),
+            (Duration::from_secs(3600), Some("3600")),
+            (Duration::from_secs(3601), None),
+            (Duration::MAX, None),
+        ] {
+            let text = after(&[(None, took)]).prometheus();
+            let found = text.lines().find_map(|line| {
+                let line =
+                    line.strip_prefix("taskcluster_proxy_request_duration_seconds_bucket")?;
+                line.strip_prefix("{le=\"")?.strip_suffix("\"} 1")
+            });
+            assert_eq!(found, first.or(Some("+Inf")), "{took:?}");
+        }
+    }
+
+    #[test]
+    fn the_text_is_what_prometheus_reads() {
+        let metrics = after(&[
+            (Some(200), Duration::from_millis(2)),
+            (Some(200), Duration::from_millis(700)),
+            (Some(502), Duration::from_secs(7200)),
+            (None, Duration::from_micros(1)),
+        ]);
+        metrics.retries.add(7);
+        metrics.response_bytes.add(u64::from(u32::MAX) + 1);
+        let text = metrics.prometheus();
+        for line in [
+            "# HELP taskcluster_proxy_requests_total Requests that have ended, by class of status.",
+            "# TYPE taskcluster_proxy_requests_total counter",
+            r#"taskcluster_proxy_requests_total{class="none"} 1"#,
+            r#"taskcluster_proxy_requests_total{class="2xx"} 2"#,
+            r#"taskcluster_proxy_requests_total{class="5xx"} 1"#,
+            "# TYPE taskcluster_proxy_request_duration_seconds histogram",
+            r#"taskcluster_proxy_request_duration_seconds_bucket{le="0.001"} 1"#,
+            r#"taskcluster_proxy_request_duration_seconds_bucket{le="0.005"} 2"#,
+            r#"taskcluster_proxy_request_duration_seconds_bucket{le="0.5"} 2"#,
+            r#"taskcluster_proxy_request_duration_seconds_bucket{le="1"} 3"#,
+            r#"taskcluster_proxy_request_duration_seconds_bucket{le="3600"} 3"#,
+            r#"taskcluster_proxy_request_duration_seconds_bucket{le="+Inf"} 4"#,
+            "taskcluster_proxy_request_duration_seconds_sum 7200.702001",
+            "taskcluster_proxy_request_duration_seconds_count 4",
+            "# TYPE taskcluster_proxy_running_requests gauge",
+            "taskcluster_proxy_running_requests 0",
+            "taskcluster_proxy_open_connections 0",
+            "taskcluster_proxy_retries_total 7",
+            "taskcluster_proxy_refused_connections_total 0",
+            "taskcluster_proxy_upstream_connections_total 0",
+            "taskcluster_proxy_request_body_bytes_total 0",
+            "taskcluster_proxy_response_body_bytes_total 4294967296",
+            "taskcluster_proxy_credential_updates_total 0",
+            "taskcluster_proxy_credential_update_failures_total 0",
+            "taskcluster_proxy_dropped_log_lines_total 0",
+        ] {
+            assert_eq!(
+                text.lines().filter(|found| *found == line).count(),
+                1,
+                "{line}"
+            );
+        }
+        assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn every_series_has_its_help_and_type_right_before_it() {
+        let text = Metrics::default().prometheus();
+        let mut family = "";
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, meaning) = help.split_once(' ').expect("a meaning");
+                assert!(meaning.ends_with('.'), "{line}");
+                let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE "));
+                assert!(kind.is_some_and(|kind| kind.starts_with(name)), "{line}");
+                family = name;
+            } else {
+                assert!(line.starts_with(family), "{line}");
+                let (_, value) = line.rsplit_once(' ').expect("a value");
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_plain_number_reaches_the_text_and_the_snapshot() {
+        let metrics = Metrics::default();
+        for (at, (_, _, _, number)) in metrics.plain().iter().enumerate() {
+            number.add(at as u64 + 1);
+        }
+        let expected = Counters {
+            running_requests: 1,
+            open_connections: 2,
+            retries: 3,
+            refused_connections: 4,
+            upstream_connections: 5,
+            request_bytes: 6,
+            response_bytes: 7,
+            credential_updates: 8,
+            credential_failures: 9,
+            dropped_log_lines: 10,
+            ..Counters::default()
+        };
+        assert_eq!(metrics.snapshot(), expected);
+    }
+}
