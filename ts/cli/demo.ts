@@ -1,0 +1,273 @@
+#!/usr/bin/env node
+/**
+ * `npm start`: a deployment, a claimed task and a proxy on this machine, and one large artifact
+ * that goes up and comes down through the proxy; then it keeps serving, to be tried by hand.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+import { mebibytes, showProgress } from '../demo/progress.js';
+import { type ProxyProcess, startProxyProcess } from '../demo/proxy-process.js';
+import { download, type Transfer, upload } from '../demo/transfer.js';
+import {
+  type Claim,
+  inHours,
+  newTaskId,
+  SignedClient,
+  WORKER,
+  WORKER_SCOPES,
+} from '../demo/worker.js';
+import { type Deployment, startDeployment } from '../deployment/index.js';
+import { readPort, readSize } from '../options.js';
+
+interface DemoOptions {
+  readonly port?: number;
+  readonly deploymentPort?: number;
+  readonly size: number;
+  readonly once?: boolean;
+}
+
+/** What a run has started, and how it ends again. */
+interface Stage {
+  readonly deployment: Deployment;
+  readonly proxy: ProxyProcess;
+  readonly taskId: string;
+  readonly runId: number;
+  readonly authorizedScopes: readonly string[];
+  /** Renews the claim and hands the new credentials to the proxy. */
+  renew(): Promise<Claim>;
+}
+
+const ARTIFACT = 'public/demo.bin';
+const SECRET = 'demo/greeting';
+const DEFAULT_SIZE = 256 * 2 ** 20;
+const CONTENT_TYPE = 'application/octet-stream';
+
+/** Half of what a claim holds, so that one may fail. */
+const RENEW_INTERVAL = 10 * 60 * 1000;
+
+/** What is undone when the program ends, last first. */
+const endings: (() => Promise<void>)[] = [];
+let ended = false;
+
+const command = new Command('npm start --')
+  .description('Moves an artifact through taskcluster-proxy, on this machine alone')
+  .option('--port <port>', 'port of the proxy, a free one when not given', argument(readPort))
+  .option(
+    '--deployment-port <port>',
+    'port of the deployment, a free one when not given',
+    argument(readPort),
+  )
+  .option('--size <size>', 'size of the artifact', argument(sizeOf), DEFAULT_SIZE)
+  .option('--once', 'end when the artifact has been moved')
+  .parse();
+
+try {
+  await run(command.opts<DemoOptions>());
+} catch (error) {
+  console.error((error as Error).message);
+  process.exitCode = 1;
+  await end();
+}
+
+function sizeOf(text: string): number {
+  return readSize(text, '--size');
+}
+
+/** Reads an argument so that one which cannot be read is a usage error. */
+function argument<Value>(read: (text: string) => Value): (text: string) => Value {
+  return (text) => {
+    try {
+      return read(text);
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message);
+    }
+  };
+}
+
+async function run(options: DemoOptions): Promise<void> {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => void end().then(() => process.exit()));
+  }
+  const stage = await setUp(options);
+  await moveArtifact(stage, options.size);
+  await showRefusal(stage);
+  const { takenUntil } = await stage.renew();
+  say(
+    `\nThe worker renewed its claim until ${clock(takenUntil)} and handed the new credentials to ` +
+      'the proxy by PUT /credentials.',
+  );
+  if (options.once === true) {
+    await end();
+    return;
+  }
+  suggest(stage);
+  keepServing(stage);
+}
+
+async function end(): Promise<void> {
+  ended = true;
+  for (let ending = endings.pop(); ending !== undefined; ending = endings.pop()) {
+    await ending().catch((error: Error) => console.error(error.message));
+  }
+}
+
+/** Starts a deployment, lets a worker claim a task from it, and starts the proxy for the task. */
+async function setUp(options: DemoOptions): Promise<Stage> {
+  const folder = await mkdtemp(join(tmpdir(), 'taskcluster-proxy-demo-'));
+  endings.push(() => rm(folder, { recursive: true, force: true }));
+  const worker = { clientId: 'demo/worker', accessToken: newTaskId() + newTaskId() };
+  const deployment = await startDeployment({
+    folder,
+    port: options.deploymentPort ?? 0,
+    clients: [{ ...worker, scopes: WORKER_SCOPES }],
+  });
+  endings.push(() => deployment.stop());
+  const { rootUrl, credentials } = deployment;
+  say(`A Taskcluster deployment runs at ${rootUrl}. It answers signed requests only.`);
+
+  const taskId = newTaskId();
+  const scopes = taskScopes(taskId);
+  const root = new SignedClient(rootUrl, credentials);
+  await root.setSecret(SECRET, { greeting: 'hello' });
+  await root.createTask(taskId, scopes);
+  const claim = await new SignedClient(rootUrl, worker).claimWork();
+  if (claim === undefined) {
+    throw new Error('the worker found nothing to claim');
+  }
+  const { runId } = claim;
+  const authorizedScopes = [...scopes, `queue:create-artifact:${taskId}/${runId}`];
+  const proxy = await startProxyProcess({
+    rootUrl,
+    credentials: claim.credentials,
+    authorizedScopes,
+    port: options.port,
+  });
+  endings.push(() => proxy.stop());
+  say(
+    `${WORKER.workerId} claimed task ${taskId} and started taskcluster-proxy for it at ` +
+      `${proxy.url},\nwith the task's temporary credentials, good until ${clock(claim.takenUntil)}.\n`,
+  );
+  let latest = claim;
+  const renew = async () => {
+    latest = await new SignedClient(rootUrl, latest.credentials).reclaimTask(taskId, runId);
+    await proxy.updateCredentials(latest.credentials);
+    return latest;
+  };
+  return { deployment, proxy, taskId, runId, authorizedScopes, renew };
+}
+
+function taskScopes(taskId: string): string[] {
+  return [
+    `queue:get-task:${taskId}`,
+    `queue:list-artifacts:${taskId}:0`,
+    'queue:get-artifact:public/*',
+    `secrets:get:${SECRET}`,
+    'auth:current-scopes',
+  ];
+}
+
+/** Up and down through the proxy, by requests that carry no credentials. */
+async function moveArtifact(stage: Stage, size: number): Promise<void> {
+  const { deployment, proxy } = stage;
+  const artifact = `${proxy.url}/queue/v1/task/${stage.taskId}/runs/${stage.runId}/artifacts/${ARTIFACT}`;
+  /** The same place, by way of the proxy: the redirect names the deployment. */
+  const throughProxy = (url: string) => proxy.url + url.slice(deployment.rootUrl.length);
+
+  const created = await fetch(artifact, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ storageType: 's3', contentType: CONTENT_TYPE, expires: inHours(24) }),
+  });
+  const { putUrl } = (await bodyOf(created)) as { putUrl: string };
+  const sent = await showProgress('Upload  ', size, (onProgress) =>
+    upload(throughProxy(putUrl), CONTENT_TYPE, size, onProgress),
+  );
+  const found = await fetch(artifact, { redirect: 'manual' });
+  const { url } = (await bodyOf(found)) as { url: string };
+  const received = await showProgress('Download', size, (onProgress) =>
+    download(throughProxy(url), onProgress),
+  );
+  report(stage, found, sent, received);
+}
+
+async function bodyOf(response: Response): Promise<unknown> {
+  const text = await response.text();
+  if (response.status >= 400) {
+    throw new Error(`${response.url} was answered with ${response.status}: ${text}`);
+  }
+  return JSON.parse(text);
+}
+
+function report(stage: Stage, found: Response, sent: Transfer, received: Transfer): void {
+  if (sent.sha256 !== received.sha256) {
+    throw new Error(
+      `What came back is not what was sent: SHA-256 ${received.sha256}, not ${sent.sha256}`,
+    );
+  }
+  const { verified, refused } = stage.deployment.counters();
+  const clientId = found.headers.get('x-taskcluster-proxy-temp-clientid');
+  const scopes = found.headers.get('x-taskcluster-authorized-scopes') ?? '[]';
+  say(`
+Who asked:        an HTTP client on this machine, without credentials
+What was signed:  each of its requests, by the proxy, as the task's client
+                    ${clientId}
+                  and for these scopes only
+${(JSON.parse(scopes) as string[]).map((scope) => `                    ${scope}`).join('\n')}
+                  (the deployment has verified ${verified} signatures and refused ${refused})
+What came back:   ${received.status}, ${mebibytes(received.size)}, byte for byte what was sent
+                    SHA-256 ${received.sha256}`);
+}
+
+/** The same, past the proxy. */
+async function showRefusal({ deployment, taskId }: Stage): Promise<void> {
+  const response = await fetch(`${deployment.rootUrl}/api/queue/v1/task/${taskId}`);
+  const { code } = (await response.json()) as { code: string };
+  say(`Without the proxy: ${response.status} ${code}`);
+}
+
+function suggest({ deployment, proxy, taskId, runId }: Stage): void {
+  const task = `${proxy.url}/queue/v1/task/${taskId}`;
+  const secret = `/secrets/v1/secret/${SECRET}`;
+  say(`
+Try next, in another terminal (Ctrl-C here ends everything and cleans up):
+
+  The task, and the headers that say who signed
+    curl -i ${task}
+  The artifact
+    curl -L -o demo.bin ${task}/runs/${runId}/artifacts/${ARTIFACT}
+  A secret that the task may read, with the proxy and without it
+    curl ${proxy.url}${secret}
+    curl ${deployment.rootUrl}/api${secret}
+  The same, narrowed to other scopes: refused
+    curl -H 'X-Taskcluster-Authorized-Scopes: ["auth:current-scopes"]' ${proxy.url}${secret}
+  A signed URL of it, good for an hour for anybody
+    curl -d ${deployment.rootUrl}/api${secret} ${proxy.url}/bewit
+  What the proxy counts
+    curl ${proxy.url}/__metrics__
+`);
+}
+
+function keepServing({ proxy, renew }: Stage): void {
+  proxy.onLog = (line) => say(`proxy: ${line}`);
+  const renewal = setInterval(() => {
+    renew().catch((error: Error) => console.error(error.message));
+  }, RENEW_INTERVAL);
+  endings.push(async () => clearInterval(renewal));
+  void proxy.ended.then(async (last) => {
+    if (!ended) {
+      console.error(last);
+      process.exitCode = 1;
+      await end();
+    }
+  });
+}
+
+function say(text: string): void {
+  console.log(text);
+}
+
+function clock(time: string): string {
+  return new Date(time).toLocaleTimeString();
+}
