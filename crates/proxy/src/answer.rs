@@ -172,8 +172,16 @@ mod tests {
         }
     }
 
-    /// Every refusal, its status and its sentence, where its own file does not pin that.
-    fn refusals() -> Vec<(Refusal, u16, Option<&'static str>)> {
+    /// A refusal, its status, and its sentence where no other file pins that.
+    type Case = (Refusal, u16, Option<&'static str>);
+
+    fn refusals() -> Vec<Case> {
+        let mut cases = of_the_request();
+        cases.extend(of_the_way_out());
+        cases
+    }
+
+    fn of_the_request() -> Vec<Case> {
         vec![
             (HeadError::LineEnd.into(), 400, None),
             (TargetError::Fragment.into(), 400, None),
@@ -234,6 +242,11 @@ mod tests {
                 431,
                 Some("the request's head is longer than 64 KiB or has more than 100 fields"),
             ),
+        ]
+    }
+
+    fn of_the_way_out() -> Vec<Case> {
+        vec![
             (
                 unreachable().into(),
                 502,
