@@ -46,7 +46,7 @@ impl NarrowingError {
 pub fn parse_narrowing(
     values: GetAll<'_, HeaderValue>,
 ) -> Result<Option<Vec<String>>, NarrowingError> {
-    let mut values = values.iter();
+    let mut values = values.into_iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
