@@ -239,7 +239,10 @@ mod tests {
             assert_eq!(resource(body.as_bytes()), Err(error), "{body}");
         }
         assert_eq!(resource(b"https://h.example/\xff"), Err(BewitError::Byte));
-        assert_eq!(resource(&[b'x'; MAX_BODY + 1]), Err(BewitError::TooLong));
+        assert_eq!(
+            resource(&vec![b'x'; MAX_BODY + 1]),
+            Err(BewitError::TooLong)
+        );
         let longest = format!("https://h.example/{}", "x".repeat(MAX_BODY - 18));
         assert!(resource(longest.as_bytes()).is_ok());
     }
