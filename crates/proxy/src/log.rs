@@ -6,6 +6,7 @@
 //! escaped, so that a request cannot forge a line, and secrets are taken out here, for every line
 //! alike. What this is not: it keeps no files, rotates nothing and reads no configuration.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -111,13 +112,22 @@ struct Queue {
     lines: u64,
     /// Lines dropped since the last batch.
     lost: u64,
-    /// The writing thread waits for a first line.
-    idle: bool,
-    /// A batch is being written.
-    writing: bool,
+    stage: Stage,
     /// Somebody waits for the queue to be empty.
     urgent: bool,
     closing: bool,
+}
+
+/// What the writing thread does.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Lets lines gather.
+    #[default]
+    Gathering,
+    /// Waits for a first line.
+    Idle,
+    /// Writes a batch.
+    Writing,
 }
 
 /// Lets one line through in [`RATE`] and counts the others.
@@ -254,20 +264,16 @@ impl fmt::Debug for Log {
 
 impl Shared {
     fn message(&self, level: Level, message: fmt::Arguments<'_>) {
-        let owned;
         let message = match message.as_str() {
-            Some(message) => message,
-            None => {
-                owned = message.to_string();
-                &owned
-            }
+            Some(message) => Cow::Borrowed(message),
+            None => Cow::Owned(message.to_string()),
         };
+        let message = message.as_ref();
         self.line(&Message { level, message });
     }
 
     fn report_left_out(&self) {
-        let more = self.refused.left_out.swap(0, Relaxed);
-        if more > 0 {
+        if let Some(more) = self.refused.rest() {
             self.message(
                 Level::Warn,
                 format_args!("{more} more connections were refused"),
@@ -307,10 +313,12 @@ impl Shared {
             self.metrics.dropped_log_lines.add(1);
             return;
         }
+        let before = queue.pending.len();
         queue.pending.extend_from_slice(line);
         queue.lines += 1;
-        let wake = queue.idle || queue.pending.len() > QUEUE_LIMIT / 2;
-        queue.idle = false;
+        let after = queue.pending.len();
+        let wake = (before == 0 && queue.stage == Stage::Idle)
+            || (before <= QUEUE_LIMIT / 2 && after > QUEUE_LIMIT / 2);
         drop(queue);
         if wake {
             self.work.notify_one();
@@ -324,10 +332,10 @@ impl Shared {
         let (queue, _) = self
             .written
             .wait_timeout_while(queue, limit, |queue| {
-                queue.writing || !queue.pending.is_empty()
+                queue.stage == Stage::Writing || !queue.pending.is_empty()
             })
             .unwrap_or_else(PoisonError::into_inner);
-        !queue.writing && queue.pending.is_empty()
+        queue.stage != Stage::Writing && queue.pending.is_empty()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -362,7 +370,7 @@ impl Shared {
             if queue.closing {
                 return None;
             }
-            queue.idle = true;
+            queue.stage = Stage::Idle;
             if let Some(by) = left_out_by {
                 let wait = by.saturating_duration_since(Instant::now());
                 queue = self
@@ -383,8 +391,7 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
         }
-        queue.idle = false;
-        queue.writing = true;
+        queue.stage = Stage::Writing;
         std::mem::swap(&mut queue.pending, batch);
         Some((
             std::mem::take(&mut queue.lines),
@@ -395,7 +402,7 @@ impl Shared {
     /// Says that a batch is written and lets lines gather for the next one.
     fn pause(&self) {
         let mut queue = self.queue();
-        queue.writing = false;
+        queue.stage = Stage::Gathering;
         if queue.pending.is_empty() {
             queue.urgent = false;
             self.written.notify_all();
@@ -426,13 +433,13 @@ fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> io::Result<()> {
 impl RateLimit {
     /// How many were left out before this one, or `None` if this one is.
     fn pass(&self) -> Option<u64> {
-        let now = u64::try_from(self.base.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.now();
         let next = self.next.load(Relaxed);
-        let period = u64::try_from(RATE.as_millis()).unwrap_or(u64::MAX);
+        let later = now.saturating_add(millis(RATE));
         if now < next
             || self
                 .next
-                .compare_exchange(next, now + period, Relaxed, Relaxed)
+                .compare_exchange(next, later, Relaxed, Relaxed)
                 .is_err()
         {
             self.left_out.fetch_add(1, Relaxed);
@@ -440,6 +447,24 @@ impl RateLimit {
         }
         Some(self.left_out.swap(0, Relaxed))
     }
+
+    /// How many were left out, if any, for a line of their own.
+    fn rest(&self) -> Option<u64> {
+        let rest = Some(self.left_out.swap(0, Relaxed)).filter(|rest| *rest > 0);
+        if rest.is_some() {
+            self.next
+                .store(self.now().saturating_add(millis(RATE)), Relaxed);
+        }
+        rest
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.base.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 // === rendering ===
