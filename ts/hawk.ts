@@ -6,6 +6,7 @@
  */
 import { type Credentials, CredentialsError, checkCredentials } from './credentials.js';
 import {
+  type NativeClaim,
   type NativeCredentials,
   type NativeRefusal,
   type NativeVerified,
@@ -65,12 +66,18 @@ export interface HawkRequest {
 
 /** What to verify a request with. */
 export interface VerifyOptions {
-  /** The access token of the client; for temporary credentials, of their issuer. */
-  accessToken: string;
+  /**
+   * Looks up the access token of a client: of the one who signed, or of the issuer of temporary
+   * credentials; `undefined` if there is none. That the token fits is the only proof of the client
+   * id, which the signature itself does not cover.
+   */
+  accessToken: (clientId: string) => string | undefined | Promise<string | undefined>;
   /** The verifier's time. Default: now. */
   date?: Date;
   /** Greatest difference between the header's time and `date`, in seconds. Default: 60. */
   timestampSkew?: number;
+  /** The body that came, to have it compared with the hash in the header. */
+  payload?: { contentType: string; body: Uint8Array };
 }
 
 /** Who signed, and with what limits. Times of `temporary` are milliseconds, `ts` is seconds. */
@@ -122,18 +129,19 @@ export function makeBewit(options: BewitOptions): string {
  *
  * @throws {@link HawkError} With the status and, for a wrong clock, the challenge to answer with.
  */
-export function verifyHeader(
+export async function verifyHeader(
   request: HawkRequest,
   authorization: string,
   options: VerifyOptions,
-): Verified {
-  const { accessToken, date = new Date(), timestampSkew } = options;
-  return accept(
-    native.verifyHeader(request, authorization, accessToken, {
-      now: date.getTime(),
-      ...(timestampSkew !== undefined && { timestampSkew }),
-    }),
-  );
+): Promise<Verified> {
+  const { date = new Date(), timestampSkew, payload } = options;
+  const circumstances = {
+    now: milliseconds(date),
+    ...(timestampSkew !== undefined && { timestampSkew }),
+    ...(payload && { payloadHash: native.payloadHash(payload.contentType, payload.body) }),
+  };
+  const token = await lookUp(accept(native.claimOfHeader(authorization)), options);
+  return accept(native.verifyHeader(request, authorization, token, circumstances));
 }
 
 /**
@@ -141,9 +149,11 @@ export function verifyHeader(
  *
  * @throws {@link HawkError}
  */
-export function checkBewit(request: HawkRequest, options: VerifyOptions): Verified {
-  const { accessToken, date = new Date() } = options;
-  return accept(native.verifyBewit(request, accessToken, { now: date.getTime() }));
+export async function checkBewit(request: HawkRequest, options: VerifyOptions): Promise<Verified> {
+  const { date = new Date() } = options;
+  const circumstances = { now: milliseconds(date) };
+  const token = await lookUp(accept(native.claimOfBewit(request)), options);
+  return accept(native.verifyBewit(request, token, circumstances));
 }
 
 /**
@@ -158,8 +168,8 @@ export function createTemporaryCredentials(options: TemporaryOptions): NativeCre
     return native.createTemporaryCredentials(issuer, {
       ...(clientId !== undefined && { clientId }),
       scopes: [...scopes],
-      start: start.getTime(),
-      expiry: expiry.getTime(),
+      start: milliseconds(start),
+      expiry: milliseconds(expiry),
     });
   } catch (error) {
     throw new CredentialsError((error as Error).message);
@@ -171,7 +181,23 @@ function list(scopes: readonly string[] | undefined): string[] | undefined {
 }
 
 function seconds(date: Date): number {
-  return Math.floor(date.getTime() / 1000);
+  return Math.floor(milliseconds(date) / 1000);
+}
+
+function milliseconds(date: Date): number {
+  const time = date instanceof Date ? date.getTime() : Number.NaN;
+  if (!Number.isFinite(time)) {
+    throw new HawkError({ reason: 'a date is invalid: pass a Date that has a time', status: 400 });
+  }
+  return time;
+}
+
+async function lookUp(claim: NativeClaim, { accessToken }: VerifyOptions): Promise<string> {
+  const token = await accessToken(claim.issuingClientId);
+  if (token === undefined) {
+    throw new HawkError({ reason: 'Unknown credentials: check the client id', status: 401 });
+  }
+  return token;
 }
 
 function signed(sign: () => string): string {
@@ -182,7 +208,7 @@ function signed(sign: () => string): string {
   }
 }
 
-function accept(outcome: NativeVerified | NativeRefusal): Verified {
+function accept<Outcome extends object>(outcome: Outcome | NativeRefusal): Outcome {
   if ('status' in outcome) {
     throw new HawkError(outcome);
   }

@@ -183,7 +183,6 @@ export interface Native {
     url: string,
     authorizedScopes: string[] | undefined,
     ts: number,
-    nonce?: string,
   ): string;
   /** The value of a `bewit` query parameter. */
   makeBewit(

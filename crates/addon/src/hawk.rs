@@ -158,18 +158,13 @@ pub fn sign_header(
     url: String,
     authorized_scopes: Option<Vec<String>>,
     ts: i64,
-    nonce: Option<String>,
 ) -> Result<String, Coded> {
     let resource = resource(&url)?;
+    let request = resource.request(&method).map_err(unsignable)?;
     let signer = hawk::Signer::new(&credentials.check()?, authorized_scopes.as_deref());
-    let nonce = nonce.unwrap_or_else(|| hawk::NonceSource::new().next().to_string());
-    let mut header = Vec::with_capacity(256);
-    signer.write_authorization(
-        &mut header,
-        &resource.request(&method),
-        seconds(ts)?,
-        &nonce,
-    );
+    let nonce = hawk::NonceSource::new().next();
+    let mut header = Vec::new();
+    signer.write_authorization(&mut header, &request, seconds(ts)?, &nonce);
     String::from_utf8(header).map_err(|error| Error::new("ERR_HAWK", error.to_string()))
 }
 
@@ -182,7 +177,8 @@ pub fn make_bewit(
 ) -> Result<String, Coded> {
     let resource = resource(&url)?;
     let signer = hawk::Signer::new(&credentials.check()?, authorized_scopes.as_deref());
-    Ok(signer.bewit(&resource.request("GET"), seconds(expires)?))
+    let request = resource.request("GET").map_err(unsignable)?;
+    Ok(signer.bewit(&request, seconds(expires)?))
 }
 
 #[napi]
@@ -238,7 +234,11 @@ pub fn create_temporary_credentials(
 }
 
 fn resource(url: &str) -> Result<hawk::Resource, Coded> {
-    hawk::Resource::parse(url).map_err(|error| Error::new("ERR_URL", error.to_string()))
+    hawk::Resource::parse(url).map_err(unsignable)
+}
+
+fn unsignable(error: hawk::ResourceError) -> Coded {
+    Error::new("ERR_URL", error.to_string())
 }
 
 fn seconds(value: i64) -> Result<u64, Coded> {

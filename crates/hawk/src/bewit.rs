@@ -246,7 +246,7 @@ mod tests {
                     "123456",
                     &key,
                     ext,
-                    &resource.request(method),
+                    &resource.request(method).unwrap(),
                     NOW / 1000 + 300,
                 );
                 assert_eq!(bewit, expected, "{url}");

@@ -13,9 +13,10 @@
 //! let credentials = Credentials::new("project/builder", "no-secret", None)?;
 //! let signer = Signer::new(&credentials, None);
 //! let resource = Resource::parse("https://tc.example.com/api/queue/v1/ping?x=1")?;
+//! let request = resource.request("GET")?;
 //! let mut header = Vec::new();
 //! let nonce = NonceSource::new().next();
-//! signer.write_authorization(&mut header, &resource.request("GET"), 1_700_000_000, &nonce);
+//! signer.write_authorization(&mut header, &request, 1_700_000_000, &nonce);
 //! assert!(header.starts_with(b"Hawk id=\"project/builder\", ts=\"1700000000\", nonce=\""));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -26,7 +26,7 @@ pub struct Resource {
     pub port: u16,
 }
 
-/// Why a URL cannot be signed.
+/// Why a request to a URL cannot be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceError {
     /// Not `http://` or `https://`.
@@ -44,6 +44,9 @@ pub enum ResourceError {
     /// Not a number from 1 to 65535.
     #[error("the URL's port is not a number from 1 to 65535: correct it or leave it out")]
     Port,
+    /// Not a token.
+    #[error("the method is not an HTTP method: use letters, digits and !#$%&'*+-.^_`|~ only")]
+    Method,
 }
 
 impl Resource {
@@ -68,14 +71,19 @@ impl Resource {
         })
     }
 
-    /// This resource as a request with `method`.
-    pub fn request<'a>(&'a self, method: &'a str) -> SignedRequest<'a> {
-        SignedRequest {
+    /// This resource as a request with `method`, which must be a token (RFC 9110 5.6.2): with a
+    /// line feed in it, one request could pass for another.
+    pub fn request<'a>(&'a self, method: &'a str) -> Result<SignedRequest<'a>, ResourceError> {
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if method.is_empty() || !method.chars().all(token) {
+            return Err(ResourceError::Method);
+        }
+        Ok(SignedRequest {
             method,
             target: &self.target,
             host: &self.host,
             port: self.port,
-        }
+        })
     }
 }
 
@@ -154,7 +162,7 @@ mod tests {
         ];
         for (url, host, port, target) in table {
             let resource = Resource::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
-            let request = resource.request("GET");
+            let request = resource.request("GET").unwrap();
             let expected = SignedRequest {
                 method: "GET",
                 target,
@@ -204,8 +212,29 @@ mod tests {
     }
 
     #[test]
+    fn a_method_is_a_token() {
+        let resource = Resource::parse("https://example.com/").unwrap();
+        for method in ["GET", "get", "M-SEARCH", "!#$%&'*+-.^_`|~9"] {
+            assert_eq!(resource.request(method).map(|r| r.method), Ok(method));
+        }
+        for method in [
+            "", " ", "GET ", "GET\n/", "G\rT", "GÉT", "G/T", "\"GET\"", "G\0T",
+        ] {
+            assert_eq!(
+                resource.request(method),
+                Err(ResourceError::Method),
+                "{method}"
+            );
+        }
+    }
+
+    #[test]
     fn says_what_to_do() {
         let table = [
+            (
+                ResourceError::Method,
+                "the method is not an HTTP method: use letters, digits and !#$%&'*+-.^_`|~ only",
+            ),
             (
                 ResourceError::Scheme,
                 "not an absolute http or https URL: begin it with https:// and a host name",

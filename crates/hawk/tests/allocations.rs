@@ -25,7 +25,7 @@ fn a_header_needs_no_more_than_its_own_room() {
     let signer = signer();
     let resource = Resource::parse("https://Firefox-CI-tc.services.mozilla.com/api/queue/v1/x?y=z")
         .expect("the URL is valid");
-    let request = resource.request("get");
+    let request = resource.request("get").expect("the method is one");
     let mut nonces = NonceSource::new();
 
     let fresh = measure(|| {

@@ -128,7 +128,7 @@ fn headers() {
         let restriction = rng.bool().then(|| scopes(rng));
         let signer = Signer::new(&credentials, restriction.as_deref());
         let resource = resource(rng);
-        let request = resource.request(method(rng));
+        let request = resource.request(method(rng)).expect("the method is one");
         let ts = NOW / 1000 + rng.u64(..=60);
         let nonce = nonces.next();
         let mut header = Vec::new();
@@ -179,7 +179,10 @@ fn bewits() {
         let resource = resource(rng);
         let expires = NOW / 1000 + rng.u64(1..10_000);
         let signer = Signer::new(&credentials, restriction.as_deref());
-        let bewit = signer.bewit(&resource.request("GET"), expires);
+        let bewit = signer.bewit(
+            &resource.request("GET").expect("the method is one"),
+            expires,
+        );
         let separator = if resource.target.contains('?') {
             '&'
         } else {
@@ -188,7 +191,7 @@ fn bewits() {
         let target = format!("{}{separator}bewit={bewit}", resource.target);
         let request = SignedRequest {
             target: &target,
-            ..resource.request("GET")
+            ..resource.request("GET").expect("the method is one")
         };
 
         let verified = verify_bewit(&request, look_up(&issuer), NOW)
@@ -216,7 +219,7 @@ fn damaged_headers() {
             issuer,
         } = client(rng);
         let resource = resource(rng);
-        let request = resource.request("GET");
+        let request = resource.request("GET").expect("the method is one");
         let mut header = Vec::new();
         let signer = Signer::new(&credentials, None);
         signer.write_authorization(&mut header, &request, NOW / 1000, "nonce");
