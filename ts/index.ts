@@ -26,14 +26,7 @@ import {
   parseCredentials,
 } from './credentials.js';
 import { type NativeCounters, type NativeProxy, type NativeVerdict, native } from './native.js';
-import {
-  type Duration,
-  decide,
-  type NameOf,
-  OptionsError,
-  readDuration,
-  type Settings,
-} from './options.js';
+import { type Duration, decide, OptionsError, readDuration, type Settings } from './options.js';
 
 export { type Credentials, CredentialsError } from './credentials.js';
 export {
@@ -109,6 +102,18 @@ export const version: string = native.version();
 /** The git revision that the binary was built from; `unknown` for a build outside a checkout. */
 export const revision: string = native.revision();
 
+/**
+ * Closes this process to debuggers, core dumps and the other processes of its user, as far as the
+ * platform can; meant for a process that is nothing but a proxy. There is no way back.
+ *
+ * Linux: not dumpable, no core file. macOS: no debugger, no core file. FreeBSD: no tracing, no core
+ * file. Windows: the owner may only wait for the process and end it. Everywhere but on Windows
+ * SIGUSR1 no longer opens Node's inspector.
+ */
+export function hardenProcess(): void {
+  native.hardenProcess();
+}
+
 /** The default of {@link Proxy.stop}. */
 const GRACE = '30s';
 
@@ -120,21 +125,12 @@ const GRACE = '30s';
  * @throws {@link CredentialsError} The credentials cannot be used.
  * @throws {@link ListenError} A listener could not be opened.
  */
-export function startProxy(options: ProxyOptions): Promise<Proxy> {
-  return startNamed(options, (key) => key);
-}
-
-/**
- * As {@link startProxy}, with names of the caller's own for settings in errors.
- *
- * @internal
- */
-export async function startNamed(options: ProxyOptions, name: NameOf): Promise<Proxy> {
+export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   if (typeof options.rootUrl !== 'string') {
     throw new OptionsError('rootUrl is missing: pass the root URL of the deployment');
   }
   const decided = {
-    ...decide(options, name),
+    ...decide(options),
     rootUrl: options.rootUrl,
     credentials: checkCredentials(options.credentials),
     authorizedScopes: options.authorizedScopes && [...options.authorizedScopes],

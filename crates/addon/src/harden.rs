@@ -7,6 +7,8 @@ use std::io;
 /// After this call no other process of this user can trace this one or read its memory or
 /// environment, and the operating system writes no image of it, as far as the platform can:
 ///
+/// Everywhere but on Windows SIGUSR1 is ignored from now on. Then:
+///
 /// - Linux: not dumpable (`prctl(2)`), which also gives `/proc/PID` to root, and no core file.
 /// - macOS: `PT_DENY_ATTACH`, and no core file. Reading memory needs a task port, which the system
 ///   gives to root and to entitled debuggers alone.
@@ -15,8 +17,18 @@ use std::io;
 ///   process, and crash reports carry no heap.
 pub fn harden_process() -> io::Result<()> {
     #[cfg(unix)]
-    no_core_file()?;
+    {
+        no_inspector();
+        no_core_file()?;
+    }
     no_trace()
+}
+
+/// Node opens its inspector, and with it all memory, on a SIGUSR1 from any process of its user.
+#[cfg(unix)]
+fn no_inspector() {
+    // SAFETY: ignoring a signal runs no code of ours; Node's handler is replaced for good.
+    unsafe { libc::signal(libc::SIGUSR1, libc::SIG_IGN) };
 }
 
 #[cfg(unix)]

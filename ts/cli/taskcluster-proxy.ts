@@ -1,0 +1,117 @@
+#!/usr/bin/env node
+/**
+ * The command `taskcluster-proxy`: one process that reads its command line, starts a proxy through
+ * the API, says where it listens, and ends on a signal. Not a place for rules.
+ *
+ * What a run does not need it does not load.
+ */
+import { renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+
+import type { Proxy as RunningProxy } from '../index.js';
+import { type Command, help, maskSecrets, readCommand, SECRET_VARIABLES } from './arguments.js';
+
+type Run = Command & { kind: 'run' };
+
+/** `EX_USAGE` of sysexits.h. */
+const USAGE_ERROR = 64;
+
+/** What the number of a signal is added to, as shells do. */
+const SIGNALLED = 128;
+const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
+
+async function main(args: string[]): Promise<void> {
+  // Overwrites the arguments where the system keeps them for ps and /proc.
+  process.title = ['taskcluster-proxy', ...maskSecrets(args)].join(' ');
+  const command = readCommand(args, process.env);
+  for (const name of SECRET_VARIABLES) {
+    delete process.env[name];
+  }
+  switch (command.kind) {
+    case 'help':
+      return say(help());
+    case 'version':
+    case 'shortVersion':
+      return sayVersion(command.kind);
+    case 'run':
+      return run(command);
+  }
+}
+
+async function sayVersion(kind: 'version' | 'shortVersion'): Promise<void> {
+  const { version, revision } = await import('../index.js');
+  say(
+    kind === 'version'
+      ? `Taskcluster proxy ${version} (git revision ${revision})\n`
+      : `${version}\n`,
+  );
+}
+
+async function run(command: Run): Promise<void> {
+  const { hardenProcess, startProxy, version } = await import('../index.js');
+  hardenProcess();
+  const authorizedScopes = await readScopes(command);
+  const proxy = await startProxy({
+    ...command.options,
+    ...(authorizedScopes !== undefined && { authorizedScopes }),
+  });
+  stopOnSignals(proxy, command.grace);
+  say(proxy.addresses.map((address) => `Listening on ${address}\n`).join(''));
+  if (command.readyFile !== undefined) {
+    writeReadyFile(command.readyFile, { pid: process.pid, addresses: proxy.addresses, version });
+  }
+}
+
+/** The task's scopes, then those given; without either no restriction at all. */
+async function readScopes({ options, scopes, taskId }: Run): Promise<string[] | undefined> {
+  if (taskId === undefined) {
+    return scopes.length === 0 ? undefined : scopes;
+  }
+  const { taskScopes } = await import('../task-scopes.js');
+  return [...(await taskScopes(taskId, options)), ...scopes];
+}
+
+/** The first signal lets running requests finish, a second one does not. */
+function stopOnSignals(proxy: RunningProxy, grace: number): void {
+  let stopping = false;
+  for (const [signal, number] of Object.entries(SIGNALS)) {
+    process.on(signal, () => {
+      if (stopping) {
+        process.exit(SIGNALLED + number);
+      }
+      stopping = true;
+      proxy.stop(grace).then(() => process.exit(0), fail);
+    });
+  }
+}
+
+/** In one rename, so that whoever sees the file sees all of it. */
+function writeReadyFile(path: string, content: object): void {
+  const unfinished = `${path}.${process.pid}`;
+  try {
+    writeFileSync(unfinished, `${JSON.stringify(content)}\n`);
+    renameSync(unfinished, path);
+  } catch (error) {
+    rmSync(unfinished, { force: true });
+    throw new Error(`cannot write the ready file: ${(error as Error).message}`);
+  }
+}
+
+/** Straight to the descriptor: `process.stdout` costs milliseconds and dies with a closed pipe. */
+function say(text: string): void {
+  try {
+    writeSync(1, text);
+  } catch {
+    // Nobody listens.
+  }
+}
+
+function fail(error: Error & { code?: string }): never {
+  const usage = error.code === 'ERR_OPTIONS' || error.code === 'ERR_CREDENTIALS';
+  try {
+    writeSync(2, `taskcluster-proxy: ${error.message}\n`);
+  } finally {
+    process.exit(usage ? USAGE_ERROR : 1);
+  }
+}
+
+main(process.argv.slice(2)).catch(fail);
