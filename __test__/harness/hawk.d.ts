@@ -36,7 +36,32 @@ declare module 'hawk' {
 
   type Lookup = (id: string) => Promise<HawkCredentials | null>;
 
+  /** A URL in the parts that are signed, so that none of it is normalised. */
+  interface SignedUrl {
+    protocol: 'http:';
+    hostname: string;
+    port: number;
+    /** Path and query. */
+    pathname: string;
+  }
+
+  interface SignOptions {
+    credentials: HawkCredentials & { id: string };
+    ext?: string;
+    /** Seconds since 1970. */
+    timestamp?: number;
+    payload?: string;
+    contentType?: string;
+  }
+
   const hawk: {
+    client: {
+      header(url: SignedUrl, method: string, options: SignOptions): { header: string };
+      getBewit(
+        url: SignedUrl,
+        options: Pick<SignOptions, 'credentials' | 'ext'> & { ttlSec: number },
+      ): string;
+    };
     server: {
       authenticate(
         request: RequestToVerify,

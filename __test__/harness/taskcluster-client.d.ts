@@ -6,7 +6,25 @@ declare module 'taskcluster-client' {
     certificate?: string;
   }
 
+  interface ClientOptions {
+    rootUrl: string;
+    credentials: Partial<Credentials>;
+    authorizedScopes?: string[];
+    retries?: number;
+  }
+
+  /** Methods named as in the service's reference; they throw errors with a `code` and a `body`. */
+  // biome-ignore lint/suspicious/noExplicitAny: what each returns is for the test to look at
+  type Client = Record<string, (...args: unknown[]) => Promise<any>> & {
+    buildSignedUrl(method: unknown, ...args: unknown[]): string;
+  };
+
   const taskcluster: {
+    Auth: new (options: ClientOptions) => Client;
+    Queue: new (options: ClientOptions) => Client;
+    Secrets: new (options: ClientOptions) => Client;
+    slugid(): string;
+    fromNow(offset: string): Date;
     createTemporaryCredentials(options: {
       credentials: Credentials;
       clientId?: string;

@@ -54,7 +54,7 @@ export class Exchange {
   readonly gone: Promise<void>;
   #body: Promise<Body> | undefined;
   #streamed = false;
-  #answered = false;
+  #answered = gate();
 
   constructor(
     head: Head,
@@ -78,8 +78,9 @@ export class Exchange {
     return framingOf(this.head, 'request');
   }
 
-  get answered(): boolean {
-    return this.#answered;
+  /** Resolves once the first bytes of an answer are on their way. */
+  get answered(): Promise<void> {
+    return this.#answered.opened;
   }
 
   /** The signature, or its error thrown. */
@@ -118,8 +119,8 @@ export class Exchange {
 
   /** These bytes as they are. */
   async send(bytes: string | Buffer): Promise<void> {
-    this.#answered = true;
     await this.connection.send(bytes);
+    this.#answered.open();
   }
 
   chunk(bytes: string): Promise<void> {
