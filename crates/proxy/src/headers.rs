@@ -9,11 +9,11 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 
-use crate::scopes::AUTHORIZED_SCOPES;
+use crate::credentials::AUTHORIZED_SCOPES;
 
 /// Fields of one connection by RFC 9110 7.6.1, with the de-facto `Proxy-Connection` and
 /// `Keep-Alive`, and the credentials of one hop (RFC 9110 11.7).
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("keep-alive"),
@@ -25,8 +25,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Fields that `Connection` may name in vain: a sender must not (RFC 9110 7.6.1), and without them
-/// the message would be another one.
-const END_TO_END: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES];
+/// the message would be another one. A request's own scopes are among them so that naming them can
+/// never widen it, whether they are read before this or after; who forwards takes them out.
+static END_TO_END: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES];
 
 /// Connection options that name no further field to strip.
 const USUAL: [&[u8]; 4] = [b"close", b"keep-alive", b"te", b"upgrade"];

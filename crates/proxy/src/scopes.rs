@@ -6,13 +6,8 @@
 //! them.
 
 use http::header::GetAll;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use thiserror::Error;
-
-/// Request header by which a request narrows its signature, response header by which the proxy
-/// says so. It never goes upstream.
-pub const AUTHORIZED_SCOPES: HeaderName =
-    HeaderName::from_static("x-taskcluster-authorized-scopes");
 
 /// Why a request's own scopes are refused.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -91,6 +86,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+    use crate::credentials::AUTHORIZED_SCOPES;
 
     fn scopes(scopes: &[&str]) -> Vec<String> {
         scopes.iter().map(|scope| (*scope).to_owned()).collect()
