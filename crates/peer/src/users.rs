@@ -36,6 +36,7 @@ mod unix {
     pub struct UserId(u32);
 
     impl UserId {
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
         pub(crate) fn from_raw(uid: u32) -> UserId {
             UserId(uid)
         }
