@@ -1,7 +1,7 @@
 /**
  * Makes a checkout ready to run, doing only what is missing: dependencies, the addon, dist/. Needs
  * Node alone; Cargo where the addon has to be built. `--tests` also fetches what tests need beside
- * that, by tools/test-setup.
+ * that, by tools/test-setup.mjs.
  *
  * Written for old versions of Node too, so that they can be told that they are.
  */
@@ -54,8 +54,8 @@ function main(tests) {
     // A tool that finds nothing to change leaves the result's time as it was.
     utimesSync(join(ROOT, result()), new Date(), new Date());
   }
-  if (tests && existsSync(join(ROOT, 'tools/test-setup'))) {
-    run([join(ROOT, 'tools/test-setup')]);
+  if (tests && existsSync(join(ROOT, 'tools/test-setup.mjs'))) {
+    run([process.execPath, join(ROOT, 'tools/test-setup.mjs')]);
   }
 }
 
