@@ -13,6 +13,54 @@ declare module 'hawk' {
     algorithm: 'sha256';
   }
 
+  export interface ClientCredentials extends HawkCredentials {
+    id: string;
+  }
+
+  /** What hawk takes of a URL that is already parsed. */
+  export interface ParsedUrl {
+    pathname: string;
+    search: string;
+    hostname: string;
+    port: number;
+    protocol: string;
+  }
+
+  interface HeaderOptions {
+    credentials: ClientCredentials;
+    timestamp: number;
+    nonce: string;
+    ext?: string;
+    payload?: string;
+    contentType?: string;
+    app?: string;
+    dlg?: string;
+  }
+
+  interface BewitOptions {
+    credentials: ClientCredentials;
+    ttlSec: number;
+    ext?: string;
+  }
+
+  interface Artifacts {
+    ts: string;
+    nonce: string;
+    method: string;
+    resource: string;
+    host: string;
+    port: number;
+    hash?: string;
+    ext?: string;
+    app?: string;
+    dlg?: string;
+  }
+
+  /** A refusal. */
+  export interface Boom extends Error {
+    output: { statusCode: number; headers: Record<string, string> };
+  }
+
   interface HeaderAttributes {
     id: string;
     ts: string;
@@ -36,31 +84,12 @@ declare module 'hawk' {
 
   type Lookup = (id: string) => Promise<HawkCredentials | null>;
 
-  /** A URL in the parts that are signed, so that none of it is normalised. */
-  interface SignedUrl {
-    protocol: 'http:';
-    hostname: string;
-    port: number;
-    /** Path and query. */
-    pathname: string;
-  }
-
-  interface SignOptions {
-    credentials: HawkCredentials & { id: string };
-    ext?: string;
-    /** Seconds since 1970. */
-    timestamp?: number;
-    payload?: string;
-    contentType?: string;
-  }
-
   const hawk: {
     client: {
-      header(url: SignedUrl, method: string, options: SignOptions): { header: string };
-      getBewit(
-        url: SignedUrl,
-        options: Pick<SignOptions, 'credentials' | 'ext'> & { ttlSec: number },
-      ): string;
+      header(url: ParsedUrl, method: string, options: HeaderOptions): { header: string };
+    };
+    crypto: {
+      calculateMac(type: 'header', credentials: HawkCredentials, artifacts: Artifacts): string;
     };
     server: {
       authenticate(
@@ -70,6 +99,7 @@ declare module 'hawk' {
       ): Promise<{ credentials: HawkCredentials; artifacts: HeaderAttributes }>;
     };
     uri: {
+      getBewit(url: ParsedUrl, options: BewitOptions): string;
       authenticate(
         request: RequestToVerify,
         lookup: Lookup,
@@ -77,6 +107,8 @@ declare module 'hawk' {
       ): Promise<{ credentials: HawkCredentials; attributes: BewitAttributes }>;
     };
     utils: {
+      /** Replaces the clock of the whole process. */
+      setTimeFunction(now: () => number): void;
       parseAuthorizationHeader(header: string | undefined): HeaderAttributes;
     };
   };

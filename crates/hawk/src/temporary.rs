@@ -1,5 +1,7 @@
 //! Creating temporary credentials from permanent ones, named or unnamed, byte for byte as
-//! Taskcluster's clients do (`createTemporaryCredentials` in `clients/client/src/client.js`).
+//! Taskcluster's clients do (`createTemporaryCredentials` in `clients/client/src/client.js`,
+//! `CreateNamedTemporaryCredentials` in `clients/client-go/creds.go`). For an empty list of scopes
+//! these two differ by a line feed in the signed text; the auth service agrees with the latter.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
