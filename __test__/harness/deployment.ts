@@ -81,11 +81,12 @@ export interface Signing {
 
 /** The `Authorization` of a request to the deployment. */
 export function authorization({ rootUrl }: Pick<Deployment, 'rootUrl'>, signing: Signing): string {
-  const { client, method = 'GET', timestamp, payload, contentType } = signing;
+  const { client, method = 'GET', payload, contentType } = signing;
   return hawk.client.header(signedUrl(rootUrl, signing), method, {
     credentials: hawkCredentials(client),
     ...extOf(client, signing.ext),
-    ...(timestamp === undefined ? {} : { timestamp }),
+    timestamp: signing.timestamp ?? Math.floor(Date.now() / 1000),
+    nonce: randomBytes(6).toString('base64url'),
     ...(payload === undefined ? {} : { payload, contentType: contentType ?? 'application/json' }),
   }).header;
 }
@@ -96,7 +97,7 @@ export function withBewit(
   signing: Signing,
   ttlSec = 60,
 ): string {
-  const bewit = hawk.client.getBewit(signedUrl(rootUrl, signing), {
+  const bewit = hawk.uri.getBewit(signedUrl(rootUrl, signing), {
     credentials: hawkCredentials(signing.client),
     ...extOf(signing.client, signing.ext),
     ttlSec,
@@ -107,10 +108,11 @@ export function withBewit(
 function signedUrl(rootUrl: string, { target, host, port }: Signing) {
   const root = new URL(rootUrl);
   return {
-    protocol: 'http:' as const,
+    protocol: 'http:',
     hostname: host ?? root.hostname,
     port: port ?? Number(root.port),
     pathname: target,
+    search: '',
   };
 }
 
@@ -152,10 +154,10 @@ export function temporary(
     ...(name === undefined ? {} : { issuer: issuer.clientId }),
     ...options.with,
   };
-  const { version, seed, start, expiry, scopes } = certificate;
+  const { version, issuer: named, seed, start, expiry, scopes } = certificate;
   const signed = [
     `version:${version}`,
-    ...(name === undefined ? [] : [`clientId:${name}`, `issuer:${certificate['issuer']}`]),
+    ...(name === undefined ? [] : [`clientId:${name}`, `issuer:${named}`]),
     `seed:${seed}`,
     `start:${start}`,
     `expiry:${expiry}`,

@@ -92,9 +92,11 @@ export class ObjectStore {
     if (object === undefined) {
       throw new ApiError('ResourceNotFound', 'Nothing has been uploaded under this name');
     }
-    response.set('ETag', entityTag(object.file)).set('Content-Type', object.contentType);
+    // Not by Express's own `set`, which would add a charset.
+    response.setHeader('Content-Type', object.contentType);
+    response.setHeader('ETag', entityTag(object.file));
     if (object.contentEncoding !== undefined) {
-      response.set('Content-Encoding', object.contentEncoding);
+      response.setHeader('Content-Encoding', object.contentEncoding);
     }
     await sendFile(response, folder.root, object.file);
   }
@@ -153,12 +155,27 @@ function entityTag(file: string): string {
   return `"${file}"`;
 }
 
+/** What sending a file may end with. */
+interface SendError extends Error {
+  readonly status?: number;
+  readonly headers?: Record<string, string>;
+}
+
 function sendFile(response: Response, root: string, file: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const options = { root, cacheControl: false, lastModified: false };
-    response.sendFile(file, options, (error: NodeJS.ErrnoException | undefined) => {
-      const clientLeft = error?.code === 'ECONNABORTED' || error?.code === 'EPIPE';
-      if (error === undefined || clientLeft) {
+    response.sendFile(file, options, (error: SendError | undefined) => {
+      if (error === undefined) {
+        resolve();
+      } else if (response.headersSent) {
+        // Broken off, by the client or by the disk: it must not look whole.
+        response.destroy();
+        resolve();
+      } else if (error.status === 412 || error.status === 416) {
+        response
+          .status(error.status)
+          .set(error.headers ?? {})
+          .end();
         resolve();
       } else {
         reject(error);

@@ -1,0 +1,257 @@
+// biome-ignore-all lint/suspicious/noThenProperty: scope expression templates have it
+// What the services of the local deployment have in common: how endpoints are declared, which
+// scopes satisfy them, and what a bad request is told.
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import test, { type ExecutionContext } from 'ava';
+import express from 'express';
+import { ApiBuilder, DeclarationError } from '../ts/deployment/api/builder.js';
+import { serve } from '../ts/deployment/api/router.js';
+import { needsOnly, render, type ScopeTemplate } from '../ts/deployment/api/scope-template.js';
+import { auth } from '../ts/deployment/auth/index.js';
+import { expandScopes } from '../ts/deployment/auth/roles.js';
+import { queue } from '../ts/deployment/queue/index.js';
+import { missing, type ScopeExpression, satisfies, union } from '../ts/deployment/scopes.js';
+import { secrets } from '../ts/deployment/secrets/index.js';
+import { authorization, deploymentFor, type Sent, send } from './harness/deployment.js';
+
+const endpoint = { name: 'x', method: 'get', route: '/x', title: 'X', scopes: null } as const;
+const builder = () => new ApiBuilder<undefined>({ serviceName: 'test', apiVersion: 'v1' });
+
+test('an endpoint without a scope expression cannot be declared, unless it says null', (t) => {
+  const { scopes: _, ...silent } = endpoint;
+  const error = t.throws(() => builder().declare(silent as never, () => ({})), {
+    instanceOf: DeclarationError,
+  });
+  t.is(error.message, 'endpoint x has no scope expression: write one, or scopes: null');
+  t.notThrows(() => builder().declare(endpoint, () => ({})));
+});
+
+test('an endpoint cannot be declared twice, nor a GET with a body', (t) => {
+  const api = builder();
+  api.declare(endpoint, () => ({}));
+  for (const again of [
+    { ...endpoint, route: '/y' },
+    { ...endpoint, name: 'y' },
+    { ...endpoint, name: 'y', route: '/y', input: { $id: '/schemas/x.json#' } },
+  ]) {
+    t.throws(() => api.declare(again, () => ({})), { instanceOf: DeclarationError });
+  }
+});
+
+test('only what tells nothing or authenticates by itself needs no scopes', (t) => {
+  const open = [auth, queue, secrets].map((api) =>
+    api.endpoints.filter(({ scopes }) => scopes === null).map(({ name }) => name),
+  );
+  const monitoring = ['ping', 'lbheartbeat', 'heartbeat'];
+  const authenticate = ['authenticateHawk', 'authenticateAnonymous'];
+  const tests = ['testAuthenticate', 'testAuthenticateGet'];
+  t.deepEqual(open, [[...monitoring, ...authenticate, ...tests], monitoring, monitoring]);
+});
+
+const SATISFACTION: [held: string[], wanted: ScopeExpression, left: ScopeExpression | null][] = [
+  [['a'], 'a', null],
+  [['a'], 'ab', 'ab'],
+  [['a*'], 'ab', null],
+  [['a*'], 'a', null],
+  [['a*'], 'a*', null],
+  [['a'], 'a*', 'a*'],
+  [['*'], '', null],
+  [[], '', ''],
+  [['a*b'], 'axb', 'axb'],
+  [['a'], { AllOf: ['a', 'b'] }, 'b'],
+  [['a'], { AllOf: ['b', 'c'] }, { AllOf: ['b', 'c'] }],
+  [[], { AllOf: [] }, null],
+  [[], { AnyOf: [] }, { AnyOf: [] }],
+  [['a'], { AnyOf: ['a', 'b'] }, null],
+  [['c'], { AnyOf: ['a', 'b'] }, { AnyOf: ['a', 'b'] }],
+  [['a'], { AllOf: ['a', { AnyOf: ['b', { AllOf: ['a', 'c'] }] }] }, { AnyOf: ['b', 'c'] }],
+];
+
+test('which scopes satisfy an expression, and what is missing', (t) => {
+  for (const [held, wanted, left] of SATISFACTION) {
+    const what = `${JSON.stringify(held)} for ${JSON.stringify(wanted)}`;
+    t.deepEqual(missing(held, wanted), left, what);
+    t.is(satisfies(held, wanted), left === null, what);
+  }
+});
+
+test('the normal form of a set of scopes', (t) => {
+  t.deepEqual(union(['b', 'a'], ['a*', 'ab', 'b']), ['a*', 'b']);
+  t.deepEqual(union(['a', 'a:b', 'ab*', 'abc']), ['a', 'a:b', 'ab*']);
+  t.deepEqual(union(['x'], ['*']), ['*']);
+  t.deepEqual(union(), []);
+});
+
+const roles = [
+  { roleId: 'a', scopes: ['from-a', 'assume:b'] },
+  { roleId: 'b', scopes: ['from-b', 'assume:a'] },
+  { roleId: 'repo:*', scopes: ['from-repo-star'] },
+  { roleId: 'repo:x', scopes: ['from-repo-x'] },
+];
+const EXPANSION: [scopes: string[], added: string[]][] = [
+  [['x'], []],
+  [['assume:a'], ['assume:b', 'from-a', 'from-b']],
+  [['assume:repo:x'], ['from-repo-star', 'from-repo-x']],
+  [['assume:repo:y'], ['from-repo-star']],
+  [['assume:repo:'], ['from-repo-star']],
+  [['assume:repo'], []],
+  [['assume:repo:*'], ['from-repo-star', 'from-repo-x']],
+  [['assume:r*'], ['from-repo-star', 'from-repo-x']],
+  [['assum*'], ['from-a', 'from-b', 'from-repo-star', 'from-repo-x']],
+  [['assumed'], []],
+];
+
+test('what roles add to scopes, cycles included', (t) => {
+  for (const [scopes, added] of EXPANSION) {
+    t.deepEqual(expandScopes(scopes, roles), union(scopes, added), scopes.join());
+  }
+});
+
+test('a role with a parameter is refused at start', async (t) => {
+  const error = await t.throwsAsync(
+    deploymentFor(t, { roles: [{ roleId: 'x:*', scopes: ['y:<..>'] }] }),
+  );
+  t.regex(error?.message ?? '', /^role x:\* has a scope with <\.\.>, which is not supported/);
+});
+
+test('templates of scope expressions', (t) => {
+  const template: ScopeTemplate = {
+    AllOf: [
+      'get:<name>',
+      { for: 'each', in: 'all', each: 'use:<each>:<name>' },
+      { if: 'private', then: 'see', else: { AnyOf: ['look'] } },
+      { if: 'loud', then: 'shout' },
+    ],
+  };
+  const given = { name: 'n', all: ['p', 'q'], private: true, loud: false };
+  t.deepEqual(render(template, given), { AllOf: ['get:n', 'use:p:n', 'use:q:n', 'see'] });
+  t.deepEqual(render({ if: 'loud', then: 'x' }, given), null);
+  for (const [key, value] of Object.entries({ name: true, all: 'p', private: 'yes' })) {
+    t.throws(() => render(template, { ...given, [key]: value }), { name: 'ScopeTemplateError' });
+  }
+  t.true(needsOnly('a:<x>/<y>', new Set(['x', 'y'])));
+  t.false(needsOnly('a:<x>/<y>', new Set(['x'])));
+  t.false(needsOnly(template, new Set(['name', 'all', 'private', 'loud'])));
+});
+
+const json = { 'Content-Type': 'application/json' };
+const SECRET = '/api/secrets/v1/secret/a';
+const put = (body: string): Sent => ({ method: 'PUT', target: SECRET, headers: json, body });
+
+const BAD: Record<string, [Sent, number, string, RegExp]> = {
+  'no JSON': [put('{'), 400, 'MalformedPayload', /^Failed to parse JSON: /],
+  'JSON that is no object': [put('1'), 400, 'MalformedPayload', /Must be an object or array/],
+  'another type of body': [
+    { ...put('{}'), headers: { 'Content-Type': 'text/plain' } },
+    400,
+    'MalformedPayload',
+    /got content-type: text\/plain/,
+  ],
+  'too much': [
+    put(`{"secret": {"a": "${'x'.repeat(10 * 2 ** 20)}"}}`),
+    413,
+    'InputTooLarge',
+    /larger than 10mb/,
+  ],
+  'a body against the schema': [
+    put('{"secret": 1, "expires": "soon", "x": 1}'),
+    400,
+    'InputValidationError',
+    /Schema Validation Failed![\s\S]*data\/secret must be object[\s\S]*must match format "date-time"/,
+  ],
+  'a route parameter that is none': [
+    { target: '/api/queue/v1/task/no-task-id' },
+    400,
+    'InvalidRequestArguments',
+    /URL parameter 'taskId' given as 'no-task-id' must match regular expression/,
+  ],
+  'a query that is not supported': [
+    { target: `${SECRET}?x=1` },
+    400,
+    'InvalidRequestArguments',
+    /^Query-string parameter: x is not supported!/,
+  ],
+  'an escape that is none': [
+    { target: '/api/secrets/v1/secret/%E0%A4%A' },
+    400,
+    'InvalidRequestArguments',
+    /./,
+  ],
+  'what is not there': [{ target: SECRET }, 404, 'ResourceNotFound', /^Secret not found/],
+};
+
+async function ask(t: ExecutionContext, sent: Sent) {
+  const deployment = await deploymentFor(t);
+  const { target, method = 'GET' } = sent;
+  const client = deployment.credentials;
+  const Authorization = authorization(deployment, { client, target, method });
+  return send(deployment, { ...sent, headers: { ...sent.headers, Authorization } });
+}
+
+for (const [what, [sent, status, code, message]] of Object.entries(BAD)) {
+  test(`told in Taskcluster's shape: ${what}`, async (t) => {
+    const answer = await ask(t, sent);
+    t.is(answer.status, status, answer.text);
+    t.deepEqual(Object.keys(answer.json), ['code', 'message', 'requestInfo']);
+    t.is(answer.json.code, code);
+    t.regex(answer.json.message, message);
+    t.regex(answer.json.message, new RegExp(`errorCode: {2}${code}\n\\* statusCode: ${status}\n`));
+    t.deepEqual(Object.keys(answer.json.requestInfo), ['method', 'params', 'payload', 'time']);
+    t.notRegex(answer.text, /\bat .*\.[jt]s:\d/, 'no stack');
+  });
+}
+
+test('a secret is not repeated in an error', async (t) => {
+  const answer = await ask(t, put('{"secret": {"password": "hunter2"}}'));
+  t.is(answer.status, 400);
+  t.notRegex(answer.text, /hunter2/);
+});
+
+test('a fault is answered with a number, and whoever runs the service hears of it', async (t) => {
+  const api = builder();
+  api.declare(endpoint, () => {
+    throw new Error('boom');
+  });
+  const late = { name: 'y', route: '/y', method: 'get', title: 'Y', scopes: 'a:<b>' } as const;
+  api.declare(late, () => ({ secret: true }));
+  const faults = new Map<string, string>();
+  const router = serve(api, {
+    context: undefined,
+    validator: () => Promise.reject(new Error('not asked')),
+    onFault: (fault, incidentId) => faults.set(incidentId, (fault as Error).message),
+  });
+  const server = express().use(router).listen(0, '127.0.0.1');
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  const rootUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  for (const [target, fault] of [
+    ['/x', 'boom'],
+    ['/y', 'y answered without having authorised its caller'],
+  ] as const) {
+    const answer = await send({ rootUrl }, { target });
+    t.is(answer.status, 500);
+    t.is(answer.json.code, 'InternalServerError');
+    const [, incidentId = ''] = /incidentId ([0-9a-f-]+)\./.exec(answer.json.message) ?? [];
+    t.is(faults.get(incidentId), fault);
+    t.notRegex(answer.text, /boom|authorised|secret/);
+  }
+});
+
+test("nobody's endpoint, monitoring, and browsers", async (t) => {
+  const deployment = await deploymentFor(t);
+  const get = (target: string, method = 'GET') => send(deployment, { target, method });
+  const unknown = await get('/api/queue/v1/nothing');
+  t.is(unknown.status, 404);
+  t.deepEqual(unknown.json, { error: 'Not found' });
+  t.is((await get('/api/auth/v1/ping')).json.alive, true);
+  t.deepEqual((await get('/__heartbeat__')).json, {});
+  t.deepEqual(Object.keys((await get('/__version__')).json), ['version', 'commit']);
+  const preflight = await get('/api/queue/v1/task/x', 'OPTIONS');
+  t.is(preflight.status, 200);
+  t.is(preflight.headers['access-control-allow-origin'], '*');
+  t.regex(preflight.headers['access-control-allow-headers'] ?? '', /Authorization/);
+  const { headers } = await get('/api/auth/v1/ping');
+  t.regex(headers['x-for-request-id']?.toString() ?? '', /^[0-9a-f-]{36}$/);
+  t.is(headers['x-powered-by'], undefined);
+});

@@ -1,0 +1,393 @@
+// The queue of the local deployment: tasks, claims with temporary credentials, and artifacts, with
+// the published JavaScript client as it is.
+import { readdirSync } from 'node:fs';
+import { request } from 'node:http';
+import path from 'node:path';
+import { gzipSync } from 'node:zlib';
+import test, { type ExecutionContext } from 'ava';
+import taskcluster from 'taskcluster-client';
+import { within } from './harness/deadline.js';
+import { authorization, type Client, deploymentFor, send } from './harness/deployment.js';
+import { freshDirectory } from './harness/directory.js';
+
+const QUEUE = 'demo/local';
+const WORKER = { workerGroup: 'group', workerId: 'worker' };
+
+type Deployment = Awaited<ReturnType<typeof deploymentFor>>;
+
+function queueOf({ rootUrl }: Deployment, credentials: Partial<Client>) {
+  return new taskcluster.Queue({ rootUrl, credentials, retries: 0 });
+}
+
+function definition(fields: object = {}) {
+  return {
+    taskQueueId: QUEUE,
+    created: new Date(),
+    deadline: taskcluster.fromNow('1 hour'),
+    payload: {},
+    metadata: { name: 'n', description: 'd', owner: 'o@example.com', source: 'https://s' },
+    ...fields,
+  };
+}
+
+/** A deployment with one claimed task, and clients for everybody who has to do with it. */
+async function claimed(t: ExecutionContext, scopes: string[] = []) {
+  const folder = freshDirectory(t);
+  const deployment = await deploymentFor(t, { folder });
+  const root = queueOf(deployment, deployment.credentials);
+  const taskId = taskcluster.slugid();
+  await root.createTask(taskId, definition({ scopes }));
+  const [claim] = (await root.claimWork(QUEUE, { ...WORKER, tasks: 1 })).tasks;
+  const task = queueOf(deployment, claim.credentials);
+  const objects = path.join(folder, 'artifacts', 'objects');
+  const files = () => [
+    ...readdirSync(objects),
+    ...readdirSync(path.join(folder, 'artifacts', 'incoming')),
+  ];
+  return { deployment, root, task, taskId, claim, files };
+}
+
+function s3(contentType = 'text/plain') {
+  return { storageType: 's3', contentType, expires: taskcluster.fromNow('30 minutes') };
+}
+
+/** The code of the error that a call ends with. */
+async function refusal(call: Promise<unknown>): Promise<string> {
+  try {
+    await call;
+    return 'none';
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}
+
+test('a task from creation to completion', async (t) => {
+  const { deployment, root, task, taskId, claim } = await claimed(t, ['queue:get-task:*']);
+  t.like(claim, { runId: 0, ...WORKER, status: { state: 'running', taskId, retriesLeft: 5 } });
+  t.is(claim.task.taskGroupId, taskId);
+  t.is(claim.task.provisionerId, 'demo');
+  const { credentials } = claim;
+  t.regex(credentials.clientId, new RegExp(`^task-client/${taskId}/0/on/group/worker/until/\\d+$`));
+  t.deepEqual(JSON.parse(credentials.certificate).scopes, [
+    `queue:reclaim-task:${taskId}/0`,
+    `queue:resolve-task:${taskId}/0`,
+    `queue:create-artifact:${taskId}/0`,
+    'queue:get-task:*',
+  ]);
+  t.deepEqual((await task.task(taskId)).scopes, ['queue:get-task:*']);
+  t.is(await refusal(task.status(taskId)), 'InsufficientScopes');
+
+  const again = await task.reclaimTask(taskId, 0);
+  t.true(again.takenUntil >= claim.takenUntil);
+  t.not(again.credentials.accessToken, credentials.accessToken);
+  const renewed = queueOf(deployment, again.credentials);
+  t.is((await renewed.reportCompleted(taskId, 0)).status.state, 'completed');
+  t.is((await renewed.reportCompleted(taskId, 0)).status.state, 'completed');
+  t.is(await refusal(renewed.reportFailed(taskId, 0)), 'RequestConflict');
+  t.is(await refusal(renewed.reclaimTask(taskId, 0)), 'RequestConflict');
+  t.is(await refusal(renewed.createArtifact(taskId, 0, 'late', s3())), 'RequestConflict');
+  t.like((await root.status(taskId)).status.runs[0], {
+    state: 'completed',
+    reasonResolved: 'completed',
+    reasonCreated: 'scheduled',
+  });
+});
+
+test('creating a task again changes nothing; another under its id is a conflict', async (t) => {
+  const deployment = await deploymentFor(t);
+  const queue = queueOf(deployment, deployment.credentials);
+  const taskId = taskcluster.slugid();
+  const task = definition();
+  const created = await queue.createTask(taskId, task);
+  t.deepEqual(await queue.createTask(taskId, task), created);
+  t.is(await refusal(queue.createTask(taskId, { ...task, priority: 'low' })), 'RequestConflict');
+});
+
+const BAD_TASKS: Record<string, object> = {
+  'no queue': { taskQueueId: undefined },
+  'two queues': { provisionerId: 'a', workerType: 'b' },
+  'created long ago': { created: taskcluster.fromNow('-1 hour') },
+  'created in the future': { created: taskcluster.fromNow('20 minutes') },
+  'a deadline before its creation': { deadline: taskcluster.fromNow('-1 hour') },
+  'a deadline too far away': { deadline: taskcluster.fromNow('6 days') },
+  'an end before its deadline': { expires: taskcluster.fromNow('1 minute') },
+  'a scope that ends in **': { scopes: ['a**'] },
+  dependencies: { dependencies: [taskcluster.slugid()] },
+};
+
+for (const [what, fields] of Object.entries(BAD_TASKS)) {
+  test(`no task with ${what}`, async (t) => {
+    const deployment = await deploymentFor(t);
+    const queue = queueOf(deployment, deployment.credentials);
+    const created = queue.createTask(taskcluster.slugid(), definition(fields));
+    t.is(await refusal(created), 'InputError');
+  });
+}
+
+test('nobody creates a task with scopes, routes or a priority that he has not', async (t) => {
+  const client = {
+    clientId: 'test/creator',
+    accessToken: 'secret',
+    scopes: [
+      'a',
+      'queue:create-task:project:none',
+      'queue:scheduler-id:-',
+      'queue:create-task:low:demo/local',
+    ],
+  };
+  const deployment = await deploymentFor(t, { clients: [client] });
+  const queue = queueOf(deployment, client);
+  const create = (fields: object) => queue.createTask(taskcluster.slugid(), definition(fields));
+  t.is(await refusal(create({ scopes: ['a'], priority: 'low' })), 'none');
+  t.is(await refusal(create({ scopes: ['a'], priority: 'lowest' })), 'none');
+  for (const fields of [
+    { scopes: ['b'] },
+    { routes: ['r'] },
+    { priority: 'medium' },
+    { projectId: 'p' },
+    { taskQueueId: 'demo/other' },
+  ]) {
+    t.is(await refusal(create(fields)), 'InsufficientScopes', JSON.stringify(fields));
+  }
+});
+
+test('claimWork waits for a task, serves priorities first and each run once', async (t) => {
+  const deployment = await deploymentFor(t);
+  const queue = queueOf(deployment, deployment.credentials);
+  const waiting = queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const first = taskcluster.slugid();
+  await queue.createTask(first, definition());
+  t.is((await within(waiting, 'the task')).tasks[0].status.taskId, first);
+
+  const [low, high] = [taskcluster.slugid(), taskcluster.slugid()];
+  await queue.createTask(low, definition({ priority: 'low' }));
+  await queue.createTask(high, definition({ priority: 'high' }));
+  const { tasks } = await queue.claimWork(QUEUE, { ...WORKER, tasks: 5 });
+  t.deepEqual(
+    tasks.map((claim: { status: { taskId: string } }) => claim.status.taskId),
+    [high, low],
+  );
+  const other = { workerGroup: 'group', workerId: 'other' };
+  t.is(await refusal(queue.claimTask(high, 0, other)), 'RequestConflict');
+  t.is((await queue.claimTask(high, 0, WORKER)).status.taskId, high);
+  t.is(await refusal(queue.claimTask(high, 1, WORKER)), 'ResourceNotFound');
+});
+
+test('an artifact: up by a signed URL, down by a redirect', async (t) => {
+  const { deployment, task, taskId } = await claimed(t, ['queue:get-artifact:public/*']);
+  const name = 'public/a b/%//+.txt';
+  const body = 'hello, artifact';
+  const { putUrl, contentType } = await task.createArtifact(taskId, 0, name, s3());
+  const put = await fetch(putUrl, {
+    method: 'PUT',
+    body,
+    headers: { 'Content-Type': contentType },
+  });
+  t.is(put.status, 200);
+  const client = (await task.reclaimTask(taskId, 0)).credentials;
+  const target = `/api/queue/v1/task/${taskId}/runs/0/artifacts/${encodeURIComponent(name)}`;
+  const found = await send(deployment, {
+    target,
+    headers: { Authorization: authorization(deployment, { client, target }) },
+  });
+  t.is(found.status, 303);
+  t.is(found.headers['x-taskcluster-artifact-storage-type'], 's3');
+  t.deepEqual(found.json, { storageType: 's3', url: found.headers.location });
+
+  const url = found.json.url;
+  const whole = await fetch(url);
+  t.is(await whole.text(), body);
+  t.is(whole.headers.get('content-type'), 'text/plain');
+  t.is(whole.headers.get('etag'), put.headers.get('etag'));
+  const etag = whole.headers.get('etag') ?? '';
+  const ranges: [Record<string, string>, number, string][] = [
+    [{ Range: 'bytes=7-' }, 206, 'artifact'],
+    [{ Range: 'bytes=-3' }, 206, 'act'],
+    [{ Range: 'bytes=0-4', 'If-Range': etag }, 206, 'hello'],
+    [{ Range: 'bytes=0-4', 'If-Range': '"another"' }, 200, body],
+  ];
+  for (const [headers, status, text] of ranges) {
+    const answer = await fetch(url, { headers });
+    t.is(answer.status, status, JSON.stringify(headers));
+    t.is(await answer.text(), text);
+  }
+  t.is((await fetch(url, { headers: { Range: 'bytes=99-' } })).status, 416);
+  const known = {
+    target: url.slice(deployment.rootUrl.length),
+    headers: { 'If-None-Match': etag },
+  };
+  t.is((await send(deployment, known)).status, 304);
+  const head = await fetch(url, { method: 'HEAD' });
+  t.is(head.headers.get('content-length'), String(body.length));
+  t.deepEqual((await task.getLatestArtifact(taskId, name)).storageType, 's3');
+});
+
+test('an upload keeps its Content-Encoding, and replaces the one before', async (t) => {
+  const { task, taskId, files } = await claimed(t, ['queue:get-artifact:*']);
+  const { putUrl } = await task.createArtifact(taskId, 0, 'log', s3());
+  const headers = { 'Content-Type': 'text/plain', 'Content-Encoding': 'gzip' };
+  for (const text of ['first', 'second']) {
+    const put = await fetch(putUrl, { method: 'PUT', body: gzipSync(text), headers });
+    t.is(put.status, 200);
+  }
+  const { url } = await task.getArtifact(taskId, 0, 'log');
+  const answer = await fetch(url);
+  t.is(answer.headers.get('content-encoding'), 'gzip');
+  t.is(await answer.text(), 'second');
+  t.is(files().length, 1);
+});
+
+test('a signed URL is good for its own request alone', async (t) => {
+  const { deployment, task, taskId, files } = await claimed(t, ['queue:get-artifact:*']);
+  const { putUrl } = await task.createArtifact(taskId, 0, 'a', s3());
+  const put = (url: string, headers: Record<string, string>, body = 'x') =>
+    fetch(url, { method: 'PUT', body, headers });
+  const plain = { 'Content-Type': 'text/plain' };
+  const refused: [string, Record<string, string>, number][] = [
+    [putUrl, { 'Content-Type': 'text/html' }, 403],
+    [putUrl.replace('%2Fa?', '%2Fb?'), plain, 403],
+    [
+      putUrl.replace(/expires=(\d+)/, (_: string, ts: string) => `expires=${Number(ts) + 1}`),
+      plain,
+      403,
+    ],
+    [putUrl.replace(/&signature=.*/, ''), plain, 403],
+    [putUrl, { ...plain, Authorization: 'Hawk id="x", ts="1", nonce="n", mac="x"' }, 401],
+  ];
+  for (const [url, headers, status] of refused) {
+    const answer = await put(url, headers);
+    t.is(answer.status, status, url);
+    t.regex(((await answer.json()) as { message: string }).message, /./);
+  }
+  t.is((await fetch(putUrl)).status, 403);
+  t.deepEqual(files(), []);
+
+  const { pathname, search } = new URL(putUrl);
+  const target = pathname + search;
+  const client = deployment.credentials;
+  const Authorization = authorization(deployment, { client, target, method: 'PUT' });
+  t.is((await put(putUrl, { ...plain, Authorization })).status, 200);
+});
+
+test('an upload that breaks off leaves nothing', async (t) => {
+  const { task, taskId, files } = await claimed(t, ['queue:get-artifact:*']);
+  const { putUrl } = await task.createArtifact(taskId, 0, 'a', s3());
+  const upload = request(putUrl, {
+    method: 'PUT',
+    headers: { 'Content-Type': 'text/plain', 'Content-Length': 100_000 },
+  });
+  upload.on('error', () => undefined);
+  upload.write(Buffer.alloc(50_000));
+  await within(
+    eventually(() => files().length === 1),
+    'the unfinished file',
+  );
+  upload.destroy();
+  await within(
+    eventually(() => files().length === 0),
+    'its removal',
+  );
+  const { url } = await task.getArtifact(taskId, 0, 'a');
+  t.is((await fetch(url)).status, 404);
+});
+
+async function eventually(holds: () => boolean): Promise<void> {
+  while (!holds()) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+test('references, links and errors', async (t) => {
+  const { deployment, task, taskId } = await claimed(t, ['queue:get-artifact:public/*']);
+  const expires = taskcluster.fromNow('30 minutes');
+  const create = (name: string, artifact: object) =>
+    task.createArtifact(taskId, 0, name, { expires, ...artifact });
+  const url = 'https://example.com/elsewhere';
+  const reference = { storageType: 'reference', contentType: 'text/plain', url };
+  await create('public/reference', reference);
+  await create('private/reference', reference);
+  await create('public/link', { storageType: 'link', artifact: 'public/reference' });
+  await create('public/to-private', { storageType: 'link', artifact: 'private/reference' });
+  await create('public/a', { storageType: 'link', artifact: 'public/b' });
+  await create('public/b', { storageType: 'link', artifact: 'public/a' });
+  const error = { reason: 'file-missing-on-worker', message: 'no such file' };
+  await create('public/error', { storageType: 'error', ...error });
+
+  t.is((await task.getArtifact(taskId, 0, 'public/link')).url, url);
+  t.is(await refusal(task.getArtifact(taskId, 0, 'public/to-private')), 'InsufficientScopes');
+  t.is(await refusal(task.getArtifact(taskId, 0, 'public/a')), 'InputError');
+  t.is(await refusal(task.getArtifact(taskId, 0, 'public/none')), 'ResourceNotFound');
+  const target = `/api/queue/v1/task/${taskId}/artifacts/public/error`;
+  const client = deployment.credentials;
+  const headers = { Authorization: authorization(deployment, { client, target }) };
+  const failed = await send(deployment, { target, headers });
+  t.is(failed.status, 424);
+  t.deepEqual(failed.json, error);
+
+  const other = { ...reference, url: `${url}/2` };
+  t.is(await refusal(create('public/reference', other)), 'none');
+  t.is(await refusal(create('public/error', other)), 'RequestConflict');
+  t.is(
+    await refusal(create('public/reference', { ...other, contentType: 'x/y' })),
+    'RequestConflict',
+  );
+});
+
+test('listing artifacts, page by page', async (t) => {
+  const { root, task, taskId } = await claimed(t);
+  const names = ['a', 'b/%', 'c', 'd'];
+  for (const name of names) {
+    await task.createArtifact(taskId, 0, name, { ...s3(), contentLength: 5 });
+  }
+  const listed: string[] = [];
+  for (let continuationToken: string | undefined = ''; continuationToken !== undefined; ) {
+    const query: object = { limit: 3, ...(continuationToken ? { continuationToken } : {}) };
+    const page = await root.listArtifacts(taskId, 0, query);
+    listed.push(...page.artifacts.map(({ name }: { name: string }) => name));
+    t.like(page.artifacts[0], { storageType: 's3', contentType: 'text/plain', contentLength: 5 });
+    continuationToken = page.continuationToken;
+  }
+  t.deepEqual(listed, names);
+  t.is((await root.listLatestArtifacts(taskId)).artifacts.length, 4);
+  t.is(await refusal(root.listArtifacts(taskId, 7)), 'ResourceNotFound');
+});
+
+test('secrets: set, read, removed, expired', async (t) => {
+  const deployment = await deploymentFor(t);
+  const { rootUrl, credentials } = deployment;
+  const secrets = new taskcluster.Secrets({ rootUrl, credentials, retries: 0 });
+  const secret = { password: 'x', nested: [1] };
+  await secrets.set('a/b', { secret, expires: taskcluster.fromNow('1 hour') });
+  t.deepEqual((await secrets.get('a/b')).secret, secret);
+  await secrets.remove('a/b');
+  t.is(await refusal(secrets.get('a/b')), 'ResourceNotFound');
+  await secrets.set('old', { secret, expires: taskcluster.fromNow('-1 hour') });
+  t.is(await refusal(secrets.get('old')), 'ResourceNotFound');
+});
+
+test('the published client: signed, narrowed, by bewit, and without credentials', async (t) => {
+  const deployment = await deploymentFor(t);
+  const { rootUrl, credentials } = deployment;
+  const auth = new taskcluster.Auth({ rootUrl, credentials, retries: 0 });
+  t.deepEqual(await auth.currentScopes(), { scopes: ['*'] });
+  const authorizedScopes = ['auth:current-scopes'];
+  const narrowed = new taskcluster.Auth({ rootUrl, credentials, authorizedScopes, retries: 0 });
+  t.deepEqual(await narrowed.currentScopes(), {
+    scopes: ['assume:anonymous', 'auth:current-scopes'],
+  });
+  const temporary = taskcluster.createTemporaryCredentials({
+    credentials,
+    clientId: 'test/named',
+    scopes: ['auth:*'],
+    start: taskcluster.fromNow('-1 minute'),
+    expiry: taskcluster.fromNow('1 hour'),
+  });
+  const named = new taskcluster.Auth({ rootUrl, credentials: temporary, retries: 0 });
+  t.deepEqual(await named.currentScopes(), { scopes: ['assume:anonymous', 'auth:*'] });
+  const signed = await fetch(named.buildSignedUrl(named.currentScopes));
+  t.deepEqual(await signed.json(), { scopes: ['assume:anonymous', 'auth:*'] });
+  const nobody = new taskcluster.Auth({ rootUrl, credentials: {}, retries: 0 });
+  t.is((await nobody.ping()).alive, true);
+  t.is(await refusal(nobody.currentScopes()), 'InsufficientScopes');
+});
