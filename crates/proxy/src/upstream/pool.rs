@@ -1,0 +1,333 @@
+//! The connections of one thread: which are free, which are being made, which have to go.
+//!
+//! An HTTP/1.1 connection is in the pool while no request is on it, the one used last on top, so
+//! that those not needed any more grow old. An HTTP/2 connection is always in the pool; requests
+//! count themselves in and out. Nothing here is locked and nothing is done by a task but the
+//! closing of what has been idle for too long.
+//!
+//! What this is not: it makes no connection. That is [`super::connect`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::SendError;
+use super::connect::{Http1Link, Http2Link, Link};
+use super::tls::Protocol;
+
+/// All connections that one kind of request can be sent on: those to an origin, or those to the
+/// proxy that http origins are reached by.
+pub(super) struct Pool<B> {
+    /// The one used last is at the back.
+    idle: RefCell<VecDeque<Idle<B>>>,
+    shared: RefCell<Vec<Rc<Shared<B>>>>,
+    /// What the last connection turned out to speak.
+    protocol: Cell<Option<Protocol>>,
+    /// A connection in the making that may serve many.
+    making: RefCell<Option<Rc<Making>>>,
+    /// How many wait for a connection to become free, and what tells them.
+    waiting: Cell<usize>,
+    freed: Notify,
+}
+
+struct Idle<B> {
+    link: Http1Link<B>,
+    since: Instant,
+}
+
+/// An HTTP/2 connection.
+pub(super) struct Shared<B> {
+    pub(super) link: RefCell<Http2Link<B>>,
+    streams: Cell<usize>,
+    /// Whether it has served a request before.
+    used: Cell<bool>,
+    idle_since: Cell<Instant>,
+}
+
+/// A connection in the making. Others wait for it, in case it serves many.
+pub(super) struct Making {
+    done: Notify,
+    failure: RefCell<Option<SendError>>,
+}
+
+/// The duty to tell the others how it went, also when it is given up.
+pub(super) struct Maker<'a, B> {
+    pool: &'a Pool<B>,
+    making: Rc<Making>,
+}
+
+/// A request's hold on a connection.
+pub(super) enum Lease<B> {
+    Http1(Http1Link<B>),
+    Http2(StreamLease<B>),
+}
+
+/// One stream of an HTTP/2 connection.
+pub(super) struct StreamLease<B> {
+    pool: Rc<Pool<B>>,
+    pub(super) shared: Rc<Shared<B>>,
+    /// Whether the connection had served a request before this one.
+    pub(super) reused: bool,
+}
+
+// === impl Pool ===
+
+impl<B> Pool<B> {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            protocol: Cell::new(None),
+            making: RefCell::default(),
+            waiting: Cell::new(0),
+            freed: Notify::new(),
+        })
+    }
+
+    /// What the last connection turned out to speak.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        self.protocol.get()
+    }
+
+    /// A connection that is free now.
+    pub(super) fn take(self: &Rc<Self>, only_http1: bool) -> Option<Lease<B>> {
+        if !only_http1 && let Some(lease) = self.take_stream() {
+            return Some(Lease::Http2(lease));
+        }
+        let mut idle = self.idle.borrow_mut();
+        // What comes back after its answer may still have a request's body to send.
+        let mut index = idle.len();
+        while index > 0 {
+            index -= 1;
+            let sender = &idle[index].link.sender;
+            if sender.is_closed() {
+                idle.remove(index);
+            } else if sender.is_ready() {
+                return idle.remove(index).map(|idle| Lease::Http1(idle.link));
+            }
+        }
+        None
+    }
+
+    fn take_stream(self: &Rc<Self>) -> Option<StreamLease<B>> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| !shared.is_closed());
+        let free = shared.iter().find(|shared| shared.has_room())?;
+        Some(self.lease_stream(Rc::clone(free)))
+    }
+
+    fn lease_stream(self: &Rc<Self>, shared: Rc<Shared<B>>) -> StreamLease<B> {
+        shared.streams.set(shared.streams.get() + 1);
+        let reused = shared.used.replace(true);
+        StreamLease {
+            pool: Rc::clone(self),
+            shared,
+            reused,
+        }
+    }
+
+    /// Takes in a connection that has just been made, and gives it to who made it.
+    pub(super) fn add(self: &Rc<Self>, link: Link<B>, only_http1: bool) -> Lease<B> {
+        match link {
+            Link::Http1(link) => {
+                if !only_http1 {
+                    self.protocol.set(Some(Protocol::Http1));
+                }
+                Lease::Http1(link)
+            }
+            Link::Http2(link) => {
+                self.protocol.set(Some(Protocol::Http2));
+                let shared = Rc::new(Shared {
+                    link: RefCell::new(link),
+                    streams: Cell::new(0),
+                    used: Cell::new(false),
+                    idle_since: Cell::new(Instant::now()),
+                });
+                self.shared.borrow_mut().push(Rc::clone(&shared));
+                Lease::Http2(self.lease_stream(shared))
+            }
+        }
+    }
+
+    /// Takes back an HTTP/1.1 connection whose answer has been read, or which was not used.
+    pub(super) fn put(&self, mut link: Http1Link<B>) {
+        if link.sender.is_closed() {
+            return;
+        }
+        link.reused = true;
+        self.idle.borrow_mut().push_back(Idle {
+            link,
+            since: Instant::now(),
+        });
+        self.tell();
+    }
+
+    fn tell(&self) {
+        if self.waiting.get() > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Whether somebody waits for a connection of this pool.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    /// Waits until a connection becomes free, or perhaps has.
+    pub(super) async fn freed(&self) {
+        struct Waiting<'a>(&'a Cell<usize>);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        let _waiting = Waiting(&self.waiting);
+        self.freed.notified().await;
+    }
+
+    /// The connection that is being made for all, if there is one.
+    pub(super) fn making(&self) -> Option<Rc<Making>> {
+        self.making.borrow().clone()
+    }
+
+    /// Declares that a connection is being made that all who need one shall wait for.
+    pub(super) fn make(&self) -> Maker<'_, B> {
+        let making = Rc::new(Making {
+            done: Notify::new(),
+            failure: RefCell::default(),
+        });
+        *self.making.borrow_mut() = Some(Rc::clone(&making));
+        Maker { pool: self, making }
+    }
+
+    /// Lets go of connections that have been idle for `limit`; gives the time when to look again.
+    pub(super) fn reap(&self, now: Instant, limit: Duration) -> Option<Instant> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| now < idle.since + limit && !idle.link.sender.is_closed());
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| {
+            let idle = shared.streams.get() == 0 && now >= shared.idle_since.get() + limit;
+            !idle && !shared.is_closed()
+        });
+        let http1 = idle.front().map(|idle| idle.since);
+        let http2 = shared.iter().map(|shared| shared.idle_since.get()).min();
+        let first = http1.into_iter().chain(http2).min()?;
+        Some((first + limit).max(now + limit / 8))
+    }
+
+    /// Lets go of the HTTP/1.1 connection that has been idle longest.
+    pub(super) fn reap_one(&self) {
+        self.idle.borrow_mut().pop_front();
+    }
+
+    /// How many HTTP/1.1 connections are idle.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Whether there is nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty() && self.shared.borrow().is_empty()
+    }
+}
+
+// === impl Shared ===
+
+impl<B> Shared<B> {
+    fn is_closed(&self) -> bool {
+        self.link.borrow().sender.is_closed()
+    }
+
+    fn has_room(&self) -> bool {
+        let link = self.link.borrow();
+        self.streams.get() < link.max_streams.get() && link.sender.is_ready()
+    }
+}
+
+// === impl Making ===
+
+impl Making {
+    /// Waits until the connection stands, or was given up.
+    ///
+    /// # Errors
+    /// Where it failed: as whoever makes the next would fail, too.
+    pub(super) async fn done<B>(&self, pool: &Pool<B>) -> Result<(), SendError> {
+        let mut done = pin!(self.done.notified());
+        done.as_mut().enable();
+        tokio::select! {
+            () = done => {}
+            () = pool.freed() => {}
+        }
+        match &*self.failure.borrow() {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl Maker ===
+
+impl<B> Maker<'_, B> {
+    /// The others fail as this one did.
+    pub(super) fn failed(self, failure: &SendError) {
+        *self.making.failure.borrow_mut() = Some(failure.clone());
+    }
+}
+
+impl<B> Drop for Maker<'_, B> {
+    fn drop(&mut self) {
+        self.pool.making.borrow_mut().take();
+        self.making.done.notify_waiters();
+    }
+}
+
+// === impl Lease ===
+
+impl<B> Lease<B> {
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
+    /// Whether the connection had served a request before.
+    pub(super) fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(link) => link.reused,
+            Self::Http2(stream) => stream.reused,
+        }
+    }
+
+    /// Listens for an answer. What a new connection has said so far counts as one, since nobody
+    /// has asked it anything.
+    pub(super) fn listen(&self) {
+        match self {
+            Self::Http1(link) if link.reused => link.heard.listen(),
+            Self::Http1(_) => {}
+            Self::Http2(stream) => stream.shared.link.borrow().heard.listen(),
+        }
+    }
+
+    /// Whether anything has been received since.
+    pub(super) fn has_heard(&self) -> bool {
+        match self {
+            Self::Http1(link) => link.heard.anything(),
+            Self::Http2(stream) => stream.shared.link.borrow().heard.anything(),
+        }
+    }
+}
+
+impl<B> Drop for StreamLease<B> {
+    fn drop(&mut self) {
+        let streams = self.shared.streams.get() - 1;
+        self.shared.streams.set(streams);
+        if streams == 0 {
+            self.shared.idle_since.set(Instant::now());
+        }
+        self.pool.tell();
+    }
+}
