@@ -13,9 +13,29 @@ declare module 'taskcluster-client' {
     retries?: number;
   }
 
-  /** Methods named as in the service's reference; they throw errors with a `code` and a `body`. */
+  type Method =
+    | 'claimTask'
+    | 'claimWork'
+    | 'createArtifact'
+    | 'createTask'
+    | 'currentScopes'
+    | 'get'
+    | 'getArtifact'
+    | 'getLatestArtifact'
+    | 'listArtifacts'
+    | 'listLatestArtifacts'
+    | 'ping'
+    | 'reclaimTask'
+    | 'remove'
+    | 'reportCompleted'
+    | 'reportFailed'
+    | 'set'
+    | 'status'
+    | 'task';
+
+  /** Methods are named as in the service's reference; their errors have a `code`. */
   // biome-ignore lint/suspicious/noExplicitAny: what each returns is for the test to look at
-  type Client = Record<string, (...args: unknown[]) => Promise<any>> & {
+  type Client = Record<Method, (...args: unknown[]) => Promise<any>> & {
     buildSignedUrl(method: unknown, ...args: unknown[]): string;
   };
 
