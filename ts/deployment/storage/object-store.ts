@@ -21,6 +21,9 @@ import { asApiError, type FaultListener, sendError } from '../api/router.js';
 import type { ObjectFolder } from './object-folder.js';
 import type { Store } from './store.js';
 
+/** How much of a file is read at once; the default of 64 KiB costs half as much CPU time again. */
+const READ_BUFFER = 256 * 1024;
+
 /** The path that every object's URL begins with. */
 export const OBJECTS_PATH = '/api/objects/v1';
 
@@ -163,7 +166,8 @@ interface SendError extends Error {
 
 function sendFile(response: Response, root: string, file: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const options = { root, cacheControl: false, lastModified: false };
+    // Express hands what it does not know on to the stream that reads the file.
+    const options = { root, cacheControl: false, lastModified: false, highWaterMark: READ_BUFFER };
     response.sendFile(file, options, (error: SendError | undefined) => {
       if (error === undefined) {
         resolve();
