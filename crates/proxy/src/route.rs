@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use memchr::memchr;
 use http::uri::{PathAndQuery, Scheme, Uri};
+use memchr::memchr;
 use thiserror::Error;
 
 /// Longest host name in octets, dots included (RFC 1123 2.1, RFC 1035 2.3.4).
@@ -877,7 +877,10 @@ mod tests {
             for prefix in ["/a", "/a?"] {
                 let target = [prefix.as_bytes(), &[byte]].concat();
                 let read = Uri::try_from(&target[..]).ok();
-                let read = read.as_ref().and_then(Uri::path_and_query).map(PathAndQuery::as_str);
+                let read = read
+                    .as_ref()
+                    .and_then(Uri::path_and_query)
+                    .map(PathAndQuery::as_str);
                 let whole = byte < 0x80 && read.is_some_and(|read| read.as_bytes() == target);
                 assert_eq!(check_target(&target).is_ok(), whole, "{prefix}{byte:#x}");
             }
