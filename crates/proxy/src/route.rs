@@ -327,11 +327,6 @@ impl RootUrl {
     pub fn origin(&self) -> &Origin {
         &self.0
     }
-
-    /// Whether it is https.
-    pub fn secure(&self) -> bool {
-        self.0.secure()
-    }
 }
 
 impl fmt::Display for RootUrl {
@@ -756,7 +751,7 @@ mod tests {
         ] {
             let root = RootUrl::parse(url).expect(url);
             let origin = root.origin();
-            assert_eq!(root.secure(), url.starts_with("https"));
+            assert_eq!(origin.secure(), url.starts_with("https"));
             assert_eq!((origin.host(), origin.port()), (host, port));
             assert_eq!(origin.host_header(), host_header);
             assert_eq!(origin.ip(), ip.map(|ip| ip.parse().expect("an address")));
