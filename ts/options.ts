@@ -250,7 +250,7 @@ function checkPort(port: number): number {
 
 /** A port as the command line has it: decimal digits, as Go reads them. */
 export function readPort(text: string): number {
-  if (!/^\+?[0-9]+$/.test(text)) {
+  if (!/^\+?0*[0-9]{1,5}$/.test(text)) {
     throw new OptionsError(`port ${text} is not in range [0,65535]`);
   }
   return checkPort(Number(text));
