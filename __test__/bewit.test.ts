@@ -47,7 +47,9 @@ test('303 with the signed URL in Location and body, valid for an hour', async (t
       const signed = answer.body.toString();
       t.is(value(answer.fields, 'location'), signed);
       const kept = signed.slice(0, signed.lastIndexOf('bewit=') - 1);
-      t.is(splitUrl(kept).target, splitUrl(url).target.replace(/\?$/, ''), url);
+      // A bare `?` may open the query that bewit is put into.
+      const { target } = splitUrl(url);
+      t.true([target, target.replace(/\?$/, '')].includes(splitUrl(kept).target), signed);
 
       const { clientId, kind, expires } = await verifyBewit(signed);
       t.is(clientId, credentials.clientId);
