@@ -24,6 +24,12 @@ export interface ProxyOptions {
   /** Flags beside those that the harness gives. */
   flags?: string[];
   env?: Record<string, string>;
+  /** What it listens on; none means everywhere. */
+  addresses?: string[];
+  /** The user it runs as, where the test is root. */
+  uid?: number;
+  /** How many descriptors it may open. */
+  descriptors?: number;
 }
 
 export interface RequestParts {
@@ -132,13 +138,23 @@ export async function startProxy(
     scopes = [],
     flags = [],
     env = {},
+    addresses = ['127.0.0.1'],
+    uid,
+    descriptors,
   }: ProxyOptions,
 ): Promise<RunningProxy> {
-  const given = ['--port', '0', '--ip-address', '127.0.0.1', '--root-url', rootUrl];
-  const child = spawn(process.execPath, [COMMAND, ...given, ...flags, ...scopes], {
+  const listening = addresses.flatMap((address) => ['--ip-address', address]);
+  const given = ['--port', '0', ...listening, '--root-url', rootUrl];
+  const command = [process.execPath, COMMAND, ...given, ...flags, ...scopes];
+  const [program = '', ...args] =
+    descriptors === undefined
+      ? command
+      : ['sh', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh', ...command];
+  const child = spawn(program, args, {
     cwd: ROOT,
     env: { ...environment(credentials), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    ...(uid === undefined ? {} : { uid, gid: uid }),
   });
   const proxy = new RunningProxy(child);
   t.teardown(async () => {
@@ -148,7 +164,7 @@ export async function startProxy(
     child.kill('SIGKILL');
     await proxy.exited;
   });
-  await within(listening(proxy), 'the line `Listening on`');
+  await within(listens(proxy), 'the line `Listening on`');
   return proxy;
 }
 
@@ -177,7 +193,7 @@ function environment({ clientId, accessToken, certificate }: CredentialSet) {
 }
 
 /** One line per listener; the test gives one address, so the first line is the last. */
-async function listening(proxy: RunningProxy): Promise<void> {
+async function listens(proxy: RunningProxy): Promise<void> {
   const { child, addresses } = proxy;
   const line = gate();
   let text = '';

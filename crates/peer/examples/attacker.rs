@@ -35,7 +35,7 @@ mod linux {
 
     const USAGE: &str = "usage: attacker --target ADDRESS:PORT --uid UID --mode MODE [--tries N] \
         [--batch N] [--allowed-uid UID] [--stop PID] [--device NAME] [--request get|put] \
-        [--protocol mptcp] [--pause MS]\n\
+        [--protocol mptcp] [--pause MS] [--who NAME]\n\
         modes of one user: plain close shutdown-write shutdown-both exit kill linger0 fastopen \
         rebind time-wait\n\
         modes beside --allowed-uid: shared-port reused given-up reused-late twin twin-reversed\n\
@@ -55,6 +55,7 @@ mod linux {
         stop: Option<i32>,
         device: Option<String>,
         put: bool,
+        who: String,
         mptcp: bool,
         pause: Duration,
     }
@@ -115,6 +116,10 @@ mod linux {
                 stop: number("--stop")?.map(u32::cast_signed),
                 device: values.get("--device").cloned(),
                 put: values.get("--request").is_some_and(|kind| kind == "put"),
+                who: values
+                    .get("--who")
+                    .cloned()
+                    .unwrap_or_else(|| "attack".to_owned()),
                 mptcp: values
                     .get("--protocol")
                     .is_some_and(|protocol| protocol == "mptcp"),
@@ -226,7 +231,7 @@ mod linux {
     /// One connection with one request. The socket is given back where its owner stays to hear
     /// the answer.
     fn one_try(plan: &Plan, number: usize, port: &mut u16) -> io::Result<Option<Socket>> {
-        let request = request(plan, "attack", number);
+        let request = request(plan, &plan.who, number);
         if matches!(plan.mode.as_str(), "exit" | "kill") {
             return in_own_process(plan, &request).map(|()| None);
         }
@@ -385,7 +390,7 @@ mod linux {
         socket.connect(&plan.target.into())?;
         let port = local_port(&socket)?;
         if plan.mode != "twin-reversed" {
-            let who = if attacks { "attack" } else { "allowed" };
+            let who = if attacks { &plan.who } else { "allowed" };
             (&socket).write_all(&request(plan, who, number))?;
         }
         match plan.mode.as_str() {
@@ -427,7 +432,7 @@ mod linux {
         open.retain(|socket| socket.peer_addr().is_ok() && socket.set_nonblocking(false).is_ok());
         if attacks {
             for (number, socket) in open.iter().enumerate() {
-                match (&*socket).write_all(&request(plan, "attack", first + number)) {
+                match (&*socket).write_all(&request(plan, &plan.who, first + number)) {
                     Ok(()) => tally.sent += 1,
                     Err(_) => tally.failed += 1,
                 }
@@ -451,7 +456,7 @@ mod linux {
     ) -> io::Result<Socket> {
         let socket = new_socket(plan, device, port)?;
         socket.connect(&plan.target.into())?;
-        (&socket).write_all(&request(plan, "attack", number))?;
+        (&socket).write_all(&request(plan, &plan.who, number))?;
         Ok(socket)
     }
 
@@ -487,7 +492,7 @@ mod linux {
     }
 
     fn request(plan: &Plan, who: &str, number: usize) -> Vec<u8> {
-        if plan.put && who == "attack" {
+        if plan.put && who == plan.who {
             let body = r#"{"clientId":"attacker","accessToken":"attacker-attacker-attacker"}"#;
             return format!(
                 "PUT /credentials HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
