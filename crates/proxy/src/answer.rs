@@ -149,6 +149,17 @@ impl Refusal {
         }
     }
 
+    /// Whether nothing more is read from the connection: what was sent is no request that two
+    /// parsers read alike, so neither may be what follows it.
+    pub fn closes(&self) -> bool {
+        match self {
+            Self::Framing(_) | Self::Chunked(_) | Self::TornBody | Self::Target(_) => true,
+            Self::HeadTimeout | Self::HeadTooLarge => true,
+            Self::Browser(error) => error.status() == StatusCode::BAD_REQUEST,
+            _ => false,
+        }
+    }
+
     /// Value of `Allow`, which every 405 carries (RFC 9110 15.5.6).
     pub fn allow(&self) -> Option<&'static str> {
         match self {
@@ -240,7 +251,7 @@ mod tests {
             (
                 Refusal::HeadTooLarge,
                 431,
-                Some("the request's head is longer than 64 KiB or has more than 100 fields"),
+                Some("the request's head is longer than 64 KiB or has more than 1,000 fields"),
             ),
         ]
     }

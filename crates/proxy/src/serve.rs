@@ -69,7 +69,10 @@ impl Shared {
         let warning = set.warning();
         self.in_force.replace(set, wanted).await?;
         self.metrics.credential_updates.add(1);
-        self.log.info(format_args!("Credentials updated: client {}", credentials.client_id));
+        self.log.info(format_args!(
+            "Credentials updated: client {}",
+            credentials.client_id
+        ));
         if let Some(warning) = warning {
             self.log.warn(format_args!("{warning}"));
         }
@@ -104,7 +107,11 @@ impl Session {
 
     /// Why the client's body ended early.
     pub fn torn_body(&self) -> Refusal {
-        if self.connection.body_is_broken() { ChunkedError.into() } else { Refusal::TornBody }
+        if self.connection.body_is_broken() {
+            ChunkedError.into()
+        } else {
+            Refusal::TornBody
+        }
     }
 }
 
@@ -131,10 +138,13 @@ pub async fn respond(
         session.connection.no_upgrade();
     }
     let set = session.worker.shared.in_force.current();
+    let closes = session.reserved || matches!(&outcome, Err(refusal) if refusal.closes());
     let mut response = match outcome {
         Ok(Outcome::Forwarded(mut forwarded)) => {
             if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                session.connection.upgrade_to(hyper::upgrade::on(&mut forwarded.response));
+                session
+                    .connection
+                    .upgrade_to(hyper::upgrade::on(&mut forwarded.response));
             }
             match &target {
                 Some(target) => relay::relay(*forwarded, target, record),
@@ -144,9 +154,11 @@ pub async fn respond(
         Ok(Outcome::Made(response, set)) => relay::answer(response, &set, None, record),
         Err(refusal) => relay::answer(answer::answer(&refusal), &set, target.as_ref(), record),
     };
-    if session.reserved && !session.http2 {
+    if closes && !session.http2 {
         let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(http::header::CONNECTION, close);
+        response
+            .headers_mut()
+            .insert(http::header::CONNECTION, close);
     }
     Ok(response)
 }
@@ -163,9 +175,15 @@ async fn dispatch(
 ) -> Result<Outcome, Refusal> {
     let shared = &session.worker.shared;
     if request.method() == Method::CONNECT {
-        return Err(Refusal::Method { allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" });
+        return Err(Refusal::Method {
+            allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+        });
     }
-    shared.guard.check(request.headers(), request.uri().authority(), request.version())?;
+    shared.guard.check(
+        request.headers(),
+        request.uri().authority(),
+        request.version(),
+    )?;
     let route = {
         let target = request_target(request.uri())?;
         route(&target, &shared.root)
@@ -190,19 +208,19 @@ async fn dispatch(
         Route::Heartbeat | Route::LbHeartbeat => {
             health(session, &request, "application/json", "{}\n".to_owned())
         }
-        Route::Metrics => {
-            health(session, &request, metrics::CONTENT_TYPE, shared.metrics.prometheus())
-        }
+        Route::Metrics => health(
+            session,
+            &request,
+            metrics::CONTENT_TYPE,
+            shared.metrics.prometheus(),
+        ),
         Route::None => Err(Refusal::NoRoute),
         Route::Malformed(error) => Err(Refusal::Target(error)),
     }
 }
 
 /// The scopes that a request asks to be narrowed to, within what there is.
-fn narrowing(
-    shared: &Shared,
-    request: &Request<Incoming>,
-) -> Result<Option<Vec<String>>, Refusal> {
+fn narrowing(shared: &Shared, request: &Request<Incoming>) -> Result<Option<Vec<String>>, Refusal> {
     let asked = scopes::parse_narrowing(request.headers().get_all(credentials::AUTHORIZED_SCOPES))?;
     if let Some(asked) = &asked {
         scopes::narrow(shared.restriction.as_deref(), asked)?;
@@ -224,8 +242,8 @@ async fn sign_url(session: &Session, request: Request<Incoming>) -> Result<Outco
         Some(scopes) => Arc::new(entered.set.narrowed(&scopes)),
     };
     let url = resource.signed_url(&sign::bewit(&set, resource.origin(), resource.target()));
-    let location = HeaderValue::from_str(&url)
-        .map_err(|_| Refusal::Bewit(bewit::BewitError::Byte))?;
+    let location =
+        HeaderValue::from_str(&url).map_err(|_| Refusal::Bewit(bewit::BewitError::Byte))?;
     let mut response = Response::new(Full::from(url));
     *response.status_mut() = StatusCode::SEE_OTHER;
     response.headers_mut().insert(LOCATION, location);
@@ -250,15 +268,22 @@ async fn update(session: &Session, request: Request<Incoming>) -> Result<Outcome
     let judged = judged.await.map_err(|_| Refusal::Stopping)?;
     let credentials = judged.map_err(|reason| {
         shared.metrics.credential_failures.add(1);
-        shared.log.warn(format_args!("Credentials refused: {reason}"));
+        shared
+            .log
+            .warn(format_args!("Credentials refused: {reason}"));
         Refusal::Credentials(reason)
     })?;
     let still_there = || !session.worker.is_gone(&session.connection);
     if shared.update(&credentials, still_there).await == Err(Abandoned) {
-        shared.log.warn(format_args!("Credentials dropped: whoever sent them has left"));
+        shared.log.warn(format_args!(
+            "Credentials dropped: whoever sent them has left"
+        ));
         return Err(Refusal::TornBody);
     }
-    Ok(Outcome::Made(Response::new(Full::default()), shared.in_force.current()))
+    Ok(Outcome::Made(
+        Response::new(Full::default()),
+        shared.in_force.current(),
+    ))
 }
 
 fn health(
@@ -269,8 +294,13 @@ fn health(
 ) -> Result<Outcome, Refusal> {
     allow(request, &[Method::GET, Method::HEAD], "GET, HEAD")?;
     let mut response = Response::new(Full::from(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    Ok(Outcome::Made(response, session.worker.shared.in_force.current()))
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(Outcome::Made(
+        response,
+        session.worker.shared.in_force.current(),
+    ))
 }
 
 /// The shape of Mozilla's Dockerflow `/__version__`.
@@ -289,7 +319,11 @@ fn allow(
     methods: &[Method],
     allow: &'static str,
 ) -> Result<(), Refusal> {
-    if methods.contains(request.method()) { Ok(()) } else { Err(Refusal::Method { allow }) }
+    if methods.contains(request.method()) {
+        Ok(())
+    } else {
+        Err(Refusal::Method { allow })
+    }
 }
 
 async fn collect(
@@ -340,7 +374,10 @@ impl Record {
     }
 
     pub fn broke_off(&self, error: &hyper::Error) {
-        let host = self.target.as_ref().map_or("upstream", |target| target.origin.url());
+        let host = self
+            .target
+            .as_ref()
+            .map_or("upstream", |target| target.origin.url());
         self.session.worker.shared.log.warn(format_args!(
             "{host} broke off in the middle of its answer: {error}"
         ));

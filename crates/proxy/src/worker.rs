@@ -24,7 +24,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use crate::accept::Slot;
 use crate::admit::Rights;
-use crate::framing::{self, Clock, Connection, Gate, Phase, Protocol, Tick};
+use crate::framing::{self, Clock, Connection, Gate, MAX_FIELDS, Phase, Protocol, Tick};
 use crate::metrics::OpenConnection;
 use crate::serve::{Session, Shared, respond};
 use crate::sign::Signing;
@@ -104,8 +104,15 @@ impl Worker {
 
     /// Serves a connection until it ends.
     pub fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let Accepted { stream, rights, slot, counted } = accepted;
-        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let Accepted {
+            stream,
+            rights,
+            slot,
+            counted,
+        } = accepted;
+        let Ok(stream) = TcpStream::from_std(stream) else {
+            return;
+        };
         let _ = stream.set_nodelay(true);
         let connection = Connection::new(stream, Rc::clone(&self.clock));
         let driver = Rc::new(Driver::default());
@@ -126,7 +133,11 @@ impl Worker {
                 drive(session, &driver).await;
             })
         };
-        let tracked = Tracked { connection, driver, task: task.abort_handle() };
+        let tracked = Tracked {
+            connection,
+            driver,
+            task: task.abort_handle(),
+        };
         self.connections.borrow_mut().insert(id, tracked);
         self.began.notify_one();
     }
@@ -134,7 +145,9 @@ impl Worker {
     /// Whether the client of `connection` waits for nothing any more.
     pub fn is_gone(&self, connection: &Connection) -> bool {
         let mut lookup = self.lookup.borrow_mut();
-        let Some(lookup) = lookup.as_mut() else { return false };
+        let Some(lookup) = lookup.as_mut() else {
+            return false;
+        };
         connection.with_stream(|stream| lookup.presence(stream)) == Some(Presence::Gone)
     }
 
@@ -236,6 +249,7 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
         .auto_date_header(false)
         .half_close(sees_half_close)
         .max_buf_size(READ_BUFFER)
+        .max_headers(MAX_FIELDS)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(gate), service);
     let mut told = false;

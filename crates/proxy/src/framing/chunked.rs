@@ -29,7 +29,9 @@ enum Place {
 
 /// The coding is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the chunked transfer coding of the body is broken; send each size in hexadecimal digits and end every line with CR LF")]
+#[error(
+    "the chunked transfer coding of the body is broken; send each size in hexadecimal digits and end every line with CR LF"
+)]
 pub struct ChunkedError;
 
 /// Bytes of extensions and trailers in one body; a client has no use for more.
@@ -38,7 +40,11 @@ const MAX_OVERHEAD: u32 = 64 * 1024;
 impl Chunked {
     /// The beginning of a body.
     pub const fn new() -> Self {
-        Self { place: Place::SizeStart, left: 0, overhead: 0 }
+        Self {
+            place: Place::SizeStart,
+            left: 0,
+            overhead: 0,
+        }
     }
 
     /// Whether the body's end has been passed.
@@ -99,7 +105,11 @@ impl Chunked {
 
     fn counted(&mut self, place: Place) -> Result<Place, ChunkedError> {
         self.overhead += 1;
-        if self.overhead > MAX_OVERHEAD { Err(ChunkedError) } else { Ok(place) }
+        if self.overhead > MAX_OVERHEAD {
+            Err(ChunkedError)
+        } else {
+            Ok(place)
+        }
     }
 }
 
@@ -154,7 +164,12 @@ mod tests {
             b"11111111111111111\r\n",
         ];
         for case in cases {
-            assert_eq!(length(case), Err(ChunkedError), "{:?}", String::from_utf8_lossy(case));
+            assert_eq!(
+                length(case),
+                Err(ChunkedError),
+                "{:?}",
+                String::from_utf8_lossy(case)
+            );
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::route::{TargetError, check_target};
 /// Most bytes in a head; past it the answer is 431.
 pub const MAX_HEAD: usize = 64 * 1024;
 
-/// Most fields in a head: what hyper reads without a heap allocation.
-pub const MAX_FIELDS: usize = 100;
+/// Most fields in a head, so that reading one takes bounded memory; past it the answer is 431.
+pub const MAX_FIELDS: usize = 1000;
 
 /// A head that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum HeadError {
     Length(&'static str),
     #[error("the connection ended in the middle of a request's head; end it with an empty line")]
     End,
-    #[error("the request's head is longer than 64 KiB or has more than 100 fields")]
+    #[error("the request's head is longer than 64 KiB or has more than 1,000 fields")]
     TooLarge,
 }
 
@@ -82,7 +82,11 @@ pub fn inspect(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
         }
     }
     let body = fields.body_length(version)?;
-    Ok(Some(Head { len: lines.at, body, upgrade: fields.upgrade }))
+    Ok(Some(Head {
+        len: lines.at,
+        body,
+        upgrade: fields.upgrade,
+    }))
 }
 
 struct Lines<'a> {
@@ -94,7 +98,11 @@ impl<'a> Lines<'a> {
     fn next(&mut self) -> Result<Option<&'a [u8]>, HeadError> {
         let rest = &self.bytes[self.at..];
         let Some(end) = memchr(b'\n', rest) else {
-            return if self.bytes.len() >= MAX_HEAD { Err(HeadError::TooLarge) } else { Ok(None) };
+            return if self.bytes.len() >= MAX_HEAD {
+                Err(HeadError::TooLarge)
+            } else {
+                Ok(None)
+            };
         };
         self.at += end + 1;
         if self.at > MAX_HEAD {
@@ -155,7 +163,10 @@ impl Fields {
         if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
             return Err(HeadError::FieldName);
         }
-        if !value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7F)) {
+        if !value
+            .iter()
+            .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7F))
+        {
             return Err(HeadError::FieldValue);
         }
         match name.len() {
@@ -196,9 +207,9 @@ impl Fields {
 
     fn body_length(&self, version: Version) -> Result<BodyLength, HeadError> {
         match (self.chunked, self.length) {
-            (true, Some(_)) => {
-                Err(HeadError::Length("both Content-Length and Transfer-Encoding are given"))
-            }
+            (true, Some(_)) => Err(HeadError::Length(
+                "both Content-Length and Transfer-Encoding are given",
+            )),
             (true, None) if version == Version::Http10 => {
                 Err(HeadError::Length("HTTP/1.0 has no Transfer-Encoding"))
             }
@@ -234,7 +245,11 @@ mod tests {
     use super::*;
 
     fn head(len: usize, body: BodyLength) -> Head {
-        Head { len, body, upgrade: false }
+        Head {
+            len,
+            body,
+            upgrade: false,
+        }
     }
 
     #[test]
@@ -242,22 +257,45 @@ mod tests {
         let cases: &[(&str, BodyLength)] = &[
             ("GET / HTTP/1.1\r\n\r\n", BodyLength::Known(0)),
             ("\r\n\r\nGET / HTTP/1.1\r\n\r\n", BodyLength::Known(0)),
-            ("get /a\"?b={c} HTTP/1.0\r\nHost: x\r\n\r\n", BodyLength::Known(0)),
-            ("PUT / HTTP/1.1\r\nContent-Length:  12 \r\n\r\n", BodyLength::Known(12)),
+            (
+                "get /a\"?b={c} HTTP/1.0\r\nHost: x\r\n\r\n",
+                BodyLength::Known(0),
+            ),
+            (
+                "PUT / HTTP/1.1\r\nContent-Length:  12 \r\n\r\n",
+                BodyLength::Known(12),
+            ),
             (
                 "PUT / HTTP/1.1\r\ncontent-length: 7\r\nContent-Length: 7\r\n\r\n",
                 BodyLength::Known(7),
             ),
-            ("PUT / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n", BodyLength::Chunked),
-            ("PUT / HTTP/1.1\r\nX:\r\nY: \t \r\nZ: \u{e9}\r\n\r\n", BodyLength::Known(0)),
+            (
+                "PUT / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                BodyLength::Chunked,
+            ),
+            (
+                "PUT / HTTP/1.1\r\nX:\r\nY: \t \r\nZ: \u{e9}\r\n\r\n",
+                BodyLength::Known(0),
+            ),
         ];
         for (text, body) in cases {
-            assert_eq!(inspect(text.as_bytes()), Ok(Some(head(text.len(), *body))), "{text:?}");
+            assert_eq!(
+                inspect(text.as_bytes()),
+                Ok(Some(head(text.len(), *body))),
+                "{text:?}"
+            );
             for end in 0..text.len() {
-                assert_eq!(inspect(&text.as_bytes()[..end]), Ok(None), "{:?}", &text.get(..end));
+                assert_eq!(
+                    inspect(&text.as_bytes()[..end]),
+                    Ok(None),
+                    "{:?}",
+                    &text.get(..end)
+                );
             }
         }
-        let upgrade = inspect(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nrest").unwrap().unwrap();
+        let upgrade = inspect(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nrest")
+            .unwrap()
+            .unwrap();
         assert!(upgrade.upgrade);
         assert_eq!(upgrade.len, 38);
     }
@@ -294,8 +332,14 @@ mod tests {
             (b"GET / HTTP/1.1\r\nnothing\r\n", FieldName),
             (b"GET / HTTP/1.1\r\nA: \x00\r\n", FieldValue),
             (b"GET / HTTP/1.1\r\nA: \x7f\r\n", FieldValue),
-            (b"P / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", length(two)),
-            (b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", length(two)),
+            (
+                b"P / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                length(two),
+            ),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+                length(two),
+            ),
             (
                 b"P / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
                 length("two Content-Length fields differ"),
@@ -304,9 +348,18 @@ mod tests {
             (b"P / HTTP/1.1\r\nContent-Length: +1\r\n", length(number)),
             (b"P / HTTP/1.1\r\nContent-Length: -1\r\n", length(number)),
             (b"P / HTTP/1.1\r\nContent-Length:\r\n", length(number)),
-            (b"P / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n", length(number)),
-            (b"P / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n", length(only)),
-            (b"P / HTTP/1.1\r\nTransfer-Encoding: identity\r\n", length(only)),
+            (
+                b"P / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n",
+                length(number),
+            ),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n",
+                length(only),
+            ),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: identity\r\n",
+                length(only),
+            ),
             (
                 b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
                 length(only),
@@ -317,7 +370,12 @@ mod tests {
             ),
         ];
         for (bytes, error) in cases {
-            assert_eq!(inspect(bytes), Err(*error), "{:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                inspect(bytes),
+                Err(*error),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
         let many = format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(MAX_FIELDS + 1));
         assert_eq!(inspect(many.as_bytes()), Err(TooLarge));

@@ -1,4 +1,5 @@
-//! Whether an HTTP/2 client is in the middle of a header block (RFC 9113 4.1, 4.3).
+//! Whether an HTTP/2 client is in the middle of a header block or of its preface (RFC 9113 3.4,
+//! 4.1, 4.3).
 //!
 //! It follows frames by their nine-byte headers and looks at nothing else: a header block that has
 //! begun and does not end is what holds a server's memory, and what `--header-timeout` bounds.
@@ -18,6 +19,8 @@ pub struct Frames {
     left: usize,
     in_block: bool,
     ends_block: bool,
+    /// The preface ends with the first frame (RFC 9113 3.4).
+    in_preface: bool,
 }
 
 impl Frames {
@@ -27,12 +30,13 @@ impl Frames {
             header: [0; FRAME_HEADER],
             have: 0,
             left: HTTP2_PREFACE.len(),
-            in_block: false,
+            in_block: true,
             ends_block: false,
+            in_preface: true,
         }
     }
 
-    /// Whether a header block has begun and not ended.
+    /// Whether the preface or a header block has begun and not ended.
     pub fn in_header_block(&self) -> bool {
         self.in_block
     }
@@ -68,7 +72,10 @@ impl Frames {
         if matches!(kind, HEADERS | CONTINUATION) {
             self.in_block = true;
             self.ends_block = flags & END_HEADERS != 0;
+        } else if self.in_preface {
+            self.ends_block = true;
         }
+        self.in_preface = false;
     }
 }
 
@@ -87,10 +94,22 @@ mod tests {
     fn knows_when_a_header_block_is_open() {
         let data = frame(0, 0, 300);
         let cases = [
-            (vec![frame(4, 0, 6), frame(HEADERS, END_HEADERS, 20), data.clone()], false),
+            (
+                vec![
+                    frame(4, 0, 6),
+                    frame(HEADERS, END_HEADERS, 20),
+                    data.clone(),
+                ],
+                false,
+            ),
+            (vec![], true),
+            (vec![frame(4, 0, 6)], false),
             (vec![frame(HEADERS, 0, 20)], true),
             (vec![frame(HEADERS, 0, 20), frame(CONTINUATION, 0, 5)], true),
-            (vec![frame(HEADERS, 0, 20), frame(CONTINUATION, END_HEADERS, 5)], false),
+            (
+                vec![frame(HEADERS, 0, 20), frame(CONTINUATION, END_HEADERS, 5)],
+                false,
+            ),
             (vec![data, frame(HEADERS, END_HEADERS, 0)], false),
         ];
         for (frames, open) in cases {

@@ -32,8 +32,8 @@ use crate::answer::Refusal;
 use chunked::Chunked;
 pub use chunked::ChunkedError;
 use head::BodyLength;
+pub use head::{HeadError, MAX_FIELDS};
 use http2::Frames;
-pub use head::HeadError;
 
 /// What stands in for a head that was refused.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -161,7 +161,10 @@ impl Connection {
 
     /// The phase and for how many ticks it has lasted.
     pub fn phase(&self) -> (Phase, Tick) {
-        (self.phase.get(), self.clock.now().wrapping_sub(self.since.get()))
+        (
+            self.phase.get(),
+            self.clock.now().wrapping_sub(self.since.get()),
+        )
     }
 
     /// Ends a head that has taken too long with an answer; whether there is somebody to make it.
@@ -271,7 +274,7 @@ impl Gate {
             if self.held.len() >= HTTP2_PREFACE.len() {
                 self.place = Place::Http2(Frames::new());
                 self.connection.http2.set(true);
-                self.connection.enter(Phase::Idle);
+                self.connection.enter(Phase::Head);
                 return Ok(Some(Protocol::Http2));
             }
             if std::future::poll_fn(|cx| self.poll_hold(cx)).await? == 0 {
@@ -400,9 +403,15 @@ impl Gate {
     }
 
     /// Reads into hyper's buffer and takes back what is not certain.
-    fn poll_through(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = self.connection.poll_stream(|stream| stream.poll_read(cx, buf));
+        let read = self
+            .connection
+            .poll_stream(|stream| stream.poll_read(cx, buf));
         if read.is_pending() {
             self.connection.remember(cx);
         }
@@ -442,7 +451,10 @@ impl Connection {
 
     fn remember(&self, cx: &Context<'_>) {
         let mut reader = self.reader.borrow_mut();
-        if !reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !reader
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             *reader = Some(cx.waker().clone());
         }
     }
@@ -512,7 +524,9 @@ impl AsyncWrite for Gate {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.connection.poll_stream(|stream| stream.poll_write(cx, buf));
+        let written = self
+            .connection
+            .poll_stream(|stream| stream.poll_write(cx, buf));
         self.connection.blocked.set(written.is_pending());
         written
     }
@@ -522,7 +536,9 @@ impl AsyncWrite for Gate {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self.connection.poll_stream(|stream| stream.poll_write_vectored(cx, bufs));
+        let written = self
+            .connection
+            .poll_stream(|stream| stream.poll_write_vectored(cx, bufs));
         self.connection.blocked.set(written.is_pending());
         written
     }
@@ -536,7 +552,8 @@ impl AsyncWrite for Gate {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.poll_stream(|stream| stream.poll_shutdown(cx))
+        self.connection
+            .poll_stream(|stream| stream.poll_shutdown(cx))
     }
 }
 
@@ -544,7 +561,9 @@ impl AsyncWrite for Gate {
 /// otherwise turn the close into a reset that overtakes it (RFC 9112 9.6).
 pub async fn close(connection: &Connection) {
     const LINGER: Duration = Duration::from_secs(5);
-    let Some(mut stream) = connection.take_stream() else { return };
+    let Some(mut stream) = connection.take_stream() else {
+        return;
+    };
     if SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
         return;
     }
