@@ -6,7 +6,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { mebibytes, showProgress } from '../demo/progress.js';
 import { type ProxyProcess, startProxyProcess } from '../demo/proxy-process.js';
 import { download, type Transfer, upload } from '../demo/transfer.js';
@@ -41,7 +41,7 @@ interface Stage {
 
 const ARTIFACT = 'public/demo.bin';
 const SECRET = 'demo/greeting';
-const DEFAULT_SIZE = 256 * 2 ** 20;
+const DEFAULT_SIZE = '256MiB';
 const CONTENT_TYPE = 'application/octet-stream';
 
 /** Half of what a claim holds, so that one may fail. */
@@ -59,7 +59,11 @@ const command = new Command('npm start --')
     'port of the deployment, a free one when not given',
     argument(readPort),
   )
-  .option('--size <size>', 'size of the artifact', argument(sizeOf), DEFAULT_SIZE)
+  .addOption(
+    new Option('--size <size>', 'size of the artifact')
+      .argParser(argument(sizeOf))
+      .default(sizeOf(DEFAULT_SIZE), DEFAULT_SIZE),
+  )
   .option('--once', 'end when the artifact has been moved')
   .parse();
 
@@ -215,7 +219,8 @@ What was signed:  each of its requests, by the proxy, as the task's client
                     ${clientId}
                   and for these scopes only
 ${(JSON.parse(scopes) as string[]).map((scope) => `                    ${scope}`).join('\n')}
-                  (the deployment has verified ${verified} signatures and refused ${refused})
+                  (the deployment has verified ${verified} signatures, the worker's own among
+                  them, and refused ${refused})
 What came back:   ${received.status}, ${mebibytes(received.size)}, byte for byte what was sent
                     SHA-256 ${received.sha256}`);
 }
@@ -242,8 +247,8 @@ Try next, in another terminal (Ctrl-C here ends everything and cleans up):
     curl ${deployment.rootUrl}/api${secret}
   The same, narrowed to other scopes: refused
     curl -H 'X-Taskcluster-Authorized-Scopes: ["auth:current-scopes"]' ${proxy.url}${secret}
-  A signed URL of it, good for an hour for anybody
-    curl -d ${deployment.rootUrl}/api${secret} ${proxy.url}/bewit
+  A URL of it that the proxy signs, for whoever has it and for an hour at most
+    curl "$(curl -s -d ${deployment.rootUrl}/api${secret} ${proxy.url}/bewit)"
   What the proxy counts
     curl ${proxy.url}/__metrics__
 `);

@@ -37,7 +37,7 @@ const COMMAND = fileURLToPath(new URL('../cli/taskcluster-proxy.js', import.meta
 
 /** Starts the proxy and waits until it takes connections. */
 export async function startProxyProcess(options: ProxyProcessOptions): Promise<ProxyProcess> {
-  const port = options.port || (await freePort());
+  const port = await freePort(options.port);
   const { clientId, accessToken, certificate } = options.credentials;
   const child = spawn(
     process.execPath,
@@ -153,8 +153,9 @@ async function accepts(port: number): Promise<boolean> {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, HOST);
+/** A port that nobody listens on: this one, or any. Rejects as listening does. */
+async function freePort(port = 0): Promise<number> {
+  const server = createServer().listen(port, HOST);
   await once(server, 'listening');
   const address = server.address();
   server.close();
