@@ -79,16 +79,21 @@ enum Order {
 /// # Errors
 /// As [`StartError`] says.
 pub fn start(options: Options, validator: Arc<dyn Validator>) -> Result<Running, StartError> {
-    let rules = Rules::new(options.allowed_user.as_deref(), options.allowed_network.as_deref())
-        .map_err(invalid)?;
+    let rules = Rules::new(
+        options.allowed_user.as_deref(),
+        options.allowed_network.as_deref(),
+    )
+    .map_err(invalid)?;
     let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
     let limits = Limits::of_this_process()?;
-    let upstream = UpstreamConfig::from_env(Arc::new(Semaphore::new(limits.connections)))
-        .map_err(invalid)?;
+    let upstream =
+        UpstreamConfig::from_env(Arc::new(Semaphore::new(limits.connections))).map_err(invalid)?;
     let shared = Arc::new(shared(&options, validator)?);
     let listeners = listen(&options)?;
-    let addresses =
-        listeners.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let addresses = listeners
+        .iter()
+        .map(std::net::TcpListener::local_addr)
+        .collect::<io::Result<Vec<_>>>()?;
     let mut running = Running {
         addresses,
         shared: Arc::clone(&shared),
@@ -110,7 +115,10 @@ fn invalid(error: impl std::fmt::Display) -> StartError {
 
 fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, StartError> {
     let text = |text: &str| HeaderValue::from_str(text).map_err(invalid);
-    let build = Build { version: text(&options.version)?, revision: text(&options.revision)? };
+    let build = Build {
+        version: text(&options.version)?,
+        revision: text(&options.revision)?,
+    };
     let restriction = options.authorized_scopes.clone();
     let set = CredentialSet::new(&options.credentials, restriction.as_deref(), build.clone());
     let metrics = Arc::new(Metrics::default());
@@ -152,7 +160,9 @@ fn listen(options: &Options) -> Result<Vec<std::net::TcpListener>, StartError> {
     let everywhere = addresses.is_empty();
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let covered = everywhere
-        || addresses.iter().any(|address| *address == loopback || *address == Ipv4Addr::UNSPECIFIED);
+        || addresses
+            .iter()
+            .any(|address| *address == loopback || *address == Ipv4Addr::UNSPECIFIED);
     if options.allowed_network.is_some() && !covered {
         addresses.push(loopback);
     }
@@ -182,7 +192,11 @@ fn listen_everywhere(port: u16) -> Result<std::net::TcpListener, StartError> {
 
 fn listen_on(address: SocketAddr, only_v6: bool) -> Result<std::net::TcpListener, StartError> {
     let open = || -> io::Result<std::net::TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         if address.is_ipv6() {
             socket.set_only_v6(only_v6)?;
         }
@@ -212,7 +226,10 @@ impl Limits {
         let descriptors = usize::try_from(raise_descriptor_limit()?).unwrap_or(usize::MAX);
         let held_back = HELD_BACK.min(descriptors / 2);
         let connections = ((descriptors - held_back) / 2).min(Semaphore::MAX_PERMITS);
-        Ok(Self { connections: connections.max(1), reserved: RESERVED.min(held_back / 4).max(1) })
+        Ok(Self {
+            connections: connections.max(1),
+            reserved: RESERVED.min(held_back / 4).max(1),
+        })
     }
 }
 
@@ -243,7 +260,11 @@ impl Slot {
             return None;
         }
         load.fetch_add(1, Ordering::Relaxed);
-        Some(Self { places: Arc::clone(places), load: Arc::clone(load), reserved })
+        Some(Self {
+            places: Arc::clone(places),
+            load: Arc::clone(load),
+            reserved,
+        })
     }
 
     /// Whether it is one of those that tasks' requests never take.
@@ -254,7 +275,11 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let counter = if self.reserved { &self.places.reserved } else { &self.places.tasks };
+        let counter = if self.reserved {
+            &self.places.reserved
+        } else {
+            &self.places.tasks
+        };
         counter.fetch_sub(1, Ordering::Relaxed);
         self.load.fetch_sub(1, Ordering::Relaxed);
     }
@@ -276,7 +301,9 @@ impl Acceptor {
             match listener.accept().await {
                 Ok((stream, peer)) => self.accepted(stream, peer),
                 Err(error) => {
-                    self.shared.log.refused(format_args!("Cannot accept a connection: {error}"));
+                    self.shared
+                        .log
+                        .refused(format_args!("Cannot accept a connection: {error}"));
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
             }
@@ -286,7 +313,9 @@ impl Acceptor {
     fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
         if let Err(reason) = self.hand_over(stream, peer) {
             self.shared.metrics.refused_connections.add(1);
-            self.shared.log.refused(format_args!("Refused a connection from {peer}: {reason}"));
+            self.shared
+                .log
+                .refused(format_args!("Refused a connection from {peer}: {reason}"));
         }
     }
 
@@ -305,7 +334,12 @@ impl Acceptor {
             .ok_or("too many connections are open")?;
         let stream = stream.into_std().map_err(|error| error.to_string())?;
         let counted = self.shared.metrics.connection();
-        let accepted = Box::new(Accepted { stream, rights, slot, counted });
+        let accepted = Box::new(Accepted {
+            stream,
+            rights,
+            slot,
+            counted,
+        });
         worker
             .orders
             .send(Order::Serve(accepted))
@@ -326,7 +360,9 @@ impl Running {
 
     pub fn update_credentials(&self, credentials: Credentials, done: Box<dyn FnOnce() + Send>) {
         if let Some(worker) = self.workers.first() {
-            let _ = worker.orders.send(Order::Update(Box::new(credentials), done));
+            let _ = worker
+                .orders
+                .send(Order::Update(Box::new(credentials), done));
         }
     }
 
@@ -345,14 +381,19 @@ impl Running {
             done();
         };
         // Without a thread to wait on, the end is told when it has come.
-        let _ = std::thread::Builder::new().name("stop".to_owned()).spawn(wait);
+        let _ = std::thread::Builder::new()
+            .name("stop".to_owned())
+            .spawn(wait);
     }
 
     fn start_workers(&mut self, upstream: &Arc<UpstreamConfig>) -> io::Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         for number in 0..cores.min(MAX_WORKERS) {
             let (orders, received) = mpsc::unbounded_channel();
-            self.workers.push(WorkerHandle { orders, load: Arc::default() });
+            self.workers.push(WorkerHandle {
+                orders,
+                load: Arc::default(),
+            });
             let shared = Arc::clone(&self.shared);
             let upstream = Arc::clone(upstream);
             self.spawn(format!("serve-{number}"), move |runtime| {
@@ -382,7 +423,13 @@ impl Running {
             local.block_on(&runtime, async move {
                 let admission = admission.map(RefCell::new);
                 let places = Arc::default();
-                let acceptor = Rc::new(Acceptor { shared, admission, places, limits, workers });
+                let acceptor = Rc::new(Acceptor {
+                    shared,
+                    admission,
+                    places,
+                    limits,
+                    workers,
+                });
                 let registered: io::Result<Vec<TcpListener>> =
                     listeners.into_iter().map(TcpListener::from_std).collect();
                 match registered {
@@ -399,16 +446,16 @@ impl Running {
                 }
             });
         })?;
-        is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+        is_ready
+            .recv()
+            .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     }
 
-    fn spawn(
-        &self,
-        name: String,
-        run: impl FnOnce(Runtime) + Send + 'static,
-    ) -> io::Result<()> {
+    fn spawn(&self, name: String, run: impl FnOnce(Runtime) + Send + 'static) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let thread = std::thread::Builder::new().name(name).spawn(move || run(runtime))?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || run(runtime))?;
         lock(&self.threads).push(thread);
         Ok(())
     }

@@ -26,7 +26,10 @@ pub struct Rights {
 
 impl Rights {
     /// Where no user is checked.
-    pub const ALL: Self = Self { proxy: true, update: true };
+    pub const ALL: Self = Self {
+        proxy: true,
+        update: true,
+    };
 }
 
 /// Why the rules cannot be kept.
@@ -72,13 +75,18 @@ impl Rules {
         match (user, network) {
             (None, None) => Ok(None),
             (None, Some(_)) => Err(AdmitError::NetworkAlone),
-            (Some(user), network) => Ok(Some(Self { allowed: user_id(user)?, network })),
+            (Some(user), network) => Ok(Some(Self {
+                allowed: user_id(user)?,
+                network,
+            })),
         }
     }
 }
 
 fn parse_network(text: &str) -> Result<IpNet, AdmitError> {
-    let network: IpNet = text.parse().map_err(|_| AdmitError::NotNetwork(text.to_owned()))?;
+    let network: IpNet = text
+        .parse()
+        .map_err(|_| AdmitError::NotNetwork(text.to_owned()))?;
     let network = unmapped(network.trunc());
     if network.prefix_len() == 0 {
         return Err(AdmitError::TooBroad(text.to_owned()));
@@ -94,8 +102,13 @@ fn parse_network(text: &str) -> Result<IpNet, AdmitError> {
 
 /// An IPv4-mapped network as the IPv4 network that it means (RFC 4291 2.5.5.2).
 fn unmapped(network: IpNet) -> IpNet {
-    let IpNet::V6(v6) = network else { return network };
-    match (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
+    let IpNet::V6(v6) = network else {
+        return network;
+    };
+    match (
+        v6.network().to_ipv4_mapped(),
+        v6.prefix_len().checked_sub(96),
+    ) {
         (Some(address), Some(prefix)) => IpNet::V4(Ipv4Net::new_assert(address, prefix)),
         _ => network,
     }
@@ -113,7 +126,12 @@ impl Admission {
     /// # Errors
     /// Where this platform cannot look a peer up.
     pub fn open(rules: Rules) -> Result<Self, AdmitError> {
-        Ok(Self { rules, own: own_user(), lookup: Lookup::open()?, addresses: None })
+        Ok(Self {
+            rules,
+            own: own_user(),
+            lookup: Lookup::open()?,
+            addresses: None,
+        })
     }
 
     /// What the other end of `accepted` may do; an error is a refusal.
@@ -126,9 +144,14 @@ impl Admission {
         peer: SocketAddr,
     ) -> Result<Rights, String> {
         match self.lookup.owner(accepted) {
-            Ok(owner) => self.rights(&owner).ok_or_else(|| format!("it belongs to user {owner}")),
+            Ok(owner) => self
+                .rights(&owner)
+                .ok_or_else(|| format!("it belongs to user {owner}")),
             Err(LookupError::NotFound) if self.is_admitted_from(peer.ip().to_canonical()) => {
-                Ok(Rights { proxy: true, update: false })
+                Ok(Rights {
+                    proxy: true,
+                    update: false,
+                })
             }
             Err(error) => Err(error.to_string()),
         }
@@ -144,17 +167,27 @@ impl Admission {
     }
 
     fn is_admitted_from(&mut self, address: IpAddr) -> bool {
-        let Some(network) = self.rules.network else { return false };
+        let Some(network) = self.rules.network else {
+            return false;
+        };
         network.contains(&address) && !self.is_own(address)
     }
 
     /// An address of this machine whose socket cannot be seen is nobody's that could be admitted;
     /// where the addresses cannot be had, neither.
     fn is_own(&mut self, address: IpAddr) -> bool {
-        if !self.addresses.as_ref().is_some_and(|(read, _)| read.elapsed() < ADDRESSES_FRESH) {
-            self.addresses = own_addresses().ok().map(|addresses| (Instant::now(), addresses));
+        if !self
+            .addresses
+            .as_ref()
+            .is_some_and(|(read, _)| read.elapsed() < ADDRESSES_FRESH)
+        {
+            self.addresses = own_addresses()
+                .ok()
+                .map(|addresses| (Instant::now(), addresses));
         }
-        self.addresses.as_ref().is_none_or(|(_, own)| own.contains(&address))
+        self.addresses
+            .as_ref()
+            .is_none_or(|(_, own)| own.contains(&address))
     }
 }
 
@@ -192,7 +225,10 @@ mod tests {
         ] {
             let sentence = parse_network(text).unwrap_err().to_string();
             let part = error.strip_prefix("invalid: ").unwrap_or(error);
-            assert!(sentence.contains(part) && sentence.contains(text), "{text}: {sentence}");
+            assert!(
+                sentence.contains(part) && sentence.contains(text),
+                "{text}: {sentence}"
+            );
         }
     }
 
@@ -200,6 +236,9 @@ mod tests {
     fn a_network_needs_a_user_beside_it() {
         assert!(Rules::new(None, None).unwrap().is_none());
         let error = Rules::new(None, Some("10.0.0.0/8")).unwrap_err();
-        assert_eq!(error.to_string(), "--allowed-network needs --allowed-user beside it");
+        assert_eq!(
+            error.to_string(),
+            "--allowed-network needs --allowed-user beside it"
+        );
     }
 }

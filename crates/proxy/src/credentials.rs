@@ -70,8 +70,10 @@ enum HeaderField {
 
 impl CredentialSet {
     pub fn new(credentials: &Credentials, restriction: Option<&[String]>, build: Build) -> Self {
-        let temporary_scopes =
-            credentials.certificate.as_ref().map(|certificate| scopes_field(certificate.scopes()));
+        let temporary_scopes = credentials
+            .certificate
+            .as_ref()
+            .map(|certificate| scopes_field(certificate.scopes()));
         Self::assemble(
             Signer::new(credentials, restriction),
             header_value(&credentials.client_id),
@@ -102,15 +104,20 @@ impl CredentialSet {
         build: Build,
         skew: Arc<AtomicI64>,
     ) -> Self {
-        let mut headers =
-            vec![(VERSION, build.version.clone()), (REVISION, build.revision.clone())];
+        let mut headers = vec![
+            (VERSION, build.version.clone()),
+            (REVISION, build.revision.clone()),
+        ];
         let mut omitted = Vec::new();
         let mut scopes = |name: HeaderName, field: HeaderField| match field {
             HeaderField::Value(value) => headers.push((name, value)),
             HeaderField::Omitted => omitted.push(name),
         };
-        let client_id_name =
-            if temporary_scopes.is_some() { TEMP_CLIENT_ID } else { PERM_CLIENT_ID };
+        let client_id_name = if temporary_scopes.is_some() {
+            TEMP_CLIENT_ID
+        } else {
+            PERM_CLIENT_ID
+        };
         scopes(client_id_name, HeaderField::Value(client_id.clone()));
         if let Some(field) = temporary_scopes.clone() {
             scopes(TEMP_SCOPES, field);
@@ -220,7 +227,11 @@ pub struct Abandoned;
 
 impl InForce {
     pub fn new(set: CredentialSet, update: Update) -> Self {
-        Self { set: ArcSwap::from_pointee(set), running: Arc::default(), update }
+        Self {
+            set: ArcSwap::from_pointee(set),
+            running: Arc::default(),
+            update,
+        }
     }
 
     /// The set in force, for naming it; what is signed is signed after [`InForce::enter`].
@@ -234,7 +245,10 @@ impl InForce {
             Ok(running) => running,
             Err(_) => Arc::clone(&self.running).read_owned().await,
         };
-        Entered { set: self.set.load_full(), _running: running }
+        Entered {
+            set: self.set.load_full(),
+            _running: running,
+        }
     }
 
     /// Puts `set` in force once the running requests have finished or the time for that is over.
@@ -280,10 +294,14 @@ mod tests {
         }
     }
 
-    fn set(client_id: &str, certificate: Option<&str>, restriction: Option<&[&str]>) -> CredentialSet {
+    fn set(
+        client_id: &str,
+        certificate: Option<&str>,
+        restriction: Option<&[&str]>,
+    ) -> CredentialSet {
         let credentials = Credentials::new(client_id, "token", certificate).unwrap();
-        let restriction = restriction
-            .map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let restriction =
+            restriction.map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>());
         CredentialSet::new(&credentials, restriction.as_deref(), build())
     }
 
@@ -303,10 +321,17 @@ mod tests {
         assert_eq!(permanent[VERSION], "1.2.3");
         assert_eq!(permanent[REVISION], "abc");
         assert_eq!(permanent["x-other"], "kept");
-        for absent in [TEMP_CLIENT_ID, TEMP_SCOPES, AUTHORIZED_SCOPES, OMITTED, ENDPOINT] {
+        for absent in [
+            TEMP_CLIENT_ID,
+            TEMP_SCOPES,
+            AUTHORIZED_SCOPES,
+            OMITTED,
+            ENDPOINT,
+        ] {
             assert!(!permanent.contains_key(&absent), "{absent}");
         }
-        let certificate = r#"{"version":1,"scopes":["a:b","é"],"start":1,"expiry":2,"seed":"s","signature":"x"}"#;
+        let certificate =
+            r#"{"version":1,"scopes":["a:b","é"],"start":1,"expiry":2,"seed":"s","signature":"x"}"#;
         let temporary = named(&set("some/client", Some(certificate), Some(&[])));
         assert_eq!(temporary[TEMP_CLIENT_ID], "some/client");
         assert_eq!(temporary[TEMP_SCOPES], r#"["a:b","\u00e9"]"#);
@@ -320,7 +345,12 @@ mod tests {
         let headers = named(&set("c", None, Some(&[&long])));
         assert!(!headers.contains_key(AUTHORIZED_SCOPES));
         assert_eq!(headers[OMITTED], "x-taskcluster-authorized-scopes");
-        assert!(set("c", None, Some(&[&long])).warning().unwrap().contains("fewer or shorter"));
+        assert!(
+            set("c", None, Some(&[&long]))
+                .warning()
+                .unwrap()
+                .contains("fewer or shorter")
+        );
         assert_eq!(set("c", None, Some(&["short"])).warning(), None);
     }
 
@@ -339,7 +369,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_update_waits_for_running_requests_and_is_waited_for() {
-        let in_force = InForce::new(set("old", None, None), Update::Drain(Duration::from_secs(30)));
+        let in_force = InForce::new(
+            set("old", None, None),
+            Update::Drain(Duration::from_secs(30)),
+        );
         let running = in_force.enter().await;
         let update = in_force.replace(set("new", None, None), || true);
         tokio::pin!(update);
@@ -355,9 +388,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_update_waits_no_longer_than_its_time() {
-        let in_force = InForce::new(set("old", None, None), Update::Drain(Duration::from_secs(30)));
+        let in_force = InForce::new(
+            set("old", None, None),
+            Update::Drain(Duration::from_secs(30)),
+        );
         let running = in_force.enter().await;
-        assert_eq!(in_force.replace(set("new", None, None), || true).await, Ok(()));
+        assert_eq!(
+            in_force.replace(set("new", None, None), || true).await,
+            Ok(())
+        );
         assert_eq!(client(&running), "old");
         assert_eq!(client(&in_force.enter().await), "new");
         let immediate = InForce::new(set("old", None, None), Update::Immediate);
@@ -369,8 +408,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_update_that_is_not_wanted_any_more_changes_nothing() {
-        let in_force = InForce::new(set("old", None, None), Update::Drain(Duration::from_secs(30)));
-        assert_eq!(in_force.replace(set("new", None, None), || false).await, Err(Abandoned));
+        let in_force = InForce::new(
+            set("old", None, None),
+            Update::Drain(Duration::from_secs(30)),
+        );
+        assert_eq!(
+            in_force.replace(set("new", None, None), || false).await,
+            Err(Abandoned)
+        );
         assert_eq!(client(&in_force.enter().await), "old");
     }
 

@@ -35,6 +35,18 @@ pub struct Forwarded {
     pub response: Response<ResponseBody>,
     pub set: Arc<CredentialSet>,
     pub entered: Entered,
+    /// What the request's body still waits behind, to be kept until the answer has been relayed.
+    pub held: Option<HeldBody>,
+}
+
+/// A body that upstream answered without having asked for it (RFC 9110 10.1.1). It is given up
+/// when this is dropped, and not before: giving it up ends the connection that the answer is on.
+pub struct HeldBody(Hold);
+
+impl Drop for HeldBody {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 /// Forwards `request` to `target`, narrowed to `scopes` where it asked for that.
@@ -58,7 +70,7 @@ pub async fn forward(
         let entered = shared.in_force.enter().await;
         let set = outgoing.set(&entered);
         let pause = match outgoing.attempt(&set, &replay).await {
-            Ok(response)
+            Ok((response, _))
                 if response.status() == StatusCode::UNAUTHORIZED
                     && !clock_learned
                     && replay.can_replay()
@@ -67,10 +79,20 @@ pub async fn forward(
                 clock_learned = true;
                 continue;
             }
-            Ok(response) => match pause_after(&response, &replay, &mut backoff) {
-                None => return Ok(Forwarded { response, set, entered }),
+            Ok((response, held)) => match pause_after(&response, &replay, &mut backoff) {
+                None => {
+                    return Ok(Forwarded {
+                        response,
+                        set,
+                        entered,
+                        held,
+                    });
+                }
                 Some(pause) => {
-                    session.worker.shared.log_retry(target, response.status().as_str(), pause);
+                    session
+                        .worker
+                        .shared
+                        .log_retry(target, response.status().as_str(), pause);
                     pause
                 }
             },
@@ -94,7 +116,10 @@ pub async fn forward(
             Err(Failure::Send(error)) => match backoff.next(Instant::now(), None) {
                 None => return Err(Refusal::Upstream(error)),
                 Some(pause) => {
-                    session.worker.shared.log_retry(target, &error.to_string(), pause);
+                    session
+                        .worker
+                        .shared
+                        .log_retry(target, &error.to_string(), pause);
                     pause
                 }
             },
@@ -145,7 +170,10 @@ impl<'a> Outgoing<'a> {
         target: &'a Target,
         scopes: Option<Vec<String>>,
     ) -> Self {
-        let upgrade = session.may_upgrade().then(|| headers::upgrade_protocol(&headers)).flatten();
+        let upgrade = session
+            .may_upgrade()
+            .then(|| headers::upgrade_protocol(&headers))
+            .flatten();
         headers::strip_request(&mut headers);
         for name in [HOST, AUTHORIZATION, AUTHORIZED_SCOPES] {
             headers.remove(name);
@@ -158,7 +186,15 @@ impl<'a> Outgoing<'a> {
         let expects_continue = headers
             .get(EXPECT)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        Self { session, method, headers, target, scopes, upgrade: upgrades, expects_continue }
+        Self {
+            session,
+            method,
+            headers,
+            target,
+            scopes,
+            upgrade: upgrades,
+            expects_continue,
+        }
     }
 
     fn set(&self, entered: &Entered) -> Arc<CredentialSet> {
@@ -172,7 +208,7 @@ impl<'a> Outgoing<'a> {
         &self,
         set: &CredentialSet,
         replay: &Replay,
-    ) -> Result<Response<ResponseBody>, Failure> {
+    ) -> Result<(Response<ResponseBody>, Option<HeldBody>), Failure> {
         let worker = &self.session.worker;
         let connection = worker
             .upstream
@@ -202,34 +238,36 @@ impl<'a> Outgoing<'a> {
                 }
             });
         }
-        self.await_answer(connection.send(request), replay, hold).await
+        self.await_answer(connection.send(request), replay, hold)
+            .await
     }
 
-    /// Waits for the head of the answer; the time for it counts from when the request last moved.
+    /// Waits for the head of the answer; the time for it counts from when upstream last took
+    /// something of the request.
     async fn await_answer(
         &self,
         answer: impl Future<Output = Result<Response<ResponseBody>, SendError>>,
         replay: &Replay,
         hold: Option<Hold>,
-    ) -> Result<Response<ResponseBody>, Failure> {
+    ) -> Result<(Response<ResponseBody>, Option<HeldBody>), Failure> {
         let limit = self.session.worker.shared.response_timeout;
-        let began = Instant::now();
         tokio::pin!(answer);
         if let Some(hold) = hold {
             tokio::select! {
                 biased;
                 answer = &mut answer => {
-                    hold.abandon();
-                    return answer.map_err(Failure::Send);
+                    return answer.map(|answer| (answer, Some(HeldBody(hold)))).map_err(Failure::Send);
                 }
                 () = tokio::time::sleep(CONTINUE_WAIT) => hold.release(),
             }
         }
+        let mut since = Instant::now();
         loop {
-            let moved = replay.last_progress().max(began);
-            match tokio::time::timeout_at(moved + limit, &mut answer).await {
-                Ok(answer) => return answer.map_err(Failure::Send),
-                Err(_) if replay.last_progress() > moved => {}
+            match tokio::time::timeout_at(since + limit, &mut answer).await {
+                Ok(answer) => return answer.map(|answer| (answer, None)).map_err(Failure::Send),
+                // As long as the client has more to send, it is not upstream that is waited for.
+                Err(_) if replay.awaits_client() => since = Instant::now(),
+                Err(_) if replay.last_progress() > since => since = replay.last_progress(),
                 Err(_) => {
                     return Err(Failure::Refused(Refusal::ResponseTimeout {
                         upstream: self.target.origin.url().to_owned(),

@@ -178,7 +178,11 @@ impl Proxy {
     }
 
     /// Puts `credentials` in force as `PUT /credentials` does; `done` hears of it.
-    pub fn update_credentials(&self, credentials: Credentials, done: impl FnOnce() + Send + 'static) {
+    pub fn update_credentials(
+        &self,
+        credentials: Credentials,
+        done: impl FnOnce() + Send + 'static,
+    ) {
         self.running.update_credentials(credentials, Box::new(done));
     }
 

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use crate::credentials::{CredentialSet, ENDPOINT, Entered};
-use crate::forward::Forwarded;
+use crate::forward::{Forwarded, HeldBody};
 use crate::headers;
 use crate::route::Target;
 use crate::serve::Record;
@@ -35,11 +35,17 @@ enum Source {
 struct Guards {
     record: Record,
     _entered: Option<Entered>,
+    _held: Option<HeldBody>,
 }
 
 /// Upstream's answer as the client gets it.
-pub fn relay(forwarded: Forwarded, target: &Target, record: Record) -> Response<RelayBody> {
-    let Forwarded { response, set, entered } = forwarded;
+pub fn relay(forwarded: Forwarded, record: Record) -> Response<RelayBody> {
+    let Forwarded {
+        response,
+        set,
+        entered,
+        held,
+    } = forwarded;
     let (mut parts, body) = response.into_parts();
     parts.version = Version::HTTP_11;
     let upgrade = (parts.status == StatusCode::SWITCHING_PROTOCOLS)
@@ -47,31 +53,52 @@ pub fn relay(forwarded: Forwarded, target: &Target, record: Record) -> Response<
         .flatten();
     headers::strip_response(&mut parts.headers);
     if let Some(protocol) = upgrade {
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(UPGRADE, protocol);
     }
     set.name_in(&mut parts.headers);
-    if let Some(endpoint) = endpoint(target) {
+    if let Some(endpoint) = record.target().and_then(endpoint) {
         parts.headers.insert(ENDPOINT, endpoint);
     }
-    let guards = Guards { record: record.answered(parts.status), _entered: Some(entered) };
-    Response::from_parts(parts, RelayBody { source: Source::Upstream(body), guards: Some(guards) })
+    let guards = Guards {
+        record: record.answered(parts.status),
+        _entered: Some(entered),
+        _held: held,
+    };
+    Response::from_parts(
+        parts,
+        RelayBody {
+            source: Source::Upstream(body),
+            guards: Some(guards),
+        },
+    )
 }
 
-/// An answer made here. `target` is where the request would have gone.
+/// An answer made here.
 pub fn answer(
     response: Response<Full<Bytes>>,
     set: &CredentialSet,
-    target: Option<&Target>,
     record: Record,
 ) -> Response<RelayBody> {
     let (mut parts, body) = response.into_parts();
     set.name_in(&mut parts.headers);
-    if let Some(endpoint) = target.and_then(endpoint) {
+    if let Some(endpoint) = record.target().and_then(endpoint) {
         parts.headers.insert(ENDPOINT, endpoint);
     }
-    let guards = Guards { record: record.answered(parts.status), _entered: None };
-    Response::from_parts(parts, RelayBody { source: Source::Made(body), guards: Some(guards) })
+    let guards = Guards {
+        record: record.answered(parts.status),
+        _entered: None,
+        _held: None,
+    };
+    Response::from_parts(
+        parts,
+        RelayBody {
+            source: Source::Made(body),
+            guards: Some(guards),
+        },
+    )
 }
 
 fn endpoint(target: &Target) -> Option<HeaderValue> {
@@ -90,9 +117,9 @@ impl Body for RelayBody {
         let this = self.get_mut();
         let polled = match &mut this.source {
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
-            Source::Made(body) => {
-                Pin::new(body).poll_frame(cx).map_err(|infallible| match infallible {})
-            }
+            Source::Made(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|infallible| match infallible {}),
         };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {

@@ -117,8 +117,8 @@ struct State<B> {
     /// Something of the source has been given out.
     touched: bool,
     flow: Flow,
-    /// The current attempt has given out everything.
-    finished: bool,
+    /// The current attempt found nothing more to give out, and the body has not ended.
+    awaits_client: bool,
     last_progress: Instant,
     /// Number of the current attempt, from 1; older ones have no say any more.
     current: u64,
@@ -185,7 +185,7 @@ where
             trailers: None,
             touched: false,
             flow: Flow::Open,
-            finished: false,
+            awaits_client: false,
             last_progress: created,
             current: 0,
             waiting: None,
@@ -240,11 +240,11 @@ where
             .is_some_and(|state| state.borrow().flow == Flow::Failed)
     }
 
-    /// Whether the current attempt has given out the body to its end.
-    pub fn finished(&self) -> bool {
+    /// Whether the current attempt waits for more of the body to come from the client.
+    pub fn awaits_client(&self) -> bool {
         self.state
             .as_ref()
-            .is_none_or(|state| state.borrow().finished)
+            .is_some_and(|state| state.borrow().awaits_client)
     }
 
     /// When the current attempt last gave something out or came to its end; at first, when the
@@ -281,6 +281,7 @@ where
         }
         let Poll::Ready(step) = state.poll_next(&mut this.place, &mut this.hold, cx) else {
             state.wait(cx);
+            state.awaits_client = this.hold.is_none();
             return Poll::Pending;
         };
         if let Ok(Some(data)) = step
@@ -290,7 +291,7 @@ where
             this.given += data.len() as u64;
         }
         this.ended = !matches!(step, Ok(Some(_))) || state.is_past_end(this.place);
-        state.finished = this.ended && step.is_ok();
+        state.awaits_client = false;
         state.last_progress = Instant::now();
         Poll::Ready(step.transpose())
     }
@@ -321,7 +322,7 @@ where
     /// Begins an attempt; gives its number and where it starts.
     fn begin(&mut self) -> (u64, Place) {
         self.current += 1;
-        self.finished = false;
+        self.awaits_client = false;
         if let Some(superseded) = self.waiting.take() {
             superseded.wake();
         }

@@ -124,35 +124,30 @@ pub async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<RelayBody>, Infallible> {
     let refusal = session.connection.begin();
-    let record = Record::begin(&session, &request);
-    let mut target = None;
+    let mut record = Record::begin(&session, &request);
     let outcome = match refusal {
         Some(refusal) => Err(refusal),
-        None => dispatch(&session, request, &mut target).await,
+        None => dispatch(&session, request, &mut record).await,
     };
-    let mut record = record;
-    record.target.clone_from(&target);
-    if !matches!(&outcome, Ok(Outcome::Forwarded(forwarded))
-        if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS)
-    {
+    let upgrades = matches!(&outcome, Ok(Outcome::Forwarded(forwarded))
+        if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    if !upgrades {
         session.connection.no_upgrade();
     }
-    let set = session.worker.shared.in_force.current();
     let closes = session.reserved || matches!(&outcome, Err(refusal) if refusal.closes());
     let mut response = match outcome {
         Ok(Outcome::Forwarded(mut forwarded)) => {
-            if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                session
-                    .connection
-                    .upgrade_to(hyper::upgrade::on(&mut forwarded.response));
+            if upgrades {
+                let upstream = hyper::upgrade::on(&mut forwarded.response);
+                session.connection.upgrade_to(upstream);
             }
-            match &target {
-                Some(target) => relay::relay(*forwarded, target, record),
-                None => relay::answer(answer::answer(&Refusal::NoRoute), &set, None, record),
-            }
+            relay::relay(*forwarded, record)
         }
-        Ok(Outcome::Made(response, set)) => relay::answer(response, &set, None, record),
-        Err(refusal) => relay::answer(answer::answer(&refusal), &set, target.as_ref(), record),
+        Ok(Outcome::Made(response, set)) => relay::answer(response, &set, record),
+        Err(refusal) => {
+            let set = session.worker.shared.in_force.current();
+            relay::answer(answer::answer(&refusal), &set, record)
+        }
     };
     if closes && !session.http2 {
         let close = HeaderValue::from_static("close");
@@ -171,7 +166,7 @@ enum Outcome {
 async fn dispatch(
     session: &Session,
     request: Request<Incoming>,
-    endpoint: &mut Option<Target>,
+    record: &mut Record,
 ) -> Result<Outcome, Refusal> {
     let shared = &session.worker.shared;
     if request.method() == Method::CONNECT {
@@ -197,9 +192,9 @@ async fn dispatch(
     }
     match route {
         Route::Upstream(target) => {
-            let target = endpoint.insert(target);
+            record.target = Some(target.clone());
             let scopes = narrowing(shared, &request)?;
-            let forwarded = forward(session, request, target, scopes).await?;
+            let forwarded = forward(session, request, &target, scopes).await?;
             Ok(Outcome::Forwarded(Box::new(forwarded)))
         }
         Route::Bewit => sign_url(session, request).await,
@@ -361,6 +356,11 @@ impl Record {
             status: None,
             bytes: 0,
         }
+    }
+
+    /// Where the request goes, once that is known.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
     }
 
     pub fn answered(mut self, status: StatusCode) -> Self {

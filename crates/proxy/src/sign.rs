@@ -23,7 +23,10 @@ pub struct Signing {
 
 impl Signing {
     pub fn new() -> Self {
-        Self { nonces: NonceSource::new(), header: Vec::with_capacity(1024) }
+        Self {
+            nonces: NonceSource::new(),
+            header: Vec::with_capacity(1024),
+        }
     }
 
     /// The `Authorization` of one try, with a nonce of its own. It is marked as sensitive, which
@@ -38,7 +41,8 @@ impl Signing {
         let nonce = self.nonces.next();
         self.header.clear();
         let request = signed_request(method, origin, target);
-        set.signer().write_authorization(&mut self.header, &request, now(set), &nonce);
+        set.signer()
+            .write_authorization(&mut self.header, &request, now(set), &nonce);
         let mut value =
             HeaderValue::from_bytes(&self.header).unwrap_or(HeaderValue::from_static(""));
         value.set_sensitive(true);
@@ -59,7 +63,9 @@ pub fn learn_clock(set: &CredentialSet, headers: &HeaderMap) -> bool {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .find_map(|value| set.signer().challenge_time(value));
-    let Some(theirs) = challenge else { return false };
+    let Some(theirs) = challenge else {
+        return false;
+    };
     let (Ok(theirs), Ok(ours)) = (i64::try_from(theirs), i64::try_from(unix_time())) else {
         return false;
     };
@@ -68,7 +74,12 @@ pub fn learn_clock(set: &CredentialSet, headers: &HeaderMap) -> bool {
 }
 
 fn signed_request<'a>(method: &'a str, origin: &'a Origin, target: &'a str) -> SignedRequest<'a> {
-    SignedRequest { method, target, host: origin.host(), port: origin.port() }
+    SignedRequest {
+        method,
+        target,
+        host: origin.host(),
+        port: origin.port(),
+    }
 }
 
 fn now(set: &CredentialSet) -> u64 {
@@ -76,5 +87,7 @@ fn now(set: &CredentialSet) -> u64 {
 }
 
 fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
