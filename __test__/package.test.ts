@@ -112,7 +112,7 @@ test('a missing binary is an error of its own', (t) => {
 interface Manifest {
   name: string;
   version: string;
-  optionalDependencies: Record<string, string>;
+  optionalDependencies?: Record<string, string>;
   main: string;
   files: string[];
   packages: Record<string, Manifest & { link?: boolean; resolved?: string }>;
@@ -123,7 +123,7 @@ function manifest(...place: string[]): Manifest {
 }
 
 test('everything carries one version', (t) => {
-  const { optionalDependencies, ...main } = manifest('package.json');
+  const { optionalDependencies = {}, ...main } = manifest('package.json');
   const lock = manifest('package-lock.json');
   const targets = readdirSync(path.join(ROOT, 'npm'));
   const cargo = /^\[workspace\.package\]\nversion = "(.+)"$/m.exec(
@@ -145,6 +145,21 @@ test('everything carries one version', (t) => {
     // A link: `npm ci` needs no registry for packages that may not be published yet.
     const { link, resolved } = lock.packages[`node_modules/${name}`] ?? {};
     t.deepEqual([link, resolved], [true, `npm/${target}`]);
+  }
+});
+
+test('the lock file holds every platform of every dependency', (t) => {
+  // npm forgets those of other platforms where it finds node_modules without a lock file (and
+  // `npm ci` then refuses everywhere).
+  const { packages } = manifest('package-lock.json');
+  for (const [place, { optionalDependencies = {} }] of Object.entries(packages)) {
+    for (const name of Object.keys(optionalDependencies)) {
+      const known = [`${place}/node_modules/${name}`, `node_modules/${name}`];
+      t.true(
+        known.some((each) => each in packages),
+        `${place || 'this package'}: ${name}`,
+      );
+    }
   }
 });
 
