@@ -175,6 +175,9 @@ impl<'a> Outgoing<'a> {
             .then(|| headers::upgrade_protocol(&headers))
             .flatten();
         headers::strip_request(&mut headers);
+        if session.http2 {
+            headers::join_cookies(&mut headers);
+        }
         for name in [HOST, AUTHORIZATION, AUTHORIZED_SCOPES] {
             headers.remove(name);
         }

@@ -5,8 +5,8 @@
 //! (`Content-Length`, `Transfer-Encoding`) is made anew from the body by whoever sends it.
 
 use http::header::{
-    self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName,
+    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::credentials::AUTHORIZED_SCOPES;
@@ -38,6 +38,23 @@ pub fn strip_request(headers: &mut HeaderMap) {
     strip(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Puts the crumbs of a cookie together, which HTTP/2 may have split: a message must not leave it
+/// with more than one `Cookie` (RFC 9113 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    // Bytes of values, joined by two more that may stand in one.
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(b"; ".as_slice())) {
+        headers.insert(COOKIE, joined);
     }
 }
 
@@ -175,6 +192,23 @@ mod tests {
             strip_response(&mut to_client);
             assert_eq!(to_upstream, headers(request), "request {fields}");
             assert_eq!(to_client, headers(response), "response {fields}");
+        }
+    }
+
+    #[test]
+    fn crumbs_of_a_cookie_are_joined_and_nothing_else() {
+        for (fields, joined) in [
+            ("", ""),
+            ("cookie: a=b", "cookie: a=b"),
+            (
+                "cookie: a=b|x: 1|cookie: c=\"d\"",
+                "x: 1|cookie: a=b; c=\"d\"",
+            ),
+            ("x: 1|x: 2", "x: 1|x: 2"),
+        ] {
+            let mut map = headers(fields);
+            join_cookies(&mut map);
+            assert_eq!(map, headers(joined), "{fields}");
         }
     }
 
