@@ -152,7 +152,7 @@ test('a body that is cut off never becomes a whole request', async (t) => {
       await connection.send(cut);
       const exchange = await arrived;
       connection[leave]();
-      await within(exchange.gone, `the end of the upstream request (${leave})`);
+      await within(exchange.gone(), `the end of the upstream request (${leave})`);
       connection.destroy();
     }
   }

@@ -50,8 +50,8 @@ test('5xx answers are tried again, each signed afresh, with the whole body', asy
 test('a chunked body is sent again with its trailers', async (t) => {
   const { upstream, proxy } = await start(t, QUICK, inTurn(503));
   const answer = await proxy.exchange(
-    'POST /queue/v1/x HTTP/1.1\r\nHost: taskcluster\r\nTransfer-Encoding: chunked\r\n\r\n' +
-      '5\r\nhello\r\n6\r\n world\r\n0\r\nX-Digest: abc\r\n\r\n',
+    'POST /queue/v1/x HTTP/1.1\r\nHost: taskcluster\r\nTrailer: X-Digest\r\n' +
+      'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\nX-Digest: abc\r\n\r\n',
   );
   t.is(answer.status, 200);
   for (const exchange of upstream.exchanges) {
@@ -81,7 +81,7 @@ test('--retry-for 0 makes the first answer the last', async (t) => {
 });
 
 test('once the time is up, the last answer goes back as it is', async (t) => {
-  const { upstream, proxy } = await start(t, ['--retry-first', '20ms', '--retry-for', '300ms']);
+  const { upstream, proxy } = await start(t, ['--retry-first', '20ms', '--retry-for', '2s']);
   upstream.handler = (exchange) =>
     exchange.respond(503, {
       reason: 'Still Down',
@@ -95,7 +95,7 @@ test('once the time is up, the last answer goes back as it is', async (t) => {
   t.is(value(answer.fields, 'x-try'), String(upstream.exchanges.length));
   t.is(answer.body.toString(), 'down');
   t.true(upstream.exchanges.length > 1);
-  t.true(Date.now() - since < 5000);
+  t.true(Date.now() - since < 10_000);
 });
 
 test('pauses grow by half each time and stay under their cap', async (t) => {
@@ -199,24 +199,25 @@ test('an upstream that does not answer is 504 after --response-timeout', async (
   t.regex(answer.body.toString(), /^\S[^\n]{8,}\n?$/);
   const took = Date.now() - since;
   t.true(took >= 450 && took < 5000, `took ${took} ms`);
-  await within((await arrived).gone, 'the end of the upstream request');
+  await within((await arrived).gone(), 'the end of the upstream request');
 });
 
-test('--response-timeout does not bound a body, in or out', async (t) => {
-  const { upstream, proxy } = await start(t, [...NEVER, '--response-timeout', '500ms']);
+test('--response-timeout does not bound a body that moves, in or out', async (t) => {
+  const { upstream, proxy } = await start(t, [...NEVER, '--response-timeout', '600ms']);
   upstream.handler = async (exchange) => {
     await exchange.body();
     await exchange.sendHead(200, { fields: [['Content-Length', '4']] });
     await exchange.send('sl');
-    await pause(800);
+    await pause(900);
     await exchange.send('ow');
   };
   const connection = await proxy.connect();
   await connection.send(requestBytes('POST', '/queue/v1/x', { fields: [['Content-Length', '4']] }));
-  await connection.send('sl');
-  // Longer than the timeout: that time passes is what is tested.
-  await pause(800);
-  await connection.send('ow');
+  // Longer than the timeout in all: that time passes is what is tested.
+  for (const byte of 'slow') {
+    await pause(250);
+    await connection.send(byte);
+  }
   t.is((await connection.response('POST')).body.toString(), 'slow');
 });
 
@@ -320,7 +321,7 @@ test('a client that leaves ends the try that is running', async (t) => {
   await connection.send(requestBytes('GET', '/queue/v1/x'));
   const exchange = await arrived;
   connection.destroy();
-  await within(exchange.gone, 'the end of the upstream request', 1500);
+  await t.notThrowsAsync(within(exchange.gone(), 'the end of the upstream request', 1500));
 });
 
 test('a pooled connection that upstream has closed is replaced, even for --retry-for 0', async (t) => {
@@ -330,7 +331,7 @@ test('a pooled connection that upstream has closed is replaced, even for --retry
     const { connection } = upstream.last;
     if (when === 'before the request') {
       connection.destroy();
-      await upstream.last.gone;
+      await upstream.last.gone();
     } else {
       let broken = false;
       upstream.handler = async (exchange) => {

@@ -261,10 +261,10 @@ test('a client that leaves ends its upstream request within a second', async (t)
   };
   const silent = async (exchange: Exchange) => {
     await exchange.sendHead(200, { fields: [['Content-Length', '10']] });
-    await exchange.gone;
+    await exchange.gone();
   };
   const unanswered = async (exchange: Exchange) => {
-    await exchange.gone;
+    await exchange.gone();
   };
   const uploading = async (exchange: Exchange) => {
     await exchange.body();
@@ -284,7 +284,8 @@ test('a client that leaves ends its upstream request within a second', async (t)
         await within(readHead(connection.reader), 'the head');
       }
       connection[leave]();
-      await within(exchange.gone, `the end of the upstream request (${what}, ${leave})`, 1500);
+      const ended = within(exchange.gone(), 'the end of the upstream request', 1500);
+      await t.notThrowsAsync(ended, `${what}, ${leave}`);
     }
   }
 });

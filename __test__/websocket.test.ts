@@ -134,6 +134,7 @@ test('a side that vanishes takes the other with it within a second', async (t) =
   const ended = once(two, 'close');
   server.sockets[1]?.terminate();
   await within(ended, 'the end at the client', 1500);
+  t.pass();
 });
 
 test('a refused upgrade is an answer like any other', async (t) => {

@@ -50,18 +50,17 @@ export class Exchange {
   readonly at = Date.now();
   /** What the signature says, or why it does not verify. */
   readonly signature: Signature | Error;
-  /** Ends when the proxy closes the connection or breaks it. */
-  readonly gone: Promise<void>;
   #body: Promise<Body> | undefined;
   #streamed = false;
   #answered = gate();
+  #closed: Promise<void>;
 
   constructor(
     head: Head,
     connection: Connection,
     connectionNumber: number,
     signature: Signature | Error,
-    gone: Promise<void>,
+    closed: Promise<void>,
   ) {
     this.head = head;
     this.connection = connection;
@@ -71,7 +70,7 @@ export class Exchange {
     this.target = target;
     this.fields = head.fields;
     this.signature = signature;
-    this.gone = gone;
+    this.#closed = closed;
   }
 
   get framing(): Framing {
@@ -125,6 +124,15 @@ export class Exchange {
 
   chunk(bytes: string): Promise<void> {
     return this.send(`${bytes.length.toString(16)}\r\n${bytes}\r\n`);
+  }
+
+  /** Resolves when the proxy closes the connection or breaks it; reads the body to notice. */
+  async gone(): Promise<void> {
+    const ended = this.body()
+      .then(() => this.connection.reader.rest())
+      .then(() => {})
+      .catch(() => {});
+    await Promise.race([this.#closed, ended]);
   }
 
   async finishBody(): Promise<void> {
@@ -201,7 +209,7 @@ export class Upstream {
     this.connections += 1;
     const number = this.connections;
     const connection = Connection.over(socket);
-    const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
     try {
       for (;;) {
         const head = await readHead(connection.reader);
@@ -209,7 +217,7 @@ export class Upstream {
           socket.end();
           return;
         }
-        const exchange = new Exchange(head, connection, number, await this.#judge(head), gone);
+        const exchange = new Exchange(head, connection, number, await this.#judge(head), closed);
         this.exchanges.push(exchange);
         this.#announce();
         await this.handler(exchange);
