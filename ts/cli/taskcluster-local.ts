@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 /**
- * `taskcluster-local`: a small Taskcluster deployment on this machine.
+ * `taskcluster-local`: a small Taskcluster deployment on this machine. It forgets everything when
+ * it stops.
  */
-import { mkdir } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { startDeployment } from '../deployment/index.js';
 import { version } from '../index.js';
@@ -12,11 +14,10 @@ import { readPort } from '../options.js';
 interface StartOptions {
   readonly port: number;
   readonly ipAddress: string;
-  readonly folder: string;
   readonly anonymousScope: readonly string[];
 }
 
-/** As `sysexits.h` has it, and as `taskcluster-proxy` ends. */
+/** `EX_USAGE` of `sysexits.h`, with which `taskcluster-proxy` ends as well. */
 const EXIT_USAGE = 64;
 
 const program = new Command('taskcluster-local')
@@ -26,38 +27,37 @@ const program = new Command('taskcluster-local')
 
 program
   .command('start')
-  .description('Serve auth, queue, secrets and artifacts on one port until interrupted')
-  .option('-p, --port <port>', 'port to listen on, 0 for a free one', port, 8090)
-  .option('-i, --ip-address <address>', 'address to listen on', '127.0.0.1')
-  .option(
-    '--folder <path>',
-    'where artifacts are kept; all else is in memory',
-    '.taskcluster-local',
+  .description(
+    'Serve auth, queue, secrets and artifacts on one port until interrupted, and print as shell ' +
+      'variables how to reach them. Nothing is kept.',
   )
-  .option('--anonymous-scope <scope>', 'grant to everybody; may be repeated', collect, [])
+  .option('-p, --port <port>', 'port to listen on, a free one when not given', port, 0)
+  .option('-i, --ip-address <address>', 'address to listen on', '127.0.0.1')
+  .option('--anonymous-scope <scope>', 'grant a scope to everybody; may be repeated', collect, [])
   .action(start);
 
 await program.parseAsync();
 
-async function start(options: StartOptions): Promise<void> {
-  const folder = resolve(options.folder);
+async function start({ port, ipAddress, anonymousScope }: StartOptions): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'taskcluster-local-'));
+  const cleanUp = () => rm(folder, { recursive: true, force: true });
   try {
-    await mkdir(folder, { recursive: true });
     const deployment = await startDeployment({
       folder,
-      host: options.ipAddress,
-      port: options.port,
-      roles: [{ roleId: 'anonymous', scopes: options.anonymousScope }],
+      host: ipAddress,
+      port,
+      roles: [{ roleId: 'anonymous', scopes: anonymousScope }],
     });
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.once(signal, () => void deployment.stop().then(cleanUp));
+    }
     console.log(
       `export TASKCLUSTER_ROOT_URL=${deployment.rootUrl}\n` +
         `export TASKCLUSTER_CLIENT_ID=${deployment.credentials.clientId}\n` +
         `export TASKCLUSTER_ACCESS_TOKEN=${deployment.credentials.accessToken}`,
     );
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.once(signal, () => void deployment.stop());
-    }
   } catch (error) {
+    await cleanUp();
     console.error(`taskcluster-local: ${(error as Error).message}`);
     process.exitCode = 1;
   }

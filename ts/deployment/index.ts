@@ -56,6 +56,11 @@ export interface ClientOptions {
   readonly disabled?: boolean;
 }
 
+export interface PermanentCredentials {
+  readonly clientId: string;
+  readonly accessToken: string;
+}
+
 /** What callers have turned out to be, request by request. */
 export interface DeploymentCounters {
   /** Signatures found valid. */
@@ -70,7 +75,7 @@ export interface DeploymentCounters {
 export interface Deployment {
   readonly rootUrl: string;
   /** Those of `static/taskcluster/root`. */
-  readonly credentials: { readonly clientId: string; readonly accessToken: string };
+  readonly credentials: PermanentCredentials;
   counters(): DeploymentCounters;
   /** Closes every connection, whatever is running on it. */
   stop(): Promise<void>;
@@ -82,18 +87,7 @@ const DEFAULT_CLAIM_TIMEOUT = 20 * 60;
 export async function startDeployment(options: DeploymentOptions): Promise<Deployment> {
   const folder = await ObjectFolder.open(join(options.folder, 'artifacts'));
   const store = memoryStore();
-  const root = await addClient(store, { clientId: 'static/taskcluster/root', scopes: ['*'] });
-  const queueClient = await addClient(store, {
-    clientId: 'static/taskcluster/queue',
-    scopes: ['*'],
-  });
-  for (const client of options.clients ?? []) {
-    await addClient(store, client);
-  }
-  for (const role of options.roles ?? []) {
-    checkRole(role);
-    await store.roles.put(role);
-  }
+  const { root, queue: queueClient } = await addClientsAndRoles(store, options);
   const server = await listen(options);
   const rootUrl = rootUrlOf(server);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
@@ -124,24 +118,42 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   };
 }
 
+/** What there is from the start: the clients of whoever runs the deployment and of its queue too. */
+async function addClientsAndRoles(
+  store: Store,
+  { clients = [], roles = [] }: DeploymentOptions,
+): Promise<{ root: PermanentCredentials; queue: PermanentCredentials }> {
+  for (const role of roles) {
+    checkRole(role);
+    await store.roles.put(role);
+  }
+  for (const client of clients) {
+    await addClient(store, client);
+  }
+  return {
+    root: await addClient(store, almighty('static/taskcluster/root')),
+    queue: await addClient(store, almighty('static/taskcluster/queue')),
+  };
+}
+
+function almighty(clientId: string): ClientOptions {
+  return { clientId, accessToken: randomBytes(33).toString('base64url'), scopes: ['*'] };
+}
+
 const NEVER = 1000 * 365 * 24 * 60 * 60 * 1000;
 
-async function addClient(
-  store: Store,
-  { clientId, scopes, ...rest }: Omit<ClientOptions, 'accessToken'> & { accessToken?: string },
-): Promise<{ clientId: string; accessToken: string }> {
-  const {
-    accessToken = randomBytes(33).toString('base64url'),
-    expires = new Date(Date.now() + NEVER),
-    disabled = false,
-  } = rest;
-  await store.clients.put({ clientId, accessToken, scopes, expires, disabled });
-  return { clientId, accessToken };
+async function addClient(store: Store, client: ClientOptions): Promise<PermanentCredentials> {
+  const { expires = new Date(Date.now() + NEVER), disabled = false } = client;
+  await store.clients.put({ ...client, expires, disabled });
+  return { clientId: client.clientId, accessToken: client.accessToken };
 }
+
+/** As Taskcluster's services have it, in milliseconds: longer than what is in front of them. */
+const KEEP_ALIVE = 90_000;
 
 function listen({ host = '127.0.0.1', port = 0 }: DeploymentOptions): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer({ requestTimeout: 0 });
+    const server = createServer({ requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE });
     server.once('error', reject);
     server.listen(port, host, () => {
       server.off('error', reject);

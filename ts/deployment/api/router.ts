@@ -147,13 +147,14 @@ function checkQuery<Context>(
   request: Request,
   endpoint: DeclaredEndpoint<Context>,
 ): Record<string, string | undefined> {
+  const patterns = new Map(Object.entries(endpoint.query ?? {}));
   const query: Record<string, string> = {};
   const errors: string[] = [];
   for (const [name, value] of Object.entries(request.query)) {
-    const pattern = endpoint.query?.[name];
     if (name === 'bewit') {
       continue;
     }
+    const pattern = patterns.get(name);
     if (pattern === undefined) {
       errors.push(`Query-string parameter: ${name} is not supported!`);
     } else if (typeof value !== 'string') {

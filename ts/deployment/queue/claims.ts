@@ -55,16 +55,25 @@ export class Claims {
     count: number,
     clientGone: AbortSignal,
   ): Promise<Claim[]> {
-    const end = AbortSignal.any([clientGone, AbortSignal.timeout(CLAIM_WORK_TIMEOUT)]);
-    while (!end.aborted) {
-      const woken = once(this.#pending, taskQueueId, { signal: end }).catch(() => undefined);
-      const claims = await this.#claimPending(taskQueueId, worker, count);
-      if (claims.length > 0) {
-        return claims;
+    const end = new AbortController();
+    const { signal } = end;
+    const stop = () => end.abort();
+    const timer = setTimeout(stop, CLAIM_WORK_TIMEOUT);
+    clientGone.addEventListener('abort', stop);
+    try {
+      for (;;) {
+        // Listening first, so that no task can come in between unheard.
+        const woken = once(this.#pending, taskQueueId, { signal }).catch(() => undefined);
+        const claims = signal.aborted ? [] : await this.#claimPending(taskQueueId, worker, count);
+        if (claims.length > 0 || signal.aborted) {
+          return claims;
+        }
+        await woken;
       }
-      await woken;
+    } finally {
+      clearTimeout(timer);
+      stop();
     }
-    return [];
   }
 
   /** Claims one run. @throws ApiError `ResourceNotFound`, `RequestConflict` */

@@ -7,7 +7,9 @@ import {
   type Client,
   PRIORITIES,
   type Role,
+  type Secret,
   type Store,
+  type StoredObject,
   type Task,
 } from './store.js';
 
@@ -30,7 +32,7 @@ export function memoryStore(): Store {
     },
     tasks: tasks(),
     artifacts: artifacts(),
-    objects: named(),
+    objects: objects(),
     secrets: secrets(),
   };
 }
@@ -42,7 +44,7 @@ function tasks(): Store['tasks'] {
     add: async (task) => {
       const present = byId.get(task.taskId);
       if (present === undefined) {
-        byId.set(task.taskId, structuredClone(task));
+        byId.set(task.taskId, task);
       }
       return present ?? task;
     },
@@ -88,8 +90,8 @@ function artifacts(): Store['artifacts'] {
   };
 }
 
-function named(): Store['objects'] {
-  const byName = new Map<string, Awaited<ReturnType<Store['objects']['get']>>>();
+function objects(): Store['objects'] {
+  const byName = new Map<string, StoredObject>();
   return {
     get: async (name) => byName.get(name),
     put: async (object) => {
@@ -101,11 +103,11 @@ function named(): Store['objects'] {
 }
 
 function secrets(): Store['secrets'] {
-  const byName = new Map<string, Awaited<ReturnType<Store['secrets']['get']>>>();
+  const byName = new Map<string, Secret>();
   return {
-    get: async (name) => structuredClone(byName.get(name)),
+    get: async (name) => byName.get(name),
     put: async (secret) => {
-      byName.set(secret.name, structuredClone(secret));
+      byName.set(secret.name, secret);
     },
     remove: async (name) => {
       byName.delete(name);

@@ -1,6 +1,6 @@
 /**
- * What the services keep, as they see it. An implementation makes each call one transaction;
- * values that go in and come out are the caller's own copies.
+ * What the services keep, as they see it. An implementation makes each call one transaction. Values
+ * are never changed in place, neither here nor by callers.
  *
  * What it is not: it checks no scopes and knows no clock. The bytes of artifacts are in
  * `object-folder.ts`; here is only what is known of them.
