@@ -18,7 +18,7 @@ const STEPS = [
   {
     result: () => 'node_modules/.package-lock.json',
     sources: ['package-lock.json'],
-    command: ['npm', 'ci', '--no-audit', '--no-fund'],
+    command: ['npm', 'ci', '--no-audit', '--no-fund', '--loglevel=error'],
   },
   {
     result: addon,
