@@ -526,7 +526,8 @@ impl ReplayBudget {
     }
 
     /// Bytes in use now.
-    pub fn used(&self) -> usize {
+    #[cfg(test)]
+    fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
@@ -545,11 +546,6 @@ impl ReplayBudget {
 // === impl Hold ===
 
 impl Hold {
-    /// A hold that holds.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Lets the attempt go on: upstream has asked for the body, or has kept silent for too long.
     pub fn release(&self) {
         self.end(HoldState::Released);

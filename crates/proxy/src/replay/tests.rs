@@ -405,7 +405,7 @@ async fn an_older_attempt_takes_nothing_from_a_newer_one() {
 #[tokio::test]
 async fn a_held_attempt_reads_nothing_until_it_is_released() {
     let replay = replay(sized("hello"));
-    let hold = Hold::new();
+    let hold = Hold::default();
     let mut attempt = replay.attempt_held(hold.clone());
     let woken = Arc::new(Woken::default());
     assert!(poll(&mut attempt, &woken).is_pending());
@@ -421,7 +421,7 @@ async fn a_held_attempt_reads_nothing_until_it_is_released() {
 async fn a_held_attempt_ends_when_it_is_given_up_or_superseded() {
     let replay = replay(sized("hello"));
     let woken = Arc::new(Woken::default());
-    let hold = Hold::new();
+    let hold = Hold::default();
     let mut attempt = replay.attempt_held(hold.clone());
     assert!(poll(&mut attempt, &woken).is_pending());
     hold.abandon();
@@ -429,7 +429,7 @@ async fn a_held_attempt_ends_when_it_is_given_up_or_superseded() {
     let end = "the request was answered before its body was asked for".to_owned();
     assert_eq!(poll(&mut attempt, &woken), Poll::Ready(Some(end)));
 
-    let mut attempt = replay.attempt_held(Hold::new());
+    let mut attempt = replay.attempt_held(Hold::default());
     let woken = Arc::new(Woken::default());
     assert!(poll(&mut attempt, &woken).is_pending());
     let newer = replay.attempt();

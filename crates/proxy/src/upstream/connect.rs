@@ -86,7 +86,9 @@ pub(super) enum Link<B> {
 pub(super) struct Http1Link<B> {
     pub(super) sender: http1::SendRequest<B>,
     pub(super) heard: Heard,
-    /// Whether it has served a request before.
+    /// Whether a request has been sent on it.
+    pub(super) used: bool,
+    /// Whether one was before the last.
     pub(super) reused: bool,
 }
 
@@ -103,7 +105,7 @@ pub(super) struct Http2Link<B> {
 pub(super) struct Heard(Arc<AtomicBool>);
 
 /// A connection's bytes. With it goes its place among the connections that there may be.
-pub struct UpstreamIo {
+pub(super) struct UpstreamIo {
     stream: Stream,
     heard: Heard,
     _permit: OwnedSemaphorePermit,
@@ -251,6 +253,7 @@ impl Connector {
         Ok(Http1Link {
             sender,
             heard,
+            used: false,
             reused: false,
         })
     }
@@ -372,11 +375,11 @@ async fn connect_method(
     let (mut sender, mut connection) = handshake.map_err(|error| failed(&error))?;
     let response = {
         let mut answer = pin!(sender.send_request(request));
-        let mut driver = pin!(poll_fn(|cx| connection.poll_without_shutdown(cx)));
-        let mut driven = false;
+        let mut driving = pin!(poll_fn(|cx| connection.poll_without_shutdown(cx)));
+        let mut done = false;
         poll_fn(|cx| {
-            if !driven {
-                driven = driver.as_mut().poll(cx).is_ready();
+            if !done {
+                done = driving.as_mut().poll(cx).is_ready();
             }
             answer.as_mut().poll(cx)
         })

@@ -25,6 +25,7 @@ pub mod tls;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::fmt;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
@@ -50,8 +51,6 @@ use self::pool::{Lease, Pool};
 use self::tls::{Protocol, Roots};
 use crate::replay::ReplayBody;
 use crate::route::Origin;
-
-pub use self::connect::UpstreamIo;
 
 /// Idle connections that a thread keeps. More are of use only to a thread that has more requests
 /// at a time, and each may hold a read buffer.
@@ -291,19 +290,6 @@ where
             held: Some(held),
             only_http1: needs_http1,
         })
-    }
-
-    /// [`Self::connect`] and [`Connection::send`] in one.
-    ///
-    /// # Errors
-    /// As [`SendError`] says.
-    pub async fn send(
-        self: &Rc<Self>,
-        origin: &Origin,
-        request: Request<B>,
-        needs_http1: bool,
-    ) -> Result<Response<ResponseBody<B>>, SendError> {
-        self.connect(origin, needs_http1).await?.send(request).await
     }
 
     fn host(&self, origin: &Origin) -> Result<Rc<Host<B>>, SendError> {
@@ -556,7 +542,7 @@ where
         };
         loop {
             held.host.shape(&mut request, held.lease.is_http2());
-            held.lease.listen();
+            held.lease.begin();
             let sent = match &mut held.lease {
                 Lease::Http1(link) => link.sender.try_send_request(request).await,
                 Lease::Http2(stream) => {
@@ -589,6 +575,15 @@ impl<B> Drop for Connection<B> {
         if let Some(held) = self.held.take() {
             held.give_back();
         }
+    }
+}
+
+impl<B> fmt::Debug for Connection<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = self.held.as_ref().map(|held| &held.host.origin);
+        f.debug_struct("Connection")
+            .field("origin", &origin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -690,6 +685,14 @@ impl<B> Drop for ResponseBody<B> {
 
 impl<B> Unpin for ResponseBody<B> {}
 
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody")
+            .field("incoming", &self.incoming)
+            .finish_non_exhaustive()
+    }
+}
+
 // === impl SendError ===
 
 impl SendError {
@@ -785,3 +788,6 @@ fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'stat
     }
     error
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,10 +104,10 @@ impl<B> Pool<B> {
         let mut index = idle.len();
         while index > 0 {
             index -= 1;
-            let sender = &idle[index].link.sender;
-            if sender.is_closed() {
+            let link = &idle[index].link;
+            if link.sender.is_closed() {
                 idle.remove(index);
-            } else if sender.is_ready() {
+            } else if link.sender.is_ready() || !link.used {
                 return idle.remove(index).map(|idle| Lease::Http1(idle.link));
             }
         }
@@ -155,11 +155,10 @@ impl<B> Pool<B> {
     }
 
     /// Takes back an HTTP/1.1 connection whose answer has been read, or which was not used.
-    pub(super) fn put(&self, mut link: Http1Link<B>) {
+    pub(super) fn put(&self, link: Http1Link<B>) {
         if link.sender.is_closed() {
             return;
         }
-        link.reused = true;
         self.idle.borrow_mut().push_back(Idle {
             link,
             since: Instant::now(),
@@ -302,12 +301,16 @@ impl<B> Lease<B> {
         }
     }
 
-    /// Listens for an answer. What a new connection has said so far counts as one, since nobody
-    /// has asked it anything.
-    pub(super) fn listen(&self) {
+    /// Begins a request: from now on what is heard may be its answer. What a new connection has
+    /// said so far counts, too, since nobody had asked it anything.
+    pub(super) fn begin(&mut self) {
         match self {
-            Self::Http1(link) if link.reused => link.heard.listen(),
-            Self::Http1(_) => {}
+            Self::Http1(link) => {
+                link.reused = std::mem::replace(&mut link.used, true);
+                if link.reused {
+                    link.heard.listen();
+                }
+            }
             Self::Http2(stream) => stream.shared.link.borrow().heard.listen(),
         }
     }

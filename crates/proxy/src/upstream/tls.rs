@@ -112,7 +112,8 @@ impl Roots {
     }
 
     /// These and no others.
-    pub fn only(certificates: Vec<CertificateDer<'static>>) -> Self {
+    #[cfg(test)]
+    pub(super) fn only(certificates: Vec<CertificateDer<'static>>) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates);
         Self::new(Some(roots))

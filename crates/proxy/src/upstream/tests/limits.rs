@@ -1,0 +1,175 @@
+//! What is bounded: connections, how long they idle, and what is in memory.
+
+use std::cell::Cell;
+
+use super::*;
+
+#[test]
+fn the_connection_used_last_is_used_first_and_the_others_grow_old() {
+    run(async {
+        let (listener, address) = listen().await;
+        let mut config = config();
+        config.idle_timeout = Duration::from_millis(300);
+        let upstream = Upstream::<Plain>::new(Arc::new(config));
+        let origin = plain(address);
+        let first = upstream
+            .connect(&origin, false)
+            .await
+            .expect("a connection");
+        let mut older = Peer::accept(&listener).await;
+        let second = upstream
+            .connect(&origin, false)
+            .await
+            .expect("a connection");
+        let mut newer = Peer::accept(&listener).await;
+        drop((first, second));
+        let started = tokio::time::Instant::now();
+        let using = async {
+            while started.elapsed() < Duration::from_millis(600) {
+                let answer = upstream.send(&origin, get("/"), false).await;
+                text(answer.expect("an answer")).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let serving = async {
+            loop {
+                newer.head().await;
+                newer.write(HELLO).await;
+            }
+        };
+        let closing = async {
+            older.closed().await;
+            assert!(older.read.is_empty(), "nobody has used it");
+            started.elapsed()
+        };
+        let both = async { tokio::join!(using, closing).1 };
+        let after = tokio::select! {
+            after = both => after,
+            () = serving => Duration::ZERO,
+        };
+        assert!(after >= Duration::from_millis(290) && after < Duration::from_millis(590));
+    });
+}
+
+#[test]
+fn a_busy_connection_is_waited_for_where_there_may_be_no_other() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![HELLO, HELLO, HELLO]]);
+        let upstream = Upstream::new(Arc::new(config_with(Proxies::default(), Vec::new(), 1)));
+        let origin = plain(address);
+        let one = async || {
+            let answer = upstream.send(&origin, get("/"), false).await;
+            text(answer.expect("an answer")).await
+        };
+        let (a, b, c) = tokio::join!(one(), one(), one());
+        assert_eq!([a, b, c], ["hello"; 3]);
+    });
+}
+
+#[test]
+fn an_idle_connection_of_any_thread_gives_way() {
+    run(async {
+        let (one, one_address) = listen().await;
+        let (other, other_address) = listen().await;
+        serve(one, vec![vec![HELLO, HELLO]]);
+        serve(other, vec![vec![HELLO, HELLO]]);
+        let config = Arc::new(config_with(Proxies::default(), Vec::new(), 1));
+        // As two threads have them.
+        let here = Upstream::<Plain>::new(Arc::clone(&config));
+        let there = Upstream::<Plain>::new(config);
+        for (upstream, address) in [(&here, one_address), (&there, other_address)] {
+            let answer = upstream.send(&plain(address), get("/"), false).await;
+            assert_eq!(text(answer.expect("an answer")).await, "hello");
+        }
+    });
+}
+
+#[test]
+fn permits_come_back_with_their_connections() {
+    run(async {
+        let (listener, address) = listen().await;
+        let connections = Arc::new(Semaphore::new(5));
+        let config = UpstreamConfig::new(
+            Proxies::default(),
+            Roots::only(Vec::new()),
+            Arc::clone(&connections),
+        );
+        let upstream = Upstream::<Plain>::new(Arc::new(config));
+        let origin = plain(address);
+        let connection = upstream
+            .connect(&origin, false)
+            .await
+            .expect("a connection");
+        let peer = Peer::accept(&listener).await;
+        assert_eq!(connections.available_permits(), 4);
+        drop(peer);
+        eventually(|| connections.available_permits() == 5).await;
+        drop(connection);
+        drop(listener);
+        let refused = upstream.send(&origin, get("/"), false).await;
+        assert!(refused.is_err());
+        assert_eq!(connections.available_permits(), 5);
+    });
+}
+
+/// Sends without end; gives the number of bytes that were taken before the reader stopped.
+async fn flood(peer: &mut Peer, sent: Rc<Cell<usize>>) {
+    let block = vec![0; 64 * 1024];
+    loop {
+        peer.write(&block).await;
+        sent.set(sent.get() + block.len());
+    }
+}
+
+#[test]
+fn a_slow_reader_stops_the_sender() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream();
+        let origin = plain(address);
+        let sent = Rc::new(Cell::new(0));
+        let count = Rc::clone(&sent);
+        tokio::task::spawn_local(async move {
+            let mut peer = Peer::accept(&listener).await;
+            peer.head().await;
+            peer.write("HTTP/1.1 200 OK\r\n\r\n").await;
+            flood(&mut peer, count).await;
+        });
+        let answer = upstream
+            .send(&origin, get("/"), false)
+            .await
+            .expect("an answer");
+        let mut body = answer.into_body();
+        body.frame().await.expect("a frame").expect("no error");
+        let mut before = usize::MAX;
+        while sent.get() != before {
+            before = sent.get();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // The kernel's buffers are most of it.
+        assert!(before < 16 * 1024 * 1024, "{before}");
+        let mut read = 0;
+        while read < 32 * 1024 * 1024 {
+            let frame = body.frame().await.expect("a frame").expect("no error");
+            let data = frame.into_data().expect("data");
+            assert!(data.len() <= 128 * 1024, "{}", data.len());
+            read += data.len();
+        }
+    });
+}
+
+#[test]
+fn origins_without_connections_are_forgotten() {
+    run(async {
+        let (listener, address) = listen().await;
+        drop(listener);
+        let upstream = upstream();
+        let port = address.port();
+        for n in 0..1_500 {
+            let origin = origin(&format!("http://127.1.{}.{}:{port}", n / 250, n % 250));
+            assert!(upstream.send(&origin, get("/"), false).await.is_err());
+        }
+        assert!(upstream.hosts.borrow().len() <= super::super::MAX_HOSTS);
+    });
+}
