@@ -30,8 +30,8 @@ const STEPS = [
     },
   },
   {
-    result: () => 'dist/.tsbuildinfo',
-    sources: ['ts', 'tsconfig.json', 'package-lock.json'],
+    result: () => 'dist/cli/taskcluster-proxy.cjs',
+    sources: ['ts', 'tsconfig.json', 'tools/bundle.mjs', 'package-lock.json'],
     command: ['npm', 'run', '--silent', 'build:ts'],
   },
 ];

@@ -10,7 +10,7 @@ import { gate, within } from './deadline.js';
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
 /** Another build of the command can be tested by naming it here. */
-const { TASKCLUSTER_PROXY_COMMAND = path.join(ROOT, 'dist/cli/taskcluster-proxy.js'), PATH = '' } =
+const { TASKCLUSTER_PROXY_COMMAND = path.join(ROOT, 'dist/cli/taskcluster-proxy.cjs'), PATH = '' } =
   process.env;
 
 export const COMMAND = TASKCLUSTER_PROXY_COMMAND;

@@ -13,7 +13,7 @@ import type { Fields } from './wire.js';
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
 /** Another build of the command can be tested by naming it here, as one installed from a tarball. */
-const { TASKCLUSTER_PROXY_COMMAND: COMMAND = path.join(ROOT, 'dist/cli/taskcluster-proxy.js') } =
+const { TASKCLUSTER_PROXY_COMMAND: COMMAND = path.join(ROOT, 'dist/cli/taskcluster-proxy.cjs') } =
   process.env;
 
 export interface ProxyOptions {

@@ -33,7 +33,7 @@ export interface ProxyProcess {
 
 const HOST = '127.0.0.1';
 const READY_TIMEOUT = 60_000;
-const COMMAND = fileURLToPath(new URL('../cli/taskcluster-proxy.js', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../cli/taskcluster-proxy.cjs', import.meta.url));
 
 /** Starts the proxy and waits until it takes connections. */
 export async function startProxyProcess(options: ProxyProcessOptions): Promise<ProxyProcess> {
