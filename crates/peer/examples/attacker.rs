@@ -44,6 +44,9 @@ mod linux {
     /// How long somebody waits for an answer or a connection.
     const PATIENCE: Duration = Duration::from_secs(3);
 
+    /// After this long what is left of the tries counts as not sent.
+    const LIMIT: Duration = Duration::from_secs(60);
+
     #[derive(Clone)]
     struct Plan {
         target: SocketAddr,
@@ -75,12 +78,14 @@ mod linux {
         });
         let mut tally = Tally::default();
         let mut done = 0;
-        while done < plan.tries {
+        let began = Instant::now();
+        while done < plan.tries && began.elapsed() < LIMIT {
             let mut round = plan.clone();
             round.tries = plan.batch.min(plan.tries - done);
             run_batch(&round, done, &mut tally);
             done += round.tries;
         }
+        tally.failed += plan.tries - done;
         println!("{}", tally.as_json(&plan));
     }
 
@@ -204,9 +209,14 @@ mod linux {
         let mut tally = Tally::default();
         let mut waiting = Vec::new();
         let mut port = 0;
+        let began = Instant::now();
         for number in first..first + plan.tries {
             if let Some(elsewhere) = elsewhere {
                 port = leave_time_wait(elsewhere);
+            }
+            if began.elapsed() > LIMIT {
+                tally.failed += 1;
+                continue;
             }
             if let Ok(kept) = one_try(plan, number, &mut port) {
                 tally.sent += 1;
