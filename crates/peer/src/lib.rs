@@ -190,3 +190,53 @@ impl std::fmt::Display for TcpState {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_one_sentence_that_says_what_to_do() {
+        let os = io::Error::from(io::ErrorKind::PermissionDenied);
+        for (error, sentence) in [
+            (
+                LookupError::NotFound,
+                "the client is in another network namespace or on another machine, where its user \
+                 cannot be checked: connect from this one, or admit its address with \
+                 --allowed-network",
+            ),
+            (
+                LookupError::Vanished,
+                "the client's socket is not on this machine any more although its address is: \
+                 keep the connection open until the answer is there, and connect without address \
+                 translation",
+            ),
+            (
+                LookupError::NotAlive(TcpState::FinWait2),
+                "the client has closed its end of the connection (FIN-WAIT-2), so it belongs to \
+                 nobody: keep it open until the answer is there",
+            ),
+            (
+                LookupError::Replaced,
+                "the connection ended while its owner was looked up: connect again",
+            ),
+            (
+                LookupError::Unmapped,
+                "the client's user is not mapped into the proxy's user namespace: run both in the \
+                 same one",
+            ),
+            (
+                LookupError::Os(os),
+                "the operating system cannot say who owns the other end of a connection: \
+                 permission denied",
+            ),
+            (
+                LookupError::Unsupported,
+                "this platform cannot check who owns a connection: start without --allowed-user \
+                 and --allowed-network, or use Linux, macOS or Windows",
+            ),
+        ] {
+            assert_eq!(error.to_string(), sentence);
+        }
+    }
+}

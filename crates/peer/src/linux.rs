@@ -63,12 +63,10 @@ impl Lookup {
         ) {
             return Err(LookupError::Replaced);
         }
-        let Some(socket) = found? else {
-            return Err(if self.routes.is_own(ends.tuple.source.0)? {
-                LookupError::Vanished
-            } else {
-                LookupError::NotFound
-            });
+        let socket = match found? {
+            Found::Socket(socket) => socket,
+            Found::Nothing => return Err(LookupError::Vanished),
+            Found::Foreign => return Err(LookupError::NotFound),
         };
         let state = tcp_state(socket.state).ok_or_else(unknown_state)?;
         let open = matches!(
@@ -107,7 +105,7 @@ impl Lookup {
             Err(_) => return Presence::Unknown,
         };
         match self.find(&ends) {
-            Ok(Some(socket)) => {
+            Ok(Found::Socket(socket)) => {
                 let waits = matches!(
                     tcp_state(socket.state),
                     Some(TcpState::FinWait1 | TcpState::FinWait2)
@@ -118,37 +116,33 @@ impl Lookup {
                     Presence::Gone
                 }
             }
-            Ok(None) => match self.routes.is_own(ends.tuple.source.0) {
-                Ok(true) => Presence::Gone,
-                Ok(false) | Err(_) => Presence::Unknown,
-            },
-            Err(_) => Presence::Unknown,
+            Ok(Found::Nothing) => Presence::Gone,
+            Ok(Found::Foreign) | Err(_) => Presence::Unknown,
         }
     }
 
     /// The peer's socket, bound to whichever device. The first that has the tuple decides, dead
     /// or alive.
-    fn find(&mut self, ends: &Ends) -> io::Result<Option<SocketInfo>> {
+    fn find(&mut self, ends: &Ends) -> io::Result<Found> {
         for device in ends.scope.into_iter().chain([ANY_DEVICE, LOOPBACK_DEVICE]) {
             if let Some(socket) = self.find_on(ends, device)? {
-                return Ok(Some(socket));
+                return Ok(Found::Socket(socket));
             }
         }
         // A peer that this namespace can see has an address of this namespace.
         if !self.routes.is_own(ends.tuple.source.0)? {
-            return Ok(None);
+            return Ok(Found::Foreign);
         }
         let devices = self.routes.devices(ends.tuple.source.0)?;
-        for device in devices
+        let others = devices
             .into_iter()
-            .filter(|&d| d != LOOPBACK_DEVICE)
-            .take(MAX_DEVICES)
-        {
+            .filter(|&device| device != LOOPBACK_DEVICE);
+        for device in others.take(MAX_DEVICES) {
             if let Some(socket) = self.find_on(ends, device)? {
-                return Ok(Some(socket));
+                return Ok(Found::Socket(socket));
             }
         }
-        Ok(None)
+        Ok(Found::Nothing)
     }
 
     fn find_on(&mut self, ends: &Ends, device: u32) -> io::Result<Option<SocketInfo>> {
@@ -181,6 +175,15 @@ impl Lookup {
             Err(no_sock_diag().into())
         }
     }
+}
+
+/// What the kernel has at the peer's end.
+enum Found {
+    Socket(SocketInfo),
+    /// An address of this machine, and no socket.
+    Nothing,
+    /// An address of another machine, or of another network namespace.
+    Foreign,
 }
 
 /// The peer's socket as its owner sees it, and the device that a link-local address belongs to.
@@ -316,12 +319,8 @@ mod tests {
         second.set_reuse_address(true).expect("an option");
         second.bind(&own).expect("free again");
         second.connect(&target).expect("connects");
-        assert!(
-            lookup
-                .find(&ends)
-                .expect("an answer")
-                .is_some_and(|found| found.inode != 0)
-        );
+        let found = lookup.find(&ends).expect("an answer");
+        assert!(matches!(found, Found::Socket(socket) if socket.inode != 0));
         let owner = lookup.owner_of(&ends, &accepted);
         assert!(matches!(owner, Err(LookupError::Replaced)), "{owner:?}");
     }

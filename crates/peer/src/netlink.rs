@@ -420,3 +420,81 @@ fn malformed() -> io::Error {
         "the kernel's netlink answer is not understood",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_addresses_are_known_by_interface_and_by_route() {
+        let mut routes = Routes::open().expect("opens");
+        for own in crate::own_addresses().expect("interfaces") {
+            assert!(routes.is_own(own).expect("an answer"), "{own}");
+            assert!(routes.has_address(own).expect("an answer"), "{own}");
+        }
+        // No interface has this one; the route of 127.0.0.0/8 does.
+        let by_route = IpAddr::from([127, 5, 6, 7]);
+        assert!(routes.routes_here(by_route).expect("an answer"));
+        assert!(!routes.has_address(by_route).expect("an answer"));
+        for foreign in ["203.0.113.7", "2001:db8::7", "fe80::dead:beef"] {
+            let address = foreign.parse().expect("an address");
+            assert!(!routes.is_own(address).expect("an answer"), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn the_devices_of_an_address_come_first() {
+        let mut routes = Routes::open().expect("opens");
+        let devices = routes
+            .devices(IpAddr::from([127, 0, 0, 1]))
+            .expect("an answer");
+        assert_eq!(devices.first(), Some(&1));
+        let mut once = devices.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), devices.len());
+    }
+
+    #[test]
+    fn answers_to_earlier_questions_are_skipped() {
+        let mut sockets = SockDiag::open().expect("opens");
+        let tuple = Tuple {
+            source: (IpAddr::from([127, 0, 0, 1]), 1),
+            destination: (IpAddr::from([127, 0, 0, 1]), 2),
+        };
+        // A question whose answer nobody reads.
+        let socket = sockets.0.socket.as_ref().expect("open");
+        send(socket, libc::RTM_GETLINK, 0, 0xdead, &[0; 56]).expect("sent");
+        assert!(sockets.find(&tuple, 0).expect("an answer").is_none());
+        assert!(sockets.find(&tuple, 0).expect("an answer").is_none());
+    }
+
+    #[test]
+    fn a_broken_socket_is_replaced() {
+        let mut routes = Routes::open().expect("opens");
+        let unconnected = Socket::new(Domain::UNIX, Type::DGRAM, None).expect("a socket");
+        routes.0.socket = Some(unconnected);
+        assert!(routes.has_address(IpAddr::from([127, 0, 0, 1])).is_err());
+        assert!(
+            routes
+                .has_address(IpAddr::from([127, 0, 0, 1]))
+                .expect("an answer")
+        );
+    }
+
+    #[test]
+    fn torn_messages_end_an_answer() {
+        for torn in [
+            &[][..],
+            &[1, 0, 0],
+            &[0; 16],
+            &[255, 0, 0, 0, 0, 0, 0, 0],
+            &[15; 20],
+        ] {
+            assert!(Message::split(torn).is_none(), "{torn:?}");
+        }
+        assert!(read_socket(&[2; 71]).is_none());
+        assert!(read_socket(&[2; 72]).is_some());
+        assert!(read_socket(&[99; 72]).is_none());
+    }
+}
