@@ -1,0 +1,128 @@
+/**
+ * Makes ready what tests need beside the npm packages: nginx, Chromium, curl and OpenSSL from the
+ * system, and Taskcluster's Python and Go clients under build/.
+ *
+ * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
+ * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  accessSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+} from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const CLIENTS = join(ROOT, '__test__/clients');
+const IS_CI = process.env.CI === 'true';
+
+/** Programs of the system and the Debian packages that bring them. */
+const DEBIAN_PACKAGES = {
+  nginx: ['nginx'],
+  chromium: ['chromium'],
+  curl: ['curl'],
+  openssl: ['openssl'],
+  python3: ['python3', 'python3-venv'],
+  go: ['golang-go'],
+};
+
+main();
+
+function main() {
+  const missing = Object.keys(DEBIAN_PACKAGES).filter((program) => !isInstalled(program));
+  if (missing.length > 0 && IS_CI) {
+    installDebianPackages(missing.flatMap((program) => DEBIAN_PACKAGES[program]));
+  } else if (missing.length > 0) {
+    console.error(`Not on this machine: ${missing.join(', ')}. Tests that need them are skipped.`);
+  }
+  attempt('the Python client', isInstalled('python3'), preparePythonClient);
+  attempt('the Go client', isInstalled('go'), prepareGoClient);
+}
+
+function installDebianPackages(packages) {
+  run(['apt-get', 'update', '-q']);
+  const options = ['-y', '-q', '--no-install-recommends'];
+  run(['apt-get', 'install', ...options, ...packages], { DEBIAN_FRONTEND: 'noninteractive' });
+}
+
+/** A virtual environment with the pinned packages; a copy of their list says that it is whole. */
+function preparePythonClient() {
+  const directory = join(ROOT, 'build/test-python');
+  const requirements = join(CLIENTS, 'python/requirements.txt');
+  const installed = join(directory, 'requirements.txt');
+  if (existsSync(installed) && isSame(installed, requirements)) {
+    return;
+  }
+  run(['python3', '-m', 'venv', '--clear', directory]);
+  const pip = [join(directory, 'bin/python'), '-m', 'pip', '--disable-pip-version-check'];
+  run([...pip, 'install', '--quiet', '--no-deps', '--requirement', requirements]);
+  copyFileSync(requirements, installed);
+}
+
+/** The program and copies of what it was built from. */
+function prepareGoClient() {
+  const source = join(CLIENTS, 'go');
+  const directory = join(ROOT, 'build/test-go');
+  const files = readdirSync(source);
+  const program = join(directory, 'client');
+  const isBuilt = (name) =>
+    existsSync(join(directory, name)) && isSame(join(directory, name), join(source, name));
+  if (existsSync(program) && files.every(isBuilt)) {
+    return;
+  }
+  mkdirSync(directory, { recursive: true });
+  run(['go', 'build', '-C', source, '-mod=readonly', '-o', program, '.']);
+  for (const name of files) {
+    copyFileSync(join(source, name), join(directory, name));
+  }
+}
+
+/** Where it fails, CI fails; elsewhere the tests that need it are skipped. */
+function attempt(what, isPossible, prepare) {
+  try {
+    if (isPossible) {
+      prepare();
+    }
+  } catch (error) {
+    console.error(`${what} cannot be prepared: ${error.message}`);
+    if (IS_CI) {
+      process.exit(1);
+    }
+  }
+}
+
+function isInstalled(program) {
+  const directories = (process.env.PATH ?? '').split(delimiter);
+  return [...directories, '/usr/sbin'].some((directory) => isExecutable(join(directory, program)));
+}
+
+function isExecutable(file) {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isSame(one, other) {
+  return readFileSync(one).equals(readFileSync(other));
+}
+
+function run(command, environment = {}) {
+  console.error(`> ${command.join(' ')}`);
+  const [program, ...args] = command;
+  const { status, error } = spawnSync(program, args, {
+    stdio: 'inherit',
+    env: { ...process.env, ...environment },
+  });
+  if (status !== 0) {
+    throw new Error(`${command.join(' ')} failed${error ? `: ${error.message}` : ''}`);
+  }
+}
