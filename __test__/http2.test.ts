@@ -6,7 +6,7 @@ import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
 import type { Connection } from './harness/connection.js';
-import { within } from './harness/deadline.js';
+import { gate, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import {
   echoOverHttp2,
@@ -200,6 +200,25 @@ test('a stream that its client resets ends its upstream request, and no other', 
   t.is((await client.request({ ':path': '/queue/v1/x' })).status, 200);
 });
 
+test('an upload that its client resets never becomes a whole one', async (t) => {
+  const { upstream, client } = await startDown(t);
+  const errors = [new DOMException('broken by the test', 'AbortError'), undefined];
+  for (const error of Array.from({ length: 20 }, (_, i) => errors[i % 2])) {
+    const ended = gate();
+    upstream.handler = async (exchange) => {
+      await t.throwsAsync(exchange.body());
+      ended.open();
+    };
+    const arrived = upstream.next();
+    const stream = client.open({ ':method': 'POST', ':path': '/queue/v1/x' });
+    stream.on('error', () => {});
+    stream.write('hello');
+    await arrived;
+    stream.destroy(error);
+    await within(ended.opened, 'the end of the upstream request', 1500);
+  }
+});
+
 /** Requests that RFC 9113, 8.1.1 and 8.2, call malformed: fields, and the body if there is one. */
 const MALFORMED: Record<string, [fields: [string, string][], body?: string]> = {
   'a Connection field': [[['connection', 'close']]],
@@ -366,14 +385,22 @@ test('a connection that upstream takes leave of is replaced', async (t) => {
 test('an HTTP/2 answer that breaks off is broken for both kinds of client', async (t) => {
   const { upstream, proxy } = await startUp(t);
   const client = await Http2Client.connect(t, proxy.url);
-  const ways = ['stream', 'session'] as const;
-  const rows = ways.flatMap((way) => [undefined, 10].map((length) => ({ way, length })));
-  for (const { way, length } of rows) {
+  const ways = {
+    stream: new Error('broken by the test'),
+    session: new Error('broken by the test'),
+    // Resets that look like an end in good order.
+    'stream, CANCEL': new DOMException('broken by the test', 'AbortError'),
+    'stream, NO_ERROR': undefined,
+  };
+  const rows = Object.entries(ways).flatMap(([way, error]) =>
+    [undefined, 10].map((length) => ({ way, error, length })),
+  );
+  for (const { way, error, length } of rows) {
     upstream.handler = ({ stream }) => {
       stream.respond({ ':status': 200, ...(length ? { 'content-length': length } : {}) });
       // `close` would end the stream in good order first.
-      const broken = way === 'stream' ? stream : stream.session;
-      stream.write('hello', () => broken?.destroy(new Error('broken by the test')));
+      const broken = way === 'session' ? stream.session : stream;
+      stream.write('hello', () => broken?.destroy(error));
     };
     const before = upstream.exchanges.length;
     const one = await t.throwsAsync(proxy.get('/queue/v1/x'), undefined, `${way} ${length}`);

@@ -22,6 +22,7 @@ use crate::route::Target;
 use crate::serve::Session;
 use crate::sign;
 use crate::upstream::{ResponseBody, SendError};
+use crate::whole::Whole;
 
 /// How long a body waits for a 100 that may never come: what upstreams that send none are used to
 /// from other clients (RFC 9110 10.1.1 leaves it open).
@@ -62,7 +63,11 @@ pub async fn forward(
     let shared = &session.worker.shared;
     let (parts, body) = request.into_parts();
     let outgoing = Outgoing::new(session, parts.method, parts.headers, target, scopes);
-    let replay = Replay::new(body, shared.replay_limit, Arc::clone(&shared.replay_budget));
+    let replay = Replay::new(
+        Whole::new(body, parts.version),
+        shared.replay_limit,
+        Arc::clone(&shared.replay_budget),
+    );
     let mut backoff = Backoff::new(shared.retry, Instant::now());
     let mut clock_learned = false;
     let mut stale = 0;

@@ -48,6 +48,7 @@ mod serve;
 mod sign;
 mod tunnel;
 mod upstream;
+mod whole;
 mod worker;
 
 /// Everything that can be set. Durations and sizes have the meaning of the command's flag of the

@@ -19,6 +19,7 @@ use crate::headers;
 use crate::route::Target;
 use crate::serve::Record;
 use crate::upstream::ResponseBody;
+use crate::whole::{BodyError, Whole};
 
 /// The body of an answer.
 pub struct RelayBody {
@@ -28,7 +29,7 @@ pub struct RelayBody {
 
 enum Source {
     Made(Full<Bytes>),
-    Upstream(ResponseBody),
+    Upstream(Whole<ResponseBody>),
 }
 
 /// What ends with the answer.
@@ -47,6 +48,7 @@ pub fn relay(forwarded: Forwarded, record: Record) -> Response<RelayBody> {
         held,
     } = forwarded;
     let (mut parts, body) = response.into_parts();
+    let body = Whole::new(body, parts.version);
     parts.version = Version::HTTP_11;
     let upgrade = (parts.status == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| headers::upgrade_protocol(&parts.headers))
@@ -108,12 +110,12 @@ fn endpoint(target: &Target) -> Option<HeaderValue> {
 
 impl Body for RelayBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let polled = match &mut this.source {
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),

@@ -35,6 +35,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::whole::Whole;
+
 /// First block of a body of unknown length; most such bodies are small.
 const FIRST_BLOCK: usize = 4 * 1024;
 /// Later blocks double up to this, so that little is allocated that may never be filled.
@@ -43,14 +45,14 @@ const LARGEST_BLOCK: usize = 64 * 1024;
 const FIELD_OVERHEAD: usize = 64;
 
 /// A request's body and what has been kept of it. One per request; not shared between threads.
-pub struct Replay<B = Incoming> {
+pub struct Replay<B = Whole<Incoming>> {
     /// `None` is an empty body.
     state: Option<Rc<RefCell<State<B>>>>,
     created: Instant,
 }
 
 /// One attempt at sending the body.
-pub struct ReplayBody<B = Incoming> {
+pub struct ReplayBody<B = Whole<Incoming>> {
     state: Option<Rc<RefCell<State<B>>>>,
     /// Number of this attempt; it is the current one while the state has the same.
     number: u64,

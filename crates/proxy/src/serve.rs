@@ -32,6 +32,7 @@ use crate::replay::ReplayBudget;
 use crate::route::{RootUrl, Route, Target, request_target, route};
 use crate::scopes;
 use crate::sign;
+use crate::whole::{BodyError, Whole};
 use crate::worker::Worker;
 use crate::{Validator, credentials};
 
@@ -229,7 +230,7 @@ async fn sign_url(session: &Session, request: Request<Incoming>) -> Result<Outco
     allow(&request, &[Method::POST], "POST")?;
     let scopes = narrowing(shared, &request)?;
     let too_long = || Refusal::Bewit(bewit::BewitError::TooLong);
-    let body = collect(session, request.into_body(), bewit::MAX_BODY, too_long).await?;
+    let body = collect(session, request, bewit::MAX_BODY, too_long).await?;
     let resource = bewit::resource(&body)?;
     let entered = shared.in_force.enter().await;
     let set = match scopes {
@@ -254,7 +255,7 @@ async fn update(session: &Session, request: Request<Incoming>) -> Result<Outcome
     if !session.rights.update {
         return Err(Refusal::UpdateUser);
     }
-    let body = collect(session, request.into_body(), MAX_CREDENTIALS, || {
+    let body = collect(session, request, MAX_CREDENTIALS, || {
         Refusal::CredentialsTooLong
     })
     .await?;
@@ -323,11 +324,15 @@ fn allow(
 
 async fn collect(
     session: &Session,
-    body: Incoming,
+    request: Request<Incoming>,
     limit: usize,
     too_long: impl Fn() -> Refusal,
 ) -> Result<Bytes, Refusal> {
-    match Limited::new(body, limit).collect().await {
+    let version = request.version();
+    match Limited::new(Whole::new(request.into_body(), version), limit)
+        .collect()
+        .await
+    {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
         Err(_) => Err(session.torn_body()),
@@ -373,7 +378,7 @@ impl Record {
         self.bytes += bytes as u64;
     }
 
-    pub fn broke_off(&self, error: &hyper::Error) {
+    pub fn broke_off(&self, error: &BodyError) {
         let host = self
             .target
             .as_ref()
