@@ -5,13 +5,7 @@
  * what is sent. (`fetch` sends `new URL(url).href`.)
  */
 import { type Credentials, CredentialsError, checkCredentials } from './credentials.js';
-import {
-  type NativeClaim,
-  type NativeCredentials,
-  type NativeRefusal,
-  type NativeVerified,
-  native,
-} from './native.js';
+import { type NativeClaim, type NativeRefusal, native } from './native.js';
 
 /** A header, bewit or URL that Hawk refuses. */
 export class HawkError extends Error {
@@ -80,8 +74,22 @@ export interface VerifyOptions {
   payload?: { contentType: string; body: Uint8Array };
 }
 
-/** Who signed, and with what limits. Times of `temporary` are milliseconds, `ts` is seconds. */
-export type Verified = NativeVerified;
+/** Who signed, and with what limits. */
+export interface Verified {
+  clientId: string;
+  /** The client whose access token proved it: the certificate's issuer, or the client itself. */
+  issuingClientId: string;
+  /** Of temporary credentials; `start` and `expiry` are milliseconds since the epoch. */
+  temporary?: { scopes: string[]; start: number; expiry: number };
+  /** What the signature is restricted to; absent for no restriction. */
+  authorizedScopes?: string[];
+  /** Seconds since the epoch: time of a header, expiry of a bewit. */
+  ts: number;
+  /** Absent in a bewit. */
+  nonce?: string;
+  /** Base64 of the SHA-256 hash of the body, where the header has one. */
+  payloadHash?: string;
+}
 
 /** What temporary credentials shall be. */
 export interface TemporaryOptions {
@@ -95,6 +103,11 @@ export interface TemporaryOptions {
   start?: Date;
   /** At most 31 days after `start`. */
   expiry: Date;
+}
+
+/** Credentials with a certificate. */
+export interface TemporaryCredentials extends Credentials {
+  certificate: string;
 }
 
 /**
@@ -161,7 +174,7 @@ export async function checkBewit(request: HawkRequest, options: VerifyOptions): 
  *
  * @throws {@link CredentialsError} The issuer, the name, a scope or the lifetime will not do.
  */
-export function createTemporaryCredentials(options: TemporaryOptions): NativeCredentials {
+export function createTemporaryCredentials(options: TemporaryOptions): TemporaryCredentials {
   const { clientId, scopes, start = new Date(), expiry } = options;
   const issuer = checkCredentials(options.credentials);
   try {

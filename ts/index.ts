@@ -25,7 +25,12 @@ import {
   checkCredentials,
   parseCredentials,
 } from './credentials.js';
-import { type NativeCounters, type NativeProxy, type NativeVerdict, native } from './native.js';
+import {
+  type NativeCounters as Counters,
+  type NativeProxy,
+  type NativeVerdict,
+  native,
+} from './native.js';
 import { type Duration, decide, OptionsError, readDuration, type Settings } from './options.js';
 
 export { type Credentials, CredentialsError } from './credentials.js';
@@ -38,12 +43,13 @@ export {
   makeBewit,
   type SignOptions,
   signHeader,
+  type TemporaryCredentials,
   type TemporaryOptions,
   type Verified,
   type VerifyOptions,
   verifyHeader,
 } from './hawk.js';
-export { MissingBinaryError } from './native.js';
+export { MissingBinaryError, type NativeCounters as Counters } from './native.js';
 export { type Duration, OptionsError, type Settings, type Size } from './options.js';
 
 /** Everything that a proxy can be started with. */
@@ -58,9 +64,6 @@ export interface ProxyOptions extends Settings {
    */
   authorizedScopes?: readonly string[];
 }
-
-/** What has happened since the start. Numbers only grow, but for the two that end in `Now`. */
-export type Counters = NativeCounters;
 
 /** A running proxy. */
 export interface Proxy {

@@ -49,7 +49,10 @@ export interface NativeVerdict {
   reason?: string;
 }
 
-/** What has happened since the start. */
+/**
+ * What has happened since the start. Numbers only grow, but for `runningRequests` and
+ * `openConnections`.
+ */
 export interface NativeCounters {
   /** Requests that have ended, with or without an answer. */
   requests: number;
@@ -208,7 +211,7 @@ export interface Native {
   createTemporaryCredentials(
     issuer: NativeCredentials,
     options: NativeTemporaryOptions,
-  ): NativeCredentials;
+  ): NativeCredentials & { certificate: string };
 }
 
 /** No binary of the addon fits this machine, or the one that does cannot be loaded. */
