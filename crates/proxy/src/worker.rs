@@ -8,10 +8,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::TcpStream as StdTcpStream;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
@@ -230,7 +230,8 @@ impl Drop for Untrack {
 async fn drive(mut session: Session, driver: &Driver) {
     let connection = Rc::clone(&session.connection);
     let mut gate = Gate::new(Rc::clone(&connection));
-    match gate.protocol().await {
+    let protocol = driver.until_stopped(gate.protocol()).await;
+    match protocol.unwrap_or(Ok(None)) {
         Ok(Some(Protocol::Http1)) => drive_http1(session, driver, gate).await,
         Ok(Some(Protocol::Http2)) => {
             session.http2 = true;
@@ -302,6 +303,20 @@ async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
 }
 
 impl Driver {
+    /// What `future` gives; `None` where it is still pending when the proxy stops.
+    async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            self.remember(cx.waker());
+            match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Some(output)),
+                Poll::Pending if self.stop.get() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
     fn remember(&self, waker: &Waker) {
         let mut task = self.task.borrow_mut();
         if task.is_none() {
