@@ -46,8 +46,9 @@ const MAX_WORKERS: usize = 4;
 /// of the credentials needs.
 const HELD_BACK: usize = 128;
 
-/// Of those held back, connections that may ask for an update or for health.
-const RESERVED: usize = 32;
+/// Of those held back, connections that may ask for an update or for health. Once half of them are
+/// open, the one that has been idle for longest makes room for the next.
+const RESERVED: usize = 64;
 
 /// Before accepting again when the system has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
@@ -71,6 +72,7 @@ struct WorkerHandle {
 enum Order {
     Serve(Box<Accepted>),
     Update(Box<Credentials>, Box<dyn FnOnce() + Send>),
+    MakeRoom { reserved: bool },
     Stop(Duration),
 }
 
@@ -329,6 +331,7 @@ impl Acceptor {
             .iter()
             .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
             .ok_or("the proxy is being stopped")?;
+        self.make_room();
         let slot = Slot::take(&self.places, self.limits, &worker.load)
             .filter(|slot| !slot.reserved || rights.update)
             .ok_or("too many connections are open")?;
@@ -344,6 +347,22 @@ impl Acceptor {
             .orders
             .send(Order::Serve(accepted))
             .map_err(|_| "the proxy is being stopped".to_owned())
+    }
+
+    /// Where there is no place left, idle connections are ended: without that, a task that opens
+    /// connections and says nothing would keep everybody else out.
+    fn make_room(&self) {
+        let open = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        let reserved = open(&self.places.reserved) >= self.limits.reserved / 2;
+        if open(&self.places.tasks) < self.limits.connections {
+            return;
+        }
+        for worker in &self.workers {
+            let _ = worker.orders.send(Order::MakeRoom { reserved: false });
+            if reserved {
+                let _ = worker.orders.send(Order::MakeRoom { reserved: true });
+            }
+        }
     }
 }
 
@@ -492,6 +511,7 @@ async fn work(
                     done();
                 });
             }
+            Some(Order::MakeRoom { reserved }) => worker.make_room(reserved),
             Some(Order::Stop(grace)) => break grace,
             None => break Duration::ZERO,
         }

@@ -6,7 +6,7 @@
 //! tell from a client that has only shut down writing.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::TcpStream as StdTcpStream;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -54,7 +54,8 @@ pub struct Worker {
     pub signing: RefCell<Signing>,
     lookup: RefCell<Option<Lookup>>,
     clock: Rc<Clock>,
-    connections: RefCell<HashMap<u64, Tracked>>,
+    /// In the order they came.
+    connections: RefCell<BTreeMap<Id, Tracked>>,
     next: Cell<u64>,
     stopping: Cell<bool>,
     /// Told when a connection has begun, and when one has ended.
@@ -68,6 +69,13 @@ pub struct Accepted {
     pub rights: Rights,
     pub slot: Slot,
     pub counted: OpenConnection,
+}
+
+/// Names a connection: those held back come behind all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    reserved: bool,
+    number: u64,
 }
 
 struct Tracked {
@@ -124,7 +132,10 @@ impl Worker {
             reserved: slot.is_reserved(),
             http2: false,
         };
-        let id = self.next.replace(self.next.get() + 1);
+        let id = Id {
+            reserved: slot.is_reserved(),
+            number: self.next.replace(self.next.get() + 1),
+        };
         let worker = Rc::clone(self);
         let task = {
             let driver = Rc::clone(&driver);
@@ -140,6 +151,26 @@ impl Worker {
         };
         self.connections.borrow_mut().insert(id, tracked);
         self.began.notify_one();
+    }
+
+    /// Ends the connection that has been without a request for longest, of those held back or of
+    /// the others, so that somebody else can connect.
+    pub fn make_room(&self, reserved: bool) {
+        let first = Id {
+            reserved,
+            number: 0,
+        };
+        let idle = self
+            .connections
+            .borrow()
+            .range(first..)
+            .take_while(|(id, _)| id.reserved == reserved)
+            .map(|(_, tracked)| tracked)
+            .find(|tracked| !tracked.connection.is_busy() && !tracked.connection.is_blocked())
+            .map(|tracked| tracked.task.clone());
+        if let Some(task) = idle {
+            task.abort();
+        }
     }
 
     /// Whether the client of `connection` waits for nothing any more.
@@ -216,7 +247,7 @@ impl Driver {
 /// Takes a connection off the list when its task ends, however it ends.
 struct Untrack {
     worker: Rc<Worker>,
-    id: u64,
+    id: Id,
 }
 
 impl Drop for Untrack {
