@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -25,6 +25,9 @@ use crate::whole::{BodyError, Whole};
 pub struct RelayBody {
     source: Source,
     guards: Option<Guards>,
+    /// Seems to follow, though it is empty: a 304 may name the length of what it stands for (RFC
+    /// 9110 8.6), and hyper keeps that field only before a body, which it then does not send.
+    seems_to_follow: bool,
 }
 
 enum Source {
@@ -69,11 +72,14 @@ pub fn relay(forwarded: Forwarded, record: Record) -> Response<RelayBody> {
         _entered: Some(entered),
         _held: held,
     };
+    let seems_to_follow =
+        parts.status == StatusCode::NOT_MODIFIED && parts.headers.contains_key(CONTENT_LENGTH);
     Response::from_parts(
         parts,
         RelayBody {
             source: Source::Upstream(body),
             guards: Some(guards),
+            seems_to_follow,
         },
     )
 }
@@ -99,6 +105,7 @@ pub fn answer(
         RelayBody {
             source: Source::Made(body),
             guards: Some(guards),
+            seems_to_follow: false,
         },
     )
 }
@@ -142,6 +149,7 @@ impl Body for RelayBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            _ if self.seems_to_follow => false,
             Source::Upstream(body) => body.is_end_stream(),
             Source::Made(body) => body.is_end_stream(),
         }
@@ -149,6 +157,7 @@ impl Body for RelayBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            _ if self.seems_to_follow => SizeHint::default(),
             Source::Upstream(body) => body.size_hint(),
             Source::Made(body) => body.size_hint(),
         }
