@@ -20,7 +20,7 @@ use taskcluster_proxy_hawk::Credentials;
 use taskcluster_proxy_peer::raise_descriptor_limit;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::admit::{Admission, Rights, Rules};
@@ -49,6 +49,9 @@ const HELD_BACK: usize = 128;
 /// Of those held back, connections that may ask for an update or for health. Once half of them are
 /// open, the one that has been idle for longest makes room for the next.
 const RESERVED: usize = 64;
+
+/// How long somebody who may update the credentials waits for a place.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Before accepting again when the system has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
@@ -240,6 +243,8 @@ impl Limits {
 struct Places {
     tasks: AtomicUsize,
     reserved: AtomicUsize,
+    /// Told when one has ended.
+    freed: Notify,
 }
 
 /// One connection's place among those that may be open; given back when it is dropped.
@@ -284,6 +289,7 @@ impl Drop for Slot {
         };
         counter.fetch_sub(1, Ordering::Relaxed);
         self.load.fetch_sub(1, Ordering::Relaxed);
+        self.places.freed.notify_one();
     }
 }
 
@@ -301,7 +307,7 @@ impl Acceptor {
     async fn run(self: Rc<Self>, listener: TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.accepted(stream, peer),
+                Ok((stream, peer)) => self.accepted(stream, peer).await,
                 Err(error) => {
                     self.shared
                         .log
@@ -312,8 +318,8 @@ impl Acceptor {
         }
     }
 
-    fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
-        if let Err(reason) = self.hand_over(stream, peer) {
+    async fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(reason) = self.hand_over(stream, peer).await {
             self.shared.metrics.refused_connections.add(1);
             self.shared
                 .log
@@ -321,7 +327,7 @@ impl Acceptor {
         }
     }
 
-    fn hand_over(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
+    async fn hand_over(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
         let rights = match &self.admission {
             None => Rights::ALL,
             Some(admission) => admission.borrow_mut().admit(&stream, peer)?,
@@ -331,10 +337,8 @@ impl Acceptor {
             .iter()
             .min_by_key(|worker| worker.load.load(Ordering::Relaxed))
             .ok_or("the proxy is being stopped")?;
-        self.make_room();
-        let slot = Slot::take(&self.places, self.limits, &worker.load)
-            .filter(|slot| !slot.reserved || rights.update)
-            .ok_or("too many connections are open")?;
+        let slot = self.place(rights, &worker.load).await;
+        let slot = slot.ok_or("too many connections are open")?;
         let stream = stream.into_std().map_err(|error| error.to_string())?;
         let counted = self.shared.metrics.connection();
         let accepted = Box::new(Accepted {
@@ -349,14 +353,34 @@ impl Acceptor {
             .map_err(|_| "the proxy is being stopped".to_owned())
     }
 
-    /// Where there is no place left, idle connections are ended: without that, a task that opens
-    /// connections and says nothing would keep everybody else out.
-    fn make_room(&self) {
-        let open = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        let reserved = open(&self.places.reserved) >= self.limits.reserved / 2;
-        if open(&self.places.tasks) < self.limits.connections {
-            return;
+    /// A place among the connections. Where none is left, idle connections are ended: without that,
+    /// a task that opens connections and says nothing would keep everybody else out.
+    async fn place(&self, rights: Rights, load: &Arc<AtomicUsize>) -> Option<Slot> {
+        let take = || {
+            Slot::take(&self.places, self.limits, load)
+                .filter(|slot| !slot.reserved || rights.update)
+        };
+        if self.places.tasks.load(Ordering::Relaxed) < self.limits.connections {
+            return take();
         }
+        self.make_room();
+        match take() {
+            None if rights.update => {}
+            slot => return slot,
+        }
+        let freed = async {
+            loop {
+                self.places.freed.notified().await;
+                if let Some(slot) = take() {
+                    return slot;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, freed).await.ok()
+    }
+
+    fn make_room(&self) {
+        let reserved = self.places.reserved.load(Ordering::Relaxed) >= self.limits.reserved / 2;
         for worker in &self.workers {
             let _ = worker.orders.send(Order::MakeRoom { reserved: false });
             if reserved {
