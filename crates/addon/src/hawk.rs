@@ -12,6 +12,7 @@ pub type Coded = Error<&'static str>;
 pub struct NativeCredentials {
     pub client_id: String,
     pub access_token: String,
+    #[napi(ts_type = "string | undefined")]
     pub certificate: Option<String>,
 }
 
@@ -217,7 +218,7 @@ pub fn payload_hash(content_type: String, body: &[u8]) -> String {
     hawk::payload_hash(&content_type, body)
 }
 
-#[napi]
+#[napi(ts_return_type = "NativeCredentials & { certificate: string }")]
 pub fn create_temporary_credentials(
     issuer: NativeCredentials,
     options: NativeTemporaryOptions,

@@ -20,10 +20,13 @@ use crate::hawk::{Coded, NativeCredentials};
 pub struct NativeOptions {
     pub root_url: String,
     pub credentials: NativeCredentials,
+    #[napi(ts_type = "string[] | undefined")]
     pub authorized_scopes: Option<Vec<String>>,
     pub ip_addresses: Vec<String>,
     pub port: u16,
+    #[napi(ts_type = "string | undefined")]
     pub allowed_user: Option<String>,
+    #[napi(ts_type = "string | undefined")]
     pub allowed_network: Option<String>,
     pub allow_cross_site: bool,
     pub hosts: Vec<String>,
@@ -34,6 +37,7 @@ pub struct NativeOptions {
     pub replay_total: i64,
     pub header_timeout: i64,
     pub response_timeout: i64,
+    #[napi(ts_type = "number | undefined")]
     pub drain_timeout: Option<i64>,
     pub log_format: String,
     pub log_level: String,
@@ -152,10 +156,15 @@ fn judge(result: napi::Result<NativeVerdict>) -> Result<core::Credentials, Strin
 pub struct NativeCounters {
     pub requests: f64,
     pub requests_without_answer: f64,
+    #[napi(js_name = "requests1xx")]
     pub requests_1xx: f64,
+    #[napi(js_name = "requests2xx")]
     pub requests_2xx: f64,
+    #[napi(js_name = "requests3xx")]
     pub requests_3xx: f64,
+    #[napi(js_name = "requests4xx")]
     pub requests_4xx: f64,
+    #[napi(js_name = "requests5xx")]
     pub requests_5xx: f64,
     pub request_microseconds: f64,
     pub running_requests: f64,
@@ -204,11 +213,11 @@ pub struct NativeProxy {
     validator: Validator,
 }
 
-#[napi]
+#[napi(ts_return_type = "Promise<NativeProxy>")]
 pub fn start_proxy(
     env: &Env,
     options: NativeOptions,
-    validate: Validate,
+    #[napi(ts_arg_type = "(body: Buffer) => NativeVerdict")] validate: Validate,
 ) -> napi::Result<Object<'_>> {
     let validator = Validator(Arc::new(Mutex::new(Some(validate))));
     let (deferred, promise) = env.create_deferred()?;
@@ -253,7 +262,7 @@ impl NativeProxy {
         self.proxy.counters().into()
     }
 
-    #[napi]
+    #[napi(ts_return_type = "Promise<void>")]
     pub fn update_credentials<'env>(
         &self,
         env: &'env Env,
@@ -268,7 +277,7 @@ impl NativeProxy {
         Ok(promise)
     }
 
-    #[napi]
+    #[napi(ts_return_type = "Promise<void>")]
     pub fn stop<'env>(&self, env: &'env Env, grace: i64) -> napi::Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         let validator = self.validator.clone();
