@@ -595,12 +595,14 @@ impl<B> Held<B> {
     }
 
     fn answer(self, response: Response<Incoming>) -> Response<ResponseBody<B>> {
-        // After 101 the connection is no HTTP connection any more.
-        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // After 101 the connection is no HTTP connection any more. On one that speaks HTTP/1.0,
+        // the next request could have no body whose length is not known beforehand.
+        let last = response.status() == StatusCode::SWITCHING_PROTOCOLS
+            || response.version() == Version::HTTP_10;
         response.map(|incoming| {
             let mut body = ResponseBody {
                 incoming,
-                held: (!upgraded).then_some(self),
+                held: (!last).then_some(self),
             };
             body.give_back_at_end();
             body

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -113,7 +113,7 @@ impl Roots {
 
     /// These and no others.
     #[cfg(test)]
-    pub(super) fn only(certificates: Vec<CertificateDer<'static>>) -> Self {
+    pub(super) fn only(certificates: Vec<rustls::pki_types::CertificateDer<'static>>) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates);
         Self::new(Some(roots))

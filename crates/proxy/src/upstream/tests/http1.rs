@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::replay::{Hold, Replay, ReplayBody, ReplayBudget};
 
+const OLD: &str = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello";
+
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 
@@ -220,6 +222,27 @@ fn a_connection_serves_again_when_its_answer_has_been_read() {
         for expected in ["hello", "hello", "hello", "", "hello"] {
             let answer = upstream.send(&plain(address), get("/"), false).await;
             assert_eq!(text(answer.expect("an answer")).await, expected);
+        }
+    });
+}
+
+#[test]
+fn a_connection_of_http_1_0_serves_once() {
+    // hyper would speak HTTP/1.0 on it from then on, and leave out bodies of unknown length.
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![OLD], vec![OLD]]);
+        let upstream = slow_upstream();
+        let origin = plain(address);
+        for _ in 0..2 {
+            let (sender, replay) = slow(None);
+            sender.send(Ok("hello")).expect("it is read");
+            drop(sender);
+            let request = Request::post("/")
+                .body(replay.attempt())
+                .expect("a request");
+            let answer = upstream.send(&origin, request, false).await;
+            assert_eq!(text(answer.expect("an answer")).await, "hello");
         }
     });
 }

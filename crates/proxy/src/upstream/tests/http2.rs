@@ -297,7 +297,7 @@ fn a_burst_shares_connections_up_to_their_streams() {
     run(async {
         let authority = Authority::new();
         let upstream = authority.upstream();
-        let (server, origin) = server(&authority, &["h2"]).await;
+        let (server, origin) = server(&authority, &["h2", "http/1.1"]).await;
         let burst = |number: usize| {
             let tasks: Vec<_> = (0..number)
                 .map(|_| {
@@ -310,7 +310,13 @@ fn a_burst_shares_connections_up_to_their_streams() {
                 .collect();
             tasks
         };
-        for (number, connections) in [(20, 1), (70, 3), (70, 3)] {
+        // An upgrade's HTTP/1.1 says nothing of what the others get.
+        let (old, _) = tokio::join!(
+            upstream.send(&origin, get("/"), true),
+            upstream.connect(&origin, false)
+        );
+        assert_eq!(text(old.expect("an answer")).await, "hello");
+        for (number, connections) in [(20, 2), (70, 4), (70, 4)] {
             let tasks = burst(number);
             eventually(|| server.running.get() == number).await;
             server.go.notify_waiters();

@@ -153,7 +153,7 @@ fn a_slow_reader_stops_the_sender() {
         while read < 32 * 1024 * 1024 {
             let frame = body.frame().await.expect("a frame").expect("no error");
             let data = frame.into_data().expect("data");
-            assert!(data.len() <= 128 * 1024, "{}", data.len());
+            assert!(data.len() <= 64 * 1024, "{}", data.len());
             read += data.len();
         }
     });
