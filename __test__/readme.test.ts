@@ -1,0 +1,94 @@
+// The README and the documents behind it say what the program says of itself.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import test from 'ava';
+import { COMMAND } from './harness/command.js';
+
+const ROOT = path.resolve(import.meta.dirname, '..');
+const DOCUMENTS = [
+  'README.md',
+  ...readdirSync(path.join(ROOT, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
+
+const read = (document: string) => readFileSync(path.join(ROOT, document), 'utf8');
+
+interface Flag {
+  readonly flag: string;
+  readonly short: string;
+  readonly variable: string;
+  readonly fallback: string;
+}
+
+/** The flags that `--help` lists, in their order. */
+function flagsOfTheProgram(): Flag[] {
+  const help = execFileSync(process.execPath, [COMMAND, '--help'], { encoding: 'utf8' });
+  const [, options = ''] = help.split('  Options:\n');
+  return options.split(/^ {4}(?=-)/m).flatMap((row) => {
+    const text = row.replace(/\s+/g, ' ');
+    const [, short = '', flag] = /^(?:-(\w) )?--([a-z-]+)/.exec(text) ?? [];
+    const [, variable = ''] = /environment: (\w+)/.exec(text) ?? [];
+    const [, fallback = ''] = /default: (\w+)/.exec(text) ?? [];
+    return flag === undefined ? [] : [{ flag, short, variable, fallback }];
+  });
+}
+
+/** The rows of the README's table; of a default only what is written as code. */
+function flagsOfTheTable(): Flag[] {
+  const row = /^\| (?:`-(\w)`, )?`--([a-z-]+)` \| (?:`(\w+)`)? ?\| (?:`(\w+)`)?[^|]*\|/gm;
+  return [...read('README.md').matchAll(row)].map(
+    ([, short = '', flag = '', variable = '', fallback = '']) => ({
+      flag,
+      short,
+      variable,
+      fallback,
+    }),
+  );
+}
+
+test("the README's table of flags is that of --help", (t) => {
+  t.true(flagsOfTheProgram().length > 20);
+  t.deepEqual(flagsOfTheTable(), flagsOfTheProgram());
+});
+
+test('every metric is documented, and no other', async (t) => {
+  const source = readFileSync(path.join(ROOT, 'crates/proxy/src/metrics.rs'), 'utf8');
+  const names = (text: string, pattern: RegExp) =>
+    [...new Set([...text.matchAll(pattern)].map(([, name]) => name))].sort();
+  const [code = ''] = source.split('#[cfg(test)]');
+  t.deepEqual(
+    names(read('docs/operations.md'), /^\| `taskcluster_proxy_(\w+)/gm),
+    names(code, /"(\w+_(?:total|seconds|requests|connections))"/g),
+  );
+});
+
+/** The anchor that GitHub gives a heading. */
+function anchorOf(heading: string): string {
+  const text = heading.replace(/[^\p{L}\p{N} _-]/gu, '');
+  return text.trim().toLowerCase().replaceAll(' ', '-');
+}
+
+test('links between documents lead somewhere', (t) => {
+  for (const document of DOCUMENTS) {
+    for (const [, link = ''] of read(document).matchAll(/\]\((?!https?:)([^)]+)\)/g)) {
+      const [file = '', anchor] = link.split('#');
+      const target = file === '' ? document : path.join(path.dirname(document), file);
+      t.true(existsSync(path.join(ROOT, target)), `${document}: ${link}`);
+      if (anchor !== undefined) {
+        const headings = [...read(target).matchAll(/^#+ (.+)$/gm)];
+        const anchors = headings.map(([, heading = '']) => anchorOf(heading));
+        t.true(anchors.includes(anchor), `${document}: ${link}`);
+      }
+    }
+  }
+});
+
+test("the README's JavaScript runs", (t) => {
+  const [, program = ''] = /```js\n(.*?)```/s.exec(read('README.md')) ?? [];
+  const args = ['--input-type=module', '--eval', program];
+  const output = execFileSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' });
+  t.regex(output, /version: '\d/);
+  t.regex(output, /clientId: 'project\/builder'/);
+});
