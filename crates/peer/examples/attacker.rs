@@ -303,14 +303,9 @@ mod linux {
         let elsewhere = Elsewhere::open(plan.target);
         let allowed = plan.allowed.expect("--allowed-uid");
         let mut innocent = Actor::start(allowed, |talk| {
-            let mut open = Vec::new();
-            for _ in 0..plan.tries {
-                let socket = new_socket(plan, None, 0).expect("a socket");
-                socket
-                    .connect(&elsewhere.address.into())
-                    .expect("elsewhere");
-                talk.say(&format!("{}\n", local_port(&socket).expect("a port")));
-                open.push(socket);
+            let open = open_several(plan, None, elsewhere.address);
+            for socket in &open {
+                talk.say(&format!("{}\n", local_port(socket).expect("a port")));
             }
             talk.ready();
             talk.wait_for_end();
@@ -360,12 +355,16 @@ mod linux {
             (allowed, plan.uid)
         };
         let mut before = Actor::start(one, |talk| {
-            let mut open = Vec::new();
-            for number in first..first + plan.tries {
-                if let Ok((port, kept)) = first_of_pair(plan, attacker_first, number) {
-                    talk.say(&format!("{port}\n"));
-                    open.extend(kept);
+            let twin = plan.mode.starts_with("twin");
+            let device = twin.then_some("lo").or(plan.device.as_deref());
+            let mut open = open_several(plan, device, plan.target);
+            for (number, socket) in open.iter().enumerate() {
+                if first_of_pair(plan, attacker_first, first + number, socket).is_ok() {
+                    talk.say(&format!("{}\n", local_port(socket).expect("a port")));
                 }
+            }
+            if !twin {
+                open.clear();
             }
             talk.ready();
             talk.wait_for_end();
@@ -386,29 +385,16 @@ mod linux {
         }
     }
 
-    fn first_of_pair(
-        plan: &Plan,
-        attacks: bool,
-        number: usize,
-    ) -> io::Result<(u16, Option<Socket>)> {
-        let device = plan
-            .mode
-            .starts_with("twin")
-            .then_some("lo")
-            .or(plan.device.as_deref());
-        let socket = new_socket(plan, device, 0)?;
-        socket.connect(&plan.target.into())?;
-        let port = local_port(&socket)?;
+    fn first_of_pair(plan: &Plan, attacks: bool, number: usize, socket: &Socket) -> io::Result<()> {
         if plan.mode != "twin-reversed" {
             let who = if attacks { &plan.who } else { "allowed" };
-            (&socket).write_all(&request(plan, who, number))?;
+            { socket }.write_all(&request(plan, who, number))?;
         }
         match plan.mode.as_str() {
-            "reused" | "given-up" => socket.set_linger(Some(Duration::ZERO))?,
-            "reused-late" => set_option(&socket, libc::IPPROTO_TCP, libc::TCP_LINGER2, 1)?,
-            _ => return Ok((port, Some(socket))),
+            "reused" | "given-up" => socket.set_linger(Some(Duration::ZERO)),
+            "reused-late" => set_option(socket, libc::IPPROTO_TCP, libc::TCP_LINGER2, 1),
+            _ => Ok(()),
         }
-        Ok((port, None))
     }
 
     /// Connects from every port at once: where the pair is still in use, the handshake takes a
@@ -456,6 +442,16 @@ mod linux {
             }
         }
         talk.say(&tally.as_lines());
+    }
+
+    /// As many connections as there are tries, each from a port of its own. Two that chose one
+    /// port exclude each other while they are open, so those that fail are tried again.
+    fn open_several(plan: &Plan, device: Option<&str>, to: SocketAddr) -> Vec<Socket> {
+        let attempts = (0..4 * plan.tries).filter_map(|_| {
+            let socket = new_socket(plan, device, 0).ok()?;
+            socket.connect(&to.into()).is_ok().then_some(socket)
+        });
+        attempts.take(plan.tries).collect()
     }
 
     fn sent_from(
@@ -612,7 +608,13 @@ mod linux {
 
     impl Elsewhere {
         fn open(target: SocketAddr) -> Elsewhere {
-            let listener = TcpListener::bind(SocketAddr::new(target.ip(), 0)).expect("a listener");
+            let socket = Socket::new(Domain::for_address(target), Type::STREAM, None);
+            let socket = socket.expect("a socket");
+            socket
+                .bind(&SocketAddr::new(target.ip(), 0).into())
+                .expect("an address");
+            socket.listen(4096).expect("listens");
+            let listener = TcpListener::from(socket);
             let address = listener.local_addr().expect("its address");
             // SAFETY: this program has one thread.
             let pid = unsafe { libc::fork() };
