@@ -20,7 +20,7 @@ import type { ApiBuilder } from './api/builder.js';
 import { asApiError, type FaultListener, sendError, serve } from './api/router.js';
 import { ScopeResolver } from './auth/clients.js';
 import { auth } from './auth/index.js';
-import { checkRole } from './auth/roles.js';
+import { checkRoles } from './auth/roles.js';
 import { signatureValidator } from './auth/signature-validator.js';
 import { Claims } from './queue/claims.js';
 import { queue } from './queue/index.js';
@@ -123,8 +123,8 @@ async function addClientsAndRoles(
   store: Store,
   { clients = [], roles = [] }: DeploymentOptions,
 ): Promise<{ root: PermanentCredentials; queue: PermanentCredentials }> {
+  checkRoles(roles);
   for (const role of roles) {
-    checkRole(role);
     await store.roles.put(role);
   }
   for (const client of clients) {

@@ -56,9 +56,10 @@ function only(parts: readonly ScopeExpression[], whole: ScopeExpression): ScopeE
 
 /** The union of sets of scopes in normal form: sorted, nothing in it that another scope grants. */
 export function union(...sets: readonly (readonly string[])[]): string[] {
-  const sorted = sets.flat().sort(compare);
+  const keys = [...new Set(sets.flat())].map(sortKey).sort();
   const normal: string[] = [];
-  for (const scope of sorted) {
+  for (const key of keys) {
+    const scope = key.endsWith(STAR) ? `${key.slice(0, -1)}*` : key.slice(0, -1);
     const last = normal.at(-1);
     if (last === undefined || !grants(last, scope)) {
       normal.push(scope);
@@ -67,15 +68,49 @@ export function union(...sets: readonly (readonly string[])[]): string[] {
   return normal;
 }
 
-/** The order of a normal form: as text, but `a*` before `a`, so that what grants comes first. */
-function compare(a: string, b: string): number {
-  const [x, y] = [stem(a), stem(b)];
-  if (x === y) {
-    return Number(b.endsWith('*')) - Number(a.endsWith('*'));
+/**
+ * The union of a long set and a short one, both in normal form: it costs a search for each scope
+ * of the short one, and the long one itself is returned where nothing is added to it.
+ */
+export function extended(long: readonly string[], short: readonly string[]): readonly string[] {
+  const parts: (readonly string[])[] = [];
+  let from = 0;
+  for (const scope of short) {
+    const at = position(long, sortKey(scope));
+    const before = long[at - 1];
+    if (long[at] === scope || (before !== undefined && grants(before, scope))) {
+      continue;
+    }
+    parts.push(long.slice(from, at), [scope]);
+    from = scope.endsWith('*') ? position(long, scope.slice(0, -1) + LAST) : at;
   }
-  return x < y ? -1 : 1;
+  return parts.length === 0 ? long : ([] as string[]).concat(...parts, long.slice(from));
 }
 
-function stem(scope: string): string {
-  return scope.endsWith('*') ? scope.slice(0, -1) : scope;
+/** Where in a set in normal form the first scope is that does not come before the key. */
+function position(normal: readonly string[], key: string): number {
+  let [low, high] = [0, normal.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sortKey(normal[middle] ?? '') < key) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+/** Below any character of a scope, so that `a*` comes before `a`, and `a` before all under it. */
+const STAR = '\u0000';
+const END = '\u0001';
+/** Above any character of a scope. */
+const LAST = '\u007f';
+
+/**
+ * Text in whose order what grants comes right before all that it grants, which is the order of the
+ * normal form.
+ */
+function sortKey(scope: string): string {
+  return scope.endsWith('*') ? scope.slice(0, -1) + STAR : scope + END;
 }

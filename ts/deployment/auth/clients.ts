@@ -3,7 +3,7 @@
  * scopes stand for.
  */
 import type { Store } from '../storage/store.js';
-import { expandScopes } from './roles.js';
+import { RoleExpansion } from './roles.js';
 import type { LoadedClient } from './signature-validator.js';
 
 /** A client that is unknown, disabled or past its expiry. The message is for whoever called. */
@@ -13,14 +13,30 @@ export class ClientError extends Error {
 
 export class ScopeResolver {
   readonly #store: Store;
+  #expansion: Promise<RoleExpansion> | undefined;
 
   constructor(store: Store) {
     this.#store = store;
   }
 
-  /** The scopes and all that roles add to them. */
-  async expandScopes(scopes: readonly string[]): Promise<string[]> {
-    return expandScopes(scopes, await this.#store.roles.all());
+  /** To be called when roles have changed: they are read anew when next they are needed. */
+  rolesChanged(): void {
+    this.#expansion = undefined;
+  }
+
+  /** The scopes and all that roles add to them, in normal form. */
+  async expandScopes(scopes: readonly string[]): Promise<readonly string[]> {
+    this.#expansion ??= this.#readRoles();
+    return (await this.#expansion).expand(scopes);
+  }
+
+  async #readRoles(): Promise<RoleExpansion> {
+    try {
+      return new RoleExpansion(await this.#store.roles.all());
+    } catch (error) {
+      this.#expansion = undefined;
+      throw error;
+    }
   }
 
   /** @throws ClientError */

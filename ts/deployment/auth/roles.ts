@@ -2,42 +2,189 @@
  * Expansion of scopes by roles: `assume:<role>` stands for the role's scopes, theirs included.
  *
  * A role whose id ends in `*` belongs to everybody who assumes a role under it, and a scope that
- * ends in `*` assumes every role under it. Roles with a `<..>` parameter are refused.
+ * ends in `*` assumes every role under it. In the scopes of a role whose id ends in `*`, `<..>` is
+ * what the `*` stood for.
  */
-import { grants, union } from '../scopes.js';
-import type { Role } from '../storage/store.js';
+import { extended, union } from '../scopes.js';
+import { RoleTrie } from './role-trie.js';
 
-/** A role that this deployment cannot expand. */
+/** Scopes that come with `assume:<roleId>`. */
+export interface RoleScopes {
+  readonly roleId: string;
+  readonly scopes: readonly string[];
+}
+
+/** A set of roles that cannot be expanded: a scope with a `<..>` too many, or a cycle. */
 export class RoleError extends Error {
   override readonly name = 'RoleError';
 }
 
-/** @throws RoleError */
-export function checkRole(role: Role): void {
-  if (role.scopes.some((scope) => scope.includes('<..>'))) {
-    throw new RoleError(
-      `role ${role.roleId} has a scope with <..>, which is not supported: write its scopes out`,
-    );
+/** A role taken apart. */
+interface Rule {
+  readonly roleId: string;
+  /** What everybody gets who assumes it. */
+  readonly plain: readonly string[];
+  /** The text before and after each scope's `<..>`. */
+  readonly parameterised: readonly (readonly [before: string, after: string])[];
+}
+
+const PARAMETER = '<..>';
+
+/** How many scopes the results that are kept may hold together. */
+const KEPT_SCOPES = 1_000_000;
+
+/**
+ * Finds out whether no role leads back to itself, and whether each `<..>` has one meaning.
+ *
+ * @throws RoleError With the sentence of Taskcluster's auth service.
+ */
+export function checkRoles(roles: readonly RoleScopes[]): void {
+  const rules = roles.map(takeApart);
+  checkCycles(rules, new RoleTrie(rules));
+}
+
+/** What scopes stand for under a set of roles, which does not change. */
+export class RoleExpansion {
+  readonly #trie: RoleTrie<Rule>;
+  /** Results by the scopes that assume something, the one used last at the end. */
+  readonly #kept = new Map<string, readonly string[]>();
+  #keptScopes = 0;
+
+  /** @throws RoleError */
+  constructor(roles: readonly RoleScopes[]) {
+    const rules = roles.map(takeApart);
+    this.#trie = new RoleTrie(rules);
+    checkCycles(rules, this.#trie);
+  }
+
+  /** The scopes and all that the roles add to them, in normal form. */
+  expand(scopes: readonly string[]): readonly string[] {
+    const normal = union(scopes);
+    const assuming = normal.filter((scope) => assumed(scope) !== undefined);
+    return assuming.length === 0 ? normal : extended(this.#expandKept(assuming), normal);
+  }
+
+  #expandKept(assuming: readonly string[]): readonly string[] {
+    const key = assuming.join('\n');
+    const kept = this.#kept.get(key);
+    const expanded = kept ?? this.#follow(assuming);
+    if (kept === undefined) {
+      this.#keptScopes += expanded.length;
+    } else {
+      this.#kept.delete(key);
+    }
+    this.#kept.set(key, expanded);
+    for (const [oldest, { length }] of this.#kept) {
+      if (this.#keptScopes <= KEPT_SCOPES) {
+        break;
+      }
+      this.#kept.delete(oldest);
+      this.#keptScopes -= length;
+    }
+    return expanded;
+  }
+
+  #follow(assuming: readonly string[]): string[] {
+    const held = new Set(assuming);
+    // Scopes that are added on the way are come to in their turn.
+    for (const scope of held) {
+      const role = assumed(scope);
+      if (role !== undefined) {
+        this.#trie.visit(role, (rule, parameter) => {
+          for (const granted of grantedScopes(rule, parameter)) {
+            held.add(granted);
+          }
+        });
+      }
+    }
+    return union([...held]);
   }
 }
 
-/** The scopes and all that the roles add to them, in normal form. */
-export function expandScopes(scopes: readonly string[], roles: readonly Role[]): string[] {
-  const held = [...scopes];
-  const left = new Set(roles);
-  for (let next = 0; next < held.length; next += 1) {
-    const scope = held[next] ?? '';
-    for (const role of left) {
-      if (assumes(scope, role)) {
-        left.delete(role);
-        held.push(...role.scopes);
+/** The id of the role that a scope assumes, which may end in `*`; `undefined` if it assumes none. */
+function assumed(scope: string): string | undefined {
+  if (scope.startsWith('assume:')) {
+    return scope.slice('assume:'.length);
+  }
+  return scope.endsWith('*') && 'assume:'.startsWith(scope.slice(0, -1)) ? '*' : undefined;
+}
+
+function* grantedScopes(rule: Rule, parameter: string): Generator<string> {
+  yield* rule.plain;
+  for (const [before, after] of rule.parameterised) {
+    yield before + (parameter.endsWith('*') ? parameter : parameter + after);
+  }
+}
+
+function takeApart({ roleId, scopes }: RoleScopes): Rule {
+  if (!roleId.endsWith('*')) {
+    return { roleId, plain: union(scopes), parameterised: [] };
+  }
+  const normal = union(scopes);
+  return {
+    roleId,
+    plain: normal.filter((scope) => !scope.includes(PARAMETER)),
+    parameterised: normal.filter((scope) => scope.includes(PARAMETER)).map(divide),
+  };
+}
+
+function divide(scope: string): [before: string, after: string] {
+  const [before = '', after = '', ...more] = scope.split(PARAMETER);
+  if (more.length > 0) {
+    throw new RoleError(`parameterized scope '${scope}' contains multiple '<..>'`);
+  }
+  if (before.endsWith('*') && after === '') {
+    throw new RoleError(
+      `parameterized scope '${scope}' ends with '*<..>' which implies an ambiguous kleene`,
+    );
+  }
+  return [before, after];
+}
+
+/** Goes down from each rule to those that its scopes assume, and finds itself on no way twice. */
+function checkCycles(rules: readonly Rule[], trie: RoleTrie<Rule>): void {
+  const done = new Set<Rule>();
+  for (const rule of rules) {
+    const path: { rule: Rule; left: Rule[] }[] = [];
+    const onPath = new Set<Rule>();
+    const enter = (next: Rule) => {
+      path.push({ rule: next, left: dependencies(next, trie) });
+      onPath.add(next);
+    };
+    if (!done.has(rule)) {
+      enter(rule);
+    }
+    for (let last = path.at(-1); last !== undefined; last = path.at(-1)) {
+      const next = last.left.pop();
+      if (next === undefined) {
+        path.pop();
+        onPath.delete(last.rule);
+        done.add(last.rule);
+      } else if (onPath.has(next)) {
+        throw cycleError(
+          path.map((entered) => entered.rule),
+          next,
+        );
+      } else if (!done.has(next)) {
+        enter(next);
       }
     }
   }
-  return union(held);
 }
 
-function assumes(scope: string, role: Role): boolean {
-  const assumed = `assume:${role.roleId}`;
-  return grants(scope, assumed) || (scope.startsWith('assume:') && grants(assumed, scope));
+/** The rules that may follow from a rule, whatever its `<..>` stands for; the first one last. */
+function dependencies(rule: Rule, trie: RoleTrie<Rule>): Rule[] {
+  const found = new Set<Rule>();
+  for (const scope of grantedScopes(rule, '*')) {
+    const role = assumed(scope);
+    if (role !== undefined) {
+      trie.visit(role, (next) => found.add(next));
+    }
+  }
+  return [...found].reverse();
+}
+
+function cycleError(path: readonly Rule[], again: Rule): RoleError {
+  const cycle = [...path.slice(path.indexOf(again)), again].map(({ roleId }) => `assume:${roleId}`);
+  return new RoleError(`Roles may not contain dependency cycles, found: '${cycle.join("' -> '")}'`);
 }

@@ -1,0 +1,99 @@
+// What roles add to scopes, and which sets of roles cannot be: the rules of Taskcluster's auth
+// service.
+import test from 'ava';
+import { checkRoles, RoleError, RoleExpansion } from '../ts/deployment/auth/roles.js';
+import { union } from '../ts/deployment/scopes.js';
+import { deploymentFor } from './harness/deployment.js';
+
+const roles = [
+  { roleId: 'a', scopes: ['from-a', 'assume:b'] },
+  { roleId: 'b', scopes: ['from-b'] },
+  { roleId: 'literal', scopes: ['x:<..>'] },
+  { roleId: 'repo:*', scopes: ['from-repo-star', 'queue:<..>:x', 'assume:branch:<..>'] },
+  { roleId: 'repo:x', scopes: ['from-repo-x'] },
+  { roleId: 'branch:x/*', scopes: ['from-branch:<..>'] },
+];
+
+const ALL = [
+  'assume:b',
+  'assume:branch:*',
+  'from-a',
+  'from-b',
+  'from-branch:*',
+  'from-repo-star',
+  'from-repo-x',
+  'queue:*',
+  'x:<..>',
+];
+
+const EXPANSION: [scopes: string[], added: string[]][] = [
+  [['x'], []],
+  [['assume:a'], ['assume:b', 'from-a', 'from-b']],
+  [['assume:literal'], ['x:<..>']],
+  [['assume:repo:x'], ['assume:branch:x', 'from-repo-star', 'from-repo-x', 'queue:x:x']],
+  [['assume:repo:x/y'], ['assume:branch:x/y', 'from-branch:y', 'from-repo-star', 'queue:x/y:x']],
+  [['assume:repo:$&'], ['assume:branch:$&', 'from-repo-star', 'queue:$&:x']],
+  [['assume:repo:'], ['assume:branch:', 'from-repo-star', 'queue::x']],
+  [['assume:repo'], []],
+  [['assume:repo:x/*'], ['assume:branch:x/*', 'from-branch:*', 'from-repo-star', 'queue:x/*']],
+  [['assume:r*'], ['assume:branch:*', 'from-branch:*', 'from-repo-star', 'from-repo-x', 'queue:*']],
+  [['assume:*'], ALL],
+  [['assum*'], ALL],
+  [['assumed'], []],
+  [['*'], []],
+];
+
+test('what roles add to scopes', (t) => {
+  const expansion = new RoleExpansion(roles);
+  for (const [scopes, added] of EXPANSION) {
+    for (const time of ['first', 'second']) {
+      t.deepEqual(expansion.expand(scopes), union(scopes, added), `${scopes} for the ${time} time`);
+    }
+    t.deepEqual(expansion.expand(['y', ...scopes, 'z:*']), union(scopes, added, ['y', 'z:*']));
+  }
+});
+
+const IMPOSSIBLE: [message: string, roles: Record<string, string[]>][] = [
+  [
+    "Roles may not contain dependency cycles, found: 'assume:a' -> 'assume:b' -> 'assume:a'",
+    { a: ['assume:b'], b: ['assume:a'] },
+  ],
+  [
+    "Roles may not contain dependency cycles, found: 'assume:b' -> 'assume:b'",
+    { b: ['*'] },
+  ],
+  [
+    "Roles may not contain dependency cycles, found: 'assume:test*' -> 'assume:other*' -> 'assume:test*'",
+    { 'test*': ['assume:other<..>x'], 'other*': ['assume:te<..>'] },
+  ],
+  ["parameterized scope 'x:<..>:<..>' contains multiple '<..>'", { 'a*': ['x:<..>:<..>'] }],
+  [
+    "parameterized scope 'x:*<..>' ends with '*<..>' which implies an ambiguous kleene",
+    { 'a*': ['x:*<..>'] },
+  ],
+];
+
+test('sets of roles that cannot be', (t) => {
+  for (const [message, scopesOf] of IMPOSSIBLE) {
+    const impossible = Object.entries(scopesOf).map(([roleId, scopes]) => ({ roleId, scopes }));
+    t.throws(() => checkRoles(impossible), { instanceOf: RoleError, message });
+    t.throws(() => new RoleExpansion(impossible), { instanceOf: RoleError, message });
+  }
+  t.notThrows(() => checkRoles(roles));
+});
+
+test('no deployment starts with roles that lead back to themselves', async (t) => {
+  await t.throwsAsync(deploymentFor(t, { roles: [{ roleId: 'x*', scopes: ['assume:x<..>y'] }] }), {
+    message: /^Roles may not contain dependency cycles, found: 'assume:x\*' -> 'assume:x\*'$/,
+  });
+});
+
+test('a chain of ten thousand roles is followed to its end', (t) => {
+  const chain = Array.from({ length: 10_000 }, (_, step) => ({
+    roleId: `step:${step}`,
+    scopes: [`assume:step:${step + 1}`],
+  }));
+  t.is(new RoleExpansion(chain).expand(['assume:step:0']).length, 10_001);
+  chain.push({ roleId: 'step:10000', scopes: ['assume:step:0'] });
+  t.throws(() => checkRoles(chain), { instanceOf: RoleError });
+});
