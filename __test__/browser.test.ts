@@ -226,9 +226,13 @@ const ATTEMPTS = {
 const LOAD_AND_CONNECT = `async (target) => {
   const image = new Image();
   const socket = new WebSocket(target.replace('http', 'ws') + '/queue/v1/socket');
-  image.src = target + '/queue/v1/image';
-  await new Promise((resolve) => { image.onload = image.onerror = resolve; });
-  await new Promise((resolve) => { socket.onopen = socket.onerror = resolve; });
+  await Promise.all([
+    new Promise((resolve) => { socket.onopen = socket.onerror = resolve; }),
+    new Promise((resolve) => {
+      image.onload = image.onerror = resolve;
+      image.src = target + '/queue/v1/image';
+    }),
+  ]);
 }`;
 
 /** Source for the page: a form that posts to the proxy. */
