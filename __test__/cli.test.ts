@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import test from 'ava';
-import { version } from 'taskcluster-proxy';
+import { createTemporaryCredentials, version } from 'taskcluster-proxy';
 import { ENOUGH, runCommand, startCommand } from './harness/command.js';
 
 const { TASKCLUSTER_ROOT_URL: ROOT_URL = '' } = ENOUGH;
@@ -287,6 +287,27 @@ async function signer(url = ''): Promise<string | null> {
     headers.get('x-taskcluster-proxy-perm-clientid') ??
     headers.get('x-taskcluster-proxy-temp-clientid')
   );
+}
+
+for (const variable of ['TASKCLUSTER_CERTIFICATE', 'TASKCLUSTER_CERITIFICATE']) {
+  test(`reads a certificate from ${variable}`, async (t) => {
+    const { certificate, ...named } = createTemporaryCredentials({
+      credentials: { clientId: 'project/issuer', accessToken: 'not-a-secret' },
+      clientId: 'project/named',
+      scopes: ['a:*'],
+      expiry: new Date(Date.now() + 3_600_000),
+    });
+    const env = {
+      ...ENOUGH,
+      TASKCLUSTER_CLIENT_ID: named.clientId,
+      TASKCLUSTER_ACCESS_TOKEN: named.accessToken,
+      [variable]: certificate,
+    };
+    const { urls } = await startCommand(t, LISTEN, env);
+    const { headers } = await fetch(`${urls[0]}/no-such-route`);
+    t.is(headers.get('x-taskcluster-proxy-temp-clientid'), 'project/named');
+    t.is(headers.get('x-taskcluster-proxy-temp-scopes'), '["a:*"]');
+  });
 }
 
 test('flags win over the environment, and empty ones do not count', async (t) => {

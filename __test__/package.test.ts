@@ -104,6 +104,19 @@ test('installs from its tarballs, runs without Rust, and says what is missing', 
   t.is(missing.code, 1);
 });
 
+test('the command loads nothing but modules of Node and the addon', (t) => {
+  const command = readFileSync(path.join(ROOT, 'dist/cli/taskcluster-proxy.cjs'), 'utf8');
+  const loaded = [...command.matchAll(/\b(?:require|import)\(["']([^"']+)["']\)/g)];
+  t.deepEqual([...new Set(loaded.map(([, name]) => name))].sort(), [
+    'node:fs',
+    'node:module',
+    'node:path',
+    'node:timers/promises',
+    'node:url',
+    'node:util',
+  ]);
+});
+
 test('a missing binary is an error of its own', (t) => {
   const error = new MissingBinaryError('linux-x64-gnu');
   t.deepEqual([error.name, error.code], ['MissingBinaryError', 'ERR_MISSING_BINARY']);

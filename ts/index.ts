@@ -171,6 +171,9 @@ function typed(error: Error & { code?: string }): Error {
   }
 }
 
+/** Keeps proxies that run from the garbage collector, which would stop those nobody refers to. */
+const running = new Set<RunningProxy>();
+
 class RunningProxy implements Proxy {
   readonly addresses: readonly string[];
   readonly #native: NativeProxy;
@@ -179,6 +182,7 @@ class RunningProxy implements Proxy {
   constructor(proxy: NativeProxy) {
     this.#native = proxy;
     this.addresses = proxy.addresses().map((address) => `http://${address}`);
+    running.add(this);
   }
 
   counters(): Counters {
@@ -197,6 +201,7 @@ class RunningProxy implements Proxy {
     const milliseconds = readDuration(grace, 'grace');
     this.#stopped ??= this.#native.stop(milliseconds);
     await this.#stopped;
+    running.delete(this);
   }
 }
 
