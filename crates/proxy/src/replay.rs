@@ -392,9 +392,6 @@ where
                 Some(Ok(frame)) => frame,
             };
             if let Some(data) = frame.data_ref() {
-                if data.is_empty() {
-                    continue;
-                }
                 self.kept.keep(data);
                 if self.source.is_end_stream() {
                     self.flow = Flow::Ended;

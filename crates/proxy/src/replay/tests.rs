@@ -292,15 +292,17 @@ async fn past_the_budget_of_all_a_body_is_not_kept() {
 #[tokio::test]
 async fn a_body_announced_too_long_is_sent_again_only_untouched() {
     let budget = budget();
-    let replay = Replay::new(sized("123456789"), 8, budget.clone());
+    let (sender, source) = client(Some(9));
+    send(&sender, "1234");
+    let replay = Replay::new(source, 8, budget.clone());
     assert!(replay.can_replay());
     let untouched = replay.attempt();
     assert!(replay.can_replay());
     drop(untouched);
     let mut attempt = replay.attempt();
-    assert_eq!(chunk(&mut attempt).await, "123456789");
+    assert_eq!(chunk(&mut attempt).await, "1234");
     assert!(!replay.can_replay());
-    assert_eq!(budget.used(), 0);
+    assert_eq!(budget.used(), 0, "not even what is under the limit");
 }
 
 #[tokio::test]

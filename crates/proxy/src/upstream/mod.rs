@@ -599,14 +599,8 @@ impl<B> Held<B> {
         // the next request could have no body whose length is not known beforehand.
         let last = response.status() == StatusCode::SWITCHING_PROTOCOLS
             || response.version() == Version::HTTP_10;
-        response.map(|incoming| {
-            let mut body = ResponseBody {
-                incoming,
-                held: (!last).then_some(self),
-            };
-            body.give_back_at_end();
-            body
-        })
+        let held = (!last).then_some(self);
+        response.map(|incoming| ResponseBody { incoming, held })
     }
 
     fn failure(&self, error: &hyper::Error) -> SendError {
@@ -632,16 +626,6 @@ impl<B> Held<B> {
 
 // === impl ResponseBody ===
 
-impl<B> ResponseBody<B> {
-    fn give_back_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(held) = self.held.take()
-        {
-            held.give_back();
-        }
-    }
-}
-
 impl<B> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = hyper::Error;
@@ -652,7 +636,8 @@ impl<B> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
-            Some(Ok(frame)) if frame.is_data() => self.give_back_at_end(),
+            // Where it was the last one, the connection is free when the body is dropped.
+            Some(Ok(frame)) if frame.is_data() => {}
             // Nothing follows trailers, and not everybody asks.
             Some(Ok(_)) | None => {
                 if let Some(held) = self.held.take() {

@@ -231,9 +231,9 @@ fn a_connection_of_http_1_0_serves_once() {
     // hyper would speak HTTP/1.0 on it from then on, and leave out bodies of unknown length.
     run(async {
         let (listener, address) = listen().await;
-        serve(listener, vec![vec![OLD], vec![OLD]]);
         let upstream = slow_upstream();
         let origin = plain(address);
+        let mut peers = Vec::new();
         for _ in 0..2 {
             let (sender, replay) = slow(None);
             sender.send(Ok("hello")).expect("it is read");
@@ -241,8 +241,16 @@ fn a_connection_of_http_1_0_serves_once() {
             let request = Request::post("/")
                 .body(replay.attempt())
                 .expect("a request");
-            let answer = upstream.send(&origin, request, false).await;
+            let serving = async {
+                let mut peer = Peer::accept(&listener).await;
+                assert!(peer.head().await.starts_with("POST / HTTP/1.1\r\n"));
+                assert_eq!(peer.bytes(15).await, b"5\r\nhello\r\n0\r\n\r\n");
+                peer.write(OLD).await;
+                peer
+            };
+            let (answer, peer) = tokio::join!(upstream.send(&origin, request, false), serving);
             assert_eq!(text(answer.expect("an answer")).await, "hello");
+            peers.push(peer);
         }
     });
 }

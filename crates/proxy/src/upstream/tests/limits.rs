@@ -86,6 +86,41 @@ fn an_idle_connection_of_any_thread_gives_way() {
 }
 
 #[test]
+fn a_connection_that_is_never_idle_for_long_gives_way_too() {
+    run(async {
+        let (busy, busy_address) = listen().await;
+        let (other, other_address) = listen().await;
+        tokio::task::spawn_local(async move {
+            loop {
+                let mut peer = Peer::accept(&busy).await;
+                while peer.more().await {
+                    peer.head().await;
+                    peer.write(HELLO).await;
+                }
+            }
+        });
+        serve(other, vec![vec![HELLO]]);
+        let config = Arc::new(config_with(Proxies::default(), Vec::new(), 1));
+        let here = Upstream::<Plain>::new(Arc::clone(&config));
+        let there = Upstream::<Plain>::new(config);
+        let again = async {
+            loop {
+                let answer = here.send(&plain(busy_address), get("/"), false).await;
+                text(answer.expect("an answer")).await;
+            }
+        };
+        let once = async {
+            let answer = there.send(&plain(other_address), get("/"), false).await;
+            text(answer.expect("an answer")).await
+        };
+        tokio::select! {
+            () = again => {}
+            answer = once => assert_eq!(answer, "hello"),
+        }
+    });
+}
+
+#[test]
 fn permits_come_back_with_their_connections() {
     run(async {
         let (listener, address) = listen().await;
