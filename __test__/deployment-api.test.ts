@@ -4,10 +4,17 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import express from 'express';
+import express, { type Express } from 'express';
 import { ApiBuilder, DeclarationError } from '../ts/deployment/api/builder.js';
+import { apiReference, openApi } from '../ts/deployment/api/reference.js';
 import { serve } from '../ts/deployment/api/router.js';
-import { needsOnly, render, type ScopeTemplate } from '../ts/deployment/api/scope-template.js';
+import { outputError } from '../ts/deployment/api/schema.js';
+import {
+  needsOnly,
+  parameterKinds,
+  render,
+  type ScopeTemplate,
+} from '../ts/deployment/api/scope-template.js';
 import { auth } from '../ts/deployment/auth/index.js';
 import { queue } from '../ts/deployment/queue/index.js';
 import {
@@ -44,11 +51,45 @@ test('an endpoint cannot be declared twice, nor a GET with a body', (t) => {
   }
 });
 
+const TEMPLATE_ERRORS: [template: unknown, message: string][] = [
+  [{ for: 'a', in: 'b', each: '<a>' }, 'a scope expression cannot be a loop: put it into an AllOf'],
+  [
+    { AllOf: ['a'], AnyOf: ['b'] },
+    '{"AllOf":["a"],"AnyOf":["b"]} is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else',
+  ],
+  [
+    { AllOf: [{ if: 'a' }] },
+    '{"if":"a"} is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else',
+  ],
+  [
+    { AllOf: [{ for: 'a', in: 'b', each: { AllOf: [] } }] },
+    'the each of a loop over b must be text',
+  ],
+  [{ if: '1st', then: 'a' }, "'1st' is no name for a scope parameter"],
+  [
+    { AllOf: ['a:<b>', { if: 'b', then: 'c' }] },
+    'scope parameter b cannot be both text and boolean',
+  ],
+  [
+    { if: 'a', then: { for: 'b', in: 'c', each: '<b>' } },
+    'a scope expression cannot be a loop: put it into an AllOf',
+  ],
+];
+
+test('an endpoint whose scope expression cannot be read cannot be declared', (t) => {
+  for (const [scopes, message] of TEMPLATE_ERRORS) {
+    t.throws(() => builder().declare({ ...endpoint, scopes } as never, () => ({})), {
+      instanceOf: DeclarationError,
+      message: `endpoint x: ${message}`,
+    });
+  }
+});
+
 test('only what tells nothing or authenticates by itself needs no scopes', (t) => {
   const open = [auth, queue, secrets].map((api) =>
     api.endpoints.filter(({ scopes }) => scopes === null).map(({ name }) => name),
   );
-  const monitoring = ['ping', 'lbheartbeat', 'heartbeat'];
+  const monitoring = ['ping', 'version', 'lbheartbeat', 'heartbeat'];
   const authenticate = ['authenticateHawk', 'authenticateAnonymous'];
   const tests = ['testAuthenticate', 'testAuthenticateGet'];
   t.deepEqual(open, [[...monitoring, ...authenticate, ...tests], monitoring, monitoring]);
@@ -122,6 +163,15 @@ test('templates of scope expressions', (t) => {
   t.true(needsOnly('a:<x>/<y>', new Set(['x', 'y'])));
   t.false(needsOnly('a:<x>/<y>', new Set(['x'])));
   t.false(needsOnly(template, new Set(['name', 'all', 'private', 'loud'])));
+  t.deepEqual(
+    [...parameterKinds(template)],
+    [
+      ['name', 'text'],
+      ['all', 'list'],
+      ['private', 'boolean'],
+      ['loud', 'boolean'],
+    ],
+  );
 });
 
 const json = { 'Content-Type': 'application/json' };
@@ -210,10 +260,7 @@ test('a fault is answered with a number, and whoever runs the service hears of i
     validator: () => Promise.reject(new Error('not asked')),
     onFault: (fault, incidentId) => faults.set(incidentId, (fault as Error).message),
   });
-  const server = express().use(router).listen(0, '127.0.0.1');
-  t.teardown(() => server.close());
-  await once(server, 'listening');
-  const rootUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const rootUrl = await listening(t, express().use(router));
   for (const [target, fault] of [
     ['/x', 'boom'],
     ['/y', 'y answered without having authorised its caller'],
@@ -244,3 +291,149 @@ test("nobody's endpoint, monitoring, and browsers", async (t) => {
   t.regex(headers['x-for-request-id']?.toString() ?? '', /^[0-9a-f-]{36}$/);
   t.is(headers['x-powered-by'], undefined);
 });
+
+/** A service with one endpoint of each kind. */
+function documented(): ApiBuilder<undefined> {
+  const api = new ApiBuilder<undefined>({
+    serviceName: 'test',
+    apiVersion: 'v1',
+    title: 'Test Service',
+    params: { a: /^[a-z]$/ },
+  });
+  const put = {
+    name: 'put',
+    method: 'put',
+    route: '/thing/:a/{*rest}',
+    title: 'Put',
+    description: 'Puts a thing.',
+    category: 'Things',
+    stability: 'deprecated',
+    params: { rest: /^[0-9/]+$/ },
+    query: { quick: /^yes$/ },
+    scopes: { AllOf: ['put:<a>', { if: 'b', then: 'c', else: { AnyOf: ['d', 'e'] } }] },
+    input: { $id: '/schemas/test/v1/put-request.json#', type: 'object' },
+    output: {
+      $id: '/schemas/test/v1/put-response.json#',
+      type: 'object',
+      properties: { done: { type: 'boolean' } },
+      additionalProperties: false,
+    },
+  } as const;
+  api.declare(put, () => ({ done: true }));
+  api.declare({ ...endpoint, name: 'get', route: '/thing', output: put.output }, () => ({
+    done: 'perhaps',
+  }));
+  api.declare({ ...endpoint, output: 'blob' }, () => ({}));
+  return api;
+}
+
+test('a reference is what the declarations say', (t) => {
+  const { entries, ...head } = apiReference(documented());
+  t.deepEqual(head, {
+    $schema: '/schemas/common/api-reference-v0.json#',
+    title: 'Test Service',
+    description: 'Test Service',
+    serviceName: 'test',
+    apiVersion: 'v1',
+  });
+  t.deepEqual(
+    entries.find(({ name }) => name === 'put'),
+    {
+      type: 'function',
+      method: 'put',
+      route: '/thing/<a>/<rest>',
+      query: ['quick'],
+      args: ['a', 'rest'],
+      name: 'put',
+      stability: 'deprecated',
+      title: 'Put',
+      description: 'Puts a thing.',
+      category: 'Things',
+      input: 'v1/put-request.json#',
+      output: 'v1/put-response.json#',
+      scopes: { AllOf: ['put:<a>', { if: 'b', then: 'c', else: { AnyOf: ['d', 'e'] } }] },
+    },
+  );
+  t.false('scopes' in (entries.find(({ name }) => name === 'ping') ?? {}));
+});
+
+test('an OpenAPI document is what the declarations say', (t) => {
+  const { paths, components, servers } = openApi(documented(), 'http://tc.example') as {
+    // biome-ignore lint/suspicious/noExplicitAny: its form is what is tested
+    [part: string]: any;
+  };
+  t.deepEqual(servers, [{ url: 'http://tc.example/api/test/v1' }]);
+  const { put } = paths['/thing/{a}/{rest}'];
+  t.like(put, {
+    operationId: 'put',
+    deprecated: true,
+    security: [{ hawk: [] }, {}],
+    'x-taskcluster-scopes': { AllOf: ['put:<a>'] },
+  });
+  t.deepEqual(put.parameters, [
+    { name: 'a', in: 'path', required: true, schema: { type: 'string', pattern: '^[a-z]$' } },
+    { name: 'rest', in: 'path', required: true, schema: { type: 'string', pattern: '^[0-9/]+$' } },
+    { name: 'quick', in: 'query', schema: { type: 'string', pattern: '^yes$' } },
+  ]);
+  const { $ref } = put.requestBody.content['application/json'].schema;
+  t.deepEqual(components.schemas[$ref.split('/').at(-1)], { type: 'object' });
+  t.deepEqual(paths['/ping'].get.security, []);
+});
+
+test('references of all services are served, in their format, with every schema', async (t) => {
+  const deployment = await deploymentFor(t);
+  const get = async (target: string) => {
+    const { status, json } = await send(deployment, { target });
+    t.is(status, 200, target);
+    return json;
+  };
+  const { references } = await get('/references/manifest.json');
+  t.true(references.includes(`${deployment.rootUrl}/references/queue/v1/api.json`));
+  const { $id: _, $schema: __, ...format } = await get('/schemas/common/api-reference-v0.json');
+  for (const url of references) {
+    const path = new URL(url).pathname;
+    const reference = await get(path);
+    t.is(outputError({ $id: '/schemas/common/reference.json#', ...format }, reference), null, path);
+    t.true(URL.canParse(reference.$schema));
+    for (const { input, output } of reference.entries) {
+      for (const schema of [input, output].filter((used) => used && used !== 'blob')) {
+        const file = `/schemas/${reference.serviceName}/${schema}`;
+        t.is((await get(file.replace(/#$/, ''))).$id, `${deployment.rootUrl}${file}`);
+      }
+    }
+    t.is((await get(path.replace('api.json', 'openapi.json'))).openapi, '3.1.0');
+  }
+});
+
+test("an answer that is not as its schema says can be made a fault, for a service's own tests", async (t) => {
+  for (const checkOutput of [true, false]) {
+    const faults: string[] = [];
+    const router = serve(documented(), {
+      context: undefined,
+      validator: () => Promise.reject(new Error('not asked')),
+      onFault: (fault) => faults.push((fault as Error).message),
+      checkOutput,
+    });
+    const rootUrl = await listening(t, express().use(router));
+    const { status } = await send({ rootUrl }, { target: '/thing' });
+    t.is(status, checkOutput ? 500 : 200);
+    t.regex(
+      faults.join(),
+      checkOutput ? /^the answer of get is not as it says: [\s\S]*boolean/ : /^$/,
+    );
+  }
+});
+
+test('the rest of a path may be nothing', async (t) => {
+  const { status, json } = await ask(t, { target: '/api/secrets/v1/secret/' });
+  t.is(status, 400);
+  t.is(json.code, 'InvalidRequestArguments');
+  t.deepEqual(json.requestInfo.params, { name: '' });
+});
+
+async function listening(t: ExecutionContext, app: Express): Promise<string> {
+  const server = app.listen(0, '127.0.0.1');
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}

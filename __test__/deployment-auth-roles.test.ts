@@ -58,10 +58,7 @@ const IMPOSSIBLE: [message: string, roles: Record<string, string[]>][] = [
     "Roles may not contain dependency cycles, found: 'assume:a' -> 'assume:b' -> 'assume:a'",
     { a: ['assume:b'], b: ['assume:a'] },
   ],
-  [
-    "Roles may not contain dependency cycles, found: 'assume:b' -> 'assume:b'",
-    { b: ['*'] },
-  ],
+  ["Roles may not contain dependency cycles, found: 'assume:b' -> 'assume:b'", { b: ['*'] }],
   [
     "Roles may not contain dependency cycles, found: 'assume:test*' -> 'assume:other*' -> 'assume:test*'",
     { 'test*': ['assume:other<..>x'], 'other*': ['assume:te<..>'] },

@@ -22,7 +22,11 @@ export async function deploymentFor(
   t: ExecutionContext,
   options: Partial<DeploymentOptions> = {},
 ): Promise<Deployment> {
-  const deployment = await startDeployment({ folder: freshDirectory(t), ...options });
+  const deployment = await startDeployment({
+    folder: freshDirectory(t),
+    checkOutput: true,
+    ...options,
+  });
   t.teardown(() => deployment.stop());
   return deployment;
 }

@@ -17,6 +17,7 @@ import express, { type ErrorRequestHandler, type Express } from 'express';
 import { native } from '../native.js';
 import type { SignatureValidator } from './api/authenticate.js';
 import type { ApiBuilder } from './api/builder.js';
+import { documents } from './api/documents.js';
 import { asApiError, type FaultListener, sendError, serve } from './api/router.js';
 import { ScopeResolver } from './auth/clients.js';
 import { auth } from './auth/index.js';
@@ -45,6 +46,8 @@ export interface DeploymentOptions {
   readonly claimTimeout?: number;
   /** Hears of faults, whose clients get a number only; they go to stderr when absent. */
   readonly onFault?: FaultListener;
+  /** Take an answer that is not as its schema says for a fault. It costs time: for tests. */
+  readonly checkOutput?: boolean;
 }
 
 export interface ClientOptions {
@@ -93,7 +96,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   const counters = { verified: 0, refused: 0, anonymous: 0 };
   const resolver = new ScopeResolver(store);
   const validator = counted(counters, resolver);
-  const onFault = options.onFault ?? reportFault;
+  const { onFault = reportFault, checkOutput = false } = options;
   const objects = new ObjectStore({ store, folder, validator, onFault });
   const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
   const claims = new Claims({ store, credentials: queueClient, claimTimeout });
@@ -101,12 +104,13 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   const mount = <Context>(api: ApiBuilder<Context>, context: Context) => {
     app.use(
       `/api/${api.serviceName}/${api.apiVersion}`,
-      serve(api, { context, validator, onFault }),
+      serve(api, { context, validator, onFault, checkOutput }),
     );
   };
   mount(auth, { resolver, validator });
   mount(queue, { store, claims, objects, rootUrl });
   mount(secrets, { store });
+  app.use(documents([auth, queue, secrets], rootUrl));
   app.use(OBJECTS_PATH, objects.router());
   finish(app, onFault);
   server.on('request', app);

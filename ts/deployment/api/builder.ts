@@ -6,9 +6,10 @@
  * tell nothing (a ping) or that authenticate by themselves may say `null` (RFC 165).
  */
 import type { FromSchema, JSONSchema } from 'json-schema-to-ts';
+import { native } from '../../native.js';
 import type { Caller, SignatureValidator } from './authenticate.js';
 import type { Schema } from './schema.js';
-import type { ScopeParameters, ScopeTemplate } from './scope-template.js';
+import { checkTemplate, type ScopeParameters, type ScopeTemplate } from './scope-template.js';
 
 /** As Hawk signs it, in lower case as Express names it. */
 export type Method = 'get' | 'post' | 'put' | 'delete';
@@ -28,6 +29,12 @@ export interface Endpoint<Route extends string = string> {
   /** Path after `/api/<service>/<version>`. */
   readonly route: Route;
   readonly title: string;
+  /** In Markdown; the title when absent. */
+  readonly description?: string;
+  /** Under which heading it stands in documentation; the service's title when absent. */
+  readonly category?: string;
+  /** `stable` when absent. */
+  readonly stability?: 'stable' | 'experimental' | 'deprecated';
   /**
    * What the caller must satisfy. Where the route's parameters suffice to fill it in, it is
    * checked before the handler runs; otherwise the handler calls `authorize`.
@@ -35,8 +42,12 @@ export interface Endpoint<Route extends string = string> {
   readonly scopes: ScopeTemplate | null;
   /** Parameters of the query and what each must look like. All are optional. */
   readonly query?: Readonly<Record<string, RegExp>>;
+  /** What a parameter of the route must look like, beside what the service says. */
+  readonly params?: Readonly<Record<string, RegExp>>;
   /** Schema of the body; without one a body is ignored. */
   readonly input?: Schema;
+  /** Schema of the answer with status 200, or `blob` where that is no JSON. */
+  readonly output?: Schema | 'blob';
   /** What of the body may be quoted in an error. All of it, unless said otherwise. */
   readonly cleanPayload?: (payload: unknown) => unknown;
 }
@@ -97,6 +108,9 @@ export class DeclarationError extends Error {
 export class ApiBuilder<Context> {
   readonly serviceName: string;
   readonly apiVersion: string;
+  readonly title: string;
+  /** In Markdown. */
+  readonly description: string;
   /** What a parameter of this name must look like in every route. */
   readonly params: Readonly<Record<string, RegExp>>;
   readonly endpoints: DeclaredEndpoint<Context>[] = [];
@@ -104,10 +118,16 @@ export class ApiBuilder<Context> {
   constructor(options: {
     readonly serviceName: string;
     readonly apiVersion: string;
+    /** The service's name when absent. */
+    readonly title?: string;
+    /** The title when absent. */
+    readonly description?: string;
     readonly params?: Readonly<Record<string, RegExp>>;
   }) {
     this.serviceName = options.serviceName;
     this.apiVersion = options.apiVersion;
+    this.title = options.title ?? options.serviceName;
+    this.description = options.description ?? this.title;
     this.params = options.params ?? {};
     this.#declareMonitoring();
   }
@@ -121,11 +141,7 @@ export class ApiBuilder<Context> {
     endpoint: Endpoint<Route> & { readonly input?: Input },
     handler: Handler<Context, BodyOf<Input>, RouteParameter<Route>>,
   ): void {
-    if (endpoint.scopes === undefined) {
-      throw new DeclarationError(
-        `endpoint ${endpoint.name} has no scope expression: write one, or scopes: null`,
-      );
-    }
+    checkScopes(endpoint);
     if (endpoint.method === 'get' && endpoint.input !== undefined) {
       throw new DeclarationError(`endpoint ${endpoint.name} is a GET and can have no input`);
     }
@@ -143,15 +159,63 @@ export class ApiBuilder<Context> {
   }
 
   #declareMonitoring(): void {
+    const monitoring = { method: 'get', category: 'Monitoring', scopes: null } as const;
     this.declare(
-      { name: 'ping', method: 'get', route: '/ping', title: 'Ping Server', scopes: null },
+      {
+        ...monitoring,
+        name: 'ping',
+        route: '/ping',
+        title: 'Ping Server',
+        description: 'Says that the service is up, and for how many seconds.',
+      },
       () => ({ alive: true, uptime: process.uptime() }),
     );
-    for (const [name, route] of [
-      ['lbheartbeat', '/__lbheartbeat__'],
-      ['heartbeat', '/__heartbeat__'],
+    this.declare(
+      {
+        ...monitoring,
+        name: 'version',
+        route: '/__version__',
+        title: 'Taskcluster Version',
+        description: 'Says which version answers, as Dockerflow has it.',
+      },
+      () => VERSION,
+    );
+    for (const [name, route, title] of [
+      ['lbheartbeat', '/__lbheartbeat__', 'Load Balancer Heartbeat'],
+      ['heartbeat', '/__heartbeat__', 'Heartbeat'],
     ] as const) {
-      this.declare({ name, method: 'get', route, title: 'Heartbeat', scopes: null }, () => ({}));
+      this.declare({ ...monitoring, name, route, title }, () => ({}));
     }
   }
+}
+
+/** What every service answers to `__version__`. */
+export const VERSION = { version: native.version(), commit: native.revision() };
+
+function checkScopes({ name, scopes }: Endpoint): void {
+  if (scopes === undefined) {
+    throw new DeclarationError(
+      `endpoint ${name} has no scope expression: write one, or scopes: null`,
+    );
+  }
+  if (scopes !== null) {
+    try {
+      checkTemplate(scopes);
+    } catch (error) {
+      throw new DeclarationError(`endpoint ${name}: ${(error as Error).message}`);
+    }
+  }
+}
+
+/** A route in parts: its text, and where a parameter stands in it. */
+export function routeParts(route: string): ({ text: string } | { parameter: string })[] {
+  return route
+    .split(/(:\w+|\{\*\w+\})/)
+    .filter((part) => part !== '')
+    .map((part) => (/^[:{]/.test(part) ? { parameter: part.replace(/\W/g, '') } : { text: part }));
+}
+
+/** The names of a route's parameters. */
+export function routeParameters(route: string): string[] {
+  return routeParts(route).flatMap((part) => ('parameter' in part ? [part.parameter] : []));
 }

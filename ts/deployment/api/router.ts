@@ -11,9 +11,14 @@ import express, {
   type Router,
 } from 'express';
 import { Caller, type SignatureValidator } from './authenticate.js';
-import { type ApiBuilder, type DeclaredEndpoint, Reply } from './builder.js';
+import {
+  type ApiBuilder,
+  type DeclaredEndpoint,
+  routeParameters as namesOf,
+  Reply,
+} from './builder.js';
 import { ApiError, errorBody, type RequestInfo } from './errors.js';
-import { schemaError } from './schema.js';
+import { outputError, schemaError } from './schema.js';
 import { needsOnly } from './scope-template.js';
 
 /** A fault of the program, whose client was told no more than `incidentId`. */
@@ -24,6 +29,8 @@ export interface ServeOptions<Context> {
   readonly context: Context;
   readonly validator: SignatureValidator;
   readonly onFault: FaultListener;
+  /** Take an answer that is not as its schema says for a fault. It costs time: for tests. */
+  readonly checkOutput?: boolean;
 }
 
 const BODY_LIMIT = '10mb';
@@ -61,8 +68,9 @@ const corsAndCaching: RequestHandler = (_request, response, next) => {
 function answer<Context>(
   api: ApiBuilder<Context>,
   endpoint: DeclaredEndpoint<Context>,
-  { context, validator }: ServeOptions<Context>,
+  { context, validator, checkOutput = false }: ServeOptions<Context>,
 ): RequestHandler {
+  const patterns = { ...api.params, ...endpoint.params };
   const early = authorizedByRoute(endpoint);
   return async (request, response) => {
     const text = typeof request.body === 'string' ? request.body : '';
@@ -70,11 +78,11 @@ function answer<Context>(
     request.body = body;
     const received = { incoming: request, target: request.originalUrl, text };
     const caller = new Caller(received, endpoint.scopes, validator);
-    const params = routeParameters(request);
+    const params = routeParameters(endpoint, request);
     if (early) {
       await caller.authorize(params);
     }
-    checkParameters(params, api.params);
+    checkParameters(params, patterns);
     const query = checkQuery(request, endpoint);
     checkBody(request, endpoint);
     const reply = await endpoint.handler(
@@ -93,14 +101,16 @@ function answer<Context>(
     if (!caller.authorized) {
       throw new Error(`${endpoint.name} answered without having authorised its caller`);
     }
+    if (checkOutput) {
+      checkAnswer(endpoint, reply);
+    }
     send(response, reply);
   };
 }
 
 /** Whether the route's own parameters are all that the endpoint's scopes need. */
-function authorizedByRoute<Context>(endpoint: DeclaredEndpoint<Context>): boolean {
-  const names = [...endpoint.route.matchAll(/:(\w+)|\{\*(\w+)\}/g)].map(([, a, b]) => a ?? b ?? '');
-  return endpoint.scopes !== null && needsOnly(endpoint.scopes, new Set(names));
+function authorizedByRoute<Context>({ route, scopes }: DeclaredEndpoint<Context>): boolean {
+  return scopes !== null && needsOnly(scopes, new Set(namesOf(route)));
 }
 
 function parseBody(text: string): object {
@@ -120,11 +130,20 @@ function parseBody(text: string): object {
   throw new ApiError('MalformedPayload', 'Failed to parse JSON: Must be an object or array');
 }
 
-/** Decoded; the rest of the path that `{*name}` stands for is one text again. */
-function routeParameters(request: Request): Record<string, string> {
-  const entries = Object.entries(request.params as Record<string, string | string[]>);
+/**
+ * Decoded; the rest of the path that `{*name}` stands for is one text again, empty where there is
+ * none.
+ */
+function routeParameters<Context>(
+  { route }: DeclaredEndpoint<Context>,
+  request: Request,
+): Record<string, string> {
+  const params = request.params as Record<string, string | string[]>;
   return Object.fromEntries(
-    entries.map(([name, value]) => [name, Array.isArray(value) ? value.join('/') : value]),
+    namesOf(route).map((name) => {
+      const value = params[name] ?? '';
+      return [name, Array.isArray(value) ? value.join('/') : value];
+    }),
   );
 }
 
@@ -190,6 +209,15 @@ function checkBody<Context>(request: Request, endpoint: DeclaredEndpoint<Context
   }
 }
 
+function checkAnswer<Context>({ name, output }: DeclaredEndpoint<Context>, reply: unknown): void {
+  if (output !== undefined && output !== 'blob' && !(reply instanceof Reply)) {
+    const error = outputError(output, reply);
+    if (error !== null) {
+      throw new Error(`the answer of ${name} is not as it says: ${error}`);
+    }
+  }
+}
+
 function closed(response: Response): AbortSignal {
   const controller = new AbortController();
   response.once('close', () => controller.abort());
@@ -213,7 +241,7 @@ function answerError<Context>(
 ): ErrorRequestHandler {
   return (error: unknown, request, response, _next) => {
     const payload = endpoint.cleanPayload?.(request.body) ?? request.body;
-    const info = { method: endpoint.name, params: routeParameters(request), payload };
+    const info = { method: endpoint.name, params: routeParameters(endpoint, request), payload };
     sendError(response, asApiError(error, onFault), info);
   };
 }

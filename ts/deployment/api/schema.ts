@@ -1,8 +1,8 @@
 /**
- * Validation of what comes in against JSON schemas, with the message that Taskcluster's services
- * give. Defaults of a schema are filled into what it accepts.
+ * Validation against JSON schemas, with the message that Taskcluster's services give: of what
+ * comes in, into which defaults of a schema are filled, and of what goes out, which stays as it is.
  */
-import { Ajv, type JSONSchemaType } from 'ajv';
+import { Ajv, type AnySchemaObject, type ValidateFunction } from 'ajv';
 import addFormats from 'ajv-formats';
 
 /** A JSON schema with an `$id` such as `/schemas/queue/v1/create-task-request.json#`. */
@@ -11,12 +11,27 @@ export interface Schema {
   readonly [keyword: string]: unknown;
 }
 
-const ajv = new Ajv({ useDefaults: true, allErrors: true, strict: false });
-addFormats.default(ajv);
+const incoming = validator({ useDefaults: true });
+const outgoing = validator({ useDefaults: false });
 
-/** What is wrong with the value, as one message in Markdown, or `null`. */
+function validator({ useDefaults }: { readonly useDefaults: boolean }): Ajv {
+  const ajv = new Ajv({ useDefaults, allErrors: true, strict: false });
+  addFormats.default(ajv);
+  return ajv;
+}
+
+/** What is wrong with a value that came in, as one message in Markdown, or `null`. */
 export function schemaError(schema: Schema, value: unknown): string | null {
-  const validate = ajv.getSchema(schema.$id) ?? ajv.compile(schema as JSONSchemaType<unknown>);
+  return errorOf(incoming, schema, value);
+}
+
+/** What is wrong with a value that is to go out, as JSON has it, or `null`. */
+export function outputError(schema: Schema, value: unknown): string | null {
+  return errorOf(outgoing, schema, JSON.parse(JSON.stringify(value ?? null)));
+}
+
+function errorOf(ajv: Ajv, schema: Schema, value: unknown): string | null {
+  const validate = compiled(ajv, schema);
   if (validate(value)) {
     return null;
   }
@@ -31,4 +46,17 @@ export function schemaError(schema: Schema, value: unknown): string | null {
     `\nRejecting Schema: ${schema.$id}`,
     `\nErrors:\n  * ${ajv.errorsText(errors, { separator: '\n  * ' })}`,
   ].join('');
+}
+
+function compiled(ajv: Ajv, schema: Schema): ValidateFunction {
+  return ajv.getSchema(schema.$id) ?? ajv.compile(schema as AnySchemaObject);
+}
+
+/** Where a schema is, from `/schemas/<service>/` on, with the `#` that references carry. */
+export function schemaPath(serviceName: string, { $id }: Schema): string {
+  const root = `/schemas/${serviceName}/`;
+  if (!$id.startsWith(root)) {
+    throw new Error(`schema ${$id} is none of ${serviceName}'s: its $id must begin with ${root}`);
+  }
+  return $id.slice(root.length);
 }

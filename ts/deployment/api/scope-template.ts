@@ -10,16 +10,22 @@ export type ScopeTemplate =
   | string
   | { readonly AllOf: readonly ScopeTemplatePart[] }
   | { readonly AnyOf: readonly ScopeTemplatePart[] }
-  | {
-      readonly if: string;
-      readonly then: ScopeTemplate;
-      readonly else?: ScopeTemplate;
-    };
+  | Condition;
+
+interface Condition {
+  readonly if: string;
+  readonly then: ScopeTemplate;
+  readonly else?: ScopeTemplate;
+}
+
+interface Loop {
+  readonly for: string;
+  readonly in: string;
+  readonly each: string;
+}
 
 /** What may stand inside `AllOf` and `AnyOf`: also a loop, which adds a scope for each value. */
-export type ScopeTemplatePart =
-  | ScopeTemplate
-  | { readonly for: string; readonly in: string; readonly each: string };
+export type ScopeTemplatePart = ScopeTemplate | Loop;
 
 /** Values for the parameters: text for `<…>`, lists for `in`, booleans for `if`. */
 export type ScopeParameters = Readonly<
@@ -32,6 +38,86 @@ export class ScopeTemplateError extends Error {
 }
 
 const PARAMETER = /<([a-zA-Z][a-zA-Z0-9_]*)>/g;
+
+const NAME = /^[a-zA-Z][a-zA-Z0-9_]*$/;
+
+/** What a parameter has to be: text for `<…>`, a list for `in`, a boolean for `if`. */
+export type ParameterKind = 'text' | 'list' | 'boolean';
+
+/**
+ * Finds out whether what is said to be a template is one, and each of its parameters of one kind.
+ *
+ * @throws ScopeTemplateError
+ */
+export function checkTemplate(template: ScopeTemplate): void {
+  if (typeof template === 'object' && template !== null && 'for' in template) {
+    throw new ScopeTemplateError('a scope expression cannot be a loop: put it into an AllOf');
+  }
+  parameterKinds(template);
+}
+
+/**
+ * The parameters of a template and what each has to be.
+ *
+ * @throws ScopeTemplateError
+ */
+export function parameterKinds(template: ScopeTemplatePart): Map<string, ParameterKind> {
+  if (typeof template === 'string') {
+    return new Map(parametersOf(template).map((name) => [name, 'text']));
+  }
+  switch (Object.keys(template).sort().join()) {
+    case 'AllOf':
+    case 'AnyOf':
+      return merged(...Object.values(template).flat().map(parameterKinds));
+    case 'each,for,in':
+      return kindsOfLoop(template as Loop);
+    case 'if,then':
+    case 'else,if,then':
+      return kindsOfCondition(template as Condition);
+    default:
+      throw new ScopeTemplateError(
+        `${JSON.stringify(template)} is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else`,
+      );
+  }
+}
+
+function kindsOfLoop({ for: variable, in: list, each }: Loop): Map<string, ParameterKind> {
+  if (typeof each !== 'string') {
+    throw new ScopeTemplateError(`the each of a loop over ${list} must be text`);
+  }
+  const kinds = parameterKinds(each);
+  kinds.delete(named(variable));
+  return merged(new Map([[named(list), 'list']]), kinds);
+}
+
+function kindsOfCondition(condition: Condition): Map<string, ParameterKind> {
+  const branches = [condition.then, ...(condition.else === undefined ? [] : [condition.else])];
+  for (const branch of branches) {
+    checkTemplate(branch);
+  }
+  return merged(new Map([[named(condition.if), 'boolean']]), ...branches.map(parameterKinds));
+}
+
+function named(name: string): string {
+  if (!NAME.test(name)) {
+    throw new ScopeTemplateError(`'${name}' is no name for a scope parameter`);
+  }
+  return name;
+}
+
+function merged(
+  ...maps: readonly ReadonlyMap<string, ParameterKind>[]
+): Map<string, ParameterKind> {
+  const kinds = new Map<string, ParameterKind>();
+  for (const [name, kind] of maps.flatMap((map) => [...map])) {
+    const other = kinds.get(name);
+    if (other !== undefined && other !== kind) {
+      throw new ScopeTemplateError(`scope parameter ${name} cannot be both ${other} and ${kind}`);
+    }
+    kinds.set(name, kind);
+  }
+  return kinds;
+}
 
 /**
  * The expression that remains once the parameters are filled in; `null` where an `if` leaves
@@ -59,11 +145,7 @@ export function render(template: ScopeTemplate, given: ScopeParameters): ScopeEx
 
 /** Whether text parameters of these names are all that the template needs. */
 export function needsOnly(template: ScopeTemplate, names: ReadonlySet<string>): boolean {
-  if (typeof template === 'string') {
-    return parametersOf(template).every((name) => names.has(name));
-  }
-  const parts = 'AllOf' in template ? template.AllOf : 'AnyOf' in template ? template.AnyOf : null;
-  return parts?.every((part) => !isLoop(part) && needsOnly(part, names)) ?? false;
+  return [...parameterKinds(template)].every(([name, kind]) => kind === 'text' && names.has(name));
 }
 
 function renderPart(part: ScopeTemplatePart, given: ScopeParameters): ScopeExpression[] {
@@ -78,9 +160,7 @@ function renderPart(part: ScopeTemplatePart, given: ScopeParameters): ScopeExpre
   return values.map((value: string) => fill(part.each, { ...given, [part.for]: value }));
 }
 
-function isLoop(
-  part: ScopeTemplatePart,
-): part is Extract<ScopeTemplatePart, { readonly for: string }> {
+function isLoop(part: ScopeTemplatePart): part is Loop {
   return typeof part === 'object' && 'for' in part;
 }
 

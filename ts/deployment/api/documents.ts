@@ -1,0 +1,68 @@
+/**
+ * Serves what clients are made from: `/references/` and `/schemas/`, as Taskcluster's references
+ * service does. It is about the program alone, nothing in it depends on what a deployment keeps, so
+ * that it is there for everybody.
+ */
+import express, { type Router } from 'express';
+import { apiReference, type Declarations, openApi, schemasOf } from './reference.js';
+import { REFERENCE_FORMAT } from './reference-format.js';
+
+const METASCHEMA = '/schemas/common/metaschema.json#';
+
+/** The router of all services' references and schemas, to be mounted at the root. */
+export function documents(apis: readonly Declarations[], rootUrl: string): Router {
+  const byPath = new Map<string, object>([
+    ['/schemas/common/metaschema.json', JSON_SCHEMA],
+    ['/schemas/common/api-reference-v0.json', REFERENCE_FORMAT],
+    ['/references/manifest.json', manifest(apis, rootUrl)],
+  ]);
+  for (const api of apis) {
+    const folder = `/references/${api.serviceName}/${api.apiVersion}`;
+    byPath.set(`${folder}/api.json`, apiReference(api));
+    byPath.set(`${folder}/openapi.json`, openApi(api, rootUrl));
+    for (const schema of schemasOf(api)) {
+      byPath.set(schema.$id.replace(/#$/, ''), { $schema: METASCHEMA, ...schema });
+    }
+  }
+  const router = express.Router({ caseSensitive: true });
+  router.get(/^\/(references|schemas)\//, (request, response, next) => {
+    const document = byPath.get(request.path);
+    if (document === undefined) {
+      next();
+    } else {
+      response.set('Access-Control-Allow-Origin', '*').json(absolute(document, rootUrl));
+    }
+  });
+  return router;
+}
+
+/** The document with its own address, and that of its format, in full. */
+function absolute(document: object, rootUrl: string): object {
+  const entries = Object.entries(document).map(([key, value]) =>
+    /^\$(schema|id)$/.test(key) && String(value).startsWith('/')
+      ? [key, `${rootUrl}${value}`]
+      : [key, value],
+  );
+  return Object.fromEntries(entries);
+}
+
+/** What references there are. */
+function manifest(apis: readonly Declarations[], rootUrl: string): object {
+  return {
+    $schema: '/schemas/common/manifest-v3.json#',
+    references: apis
+      .map(
+        ({ serviceName, apiVersion }) =>
+          `${rootUrl}/references/${serviceName}/${apiVersion}/api.json`,
+      )
+      .sort(),
+  };
+}
+
+/** Our schemas keep to what every draft since the sixth has. */
+const JSON_SCHEMA = {
+  $schema: 'http://json-schema.org/draft-06/schema#',
+  $id: METASCHEMA,
+  title: 'JSON schema, draft 6',
+  allOf: [{ $ref: 'http://json-schema.org/draft-06/schema#' }],
+} as const;
