@@ -565,7 +565,8 @@ where
                 _ => return Err(held.failure(failure.error())),
             }
             let upstream = Rc::clone(&held.upstream);
-            held.lease = upstream.lease(&held.host, self.only_http1).await?;
+            // In a box, since it is rare.
+            held.lease = Box::pin(upstream.lease(&held.host, self.only_http1)).await?;
         }
     }
 }

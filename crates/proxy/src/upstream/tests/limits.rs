@@ -208,3 +208,83 @@ fn origins_without_connections_are_forgotten() {
         assert!(upstream.hosts.borrow().len() <= super::super::MAX_HOSTS);
     });
 }
+
+/// A small generator, so that a failure comes again.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// A server that does anything: answers, late or never, whole or torn, and closes when it likes.
+fn moody(listener: TcpListener) {
+    tokio::task::spawn_local(async move {
+        for seed in 0.. {
+            let mut peer = Peer::accept(&listener).await;
+            tokio::task::spawn_local(async move {
+                let mut chance = Chance(seed);
+                while chance.below(10) > 0 && peer.more().await {
+                    let answer = match chance.below(6) {
+                        0 => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel",
+                        1 => "HTTP/1.1 200 OK\r\n\r\nhello",
+                        2 => "",
+                        _ => HELLO,
+                    };
+                    tokio::time::sleep(Duration::from_millis(chance.below(3))).await;
+                    if peer.stream.write_all(answer.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn whatever_happens_no_permit_is_lost() {
+    run(async {
+        let (listener, address) = listen().await;
+        moody(listener);
+        let connections = Arc::new(Semaphore::new(5));
+        let config = UpstreamConfig::new(
+            Proxies::default(),
+            Roots::only(Vec::new()),
+            Arc::clone(&connections),
+        );
+        let upstream = Upstream::<Plain>::new(Arc::new(config));
+        let finished = Rc::new(Cell::new(0));
+        let clients: Vec<_> = (0..20)
+            .map(|seed| {
+                let upstream = Rc::clone(&upstream);
+                let finished = Rc::clone(&finished);
+                tokio::task::spawn_local(async move {
+                    let mut chance = Chance(1_000 + seed);
+                    for _ in 0..50 {
+                        let patience = Duration::from_millis(chance.below(12));
+                        let request = async {
+                            let answer = upstream.send(&plain(address), get("/"), false).await;
+                            if let Ok(answer) = answer
+                                && answer.into_body().collect().await.is_ok()
+                            {
+                                finished.set(finished.get() + 1);
+                            }
+                        };
+                        let _ = tokio::time::timeout(patience, request).await;
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.expect("no panic");
+        }
+        assert!(finished.get() > 100, "{}", finished.get());
+        drop(upstream);
+        eventually(|| connections.available_permits() == 5).await;
+    });
+}
