@@ -10,6 +10,7 @@ import {
   type DeploymentOptions,
   startDeployment,
 } from '../../ts/deployment/index.js';
+import { schemaFor } from './database.js';
 import { freshDirectory } from './directory.js';
 
 export interface Client {
@@ -25,6 +26,7 @@ export async function deploymentFor(
   const deployment = await startDeployment({
     folder: freshDirectory(t),
     checkOutput: true,
+    database: await schemaFor(),
     ...options,
   });
   t.teardown(() => deployment.stop());

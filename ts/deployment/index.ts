@@ -3,16 +3,14 @@
  * where artifacts lie. It verifies every signature and refuses what the real services refuse.
  *
  * What it is for: trying the proxy on a machine without a network, and tests that want a strict
- * upstream. What it is not: it has no web interface and no provisioning of workers, and it forgets
- * everything when it stops.
+ * upstream. What it is not: it has no web interface and no provisioning of workers.
  *
  * The folders: `api` declares and serves endpoints, `auth` knows who calls, `queue` and `secrets`
  * are services, `storage` keeps what they know.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
-import { join } from 'node:path';
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import { native } from '../native.js';
 import type { SignatureValidator } from './api/authenticate.js';
@@ -24,16 +22,15 @@ import { auth } from './auth/index.js';
 import { checkRoles } from './auth/roles.js';
 import { signatureValidator } from './auth/signature-validator.js';
 import { Claims } from './queue/claims.js';
+import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
 import { secrets } from './secrets/index.js';
-import { memoryStore } from './storage/memory.js';
-import { ObjectFolder } from './storage/object-folder.js';
+import { openStorage, type Storage, type StorageOptions } from './storage/index.js';
 import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
+import { PENDING_CHANNEL } from './storage/sql/tasks.js';
 import type { Role, Store } from './storage/store.js';
 
-export interface DeploymentOptions {
-  /** Where artifacts are kept. It is made if it is not there, and not removed. */
-  readonly folder: string;
+export interface DeploymentOptions extends StorageOptions {
   /** An IP address; 127.0.0.1 when absent. */
   readonly host?: string;
   /** A free one when absent or 0. */
@@ -86,10 +83,19 @@ export interface Deployment {
 
 const DEFAULT_CLAIM_TIMEOUT = 20 * 60;
 
-/** Starts a deployment; it answers when the promise is kept. Rejects as listening does. */
+/** Starts a deployment; it answers when the promise is kept. Rejects as listening or opening the data does. */
 export async function startDeployment(options: DeploymentOptions): Promise<Deployment> {
-  const folder = await ObjectFolder.open(join(options.folder, 'artifacts'));
-  const store = memoryStore();
+  const storage = await openStorage(options);
+  try {
+    return await startOn(storage, options);
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+async function startOn(storage: Storage, options: DeploymentOptions): Promise<Deployment> {
+  const { store, objects: folder } = storage;
   const { root, queue: queueClient } = await addClientsAndRoles(store, options);
   const server = await listen(options);
   const rootUrl = rootUrlOf(server);
@@ -97,9 +103,16 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   const resolver = new ScopeResolver(store);
   const validator = counted(counters, resolver);
   const { onFault = reportFault, checkOutput = false } = options;
-  const objects = new ObjectStore({ store, folder, validator, onFault });
+  const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
+  const objects = new ObjectStore({ store, folder, signingKey, validator, onFault });
   const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
   const claims = new Claims({ store, credentials: queueClient, claimTimeout });
+  await storage.database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
+  const housekeeping = new Housekeeping({
+    store,
+    folder,
+    onFault: (fault) => onFault(fault, randomUUID()),
+  });
   const app = application();
   const mount = <Context>(api: ApiBuilder<Context>, context: Context) => {
     app.use(
@@ -118,7 +131,11 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
     rootUrl,
     credentials: root,
     counters: () => ({ ...counters }),
-    stop: () => close(server),
+    stop: async () => {
+      await close(server);
+      await housekeeping.stop();
+      await storage.close();
+    },
   };
 }
 
@@ -135,13 +152,18 @@ async function addClientsAndRoles(
     await addClient(store, client);
   }
   return {
-    root: await addClient(store, almighty('static/taskcluster/root')),
-    queue: await addClient(store, almighty('static/taskcluster/queue')),
+    root: await almighty(store, 'static/taskcluster/root'),
+    queue: await almighty(store, 'static/taskcluster/queue'),
   };
 }
 
-function almighty(clientId: string): ClientOptions {
-  return { clientId, accessToken: randomBytes(33).toString('base64url'), scopes: ['*'] };
+/** A client that may do everything; its access token stays what it was given first. */
+function almighty(store: Store, clientId: string): Promise<PermanentCredentials> {
+  return store.transaction(async (transaction) => {
+    const present = await transaction.clients.get(clientId);
+    const accessToken = present?.accessToken ?? randomBytes(33).toString('base64url');
+    return addClient(transaction, { clientId, accessToken, scopes: ['*'] });
+  });
 }
 
 const NEVER = 1000 * 365 * 24 * 60 * 60 * 1000;

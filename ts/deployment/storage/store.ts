@@ -61,10 +61,12 @@ export type Priority = (typeof PRIORITIES)[number];
 /** One attempt at a task. Its number is its place in the list. */
 export interface Run {
   readonly state: 'pending' | 'running' | 'completed' | 'failed' | 'exception';
-  readonly reasonCreated: 'scheduled' | 'retry';
+  readonly reasonCreated: 'scheduled' | 'retry' | 'task-retry' | 'rerun' | 'exception';
   readonly reasonResolved?: string;
   readonly workerGroup?: string;
   readonly workerId?: string;
+  /** One per claim of work, absent where the run was claimed by its id. Not for clients. */
+  readonly hintId?: string;
   readonly takenUntil?: string;
   readonly scheduled: string;
   readonly started?: string;
@@ -77,6 +79,23 @@ export interface Task {
   readonly definition: TaskDefinition;
   readonly retriesLeft: number;
   readonly runs: readonly Run[];
+}
+
+/** Tasks that belong together. All of them are of one scheduler. */
+export interface TaskGroup {
+  readonly taskGroupId: string;
+  readonly schedulerId: string;
+  /** When the last of its tasks expires. */
+  readonly expires: Date;
+  /** Since when no task can be added. */
+  readonly sealed?: Date;
+}
+
+/** Where a page of a list begins, and how much of it is wanted at most. */
+export interface PageRequest {
+  /** The key of the last entry of the page before; empty for the first page. */
+  readonly after: string;
+  readonly limit: number;
 }
 
 /** What is known of an artifact. Its content, if it has any here, is the object `objectName`. */
@@ -116,6 +135,11 @@ export interface Secret {
 
 /** Everything that outlives a request. */
 export interface Store {
+  /**
+   * Runs `work` in one transaction: all that it does on the store it is given takes effect
+   * together, or nothing if it throws.
+   */
+  transaction<Result>(work: (store: Store) => Promise<Result>): Promise<Result>;
   readonly clients: {
     get(clientId: string): Promise<Client | undefined>;
     put(client: Client): Promise<void>;
@@ -126,15 +150,53 @@ export interface Store {
   };
   readonly tasks: {
     get(taskId: string): Promise<Task | undefined>;
+    /** Those that exist, by id; all of them without a page. */
+    several(taskIds: readonly string[], page?: PageRequest): Promise<readonly Task[]>;
+    /** By id. */
+    inGroup(taskGroupId: string, page: PageRequest): Promise<readonly Task[]>;
+    /** Those that were made to wait for this one, by id. */
+    dependents(taskId: string, page: PageRequest): Promise<readonly Task[]>;
     /** Adds the task, or gives the one that has its id already. */
-    add(task: Task): Promise<Task>;
+    add(task: Task): Promise<{ readonly added: boolean; readonly task: Task }>;
     /**
      * Puts what `change` makes of the task in its place and returns it; `change` sees the latest
-     * state, and nobody else changes the task meanwhile.
+     * state, and nobody else changes the task meanwhile. Where a run becomes pending, every process
+     * hears of it.
      */
     change(taskId: string, change: (task: Task) => Task): Promise<Task | undefined>;
     /** Ids of tasks whose last run is pending, first the highest priority, then the oldest. */
     pending(taskQueueId: string, limit: number): Promise<readonly string[]>;
+    /** Ids of tasks that are past their deadline or the claim on them, first the longest so. */
+    overdue(time: Date, limit: number): Promise<readonly string[]>;
+    count(taskQueueId: string, state: Run['state']): Promise<number>;
+    countInGroup(taskGroupId: string): Promise<number>;
+    /** Until the transaction ends, nobody else resolves a task or adds one that waits for others. */
+    lockDependencies(): Promise<void>;
+    /** Notes which tasks a new one depends on, and which of them it has to wait for. */
+    depend(
+      taskId: string,
+      requires: TaskDefinition['requires'],
+      requiredIds: readonly string[],
+      openIds: readonly string[],
+    ): Promise<void>;
+    /**
+     * Notes that what depends on this task by one of these relations need not wait for it any
+     * more, and returns the ids of those that wait for nothing now.
+     */
+    settle(
+      requiredId: string,
+      relations: readonly TaskDefinition['requires'][],
+    ): Promise<readonly string[]>;
+    /** Removes so many at most, and returns how many there were. */
+    removeExpired(time: Date, limit: number): Promise<number>;
+  };
+  readonly groups: {
+    get(taskGroupId: string): Promise<TaskGroup | undefined>;
+    /** Adds the group, or makes the one that is there last as long; nobody else changes it. */
+    join(group: TaskGroup): Promise<TaskGroup>;
+    /** Seals it, unless it has been sealed before. */
+    seal(taskGroupId: string, time: Date): Promise<TaskGroup | undefined>;
+    removeExpired(time: Date): Promise<void>;
   };
   readonly artifacts: {
     get(taskId: string, runId: number, name: string): Promise<Artifact | undefined>;
@@ -146,20 +208,25 @@ export interface Store {
       change: (artifact: Artifact | undefined) => Artifact,
     ): Promise<Artifact>;
     /** By name, those after `after`. */
-    list(
-      taskId: string,
-      runId: number,
-      page: { readonly after: string; readonly limit: number },
-    ): Promise<readonly Artifact[]>;
+    list(taskId: string, runId: number, page: PageRequest): Promise<readonly Artifact[]>;
+    /** Removes so many at most, and returns what they were. */
+    removeExpired(time: Date, limit: number): Promise<readonly Artifact[]>;
   };
   readonly objects: {
     get(name: string): Promise<StoredObject | undefined>;
     /** Adds or replaces, and returns what was replaced. */
     put(object: StoredObject): Promise<StoredObject | undefined>;
+    /** Removes it, and returns what it was. */
+    remove(name: string): Promise<StoredObject | undefined>;
+    /** Whether an object is in this file. */
+    hasFile(file: string): Promise<boolean>;
   };
   readonly secrets: {
     get(name: string): Promise<Secret | undefined>;
     put(secret: Secret): Promise<void>;
     remove(name: string): Promise<void>;
+    /** Those that have not expired at that time, by name. */
+    names(time: Date, page: PageRequest): Promise<readonly string[]>;
+    removeExpired(time: Date): Promise<void>;
   };
 }

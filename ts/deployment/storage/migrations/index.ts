@@ -1,0 +1,90 @@
+/**
+ * Brings a database's tables to what this program needs, by numbered migrations that are applied
+ * once each, in order, in one transaction each. Processes that start together wait for each other.
+ *
+ * A migration that has been released is never changed: another one follows it.
+ */
+import type { Database, Queryable } from '../database.js';
+import { FIRST_TABLES } from './0001-first-tables.js';
+import { DEPENDENCIES_AND_GROUPS } from './0002-dependencies-and-groups.js';
+
+/** Its number is its place in the list, from 1 on. */
+export interface Migration {
+  readonly name: string;
+  /** Statements, or what runs them where they depend on what is there. */
+  readonly up: string | ((transaction: Queryable) => Promise<void>);
+}
+
+export const MIGRATIONS: readonly Migration[] = [FIRST_TABLES, DEPENDENCIES_AND_GROUPS];
+
+/** A database whose tables are not those that this program, or an older one, has made. */
+export class MigrationError extends Error {
+  override readonly name = 'MigrationError';
+}
+
+/** Any number that nobody else takes an advisory lock on in this database. */
+const LOCK = 7_241_650_165;
+
+/** Applies what is missing and returns the names. @throws MigrationError */
+export async function migrate(
+  database: Database,
+  migrations: readonly Migration[] = MIGRATIONS,
+): Promise<string[]> {
+  const applied: string[] = [];
+  for (;;) {
+    const name = await database.transaction((transaction) => applyNext(transaction, migrations));
+    if (name === undefined) {
+      return applied;
+    }
+    applied.push(name);
+  }
+}
+
+async function applyNext(
+  transaction: Queryable,
+  migrations: readonly Migration[],
+): Promise<string | undefined> {
+  await transaction.query('SELECT pg_advisory_xact_lock($1)', [LOCK]);
+  await transaction.script(`
+    CREATE TABLE IF NOT EXISTS migrations (
+      version integer PRIMARY KEY,
+      name text NOT NULL,
+      applied timestamptz NOT NULL DEFAULT now()
+    )`);
+  const version = await checkedVersion(transaction, migrations);
+  const next = migrations[version];
+  if (next === undefined) {
+    return undefined;
+  }
+  await (typeof next.up === 'string' ? transaction.script(next.up) : next.up(transaction));
+  await transaction.query('INSERT INTO migrations (version, name) VALUES ($1, $2)', [
+    version + 1,
+    next.name,
+  ]);
+  return next.name;
+}
+
+/** How many migrations have been applied, if they are these. */
+async function checkedVersion(
+  transaction: Queryable,
+  migrations: readonly Migration[],
+): Promise<number> {
+  const applied = await transaction.query<{ version: number; name: string }>(
+    'SELECT version, name FROM migrations ORDER BY version',
+  );
+  if (applied.length > migrations.length) {
+    throw new MigrationError(
+      `the database has been used by a newer version (${applied.at(-1)?.name}): start that ` +
+        'version, or restore a backup from before',
+    );
+  }
+  for (const [index, { version, name }] of applied.entries()) {
+    if (version !== index + 1 || name !== migrations[index]?.name) {
+      throw new MigrationError(
+        `the database has tables of another program (migration ${version} is ${name}): give ` +
+          'this one a database of its own',
+      );
+    }
+  }
+  return applied.length;
+}

@@ -1,0 +1,210 @@
+/**
+ * A database on a PostgreSQL server. Several processes may use it beside each other; `LISTEN` is
+ * kept up on a connection of its own, which is made again when it is lost.
+ */
+import { setTimeout } from 'node:timers/promises';
+import pg from 'pg';
+import { type Database, DatabaseOpenError, type Listener, type Queryable } from './database.js';
+
+/** Connections of one process, beside the one that listens. */
+const POOL_SIZE = 10;
+
+/** Between attempts to get a lost listening connection back, in milliseconds. */
+const RECONNECT_DELAY = 200;
+
+/** How long a server may take to answer before it is taken for dead, in milliseconds. */
+const CONNECT_TIMEOUT = 10_000;
+
+/** @throws DatabaseOpenError */
+export async function openPostgresql(url: string): Promise<Database> {
+  const database = new PostgresqlDatabase(connectionOf(url));
+  try {
+    const [row] = await database.query<{ encoding: string }>(
+      "SELECT current_setting('server_encoding') AS encoding",
+    );
+    if (row?.encoding !== 'UTF8') {
+      throw new Error(
+        `its encoding is ${row?.encoding}: make one by CREATE DATABASE ... ENCODING 'UTF8'`,
+      );
+    }
+    return database;
+  } catch (error) {
+    await database.close();
+    throw new DatabaseOpenError(
+      `the database ${database.location} cannot be used: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+}
+
+interface Connection {
+  readonly config: pg.ClientConfig;
+  readonly location: string;
+}
+
+function connectionOf(url: string): Connection {
+  let parsed: URL;
+  try {
+    parsed = new URL(url);
+  } catch {
+    parsed = new URL('invalid:');
+  }
+  if (!['postgres:', 'postgresql:'].includes(parsed.protocol)) {
+    throw new DatabaseOpenError(
+      'a database URL is postgres://user:password@host:port/database, and this is not one',
+    );
+  }
+  const config = {
+    connectionString: url,
+    connectionTimeoutMillis: CONNECT_TIMEOUT,
+    keepAlive: true,
+    types: { getTypeParser },
+    application_name: 'taskcluster-local',
+  };
+  return { config, location: `${parsed.protocol}//${parsed.host}${parsed.pathname}` };
+}
+
+/** `bigint` comes as text else: what is counted here stays below 2^53. */
+const getTypeParser: typeof pg.types.getTypeParser = (oid, format) =>
+  (oid as number) === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format);
+
+class PostgresqlDatabase implements Database {
+  readonly location: string;
+  readonly isExclusive = false;
+  readonly #pool: pg.Pool;
+  readonly #notifications: Notifications;
+
+  constructor({ config, location }: Connection) {
+    this.location = location;
+    this.#pool = new pg.Pool({ ...config, max: POOL_SIZE });
+    // An idle connection that the server closed: the pool makes another when one is needed.
+    this.#pool.on('error', () => undefined);
+    this.#notifications = new Notifications(config);
+  }
+
+  query<Row>(...statement: Parameters<Queryable['query']>): Promise<Row[]> {
+    return queryable(this.#pool).query(...statement);
+  }
+
+  script(sql: string): Promise<void> {
+    return queryable(this.#pool).script(sql);
+  }
+
+  async transaction<Result>(work: (transaction: Queryable) => Promise<Result>): Promise<Result> {
+    const client = await this.#pool.connect();
+    let broken: Error | undefined;
+    // Else a connection that is lost while no statement is running would end the process.
+    const lost = (error: Error) => {
+      broken = error;
+    };
+    client.on('error', lost);
+    try {
+      await client.query('BEGIN');
+      const result = await work(queryable(client));
+      await client.query('COMMIT');
+      return result;
+    } catch (error) {
+      await client.query('ROLLBACK').catch(lost);
+      throw error;
+    } finally {
+      client.off('error', lost);
+      client.release(broken);
+    }
+  }
+
+  listen(channel: string, listener: Listener): Promise<() => Promise<void>> {
+    return this.#notifications.listen(channel, listener);
+  }
+
+  async close(): Promise<void> {
+    await this.#notifications.close();
+    await this.#pool.end();
+  }
+}
+
+function queryable(on: Pick<pg.ClientBase, 'query'>): Queryable {
+  const itself: Queryable = {
+    async query<Row>(sql: string, params: readonly unknown[] = []): Promise<Row[]> {
+      const { rows } = await on.query(sql, [...params]);
+      return rows as Row[];
+    },
+    async script(sql) {
+      await on.query(sql);
+    },
+    transaction: (work) => work(itself),
+  };
+  return itself;
+}
+
+/** The connection that listens, made when somebody first does. */
+class Notifications {
+  readonly #config: pg.ClientConfig;
+  readonly #listeners = new Map<string, Set<Listener>>();
+  #client: Promise<pg.Client> | undefined;
+  #isClosed = false;
+
+  constructor(config: pg.ClientConfig) {
+    this.#config = config;
+  }
+
+  async listen(channel: string, listener: Listener): Promise<() => Promise<void>> {
+    const listeners = this.#listeners.get(channel) ?? new Set();
+    this.#listeners.set(channel, listeners.add(listener));
+    this.#client ??= this.#connect();
+    try {
+      const client = await this.#client;
+      await client.query(`LISTEN ${client.escapeIdentifier(channel)}`);
+    } catch (error) {
+      listeners.delete(listener);
+      throw error;
+    }
+    return async () => {
+      listeners.delete(listener);
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const client = await this.#client?.catch(() => undefined);
+    await client?.end();
+  }
+
+  async #connect(): Promise<pg.Client> {
+    const client = new pg.Client(this.#config);
+    client.on('error', () => undefined);
+    client.on('notification', ({ channel, payload = '' }) => this.#tell(channel, payload));
+    try {
+      await client.connect();
+      for (const channel of this.#listeners.keys()) {
+        await client.query(`LISTEN ${client.escapeIdentifier(channel)}`);
+      }
+    } catch (error) {
+      this.#client = undefined;
+      await client.end().catch(() => undefined);
+      throw error;
+    }
+    client.once('end', () => this.#reconnect());
+    return client;
+  }
+
+  #reconnect(): void {
+    if (this.#isClosed) {
+      return;
+    }
+    this.#client = setTimeout(RECONNECT_DELAY).then(() => this.#connect());
+    this.#client.then(
+      () => {
+        for (const channel of this.#listeners.keys()) {
+          this.#tell(channel, undefined);
+        }
+      },
+      () => this.#reconnect(),
+    );
+  }
+
+  #tell(channel: string, payload: string | undefined): void {
+    for (const listener of this.#listeners.get(channel) ?? []) {
+      listener(payload);
+    }
+  }
+}

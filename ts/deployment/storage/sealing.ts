@@ -1,0 +1,152 @@
+/**
+ * Encryption of what must not be read from the database alone: access tokens and secrets, each by
+ * AES-256-GCM under a key that lies outside of it.
+ *
+ * A sealed value belongs to its row: moved to another one it does not open. It names its key, so
+ * that keys can be replaced one after the other.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/** As it stands in a row, in the columns `<name>` and `<name>_key`. */
+export interface Sealed {
+  /** Nonce, ciphertext and tag, one behind the other. */
+  readonly bytes: Uint8Array;
+  readonly keyId: string;
+}
+
+/** Keys that are missing, malformed or not the ones that a value was sealed with. */
+export class SealingError extends Error {
+  override readonly name = 'SealingError';
+}
+
+/** The environment variable that holds the keys, if they shall not lie in a file. */
+export const KEYS_VARIABLE = 'TASKCLUSTER_LOCAL_KEYS';
+
+const KEY_LENGTH = 32;
+const NONCE_LENGTH = 12;
+const TAG_LENGTH = 16;
+
+/** Keys by their ids. The first one seals, all of them open. */
+export class KeyRing {
+  readonly #keys: ReadonlyMap<string, Buffer>;
+  /** The id of the key that seals. */
+  readonly currentId: string;
+
+  private constructor(keys: ReadonlyMap<string, Buffer>) {
+    const [currentId = ''] = keys.keys();
+    this.#keys = keys;
+    this.currentId = currentId;
+  }
+
+  /**
+   * From text: `<id>:<base64 of 32 bytes>`, one a line or separated by commas.
+   *
+   * @throws SealingError
+   */
+  static parse(text: string): KeyRing {
+    const keys = new Map<string, Buffer>();
+    for (const entry of text.split(/[\s,]+/).filter((part) => part !== '')) {
+      const [, id, encoded] = /^([\w-]+):([A-Za-z0-9+/_-]+=*)$/.exec(entry) ?? [];
+      const key = Buffer.from(encoded ?? '', 'base64');
+      if (id === undefined || keys.has(id) || key.length !== KEY_LENGTH) {
+        throw new SealingError(
+          'keys are written <id>:<base64 of 32 bytes>, the one in use first, each id once: ' +
+            'make one by `openssl rand -base64 32`',
+        );
+      }
+      keys.set(id, key);
+    }
+    if (keys.size === 0) {
+      throw new SealingError('there is no key: write at least one as <id>:<base64 of 32 bytes>');
+    }
+    return new KeyRing(keys);
+  }
+
+  /** `place` is the row's: what it was sealed with has to be given to open it. */
+  seal(text: string, place: string): Sealed {
+    const nonce = randomBytes(NONCE_LENGTH);
+    const cipher = createCipheriv('aes-256-gcm', this.#key(this.currentId), nonce);
+    cipher.setAAD(Buffer.from(place));
+    const bytes = [nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()];
+    return { bytes: Buffer.concat(bytes), keyId: this.currentId };
+  }
+
+  /** @throws SealingError */
+  open({ bytes, keyId }: Sealed, place: string): string {
+    const tag = bytes.subarray(bytes.length - TAG_LENGTH);
+    const nonce = bytes.subarray(0, NONCE_LENGTH);
+    const decipher = createDecipheriv('aes-256-gcm', this.#key(keyId), nonce);
+    decipher.setAAD(Buffer.from(place)).setAuthTag(tag);
+    const text = decipher.update(bytes.subarray(NONCE_LENGTH, bytes.length - TAG_LENGTH));
+    try {
+      return Buffer.concat([text, decipher.final()]).toString('utf8');
+    } catch {
+      throw new SealingError(
+        `${place} was not sealed with the key ${keyId} that this deployment has: start it with ` +
+          'the key file that belongs to its database',
+      );
+    }
+  }
+
+  #key(id: string): Buffer {
+    const key = this.#keys.get(id);
+    if (key === undefined) {
+      throw new SealingError(
+        `the key ${id} is missing: add it to the key file or to ${KEYS_VARIABLE} until all that ` +
+          'was sealed with it has been sealed again',
+      );
+    }
+    return key;
+  }
+}
+
+/**
+ * The keys of the environment, or of `file`, which is made with a new key if it is not there.
+ *
+ * @throws SealingError
+ */
+export async function loadKeys(file: string, environment = process.env): Promise<KeyRing> {
+  const text = environment[KEYS_VARIABLE];
+  if (text !== undefined) {
+    return KeyRing.parse(text);
+  }
+  const present = await readIfThere(file);
+  if (present !== undefined) {
+    return KeyRing.parse(present);
+  }
+  await makeKeyFile(file);
+  return KeyRing.parse(await readFile(file, 'utf8'));
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+/** Whole or not at all, and by one of several processes that start together. */
+async function makeKeyFile(file: string): Promise<void> {
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  const unfinished = `${file}.${randomBytes(6).toString('hex')}`;
+  const handle = await open(unfinished, 'wx', 0o600);
+  try {
+    const id = new Date().toJSON().slice(0, 10);
+    await handle.writeFile(`${id}:${randomBytes(KEY_LENGTH).toString('base64')}\n`);
+    await handle.sync();
+    await link(unfinished, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+      throw error;
+    }
+  } finally {
+    await handle.close();
+    await rm(unfinished, { force: true });
+  }
+}

@@ -1,0 +1,206 @@
+/** Tasks of the queue: which of them wait for a worker, for other tasks, or for their time to pass. */
+import { one, type Parameter, type Queryable } from '../database.js';
+import { type PageRequest, PRIORITIES, type Store, type Task } from '../store.js';
+
+interface Row {
+  readonly task_id: string;
+  readonly definition: Task['definition'];
+  readonly retries_left: number;
+  readonly runs: Task['runs'];
+}
+
+const COLUMNS = 'task_id, definition, retries_left, runs';
+const SELECT = `SELECT ${COLUMNS} FROM tasks`;
+
+/** Any number that nobody else takes an advisory lock on in this database. */
+const DEPENDENCIES_LOCK = 7_241_650_166;
+
+/** The channel on which every process hears of tasks to claim; says their task queue's id. */
+export const PENDING_CHANNEL = 'tasks_pending';
+
+export function tasks(database: Queryable): Store['tasks'] {
+  const ofRows = async (sql: string, params: readonly Parameter[]) =>
+    (await database.query<Row>(sql, params)).map(fromRow);
+  const get = async (taskId: string) => {
+    const row = await one<Row>(database, `${SELECT} WHERE task_id = $1`, [taskId]);
+    return row && fromRow(row);
+  };
+  return {
+    get,
+    several: (taskIds, { after, limit } = EVERYTHING) =>
+      ofRows(`${SELECT} WHERE task_id = ANY($1) AND task_id > $2 ORDER BY task_id LIMIT $3`, [
+        taskIds,
+        after,
+        limit,
+      ]),
+    inGroup: (taskGroupId, { after, limit }) =>
+      ofRows(`${SELECT} WHERE task_group_id = $1 AND task_id > $2 ORDER BY task_id LIMIT $3`, [
+        taskGroupId,
+        after,
+        limit,
+      ]),
+    dependents: (taskId, { after, limit }) =>
+      ofRows(
+        `${SELECT} WHERE task_id > $2 AND task_id IN
+           (SELECT task_id FROM task_dependencies WHERE required_id = $1)
+         ORDER BY task_id LIMIT $3`,
+        [taskId, after, limit],
+      ),
+    async add(task) {
+      const added = await insert(database, task);
+      return { added, task: added ? task : ((await get(task.taskId)) ?? task) };
+    },
+    change: (taskId, change) =>
+      database.transaction((transaction) => changed(transaction, taskId, change)),
+    pending: (taskQueueId, limit) =>
+      idsOf(
+        database,
+        `SELECT task_id FROM tasks WHERE task_queue_id = $1 AND state = 'pending'
+         ORDER BY urgency, number LIMIT $2`,
+        [taskQueueId, limit],
+      ),
+    overdue: (time, limit) =>
+      idsOf(database, 'SELECT task_id FROM tasks WHERE due <= $1 ORDER BY due LIMIT $2', [
+        time,
+        limit,
+      ]),
+    count: (taskQueueId, state) =>
+      counted(database, 'task_queue_id = $1 AND state = $2', [taskQueueId, state]),
+    countInGroup: (taskGroupId) => counted(database, 'task_group_id = $1', [taskGroupId]),
+    removeExpired: (time, limit) => removeExpired(database, time, limit),
+    ...dependencies(database),
+  };
+}
+
+const EVERYTHING: PageRequest = { after: '', limit: 1_000_000 };
+
+/** Whether it has been added, and was not there. */
+async function insert(database: Queryable, task: Task): Promise<boolean> {
+  const { taskId, definition, retriesLeft, runs } = task;
+  const added = await one(
+    database,
+    `INSERT INTO tasks (task_id, task_queue_id, task_group_id, urgency, state, due, expires,
+       definition, retries_left, runs)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+     ON CONFLICT (task_id) DO NOTHING RETURNING task_id`,
+    [
+      taskId,
+      definition.taskQueueId,
+      definition.taskGroupId,
+      PRIORITIES.indexOf(definition.priority),
+      stateOf(task),
+      dueOf(task),
+      new Date(definition.expires),
+      JSON.stringify(definition),
+      retriesLeft,
+      JSON.stringify(runs),
+    ],
+  );
+  return added !== undefined;
+}
+
+async function changed(
+  transaction: Queryable,
+  taskId: string,
+  change: (task: Task) => Task,
+): Promise<Task | undefined> {
+  const row = await one<Row>(transaction, `${SELECT} WHERE task_id = $1 FOR UPDATE`, [taskId]);
+  if (row === undefined) {
+    return undefined;
+  }
+  const before = fromRow(row);
+  const task = change(before);
+  if (task !== before) {
+    await transaction.query(
+      'UPDATE tasks SET state = $2, due = $3, retries_left = $4, runs = $5 WHERE task_id = $1',
+      [taskId, stateOf(task), dueOf(task), task.retriesLeft, JSON.stringify(task.runs)],
+    );
+  }
+  if (stateOf(task) === 'pending' && task.runs.length > before.runs.length) {
+    const { taskQueueId } = task.definition;
+    await transaction.query('SELECT pg_notify($1, $2)', [PENDING_CHANNEL, taskQueueId]);
+  }
+  return task;
+}
+
+function dependencies(
+  database: Queryable,
+): Pick<Store['tasks'], 'lockDependencies' | 'depend' | 'settle'> {
+  return {
+    async lockDependencies() {
+      await database.query('SELECT pg_advisory_xact_lock($1)', [DEPENDENCIES_LOCK]);
+    },
+    async depend(taskId, requires, requiredIds, openIds) {
+      await database.query(
+        `INSERT INTO task_dependencies (task_id, requires, required_id, satisfied)
+         SELECT $1, $2, required_id, required_id <> ALL($4) FROM unnest($3::text[]) AS required_id`,
+        [taskId, requires, requiredIds, openIds],
+      );
+    },
+    async settle(requiredId, relations) {
+      const settled = await idsOf(
+        database,
+        `UPDATE task_dependencies SET satisfied = true
+         WHERE required_id = $1 AND requires = ANY($2) AND NOT satisfied RETURNING task_id`,
+        [requiredId, relations],
+      );
+      return idsOf(
+        database,
+        `SELECT id AS task_id FROM unnest($1::text[]) AS id WHERE NOT EXISTS
+           (SELECT FROM task_dependencies WHERE task_id = id AND NOT satisfied)
+         ORDER BY id COLLATE "C"`,
+        [settled],
+      );
+    },
+  };
+}
+
+async function removeExpired(database: Queryable, time: Date, limit: number): Promise<number> {
+  const removed = await idsOf(
+    database,
+    `DELETE FROM tasks WHERE task_id IN
+       (SELECT task_id FROM tasks WHERE expires < $1 ORDER BY task_id LIMIT $2 FOR UPDATE)
+     RETURNING task_id`,
+    [time, limit],
+  );
+  await database.query('DELETE FROM task_dependencies WHERE task_id = ANY($1)', [removed]);
+  return removed.length;
+}
+
+async function idsOf(
+  database: Queryable,
+  sql: string,
+  params: readonly Parameter[],
+): Promise<string[]> {
+  const rows = await database.query<Pick<Row, 'task_id'>>(sql, params);
+  return rows.map((row) => row.task_id);
+}
+
+async function counted(
+  database: Queryable,
+  where: string,
+  params: readonly Parameter[],
+): Promise<number> {
+  const sql = `SELECT count(*) AS count FROM tasks WHERE ${where}`;
+  const row = await one<{ count: number }>(database, sql, params);
+  return row?.count ?? 0;
+}
+
+function stateOf({ runs }: Task): string {
+  return runs.at(-1)?.state ?? 'unscheduled';
+}
+
+/** When the clock is next to be asked about a task: at its deadline, or before when its claim ends. */
+function dueOf(task: Task): Date | null {
+  const state = stateOf(task);
+  if (!['unscheduled', 'pending', 'running'].includes(state)) {
+    return null;
+  }
+  const { takenUntil } = task.runs.at(-1) ?? {};
+  const deadline = Date.parse(task.definition.deadline);
+  return new Date(Math.min(deadline, Date.parse(takenUntil ?? task.definition.deadline)));
+}
+
+function fromRow({ task_id, definition, retries_left, runs }: Row): Task {
+  return { taskId: task_id, definition, retriesLeft: retries_left, runs };
+}
