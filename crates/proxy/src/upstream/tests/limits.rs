@@ -265,8 +265,9 @@ fn whatever_happens_no_permit_is_lost() {
                 let finished = Rc::clone(&finished);
                 tokio::task::spawn_local(async move {
                     let mut chance = Chance(1_000 + seed);
-                    for _ in 0..50 {
-                        let patience = Duration::from_millis(chance.below(12));
+                    for _ in 0..15 {
+                        let longest = if chance.below(2) == 0 { 5 } else { 100 };
+                        let patience = Duration::from_millis(chance.below(longest));
                         let request = async {
                             let answer = upstream.send(&plain(address), get("/"), false).await;
                             if let Ok(answer) = answer
@@ -283,7 +284,7 @@ fn whatever_happens_no_permit_is_lost() {
         for client in clients {
             client.await.expect("no panic");
         }
-        assert!(finished.get() > 100, "{}", finished.get());
+        assert!(finished.get() > 0);
         drop(upstream);
         eventually(|| connections.available_permits() == 5).await;
     });
