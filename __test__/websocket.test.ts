@@ -90,7 +90,7 @@ test('messages of every kind and size come back', async (t) => {
   t.is((await echo(socket, 'hello')).toString(), 'hello');
   t.is((await echo(socket, '')).length, 0);
   const large = Buffer.alloc(5_000_000, 'pattern');
-  t.deepEqual(await echo(socket, large), large);
+  t.true(large.equals(await echo(socket, large)));
   for (let count = 0; count < 200; count += 1) {
     t.is((await echo(socket, `${count}`)).toString(), `${count}`);
   }
