@@ -237,7 +237,7 @@ pub fn start_proxy(
 
 fn start(options: NativeOptions, validator: &Validator) -> Result<core::Proxy, Coded> {
     let options = options.check()?;
-    core::Proxy::start(options, Arc::new(validator.clone()))
+    core::Proxy::start(&options, Arc::new(validator.clone()))
         .map_err(|error| Error::new(error.code(), error.to_string()))
 }
 

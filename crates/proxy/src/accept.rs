@@ -83,7 +83,7 @@ enum Order {
 ///
 /// # Errors
 /// As [`StartError`] says.
-pub fn start(options: Options, validator: Arc<dyn Validator>) -> Result<Running, StartError> {
+pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running, StartError> {
     let rules = Rules::new(
         options.allowed_user.as_deref(),
         options.allowed_network.as_deref(),
@@ -93,8 +93,8 @@ pub fn start(options: Options, validator: Arc<dyn Validator>) -> Result<Running,
     let limits = Limits::of_this_process()?;
     let upstream =
         UpstreamConfig::from_env(Arc::new(Semaphore::new(limits.connections))).map_err(invalid)?;
-    let shared = Arc::new(shared(&options, validator)?);
-    let listeners = listen(&options)?;
+    let shared = Arc::new(shared(options, validator)?);
+    let listeners = listen(options)?;
     let addresses = listeners
         .iter()
         .map(std::net::TcpListener::local_addr)

@@ -157,6 +157,10 @@ impl Admission {
         }
     }
 
+    #[cfg_attr(
+        unix,
+        expect(clippy::trivially_copy_pass_by_ref, reason = "it is long on Windows")
+    )]
     fn rights(&self, owner: &UserId) -> Option<Rights> {
         let root = is_root(owner);
         let rights = Rights {
@@ -176,10 +180,10 @@ impl Admission {
     /// An address of this machine whose socket cannot be seen is nobody's that could be admitted;
     /// where the addresses cannot be had, neither.
     fn is_own(&mut self, address: IpAddr) -> bool {
-        if !self
+        if self
             .addresses
             .as_ref()
-            .is_some_and(|(read, _)| read.elapsed() < ADDRESSES_FRESH)
+            .is_none_or(|(read, _)| read.elapsed() >= ADDRESSES_FRESH)
         {
             self.addresses = own_addresses()
                 .ok()

@@ -153,8 +153,12 @@ impl Refusal {
     /// parsers read alike, so neither may be what follows it.
     pub fn closes(&self) -> bool {
         match self {
-            Self::Framing(_) | Self::Chunked(_) | Self::TornBody | Self::Target(_) => true,
-            Self::HeadTimeout | Self::HeadTooLarge => true,
+            Self::Framing(_)
+            | Self::Chunked(_)
+            | Self::TornBody
+            | Self::Target(_)
+            | Self::HeadTimeout
+            | Self::HeadTooLarge => true,
             Self::Browser(error) => error.status() == StatusCode::BAD_REQUEST,
             _ => false,
         }

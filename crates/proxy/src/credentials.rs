@@ -5,6 +5,7 @@
 //! answer has been relayed; an update waits for those that are in, and those that come wait for
 //! the update. What this is not: it judges no credentials (the caller's `Validator` does).
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -185,17 +186,14 @@ fn scopes_field(scopes: &[String]) -> HeaderField {
 /// JSON in which every character outside of ASCII is escaped, as a header field needs it.
 fn ascii_json(scopes: &[String]) -> String {
     let json = serde_json::Value::from(scopes).to_string();
-    if json.is_ascii() {
-        return json.replace('\u{7f}', "\\u007f");
-    }
-    let mut ascii = String::with_capacity(json.len() * 2);
+    let mut ascii = String::with_capacity(json.len());
     for character in json.chars() {
-        if character.is_ascii() && character != '\u{7f}' {
-            ascii.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                ascii.push_str(&format!("\\u{unit:04x}"));
-            }
+        match character {
+            ' '..='~' => ascii.push(character),
+            _ => character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                // Writing to a String does not fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }),
         }
     }
     ascii

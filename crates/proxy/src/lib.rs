@@ -164,7 +164,7 @@ impl Proxy {
     ///
     /// # Errors
     /// As [`StartError`] says; nothing is left running.
-    pub fn start(options: Options, validator: Arc<dyn Validator>) -> Result<Self, StartError> {
+    pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Self, StartError> {
         accept::start(options, validator).map(|running| Self { running })
     }
 

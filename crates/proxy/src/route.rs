@@ -144,7 +144,7 @@ pub fn route(target: &str, root: &RootUrl) -> Route {
         let service = rest.and_then(|rest| rest.split_once('/'));
         return match service {
             Some((service, rest)) if !service.is_empty() && has_version(rest) => {
-                upstream(&root.0, Cow::Borrowed(target))
+                upstream(root.origin(), Cow::Borrowed(target))
             }
             _ => Route::None,
         };
@@ -159,7 +159,9 @@ pub fn route(target: &str, root: &RootUrl) -> Route {
         };
     }
     match rest {
-        Some(rest) if has_version(rest) => upstream(&root.0, Cow::Owned(["/api", target].concat())),
+        Some(rest) if has_version(rest) => {
+            upstream(root.origin(), Cow::Owned(["/api", target].concat()))
+        }
         _ => Route::None,
     }
 }

@@ -146,6 +146,7 @@ pub async fn respond(
         }
         Ok(Outcome::Made(response, set)) => relay::answer(response, &set, record),
         Err(refusal) => {
+            record.refused(&refusal);
             let set = session.worker.shared.in_force.current();
             relay::answer(answer::answer(&refusal), &set, record)
         }
@@ -376,6 +377,16 @@ impl Record {
 
     pub fn relayed(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+    }
+
+    fn refused(&self, refusal: &Refusal) {
+        let log = &self.session.worker.shared.log;
+        let method = &self.method;
+        if refusal.status().is_server_error() {
+            log.error(format_args!("{method} failed: {refusal}"));
+        } else {
+            log.debug(format_args!("{method} refused: {refusal}"));
+        }
     }
 
     pub fn broke_off(&self, error: &BodyError) {

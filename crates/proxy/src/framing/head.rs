@@ -225,16 +225,12 @@ const fn is_token(byte: u8) -> bool {
 }
 
 const TOKEN: [bool; 256] = {
+    let characters = b"!#$%&'*+-.^_`|~0123456789\
+        ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"!#$%&'*+-.^_`|~";
     let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
+    while at < characters.len() {
+        table[characters[at] as usize] = true;
         at += 1;
     }
     table

@@ -319,10 +319,9 @@ impl Gate {
             match &mut self.place {
                 Place::Head if self.connection.awaits_upgrade.get() => break,
                 Place::Head => match head::inspect(rest) {
-                    Ok(None) => break,
                     Err(error) if at == 0 => return Err(error),
-                    // What came before it goes first; it is met again then.
-                    Err(_) => break,
+                    // What came before a head that is refused goes first; it is met again then.
+                    Ok(None) | Err(_) => break,
                     Ok(Some(head)) => {
                         at += head.len;
                         self.passed(head);
@@ -336,18 +335,17 @@ impl Gate {
                     }
                     at += usize::try_from(taken).unwrap_or(rest.len());
                 }
-                Place::Chunked(chunked) => match chunked.advance(rest) {
-                    Ok(taken) => {
+                Place::Chunked(chunked) => {
+                    if let Ok(taken) = chunked.advance(rest) {
                         if chunked.is_done() {
                             self.place = Place::Head;
                         }
                         at += taken;
-                    }
-                    Err(_) => {
+                    } else {
                         self.connection.broken.set(true);
                         self.place = Place::Broken;
                     }
-                },
+                }
                 Place::Http2(frames) => {
                     frames.advance(rest);
                     self.connection.enter_block(frames.in_header_block());
