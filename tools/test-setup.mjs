@@ -1,6 +1,6 @@
 /**
- * Makes ready what tests need beside the npm packages: nginx, Chromium, curl and OpenSSL from the
- * system, and Taskcluster's Python and Go clients under build/.
+ * Makes ready what tests need beside the npm packages: nginx, Chromium, curl, OpenSSL and
+ * PostgreSQL from the system, and Taskcluster's Python and Go clients under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -30,6 +30,7 @@ const DEBIAN_PACKAGES = {
   openssl: ['openssl'],
   python3: ['python3', 'python3-venv'],
   go: ['golang-go'],
+  postgres: ['postgresql'],
 };
 
 main();
@@ -99,7 +100,16 @@ function attempt(what, isPossible, prepare) {
 
 function isInstalled(program) {
   const directories = (process.env.PATH ?? '').split(delimiter);
-  return [...directories, '/usr/sbin'].some((directory) => isExecutable(join(directory, program)));
+  return [...directories, '/usr/sbin', ...postgresqlDirectories()].some((directory) =>
+    isExecutable(join(directory, program)),
+  );
+}
+
+/** Debian keeps a server's programs out of the PATH, by its version. */
+function postgresqlDirectories() {
+  const parent = '/usr/lib/postgresql';
+  const versions = existsSync(parent) ? readdirSync(parent) : [];
+  return versions.map((version) => join(parent, version, 'bin'));
 }
 
 function isExecutable(file) {

@@ -1,7 +1,7 @@
 // Programs that some tests need and a contributor's machine may lack: found here, or the tests that
 // need them are skipped with a line. With CI=true nothing is skipped, since `tools/test-setup.mjs`
 // has installed all of them.
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import test, { type TestFn } from 'ava';
 
@@ -14,14 +14,23 @@ const BUILT = {
   'go-client': path.join(ROOT, 'build/test-go/client'),
 };
 
-export type Tool = keyof typeof BUILT | 'nginx' | 'chromium' | 'curl' | 'openssl';
+export type Tool = keyof typeof BUILT | 'nginx' | 'chromium' | 'curl' | 'openssl' | 'postgres';
 
 export function find(tool: Tool): string | undefined {
   const candidates =
     tool in BUILT
       ? [BUILT[tool as keyof typeof BUILT]]
-      : [...PATH.split(path.delimiter), '/usr/sbin'].map((each) => path.join(each, tool));
+      : [...PATH.split(path.delimiter), '/usr/sbin', ...postgresqlDirectories()].map((each) =>
+          path.join(each, tool),
+        );
   return candidates.find(isExecutable);
+}
+
+/** Debian keeps a server's programs out of the PATH, by its version. */
+function postgresqlDirectories(): string[] {
+  const parent = '/usr/lib/postgresql';
+  const versions = existsSync(parent) ? readdirSync(parent) : [];
+  return versions.map((version) => path.join(parent, version, 'bin'));
 }
 
 /** The tool's path, in a test that `testWith` has let run. */

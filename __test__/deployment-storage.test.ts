@@ -1,0 +1,295 @@
+// What the deployment keeps, on PGlite and on PostgreSQL: tables are made once however many start
+// together, what is sealed cannot be read from the data, notifications arrive, and nothing that has
+// been acknowledged is lost.
+import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import test, { type ExecutionContext, type TestFn } from 'ava';
+import { openDatabase } from '../ts/deployment/storage/database.js';
+import { openStorage, type StorageOptions } from '../ts/deployment/storage/index.js';
+import { MIGRATIONS, migrate } from '../ts/deployment/storage/migrations/index.js';
+import { KeyRing, loadKeys } from '../ts/deployment/storage/sealing.js';
+import { addDatabase } from './harness/database.js';
+import { pause, within } from './harness/deadline.js';
+import { freshDirectory } from './harness/directory.js';
+import { postgresql, runSql } from './harness/postgresql.js';
+import { testWith } from './harness/tools.js';
+
+interface Backend {
+  readonly name: string;
+  readonly test: TestFn | TestFn['skip'];
+  /** Where an empty, migrated database is. */
+  readonly place: (t: ExecutionContext) => Promise<StorageOptions>;
+}
+
+const BACKENDS: readonly Backend[] = [
+  {
+    name: 'PGlite',
+    test,
+    place: async (t) => {
+      const folder = freshDirectory(t);
+      await addDatabase(folder);
+      return { folder };
+    },
+  },
+  {
+    name: 'PostgreSQL',
+    test: testWith('postgres'),
+    place: async (t) => ({
+      folder: freshDirectory(t),
+      databaseUrl: await (await postgresql()).createDatabase(),
+    }),
+  },
+];
+
+async function open(t: ExecutionContext, options: StorageOptions) {
+  const storage = await openStorage(options);
+  t.teardown(() => storage.close().catch(() => undefined));
+  return storage;
+}
+
+const NEVER = new Date('3000-01-01T00:00:00.000Z');
+
+for (const { name: backend, test, place } of BACKENDS) {
+  test(`${backend}: values come back as they were given`, async (t) => {
+    const options = await place(t);
+    const storage = await open(t, options);
+    const { store } = storage;
+    const client = {
+      clientId: 'project/ü "quoted" \\ {a,b}',
+      accessToken: 'a-token',
+      scopes: ['', 'NULL', 'a,b', '"c"', '{d}', '\\', 'é😀'],
+      expires: new Date('2031-02-03T04:05:06.789Z'),
+      disabled: true,
+    };
+    await store.clients.put(client);
+    const secret = {
+      name: 'nested/name',
+      secret: { z: 1, a: ['\u0000', '\ud800', '\\', 1e300, null, true, { '': '' }] },
+      expires: NEVER,
+    };
+    await store.secrets.put(secret);
+    const object = { name: 'o', file: 'f', size: 2 ** 45, contentType: 'text/plain' };
+    t.is(await store.objects.put(object), undefined);
+    t.deepEqual(await store.objects.put({ ...object, file: 'g' }), object);
+    await storage.close();
+    const again = (await open(t, options)).store;
+    t.like(await again.clients.get(client.clientId), client);
+    t.deepEqual(await again.secrets.get('nested/name'), secret);
+    t.deepEqual(await again.objects.get('o'), { ...object, file: 'g' });
+    t.is(await again.secrets.get('other'), undefined);
+  });
+
+  test(`${backend}: a transaction takes effect as a whole or not at all`, async (t) => {
+    const { store, database } = await open(t, await place(t));
+    const role = (roleId: string) => ({ roleId, scopes: [] });
+    const failing = store.transaction(async (inner) => {
+      await inner.roles.put(role('lost'));
+      await inner.transaction((innermost) => innermost.roles.put(role('lost too')));
+      throw new Error('on the way');
+    });
+    await t.throwsAsync(failing, { message: 'on the way' });
+    await t.throwsAsync(
+      database.transaction(async (inner) => {
+        await inner.query('SELECT 1');
+        await inner.query('SELECT x FROM nowhere');
+      }),
+      { message: /nowhere/ },
+    );
+    await store.roles.put(role('kept'));
+    t.deepEqual(
+      (await store.roles.all()).map(({ roleId }) => roleId),
+      ['kept'],
+    );
+  });
+
+  test(`${backend}: what is sealed is not in the data`, async (t) => {
+    const options = await place(t);
+    const storage = await open(t, options);
+    const [token, secret] = [randomBytes(33).toString('base64url'), 'sEcReT'.repeat(5)];
+    const client = { clientId: 'c', accessToken: token, scopes: [], expires: NEVER };
+    await storage.store.clients.put({ ...client, disabled: false });
+    await storage.store.secrets.put({ name: 'n', secret: { secret }, expires: NEVER });
+    const rows = await storage.database.query(`
+      SELECT to_json(c)::text FROM clients c UNION ALL SELECT to_json(s)::text FROM secrets s`);
+    const columns = JSON.stringify(rows);
+    const hidden = [token, secret].flatMap((text) => [text, hex(text)]);
+    t.is(rows.length, 2);
+    await storage.close();
+    for (const text of hidden) {
+      t.false(columns.includes(text));
+      t.deepEqual(filesWith(options.folder, text), []);
+    }
+    t.is(statSync(path.join(options.folder, 'keys')).mode & 0o777, 0o600);
+  });
+
+  test(`${backend}: a sealed value opens in its own row alone, with its own key`, async (t) => {
+    const options = await place(t);
+    const { store, database } = await open(t, options);
+    const client = { accessToken: 'x'.repeat(44), scopes: [], expires: NEVER, disabled: false };
+    await store.clients.put({ ...client, clientId: 'weak' });
+    await store.clients.put({ ...client, clientId: 'strong' });
+    await database.query(`
+      UPDATE clients SET access_token = (SELECT access_token FROM clients WHERE client_id = 'weak')
+      WHERE client_id = 'strong'`);
+    await t.throwsAsync(store.clients.get('strong'), {
+      message: /^access token of strong was not sealed with the key .*: start it with the key file/,
+    });
+    t.is((await store.clients.get('weak'))?.accessToken, client.accessToken);
+  });
+
+  test(`${backend}: notifications arrive when the transaction is committed`, async (t) => {
+    const { database } = await open(t, await place(t));
+    const heard: (string | undefined)[] = [];
+    const stop = await database.listen('things', (payload) => heard.push(payload));
+    await database.transaction(async (inner) => {
+      await inner.query("SELECT pg_notify('things', $1)", ['first']);
+      await pause(50);
+      t.deepEqual(heard, []);
+    });
+    await until(() => heard.length === 1);
+    await t.throwsAsync(
+      database.transaction(async (inner) => {
+        await inner.query("SELECT pg_notify('things', 'never')");
+        throw new Error('rolled back');
+      }),
+    );
+    await database.query("SELECT pg_notify('things', '')");
+    await until(() => heard.length === 2);
+    t.deepEqual(heard, ['first', '']);
+    await stop();
+    await database.query("SELECT pg_notify('things', 'nobody hears')");
+    await pause(50);
+    t.is(heard.length, 2);
+  });
+}
+
+testWith('postgres')('tables are made once, however many processes start together', async (t) => {
+  const { databaseUrl: url } = (await BACKENDS[1]?.place(t)) ?? {};
+  const databases = await Promise.all(
+    Array.from({ length: 8 }, () => openDatabase({ folder: 'unused', url })),
+  );
+  t.teardown(() => Promise.all(databases.map((database) => database.close())));
+  const applied = await Promise.all(databases.map((database) => migrate(database)));
+  t.deepEqual(
+    applied.flat().sort(),
+    MIGRATIONS.map(({ name }) => name),
+  );
+});
+
+test('a database of a newer version, or of another program, is left alone', async (t) => {
+  const { database } = await open(t, (await BACKENDS[0]?.place(t)) ?? { folder: '' });
+  await t.throwsAsync(migrate(database, MIGRATIONS.slice(0, -1)), {
+    name: 'MigrationError',
+    message: /has been used by a newer version \(.*\): start that version, or restore a backup/,
+  });
+  const other = MIGRATIONS.map((migration) => ({ ...migration, name: `other-${migration.name}` }));
+  await t.throwsAsync(migrate(database, other), { message: /tables of another program/ });
+  const failing = { name: 'failing', up: 'CREATE TABLE half_made (); SELECT x FROM nowhere' };
+  await t.throwsAsync(migrate(database, [...MIGRATIONS, failing]), { message: /nowhere/ });
+  t.deepEqual(await migrate(database), []);
+  const [row] = await database.query<{ half: null }>("SELECT to_regclass('half_made') AS half");
+  t.is(row?.half, null);
+});
+
+test('a folder is for one process: one sentence names it', async (t) => {
+  const options = (await BACKENDS[0]?.place(t)) ?? { folder: '' };
+  const storage = await open(t, options);
+  await t.throwsAsync(openStorage(options), {
+    name: 'DatabaseOpenError',
+    message: new RegExp(`is in use by process ${process.pid}: stop that first, or keep`),
+  });
+  await storage.close();
+  const lock = path.join(options.folder, 'database/lock');
+  for (const abandoned of ['{"pid":4194304,"since":1}', `{"pid":1,"started":"0","since":1}`, '{']) {
+    writeFileSync(lock, abandoned);
+    await (await openStorage(options)).close();
+    t.false(existsSync(lock));
+  }
+});
+
+const NOT_DATABASES = [
+  ['mysql://localhost/x', /a database URL is postgres:/],
+  ['nonsense', /a database URL is postgres:/],
+  [
+    'postgres://u:pa55word@127.0.0.1:1/x',
+    /postgres:\/\/127\.0\.0\.1:1\/x cannot be used: .*ECONNREFUSED/,
+  ],
+] as const;
+
+for (const [url, message] of NOT_DATABASES) {
+  test(`one sentence for the database ${url}`, async (t) => {
+    const error = await t.throwsAsync(openDatabase({ folder: 'unused', url }), { message });
+    t.is(error?.name, 'DatabaseOpenError');
+    t.notRegex(error?.message ?? '', /pa55word/);
+  });
+}
+
+const KEY = Buffer.alloc(32, 'key').toString('base64');
+
+const NOT_KEYS = ['', ' \n', KEY, `a:${KEY},a:${KEY}`, `a:${KEY.slice(4)}`, `a b:${KEY}`, 'a:ü'];
+
+for (const text of NOT_KEYS) {
+  test(`not keys: ${JSON.stringify(text.replaceAll(KEY, '<key>'))}`, (t) => {
+    const error = t.throws(() => KeyRing.parse(text), { message: /<id>:<base64 of 32 bytes>/ });
+    t.is(error?.name, 'SealingError');
+  });
+}
+
+test('keys: the first seals, every one opens, and the environment has precedence', async (t) => {
+  const file = path.join(freshDirectory(t), 'keys');
+  const [made, same] = await Promise.all([loadKeys(file, {}), loadKeys(file, {})]);
+  t.is(same.open(made.seal('text', 'here'), 'here'), 'text');
+  const older = KeyRing.parse(`one:${KEY}`).seal('text', 'here');
+  const environment = { TASKCLUSTER_LOCAL_KEYS: `two:${randomBytes(32).toString('base64')}` };
+  const two = await loadKeys(file, environment);
+  t.is(two.currentId, 'two');
+  t.throws(() => two.open(older, 'here'), { message: /^the key one is missing: add it to/ });
+  const both = KeyRing.parse(`${environment.TASKCLUSTER_LOCAL_KEYS}\none:${KEY}\n`);
+  t.is(both.open(older, 'here'), 'text');
+  t.is(both.seal('text', 'here').keyId, 'two');
+  t.throws(() => both.open({ ...older, keyId: 'two' }, 'here'), { name: 'SealingError' });
+  t.throws(() => both.open(older, 'there'), { name: 'SealingError' });
+});
+
+testWith('postgres')('a lost connection that listened is made again, and says so', async (t) => {
+  const { port } = await postgresql();
+  const { database } = await open(t, (await BACKENDS[1]?.place(t)) ?? { folder: '' });
+  const heard: (string | undefined)[] = [];
+  await database.listen('things', (payload) => heard.push(payload));
+  const name = new URL(database.location).pathname.slice(1);
+  await runSql(
+    port,
+    `
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
+  );
+  const start = Date.now();
+  await until(() => heard.length > 0);
+  t.true(Date.now() - start < 1000);
+  t.deepEqual(heard, [undefined]);
+  await database.query("SELECT pg_notify('things', 'again')");
+  await until(() => heard.length > 1);
+  t.deepEqual(heard, [undefined, 'again']);
+});
+
+async function until(isSo: () => boolean): Promise<void> {
+  await within(
+    (async () => {
+      while (!isSo()) {
+        await pause(5);
+      }
+    })(),
+    'what was waited for',
+  );
+}
+
+function hex(text: string): string {
+  return Buffer.from(text).toString('hex');
+}
+
+function filesWith(folder: string, text: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.join(entry.parentPath, entry.name))
+    .filter((file) => readFileSync(file).includes(text));
+}
