@@ -16,7 +16,14 @@ import { native } from '../native.js';
 import type { SignatureValidator } from './api/authenticate.js';
 import type { ApiBuilder } from './api/builder.js';
 import { documents } from './api/documents.js';
-import { asApiError, type FaultListener, sendError, serve } from './api/router.js';
+import { remoteValidator } from './api/remote-validator.js';
+import {
+  asApiError,
+  type FaultListener,
+  type ServeOptions,
+  sendError,
+  serve,
+} from './api/router.js';
 import { ScopeResolver } from './auth/clients.js';
 import { auth } from './auth/index.js';
 import { checkRoles } from './auth/roles.js';
@@ -101,7 +108,8 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const rootUrl = rootUrlOf(server);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
   const resolver = new ScopeResolver(store);
-  const validator = counted(counters, resolver);
+  const ownValidator = counted(counters, resolver);
+  const validator = remoteValidator({ rootUrl });
   const { onFault = reportFault, checkOutput = false } = options;
   const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
   const objects = new ObjectStore({ store, folder, signingKey, validator, onFault });
@@ -114,15 +122,14 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     onFault: (fault) => onFault(fault, randomUUID()),
   });
   const app = application();
-  const mount = <Context>(api: ApiBuilder<Context>, context: Context) => {
-    app.use(
-      `/api/${api.serviceName}/${api.apiVersion}`,
-      serve(api, { context, validator, onFault, checkOutput }),
-    );
+  const serving = { validator, onFault, checkOutput };
+  const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
+    app.use(`/api/${api.serviceName}/${api.apiVersion}`, serve(api, options));
   };
-  mount(auth, { resolver, validator });
-  mount(queue, { store, claims, objects, rootUrl });
-  mount(secrets, { store });
+  const authContext = { resolver, validator: ownValidator };
+  mount(auth, { ...serving, validator: ownValidator, context: authContext });
+  mount(queue, { ...serving, context: { store, claims, objects, rootUrl } });
+  mount(secrets, { ...serving, context: { store } });
   app.use(documents([auth, queue, secrets], rootUrl));
   app.use(OBJECTS_PATH, objects.router());
   finish(app, onFault);

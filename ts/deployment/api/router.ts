@@ -210,8 +210,9 @@ function checkBody<Context>(request: Request, endpoint: DeclaredEndpoint<Context
 }
 
 function checkAnswer<Context>({ name, output }: DeclaredEndpoint<Context>, reply: unknown): void {
-  if (output !== undefined && output !== 'blob' && !(reply instanceof Reply)) {
-    const error = outputError(output, reply);
+  const [status, body] = reply instanceof Reply ? [reply.status, reply.body] : [200, reply];
+  if (output !== undefined && output !== 'blob' && status === 200) {
+    const error = outputError(output, body);
     if (error !== null) {
       throw new Error(`the answer of ${name} is not as it says: ${error}`);
     }

@@ -6,7 +6,7 @@
  */
 
 import type { SignatureValidator } from '../api/authenticate.js';
-import { ApiBuilder } from '../api/builder.js';
+import { ApiBuilder, Reply } from '../api/builder.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
 import type { ScopeResolver } from './clients.js';
 import { authenticateHawkRequest, scopeSet, testAuthenticateRequest } from './schemas.js';
@@ -31,9 +31,13 @@ auth.declare(
   },
   async ({ body }, { validator }) => {
     const found = await validator(body);
-    return found.status === 'auth-failed'
-      ? { status: found.status, message: found.message }
-      : found;
+    if (found.status !== 'auth-failed') {
+      return found;
+    }
+    const { status, message, challenge } = found;
+    // Beside the body, whose form is fixed, so that other services can tell a client the time.
+    const headers = challenge === undefined ? {} : { 'www-authenticate': challenge };
+    return new Reply(200, { status, message }, headers);
   },
 );
 

@@ -1,0 +1,96 @@
+// How the services other than auth learn who calls: by asking auth.
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import test from 'ava';
+import express from 'express';
+import { RemoteAuthError, remoteValidator } from '../ts/deployment/api/remote-validator.js';
+import { authorization, deploymentFor, send } from './harness/deployment.js';
+
+const request = { method: 'get', resource: '/x', host: 'example.com', port: 80 };
+const roles = [{ roleId: 'anonymous', scopes: ['secrets:get:everybody'] }];
+
+test('a thousand calls without credentials cost auth one', async (t) => {
+  const deployment = await deploymentFor(t, { roles });
+  const validator = remoteValidator(deployment);
+  const found = await Promise.all(Array.from({ length: 1000 }, () => validator(request)));
+  t.is(deployment.counters().anonymous, 1);
+  t.like(found.at(-1), {
+    status: 'no-auth',
+    scopes: ['assume:anonymous', 'secrets:get:everybody'],
+  });
+});
+
+test('a thousand requests without credentials cost auth no more than one a second', async (t) => {
+  const deployment = await deploymentFor(t, { roles });
+  const start = Date.now();
+  const answers = await Promise.all(
+    Array.from({ length: 1000 }, () =>
+      send(deployment, { target: '/api/secrets/v1/secret/everybody' }),
+    ),
+  );
+  const most = 1 + Math.floor((Date.now() - start) / 900);
+  t.true(answers.every(({ status }) => status === 404));
+  const { anonymous } = deployment.counters();
+  t.true(anonymous >= 1 && anonymous <= most, `${anonymous} calls, at most ${most}`);
+});
+
+test('every request with credentials is asked for, and what auth says comes through', async (t) => {
+  const deployment = await deploymentFor(t);
+  const validator = remoteValidator(deployment);
+  const signed = (timestamp?: number) =>
+    validator({
+      ...request,
+      authorization: authorization(deployment, {
+        client: deployment.credentials,
+        target: '/x',
+        host: 'example.com',
+        port: 80,
+        ...(timestamp === undefined ? {} : { timestamp }),
+      }),
+    });
+  const found = await signed();
+  t.like(found, { status: 'auth-success', clientId: 'static/taskcluster/root', scopes: ['*'] });
+  t.true(found.status !== 'auth-failed' && found.expires instanceof Date);
+  const late = await signed(1);
+  t.is(late.status, 'auth-failed');
+  t.regex(late.status === 'auth-failed' ? late.message : '', /^Stale timestamp/);
+  t.regex(late.status === 'auth-failed' ? (late.challenge ?? '') : '', /^Hawk ts=".*tsm="/);
+  t.deepEqual(deployment.counters(), { verified: 1, refused: 1, anonymous: 0 });
+});
+
+test('auth is asked again when it fails, and a failure is not kept', async (t) => {
+  let calls = 0;
+  let failures = 2;
+  const app = express().get('/api/auth/v1/authenticate-anonymous', (_request, response) => {
+    calls += 1;
+    failures -= 1;
+    const expires = new Date(Date.now() + 60_000);
+    const answer = { status: 'no-auth', scheme: 'none', scopes: [], expires };
+    response.status(failures >= 0 ? 500 : 200).json(answer);
+  });
+  const server = app.listen(0, '127.0.0.1');
+  t.teardown(() => server.close());
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const validator = remoteValidator({ rootUrl: `http://127.0.0.1:${port}` });
+  t.is((await validator(request)).status, 'no-auth');
+  t.is(calls, 3);
+
+  failures = 4;
+  const other = remoteValidator({ rootUrl: `http://127.0.0.1:${port}` });
+  await t.throwsAsync(Promise.all([other(request), other(request)]), {
+    instanceOf: RemoteAuthError,
+    message: 'auth answered 500: its own log says why',
+  });
+  t.is(calls, 7);
+  t.is((await other(request)).status, 'no-auth');
+});
+
+test('without auth nothing is answered', async (t) => {
+  const validator = remoteValidator({ rootUrl: 'http://127.0.0.1:1' });
+  await t.throwsAsync(validator(request), {
+    instanceOf: RemoteAuthError,
+    message:
+      'cannot ask http://127.0.0.1:1/api/auth/v1/authenticate-anonymous: see that the auth service runs there',
+  });
+});

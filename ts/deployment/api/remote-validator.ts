@@ -1,0 +1,109 @@
+/**
+ * How services other than auth learn who calls them: they ask auth, which alone knows access tokens.
+ *
+ * What a request without credentials may do is the same for all of them. It is asked once for all
+ * who wait, and kept for less than a second, so that a change of the role `anonymous` shows
+ * everywhere by then and a burst of such requests costs auth nothing (RFC 165).
+ *
+ * What it is not: it keeps nothing of requests with credentials. Each is asked for.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Authentication, HawkRequest, SignatureValidator } from './authenticate.js';
+
+/** Auth could not be asked, or did not answer as it should. */
+export class RemoteAuthError extends Error {
+  override readonly name = 'RemoteAuthError';
+}
+
+export interface RemoteValidatorOptions {
+  /** Of the deployment whose auth service is asked. */
+  readonly rootUrl: string;
+}
+
+/** For how long the answer to `authenticateAnonymous` is kept, in milliseconds from the question. */
+const ANONYMOUS_AGE = 900;
+
+/** How long to wait before asking again when auth cannot be reached, in milliseconds. */
+const RETRY_DELAYS = [50, 200, 800];
+
+const ANSWER_TIMEOUT = 30_000;
+
+/** A validator that asks the auth service of a deployment. */
+export function remoteValidator({ rootUrl }: RemoteValidatorOptions): SignatureValidator {
+  const auth = `${rootUrl}/api/auth/v1`;
+  const anonymous = shared(() => ask(`${auth}/authenticate-anonymous`, { method: 'GET' }));
+  return (request) => (hasCredentials(request) ? authenticateHawk(auth, request) : anonymous());
+}
+
+function hasCredentials({ authorization, resource }: HawkRequest): boolean {
+  return authorization !== undefined || /[?&]bewit=/.test(resource);
+}
+
+async function authenticateHawk(auth: string, request: HawkRequest): Promise<Authentication> {
+  return ask(`${auth}/authenticate-hawk`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(request),
+  });
+}
+
+/** Asks one question for all who ask while it is open, and for those who come soon after. */
+function shared(question: () => Promise<Authentication>): () => Promise<Authentication> {
+  let open: Promise<Authentication> | undefined;
+  let kept: { readonly answer: Authentication; readonly until: number } | undefined;
+  const put = async () => {
+    const asked = Date.now();
+    try {
+      const answer = await question();
+      const expires = answer.status === 'auth-failed' ? 0 : answer.expires.getTime();
+      kept = { answer, until: Math.min(asked + ANONYMOUS_AGE, expires) };
+      return answer;
+    } finally {
+      open = undefined;
+    }
+  };
+  return async () => {
+    // A clock that is set back must not make an answer last.
+    const left = (kept?.until ?? 0) - Date.now();
+    if (kept !== undefined && left > 0 && left <= ANONYMOUS_AGE) {
+      return kept.answer;
+    }
+    open ??= put();
+    return open;
+  };
+}
+
+async function ask(url: string, init: RequestInit): Promise<Authentication> {
+  for (const delay of RETRY_DELAYS) {
+    const response = await attempt(url, init).catch(() => undefined);
+    if (response !== undefined && response.status < 500) {
+      return readAnswer(response);
+    }
+    await response?.body?.cancel();
+    await sleep(delay);
+  }
+  return readAnswer(await attempt(url, init));
+}
+
+async function attempt(url: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(url, { ...init, signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
+  } catch (error) {
+    throw new RemoteAuthError(`cannot ask ${url}: see that the auth service runs there`, {
+      cause: error,
+    });
+  }
+}
+
+async function readAnswer(response: Response): Promise<Authentication> {
+  if (!response.ok) {
+    throw new RemoteAuthError(`auth answered ${response.status}: its own log says why`);
+  }
+  const { expires, ...found } = (await response.json()) as Record<string, unknown>;
+  const challenge = response.headers.get('www-authenticate');
+  return {
+    ...found,
+    ...(typeof expires === 'string' && { expires: new Date(expires) }),
+    ...(challenge !== null && { challenge }),
+  } as Authentication;
+}
