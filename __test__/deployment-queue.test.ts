@@ -7,28 +7,9 @@ import { gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { within } from './harness/deadline.js';
-import { authorization, type Client, deploymentFor, send } from './harness/deployment.js';
+import { authorization, deploymentFor, send } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
-
-const QUEUE = 'demo/local';
-const WORKER = { workerGroup: 'group', workerId: 'worker' };
-
-type Deployment = Awaited<ReturnType<typeof deploymentFor>>;
-
-function queueOf({ rootUrl }: Deployment, credentials: Partial<Client>) {
-  return new taskcluster.Queue({ rootUrl, credentials, retries: 0 });
-}
-
-function definition(fields: object = {}) {
-  return {
-    taskQueueId: QUEUE,
-    created: new Date(),
-    deadline: taskcluster.fromNow('1 hour'),
-    payload: {},
-    metadata: { name: 'n', description: 'd', owner: 'o@example.com', source: 'https://s' },
-    ...fields,
-  };
-}
+import { definition, QUEUE, queueOf, refusal, WORKER } from './harness/queue.js';
 
 /** A deployment with one claimed task, and clients for everybody who has to do with it. */
 async function claimed(t: ExecutionContext, scopes: string[] = []) {
@@ -49,16 +30,6 @@ async function claimed(t: ExecutionContext, scopes: string[] = []) {
 
 function s3(contentType = 'text/plain') {
   return { storageType: 's3', contentType, expires: taskcluster.fromNow('30 minutes') };
-}
-
-/** The code of the error that a call ends with. */
-async function refusal(call: Promise<unknown>): Promise<string> {
-  try {
-    await call;
-    return 'none';
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
 }
 
 test('a task from creation to completion', async (t) => {
@@ -112,7 +83,7 @@ const BAD_TASKS: Record<string, object> = {
   'a deadline too far away': { deadline: taskcluster.fromNow('6 days') },
   'an end before its deadline': { expires: taskcluster.fromNow('1 minute') },
   'a scope that ends in **': { scopes: ['a**'] },
-  dependencies: { dependencies: [taskcluster.slugid()] },
+  'a dependency that does not exist': { dependencies: [taskcluster.slugid()] },
 };
 
 for (const [what, fields] of Object.entries(BAD_TASKS)) {
@@ -170,8 +141,13 @@ test('claimWork waits for a task, serves priorities first and each run once', as
   );
   const other = { workerGroup: 'group', workerId: 'other' };
   t.is(await refusal(queue.claimTask(high, 0, other)), 'RequestConflict');
-  t.is((await queue.claimTask(high, 0, WORKER)).status.taskId, high);
+  t.is(await refusal(queue.claimTask(high, 0, WORKER)), 'RequestConflict', 'claimed as work');
   t.is(await refusal(queue.claimTask(high, 1, WORKER)), 'ResourceNotFound');
+  const third = taskcluster.slugid();
+  await queue.createTask(third, definition());
+  t.is((await queue.claimTask(third, 0, WORKER)).status.taskId, third);
+  t.is((await queue.claimTask(third, 0, WORKER)).status.taskId, third, 'again by the same worker');
+  t.is(await refusal(queue.claimTask(third, 0, other)), 'RequestConflict');
 });
 
 test('an artifact: up by a signed URL, down by a redirect', async (t) => {
@@ -351,19 +327,6 @@ test('listing artifacts, page by page', async (t) => {
   t.deepEqual(listed, names);
   t.is((await root.listLatestArtifacts(taskId)).artifacts.length, 4);
   t.is(await refusal(root.listArtifacts(taskId, 7)), 'ResourceNotFound');
-});
-
-test('secrets: set, read, removed, expired', async (t) => {
-  const deployment = await deploymentFor(t);
-  const { rootUrl, credentials } = deployment;
-  const secrets = new taskcluster.Secrets({ rootUrl, credentials, retries: 0 });
-  const secret = { password: 'x', nested: [1] };
-  await secrets.set('a/b', { secret, expires: taskcluster.fromNow('1 hour') });
-  t.deepEqual((await secrets.get('a/b')).secret, secret);
-  await secrets.remove('a/b');
-  t.is(await refusal(secrets.get('a/b')), 'ResourceNotFound');
-  await secrets.set('old', { secret, expires: taskcluster.fromNow('-1 hour') });
-  t.is(await refusal(secrets.get('old')), 'ResourceNotFound');
 });
 
 test('the published client: signed, narrowed, by bewit, and without credentials', async (t) => {

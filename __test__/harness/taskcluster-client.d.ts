@@ -14,6 +14,10 @@ declare module 'taskcluster-client' {
   }
 
   type Method =
+    | 'artifact'
+    | 'artifactInfo'
+    | 'cancelTask'
+    | 'cancelTaskGroup'
     | 'claimTask'
     | 'claimWork'
     | 'createArtifact'
@@ -22,16 +26,30 @@ declare module 'taskcluster-client' {
     | 'get'
     | 'getArtifact'
     | 'getLatestArtifact'
+    | 'getTaskGroup'
+    | 'latestArtifact'
+    | 'latestArtifactInfo'
+    | 'list'
     | 'listArtifacts'
+    | 'listDependentTasks'
     | 'listLatestArtifacts'
+    | 'listTaskGroup'
+    | 'pendingTasks'
     | 'ping'
     | 'reclaimTask'
     | 'remove'
     | 'reportCompleted'
+    | 'reportException'
     | 'reportFailed'
+    | 'rerunTask'
+    | 'scheduleTask'
+    | 'sealTaskGroup'
     | 'set'
     | 'status'
-    | 'task';
+    | 'statuses'
+    | 'task'
+    | 'taskQueueCounts'
+    | 'tasks';
 
   /** Methods are named as in the service's reference; their errors have a `code`. */
   // biome-ignore lint/suspicious/noExplicitAny: what each returns is for the test to look at

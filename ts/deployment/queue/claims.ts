@@ -2,11 +2,12 @@
  * Claims: a worker takes a pending run, gets temporary credentials that act for the task until the
  * claim ends, and renews both by reclaiming.
  */
+import { randomUUID } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { type NativeCredentials, native } from '../../native.js';
 import { ApiError } from '../api/errors.js';
 import type { Run, Store, Task } from '../storage/store.js';
-import { foundRun, foundTask, isLastRun, taskStatus, withRun } from './task.js';
+import { claimed, foundRun, foundTask, isLastRun, reclaimed, taskStatus } from './task.js';
 
 /** Who claims. */
 export interface Worker {
@@ -43,9 +44,12 @@ export class Claims {
     this.#options = options;
   }
 
-  /** To be called when a task has become pending. */
-  wake(taskQueueId: string): void {
-    this.#pending.emit(taskQueueId);
+  /** To be called when a task has become pending, or may have in any task queue. */
+  wake(taskQueueId?: string): void {
+    const woken = taskQueueId === undefined ? this.#pending.eventNames() : [taskQueueId];
+    for (const name of woken) {
+      this.#pending.emit(name);
+    }
   }
 
   /** Claims up to `count` tasks, and waits a while if there is none yet. */
@@ -77,25 +81,28 @@ export class Claims {
   }
 
   /** Claims one run. @throws ApiError `ResourceNotFound`, `RequestConflict` */
-  async claimTask(taskId: string, runId: number, worker: Worker): Promise<Claim> {
+  async claimTask(taskId: string, runId: number, worker: Worker, hintId?: string): Promise<Claim> {
     const { store } = this.#options;
-    const { taskId: id, definition } = foundTask(await store.tasks.get(taskId), taskId);
-    if (isPast(definition.deadline)) {
+    checkDeadline(foundTask(await store.tasks.get(taskId), taskId), 'claimed');
+    const taking = {
+      workerGroup: worker.workerGroup,
+      workerId: worker.workerId,
+      takenUntil: this.#takenUntil(),
+      ...(hintId === undefined ? {} : { hintId }),
+    };
+    const task = foundTask(
+      await store.tasks.change(taskId, (each) => claimed(each, runId, taking)),
+      taskId,
+    );
+    const run = foundRun(task, runId);
+    if (!isLastRun(task, runId, 'running') || !isWorker(run, worker) || run.hintId !== hintId) {
       throw new ApiError(
         'RequestConflict',
-        `Task \`${id}\` can't be claimed past its deadline of ${definition.deadline}.`,
+        'Run {{runId}} was already claimed by another worker.',
+        {
+          runId,
+        },
       );
-    }
-    const takenUntil = this.#takenUntil();
-    const claimed = await store.tasks.change(taskId, (task) =>
-      isLastRun(task, runId, 'pending')
-        ? withRun(task, runId, { ...worker, ...started(), takenUntil: takenUntil.toJSON() })
-        : task,
-    );
-    const task = foundTask(claimed, taskId);
-    const run = foundRun(task, runId);
-    if (!isLastRun(task, runId, 'running') || !isWorker(run, worker)) {
-      throw new ApiError('RequestConflict', `Run ${runId} was already claimed by another worker.`);
     }
     return { ...this.#claim(task, runId, worker, run.takenUntil), task: task.definition };
   }
@@ -103,46 +110,57 @@ export class Claims {
   /** Renews a claim. @throws ApiError `ResourceNotFound`, `RequestConflict` */
   async reclaimTask(taskId: string, runId: number): Promise<Claim> {
     const { store } = this.#options;
-    const { definition } = foundTask(await store.tasks.get(taskId), taskId);
-    if (isPast(definition.deadline)) {
-      throw new ApiError(
-        'RequestConflict',
-        `Task \`${taskId}\` can't be reclaimed past its deadline of ${definition.deadline}.`,
-      );
-    }
-    const takenUntil = this.#takenUntil().toJSON();
-    const changed = await store.tasks.change(taskId, (task) =>
-      isLastRun(task, runId, 'running') ? withRun(task, runId, { takenUntil }) : task,
+    const before = foundTask(await store.tasks.get(taskId), taskId);
+    foundRun(before, runId);
+    checkDeadline(before, 'reclaimed');
+    const takenUntil = this.#takenUntil();
+    const task = foundTask(
+      await store.tasks.change(taskId, (each) => reclaimed(each, runId, takenUntil)),
+      taskId,
     );
-    const task = foundTask(changed, taskId);
     const { workerGroup = '', workerId = '' } = foundRun(task, runId);
     if (!isLastRun(task, runId, 'running')) {
       throw new ApiError(
         'RequestConflict',
-        `Run ${runId} on task \`${taskId}\` is resolved or not running.`,
+        'Run {{runId}} on task `{{taskId}}` is resolved or not running.',
+        { taskId, runId },
       );
     }
     return this.#claim(task, runId, { workerGroup, workerId }, takenUntil);
   }
 
+  /** Claims what there is; tries again where others were faster with all that it had seen. */
   async #claimPending(taskQueueId: string, worker: Worker, count: number): Promise<Claim[]> {
-    const claims: Claim[] = [];
-    for (const taskId of await this.#options.store.tasks.pending(taskQueueId, count)) {
-      const task = await this.#options.store.tasks.get(taskId);
-      try {
-        claims.push(await this.claimTask(taskId, (task?.runs.length ?? 1) - 1, worker));
-      } catch (error) {
-        if (!(error instanceof ApiError)) {
-          throw error;
+    for (;;) {
+      const taskIds = await this.#options.store.tasks.pending(taskQueueId, count);
+      const claims: Claim[] = [];
+      for (const taskId of taskIds) {
+        const claim = await this.#claimLastRun(taskId, worker);
+        if (claim !== undefined) {
+          claims.push(claim);
         }
       }
+      if (claims.length > 0 || taskIds.length === 0) {
+        return claims;
+      }
     }
-    return claims;
+  }
+
+  async #claimLastRun(taskId: string, worker: Worker): Promise<Claim | undefined> {
+    const task = await this.#options.store.tasks.get(taskId);
+    try {
+      return await this.claimTask(taskId, (task?.runs.length ?? 1) - 1, worker, randomUUID());
+    } catch (error) {
+      if (error instanceof ApiError) {
+        return undefined;
+      }
+      throw error;
+    }
   }
 
   /** To the next full second, since it is compared as text. */
-  #takenUntil(): Date {
-    return new Date((Math.ceil(Date.now() / 1000) + this.#options.claimTimeout) * 1000);
+  #takenUntil(): string {
+    return new Date((Math.ceil(Date.now() / 1000) + this.#options.claimTimeout) * 1000).toJSON();
   }
 
   #claim(task: Task, runId: number, worker: Worker, takenUntil = ''): Claim {
@@ -174,14 +192,16 @@ export class Claims {
   }
 }
 
-function started(): Pick<Run, 'state' | 'started'> {
-  return { state: 'running', started: new Date().toJSON() };
-}
-
 function isWorker(run: Run, { workerGroup, workerId }: Worker): boolean {
   return run.workerGroup === workerGroup && run.workerId === workerId;
 }
 
-function isPast(time: string): boolean {
-  return Date.parse(time) <= Date.now();
+function checkDeadline({ taskId, definition: { deadline } }: Task, verb: string): void {
+  if (Date.parse(deadline) <= Date.now()) {
+    throw new ApiError(
+      'RequestConflict',
+      `Task \`{{taskId}}\` can't be ${verb} past its deadline of {{deadline}}.`,
+      { taskId, deadline },
+    );
+  }
 }

@@ -21,6 +21,7 @@ const scope = { type: 'string', pattern: '^[ -~]*$' } as const;
 /** What each parameter in a route of the queue must look like. */
 export const ROUTE_PARAMETERS = {
   taskId: new RegExp(SLUGID),
+  taskGroupId: new RegExp(SLUGID),
   taskQueueId: new RegExp(TASK_QUEUE_ID),
   runId: /^[1-9]*[0-9]+$/,
   name: /^[\x20-\x7e]+$/,
@@ -98,6 +99,33 @@ export const taskClaimRequest = {
   properties: { workerGroup: identifier, workerId: identifier },
   additionalProperties: false,
   required: ['workerGroup', 'workerId'],
+} as const;
+
+/** Ids may stand in it twice, and be of tasks that do not exist. */
+export const tasksRequest = {
+  $id: '/schemas/queue/v1/tasks-request.json#',
+  type: 'object',
+  properties: { taskIds: { type: 'array', items: { type: 'string' }, default: [] } },
+  additionalProperties: false,
+} as const;
+
+export const taskExceptionRequest = {
+  $id: '/schemas/queue/v1/task-exception-request.json#',
+  type: 'object',
+  properties: {
+    reason: {
+      type: 'string',
+      enum: [
+        'worker-shutdown',
+        'malformed-payload',
+        'resource-unavailable',
+        'internal-error',
+        'intermittent-task',
+      ],
+    },
+  },
+  additionalProperties: false,
+  required: ['reason'],
 } as const;
 
 export const postArtifactRequest = {

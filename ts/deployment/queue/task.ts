@@ -21,12 +21,6 @@ const DAY = 24 * 60 * 60 * 1000;
  * @throws ApiError `InputError`
  */
 export function defineTask(taskId: string, request: CreateTaskRequest): TaskDefinition {
-  if (request.dependencies.length > 0) {
-    throw new ApiError(
-      'InputError',
-      'This deployment does not track dependencies: create the task once they are resolved',
-    );
-  }
   const deadline = new Date(request.deadline);
   const expires = request.expires ?? addYear(deadline);
   return {
@@ -93,14 +87,9 @@ export function checkTimes(definition: TaskDefinition): void {
   }
 }
 
-/** A new task, whose first run waits for a worker. */
+/** A new task, not scheduled yet. */
 export function newTask(taskId: string, definition: TaskDefinition): Task {
-  const run: Run = {
-    state: 'pending',
-    reasonCreated: 'scheduled',
-    scheduled: new Date().toJSON(),
-  };
-  return { taskId, definition, retriesLeft: definition.retries, runs: [run] };
+  return { taskId, definition, retriesLeft: definition.retries, runs: [] };
 }
 
 /** The status structure of the queue's answers. */
@@ -119,15 +108,19 @@ export function taskStatus({ taskId, definition, retriesLeft, runs }: Task): obj
     deadline: definition.deadline,
     expires: definition.expires,
     retriesLeft,
-    state: runs.at(-1)?.state ?? 'unscheduled',
-    runs: runs.map((run, runId) => ({ runId, ...run })),
+    state: stateOf({ runs }),
+    runs: runs.map(({ hintId: _, ...run }, runId) => ({ runId, ...run })),
   };
 }
 
-/** The task with one of its runs changed. */
-export function withRun(task: Task, runId: number, changes: Partial<Run>): Task {
-  const runs = task.runs.map((run, index) => (index === runId ? { ...run, ...changes } : run));
-  return { ...task, runs };
+/** The state of a task: that of its last run. */
+export function stateOf({ runs }: Pick<Task, 'runs'>): Run['state'] | 'unscheduled' {
+  return runs.at(-1)?.state ?? 'unscheduled';
+}
+
+/** Whether nothing more will come of the task unless it is run again. */
+export function isResolved(task: Pick<Task, 'runs'>): boolean {
+  return ['completed', 'failed', 'exception'].includes(stateOf(task));
 }
 
 /** Whether this is the task's last run and it is in this state. */
@@ -135,14 +128,125 @@ export function isLastRun(task: Task, runId: number, state: Run['state']): boole
   return task.runs.length - 1 === runId && task.runs[runId]?.state === state;
 }
 
-/** A task by its id. @throws ApiError `ResourceNotFound` */
-export function foundTask(task: Task | undefined, taskId: string): Task {
+/** The task with its first run waiting for a worker; as it is if it has been scheduled before. */
+export function scheduled(task: Task): Task {
+  return task.runs.length === 0 ? { ...task, runs: [pendingRun('scheduled')] } : task;
+}
+
+/** How many runs a task can have. */
+export const MAX_RUNS = 50;
+
+/** The task with one more run and its retries back; as it is while a run is not resolved. */
+export function rerun(task: Task): Task {
+  const { length } = task.runs;
+  if (['pending', 'running'].includes(stateOf(task)) || length >= MAX_RUNS) {
+    return task;
+  }
+  return {
+    ...task,
+    retriesLeft: Math.min(task.definition.retries, MAX_RUNS - length - 1),
+    runs: [...task.runs, pendingRun('rerun')],
+  };
+}
+
+/** The task with its last run, or one made for it, ended; as it is if it is resolved. */
+export function ended(task: Task, reason: 'canceled' | 'deadline-exceeded'): Task {
+  if (isResolved(task)) {
+    return task;
+  }
+  const outcome = { state: 'exception', reasonResolved: reason, resolved: now() } as const;
+  const runId = task.runs.length - 1;
+  return runId < 0
+    ? { ...task, runs: [{ ...outcome, reasonCreated: 'exception', scheduled: now() }] }
+    : withRun(task, runId, outcome);
+}
+
+/** Who has taken a run, until when, and on which hint if it was not asked for by its id. */
+export type Taking = Required<Pick<Run, 'workerGroup' | 'workerId' | 'takenUntil'>> &
+  Pick<Run, 'hintId'>;
+
+/** The task with this run started; as it is if that is not its last one or not pending. */
+export function claimed(task: Task, runId: number, taking: Taking): Task {
+  return isLastRun(task, runId, 'pending')
+    ? withRun(task, runId, { ...taking, state: 'running', started: now() })
+    : task;
+}
+
+/** The task with its claim on this run lasting longer; as it is if the run is not running. */
+export function reclaimed(task: Task, runId: number, takenUntil: string): Task {
+  return isLastRun(task, runId, 'running') ? withRun(task, runId, { takenUntil }) : task;
+}
+
+/** How a run that was running ends. */
+export type Outcome = Pick<Run, 'state' | 'reasonResolved'> & {
+  /** Why there is to be another run, if there are retries left. */
+  readonly retry?: 'retry' | 'task-retry';
+};
+
+/** The task with this run resolved; as it is if that is not its last one or not running. */
+export function resolved(task: Task, runId: number, { retry, ...outcome }: Outcome): Task {
+  if (!isLastRun(task, runId, 'running')) {
+    return task;
+  }
+  const over = withRun(task, runId, { ...outcome, resolved: now() });
+  return retry === undefined || task.retriesLeft === 0
+    ? over
+    : { ...over, retriesLeft: task.retriesLeft - 1, runs: [...over.runs, pendingRun(retry)] };
+}
+
+/** The task after a look at the clock: past its deadline it ends, past its claim it is retried. */
+export function overdue(task: Task, time: Date): Task {
+  if (Date.parse(task.definition.deadline) <= time.getTime()) {
+    return ended(task, 'deadline-exceeded');
+  }
+  const { takenUntil } = task.runs.at(-1) ?? {};
+  return takenUntil !== undefined && Date.parse(takenUntil) <= time.getTime()
+    ? resolved(task, task.runs.length - 1, CLAIM_EXPIRED)
+    : task;
+}
+
+const CLAIM_EXPIRED = {
+  state: 'exception',
+  reasonResolved: 'claim-expired',
+  retry: 'retry',
+} as const;
+
+function pendingRun(reasonCreated: Run['reasonCreated']): Run {
+  return { state: 'pending', reasonCreated, scheduled: now() };
+}
+
+function withRun(task: Task, runId: number, changes: Partial<Run>): Task {
+  const runs = task.runs.map((run, index) => (index === runId ? { ...run, ...changes } : run));
+  return { ...task, runs };
+}
+
+function now(): string {
+  return new Date().toJSON();
+}
+
+/** Whether a dependency asks no more of a task that is in this state. */
+export function satisfiesDependency(
+  state: ReturnType<typeof stateOf>,
+  requires: TaskDefinition['requires'],
+): boolean {
+  return (
+    state === 'completed' ||
+    (requires === 'all-resolved' && (state === 'failed' || state === 'exception'))
+  );
+}
+
+/**
+ * A task by its id. The message is the endpoint's own, with `{{taskId}}` in it.
+ *
+ * @throws ApiError `ResourceNotFound`
+ */
+export function foundTask(
+  task: Task | undefined,
+  taskId: string,
+  message = 'Task `{{taskId}}` not found. Are you sure it was created?',
+): Task {
   if (task === undefined) {
-    throw new ApiError(
-      'ResourceNotFound',
-      '`{{taskId}}` does not correspond to a task that exists.\nAre you sure this task has already been submitted?',
-      { taskId },
-    );
+    throw new ApiError('ResourceNotFound', message, { taskId });
   }
   return task;
 }

@@ -1,6 +1,7 @@
 /** The secrets service: small JSON objects that tasks may read, by name. */
 import { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
+import { PAGE_QUERY, page } from '../api/pages.js';
 import type { Store } from '../storage/store.js';
 
 export interface SecretsContext {
@@ -68,5 +69,25 @@ secrets.declare(
   async ({ params: { name } }, { store }) => {
     await store.secrets.remove(name);
     return {};
+  },
+);
+
+/** Names only: whoever may list secrets need not be able to read them. */
+secrets.declare(
+  {
+    name: 'list',
+    method: 'get',
+    route: '/secrets',
+    query: PAGE_QUERY,
+    title: 'List Secrets',
+    scopes: 'secrets:list-secrets',
+  },
+  async ({ query }, { store }) => {
+    const { entries, continuationToken } = await page(
+      query,
+      ({ after, limit }) => store.secrets.names(new Date(), { after, limit }),
+      (name) => name,
+    );
+    return { secrets: entries, continuationToken };
   },
 );

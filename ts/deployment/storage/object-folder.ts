@@ -6,7 +6,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, opendir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -20,6 +20,9 @@ export interface StoredFile {
 /** As much of an upload as is held in memory while the disk is busy. */
 const WRITE_BUFFER = 256 * 1024;
 
+/** After how long without a byte an upload counts as given up, in milliseconds. */
+const ABANDONED = 24 * 60 * 60 * 1000;
+
 export class ObjectFolder {
   /** Where finished files are, each under its own name. */
   readonly root: string;
@@ -30,13 +33,27 @@ export class ObjectFolder {
     this.#incoming = join(folder, 'incoming');
   }
 
-  /** Opens or makes a folder. What an earlier process left half uploaded is removed. */
-  static async open(folder: string): Promise<ObjectFolder> {
+  /**
+   * Opens or makes a folder. What an earlier process left half uploaded is removed; where other
+   * processes may be uploading into the same folder now, only what none of them can be at still.
+   */
+  static async open(
+    folder: string,
+    { isShared = false }: { readonly isShared?: boolean } = {},
+  ): Promise<ObjectFolder> {
     const objects = new ObjectFolder(folder);
-    await rm(objects.#incoming, { recursive: true, force: true });
     await mkdir(objects.#incoming, { recursive: true });
     await mkdir(objects.root, { recursive: true });
+    const before = Date.now() - (isShared ? ABANDONED : 0);
+    for await (const unfinished of filesBefore(objects.#incoming, before)) {
+      await rm(join(objects.#incoming, unfinished), { force: true });
+    }
     return objects;
+  }
+
+  /** Finished files that are older than that many milliseconds. */
+  olderThan(age: number): AsyncGenerator<string> {
+    return filesBefore(this.root, Date.now() - age);
   }
 
   /** Streams an upload to disk. */
@@ -57,5 +74,15 @@ export class ObjectFolder {
   /** Removes a file. Whoever is reading it still gets it whole. */
   async remove(file: string): Promise<void> {
     await rm(join(this.root, file), { force: true });
+  }
+}
+
+/** Names of the files that were last written before that time. */
+async function* filesBefore(folder: string, time: number): AsyncGenerator<string> {
+  for await (const { name } of await opendir(folder)) {
+    const found = await stat(join(folder, name)).catch(() => undefined);
+    if (found !== undefined && found.mtimeMs <= time) {
+      yield name;
+    }
   }
 }

@@ -8,7 +8,7 @@
  *
  * What it is not: a service of the API. It declares no endpoint and knows no scopes.
  */
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, timingSafeEqual } from 'node:crypto';
 import express, {
   type ErrorRequestHandler,
   type Request,
@@ -30,13 +30,14 @@ export const OBJECTS_PATH = '/api/objects/v1';
 export interface ObjectStoreOptions {
   readonly store: Store;
   readonly folder: ObjectFolder;
+  /** Signs URLs. All processes that share a folder have the same one. */
+  readonly signingKey: Uint8Array;
   readonly validator: SignatureValidator;
   readonly onFault: FaultListener;
 }
 
 export class ObjectStore {
   readonly #options: ObjectStoreOptions;
-  readonly #key = randomBytes(32);
 
   constructor(options: ObjectStoreOptions) {
     this.#options = options;
@@ -140,7 +141,7 @@ export class ObjectStore {
 
   #signature(method: string, path: string, contentType: string, expires: string): string {
     const signed = [method, path, contentType, expires].join('\n');
-    return createHmac('sha256', this.#key).update(signed).digest('base64url');
+    return createHmac('sha256', this.#options.signingKey).update(signed).digest('base64url');
   }
 
   #answerError: ErrorRequestHandler = (error: unknown, request, response, _next) => {

@@ -164,7 +164,7 @@ export interface Store {
      * hears of it.
      */
     change(taskId: string, change: (task: Task) => Task): Promise<Task | undefined>;
-    /** Ids of tasks whose last run is pending, first the highest priority, then the oldest. */
+    /** Ids of tasks that can be claimed now, first the highest priority, then the oldest. */
     pending(taskQueueId: string, limit: number): Promise<readonly string[]>;
     /** Ids of tasks that are past their deadline or the claim on them, first the longest so. */
     overdue(time: Date, limit: number): Promise<readonly string[]>;

@@ -55,9 +55,10 @@ export function tasks(database: Queryable): Store['tasks'] {
     pending: (taskQueueId, limit) =>
       idsOf(
         database,
-        `SELECT task_id FROM tasks WHERE task_queue_id = $1 AND state = 'pending'
-         ORDER BY urgency, number LIMIT $2`,
-        [taskQueueId, limit],
+        `SELECT task_id FROM tasks
+         WHERE task_queue_id = $1 AND state = 'pending' AND due > $2
+         ORDER BY urgency, number LIMIT $3`,
+        [taskQueueId, new Date(), limit],
       ),
     overdue: (time, limit) =>
       idsOf(database, 'SELECT task_id FROM tasks WHERE due <= $1 ORDER BY due LIMIT $2', [

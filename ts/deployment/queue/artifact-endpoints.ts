@@ -1,0 +1,249 @@
+/** Endpoints that create artifacts, list them, tell of them and hand them out. */
+import { type ApiBuilder, type ApiRequest, Reply } from '../api/builder.js';
+import { ApiError } from '../api/errors.js';
+import { PAGE_QUERY, page } from '../api/pages.js';
+import type { ScopeTemplate } from '../api/scope-template.js';
+import type { Store, Task } from '../storage/store.js';
+import {
+  type ArtifactName,
+  checkArtifact,
+  createArtifact,
+  followLinks,
+  serializeArtifact,
+} from './artifacts.js';
+import type { QueueContext } from './index.js';
+import { postArtifactRequest } from './schemas.js';
+
+type Queue = ApiBuilder<QueueContext>;
+
+/** For how long the URLs of uploads and downloads are good, in seconds. */
+const UPLOAD_LIFETIME = 45 * 60;
+const DOWNLOAD_LIFETIME = 30 * 60;
+
+export function declareArtifactEndpoints(queue: Queue): void {
+  declareCreation(queue);
+  declareDownloads(queue);
+  declareLists(queue);
+  declareInfo(queue);
+  declareContent(queue);
+}
+
+function declareCreation(queue: Queue): void {
+  queue.declare(
+    {
+      name: 'createArtifact',
+      method: 'post',
+      route: '/task/:taskId/runs/:runId/artifacts/{*name}',
+      title: 'Create Artifact',
+      scopes: 'queue:create-artifact:<taskId>/<runId>',
+      input: postArtifactRequest,
+    },
+    async ({ params, body }, { store, objects, rootUrl }) => {
+      const key = artifactName(params);
+      checkArtifact(await store.tasks.get(key.taskId), key, new Date(body.expires));
+      const { content, contentType } = await createArtifact(store, key, body);
+      const { storageType } = content;
+      if (storageType !== 's3') {
+        return { storageType };
+      }
+      return {
+        storageType,
+        contentType,
+        expires: new Date(Date.now() + UPLOAD_LIFETIME * 1000).toJSON(),
+        putUrl: rootUrl + objects.putTarget(content.objectName, contentType, UPLOAD_LIFETIME),
+      };
+    },
+  );
+}
+
+function artifactName(params: { taskId: string; runId: string; name: string }): ArtifactName {
+  return { ...params, runId: Number(params.runId) };
+}
+
+/** The artifact of this name in the task's latest run. @throws ApiError `ResourceNotFound` */
+async function latest(store: Store, taskId: string, name: string): Promise<ArtifactName> {
+  return { taskId, runId: latestRunId(await store.tasks.get(taskId)), name };
+}
+
+function latestRunId(task: Task | undefined): number {
+  if (task === undefined) {
+    throw new ApiError('ResourceNotFound', 'Task not found');
+  }
+  if (task.runs.length === 0) {
+    throw new ApiError('ResourceNotFound', "Task doesn't have any runs");
+  }
+  return task.runs.length - 1;
+}
+
+/** Every name on the way to the artifact counts, links included. */
+const GET_ARTIFACT: ScopeTemplate = {
+  AllOf: [{ for: 'name', in: 'names', each: 'queue:get-artifact:<name>' }],
+};
+
+function declareDownloads(queue: Queue): void {
+  queue.declare(
+    {
+      name: 'getArtifact',
+      method: 'get',
+      route: '/task/:taskId/runs/:runId/artifacts/{*name}',
+      title: 'Get Artifact Data from Run',
+      scopes: GET_ARTIFACT,
+    },
+    ({ params, authorize }, context) => download(artifactName(params), authorize, context),
+  );
+  queue.declare(
+    {
+      name: 'getLatestArtifact',
+      method: 'get',
+      route: '/task/:taskId/artifacts/{*name}',
+      title: 'Get Artifact Data from Latest Run',
+      scopes: GET_ARTIFACT,
+    },
+    async ({ params: { taskId, name }, authorize }, context) => {
+      await authorize({ names: [name] });
+      return download(await latest(context.store, taskId, name), authorize, context);
+    },
+  );
+}
+
+/** Where the artifact can be had, as a redirect that clients follow. */
+async function download(
+  key: ArtifactName,
+  authorize: ApiRequest['authorize'],
+  context: QueueContext,
+): Promise<Reply> {
+  const content = await contentOf(key, authorize, context);
+  const headers = { 'x-taskcluster-artifact-storage-type': content.storageType };
+  if (content.storageType === 'error') {
+    return new Reply(424, { reason: content.reason, message: content.message }, headers);
+  }
+  return new Reply(303, content, { ...headers, location: content.url });
+}
+
+/** What `artifact` answers: the URL of the content, or why there is none. */
+type Content =
+  | { readonly storageType: 's3' | 'reference'; readonly url: string }
+  | { readonly storageType: 'error'; readonly reason: string; readonly message: string };
+
+async function contentOf(
+  key: ArtifactName,
+  authorize: ApiRequest['authorize'],
+  { store, objects, rootUrl }: QueueContext,
+): Promise<Content> {
+  const content = await followLinks(store, key, (names) => authorize({ names }));
+  if (content.storageType !== 's3') {
+    return content;
+  }
+  const url = rootUrl + objects.getTarget(content.objectName, DOWNLOAD_LIFETIME);
+  return { storageType: 's3', url };
+}
+
+function declareLists(queue: Queue): void {
+  queue.declare(
+    {
+      name: 'listArtifacts',
+      method: 'get',
+      route: '/task/:taskId/runs/:runId/artifacts',
+      query: PAGE_QUERY,
+      title: 'Get Artifacts from Run',
+      scopes: 'queue:list-artifacts:<taskId>:<runId>',
+    },
+    async ({ params, query }, { store }) => {
+      const { taskId } = params;
+      const runId = Number(params.runId);
+      if (runId > latestRunId(await store.tasks.get(taskId))) {
+        throw new ApiError(
+          'ResourceNotFound',
+          'Task with taskId: `{{taskId}}` has no run with runId: {{runId}}',
+          { taskId, runId },
+        );
+      }
+      return listArtifacts(store, taskId, runId, query);
+    },
+  );
+  queue.declare(
+    {
+      name: 'listLatestArtifacts',
+      method: 'get',
+      route: '/task/:taskId/artifacts',
+      query: PAGE_QUERY,
+      title: 'Get Artifacts from Latest Run',
+      scopes: 'queue:list-artifacts:<taskId>',
+    },
+    async ({ params: { taskId }, query }, { store }) =>
+      listArtifacts(store, taskId, latestRunId(await store.tasks.get(taskId)), query),
+  );
+}
+
+async function listArtifacts(
+  store: Store,
+  taskId: string,
+  runId: number,
+  query: Readonly<Record<string, string | undefined>>,
+): Promise<object> {
+  const { entries, continuationToken } = await page(
+    query,
+    (request) => store.artifacts.list(taskId, runId, request),
+    ({ name }) => name,
+  );
+  return { artifacts: entries.map(serializeArtifact), continuationToken };
+}
+
+/** What is known of an artifact is for those who may list it; its content is not. */
+function declareInfo(queue: Queue): void {
+  queue.declare(
+    {
+      name: 'artifactInfo',
+      method: 'get',
+      route: '/task/:taskId/runs/:runId/artifact-info/{*name}',
+      title: 'Get Artifact Information From Run',
+      scopes: 'queue:list-artifacts:<taskId>:<runId>',
+    },
+    ({ params }, { store }) => artifactInfo(store, artifactName(params)),
+  );
+  queue.declare(
+    {
+      name: 'latestArtifactInfo',
+      method: 'get',
+      route: '/task/:taskId/artifact-info/{*name}',
+      title: 'Get Artifact Information From Latest Run',
+      scopes: 'queue:list-artifacts:<taskId>',
+    },
+    async ({ params: { taskId, name } }, { store }) =>
+      artifactInfo(store, await latest(store, taskId, name)),
+  );
+}
+
+async function artifactInfo(store: Store, { taskId, runId, name }: ArtifactName): Promise<object> {
+  const artifact = await store.artifacts.get(taskId, runId, name);
+  if (artifact === undefined) {
+    throw new ApiError('ResourceNotFound', 'Artifact not found');
+  }
+  return serializeArtifact(artifact);
+}
+
+function declareContent(queue: Queue): void {
+  queue.declare(
+    {
+      name: 'artifact',
+      method: 'get',
+      route: '/task/:taskId/runs/:runId/artifact-content/{*name}',
+      title: 'Get Artifact Content From Run',
+      scopes: GET_ARTIFACT,
+    },
+    ({ params, authorize }, context) => contentOf(artifactName(params), authorize, context),
+  );
+  queue.declare(
+    {
+      name: 'latestArtifact',
+      method: 'get',
+      route: '/task/:taskId/artifact-content/{*name}',
+      title: 'Get Artifact Content From Latest Run',
+      scopes: GET_ARTIFACT,
+    },
+    async ({ params: { taskId, name }, authorize }, context) => {
+      await authorize({ names: [name] });
+      return contentOf(await latest(context.store, taskId, name), authorize, context);
+    },
+  );
+}

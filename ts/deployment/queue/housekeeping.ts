@@ -1,0 +1,109 @@
+/**
+ * What happens by itself as time passes: runs past their claim and tasks past their deadline are
+ * resolved, what has expired is removed, and so are files that nothing refers to.
+ *
+ * Any number of processes may do this at once on the same data; each step is a transaction that
+ * looks again before it changes anything.
+ */
+import type { ObjectFolder } from '../storage/object-folder.js';
+import type { Store } from '../storage/store.js';
+import { resolveOverdue } from './lifecycle.js';
+
+export interface HousekeepingOptions {
+  readonly store: Store;
+  readonly folder: ObjectFolder;
+  /** Hears why something could not be done; it is tried again the next time. */
+  readonly onFault: (fault: unknown) => void;
+  /** Between looks at the clock, in milliseconds. */
+  readonly interval?: number;
+}
+
+const INTERVAL = 500;
+const REMOVAL_INTERVAL = 60_000;
+
+/** How many rows are removed in one transaction. */
+const BATCH = 100;
+
+/** For how long a file may lie in the folder before it must be in the store, in milliseconds. */
+const GRACE = 60 * 60 * 1000;
+
+export class Housekeeping {
+  readonly #options: HousekeepingOptions;
+  readonly #timer: NodeJS.Timeout;
+  #running: Promise<void> | undefined;
+  #removeAfter = 0;
+
+  constructor(options: HousekeepingOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.#tick(), options.interval ?? INTERVAL);
+    this.#timer.unref();
+  }
+
+  /** No more; what is under way is waited for. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#running;
+  }
+
+  #tick(): void {
+    this.#running ??= this.#pass()
+      .catch(this.#options.onFault)
+      .finally(() => {
+        this.#running = undefined;
+      });
+  }
+
+  async #pass(): Promise<void> {
+    const { store, folder } = this.#options;
+    await resolveOverdue(store);
+    if (Date.now() >= this.#removeAfter) {
+      this.#removeAfter = Date.now() + REMOVAL_INTERVAL;
+      await removeExpired(store, folder);
+      await removeOrphans(store, folder);
+    }
+  }
+}
+
+/** Removes what is past its `expires`. */
+export async function removeExpired(store: Store, folder: ObjectFolder): Promise<void> {
+  const time = new Date();
+  for (let isMore = true; isMore; ) {
+    const files = await store.transaction((transaction) => removeArtifacts(transaction, time));
+    await Promise.all(files.stored.map((file) => folder.remove(file)));
+    isMore = files.count === BATCH;
+  }
+  while ((await store.transaction(({ tasks }) => tasks.removeExpired(time, BATCH))) === BATCH) {
+    // The next batch.
+  }
+  await store.groups.removeExpired(time);
+  await store.secrets.removeExpired(time);
+}
+
+async function removeArtifacts(
+  store: Store,
+  time: Date,
+): Promise<{ count: number; stored: string[] }> {
+  const removed = await store.artifacts.removeExpired(time, BATCH);
+  const stored: string[] = [];
+  for (const { content } of removed) {
+    const object =
+      content.storageType === 's3' ? await store.objects.remove(content.objectName) : undefined;
+    if (object !== undefined) {
+      stored.push(object.file);
+    }
+  }
+  return { count: removed.length, stored };
+}
+
+/** Removes files that a process left when it was killed between the disk and the store. */
+export async function removeOrphans(
+  store: Store,
+  folder: ObjectFolder,
+  age: number = GRACE,
+): Promise<void> {
+  for await (const file of folder.olderThan(age)) {
+    if (!(await store.objects.hasFile(file))) {
+      await folder.remove(file);
+    }
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * Stored tasks going through their states: creation into a group, waiting for other tasks, and
+ * what their resolution sets off. What each step does to a task by itself is in `task.ts`.
+ *
+ * Each step is one transaction, so that nothing is left half done: a task that has been resolved
+ * has also scheduled those that waited for it.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { ApiError } from '../api/errors.js';
+import type { Store, Task, TaskDefinition } from '../storage/store.js';
+import { isResolved, newTask, overdue, satisfiesDependency, scheduled, stateOf } from './task.js';
+
+/**
+ * Adds a task, or finds the one that the same request made before. It is scheduled unless it has
+ * to wait for others.
+ *
+ * @throws ApiError `RequestConflict`, `InputError`
+ */
+export function addTask(store: Store, taskId: string, definition: TaskDefinition): Promise<Task> {
+  return store.transaction(async (transaction) => {
+    if (definition.dependencies.length > 0) {
+      await transaction.tasks.lockDependencies();
+    }
+    const { added, task } = await transaction.tasks.add(newTask(taskId, definition));
+    if (!added && !isDeepStrictEqual(task.definition, definition)) {
+      throw new ApiError(
+        'RequestConflict',
+        'taskId `{{taskId}}` already used by another task.\nThis could be the result of faulty idempotency!',
+        { taskId },
+      );
+    }
+    await joinGroup(transaction, definition);
+    if (!added) {
+      return task;
+    }
+    const waits = await addDependencies(transaction, task);
+    return waits ? task : ((await transaction.tasks.change(taskId, scheduled)) ?? task);
+  });
+}
+
+/** @throws ApiError `RequestConflict` where the group is another scheduler's, or sealed. */
+async function joinGroup(
+  store: Store,
+  { taskGroupId, schedulerId, expires }: TaskDefinition,
+): Promise<void> {
+  const group = await store.groups.join({ taskGroupId, schedulerId, expires: new Date(expires) });
+  if (group.schedulerId !== schedulerId) {
+    throw new ApiError(
+      'RequestConflict',
+      'Task group `{{taskGroupId}}` contains tasks with a schedulerId other\n' +
+        'than `{{schedulerId}}`. All tasks in the same task-group must have\n' +
+        'the same schedulerId.',
+      { taskGroupId, schedulerId },
+    );
+  }
+  if (group.sealed !== undefined) {
+    throw new ApiError(
+      'RequestConflict',
+      'Task group `{{taskGroupId}}` is sealed and does not accept new tasks.',
+      { taskGroupId },
+    );
+  }
+}
+
+/** Notes what a new task waits for, and tells whether there is anything. */
+async function addDependencies(store: Store, task: Task): Promise<boolean> {
+  const { dependencies, requires, deadline } = task.definition;
+  const required = await store.tasks.several(dependencies);
+  checkDependencies(dependencies, required, deadline);
+  const open = required.filter((each) => !satisfiesDependency(stateOf(each), requires));
+  const openIds = open.map(({ taskId }) => taskId);
+  await store.tasks.depend(task.taskId, requires, dependencies, openIds);
+  return open.length > 0;
+}
+
+/**
+ * Tasks must exist before others can wait for them: else somebody could create one under the id
+ * that is waited for, and so decide when a task of others runs.
+ *
+ * @throws ApiError `InputError`
+ */
+function checkDependencies(
+  dependencies: readonly string[],
+  required: readonly Task[],
+  deadline: string,
+): void {
+  const known = new Set(required.map(({ taskId }) => taskId));
+  const missing = dependencies.filter((taskId) => !known.has(taskId));
+  const expiring = required
+    .filter(({ definition }) => Date.parse(definition.expires) < Date.parse(deadline))
+    .map(({ taskId }) => taskId);
+  const lines: string[] = [];
+  if (missing.length > 0) {
+    lines.push(
+      '`task.dependencies` references non-existing tasks: ',
+      ...missing.map((taskId) => ` * ${taskId}`),
+      'All taskIds in `task.dependencies` **must** exist',
+      'before the task is created.',
+    );
+  }
+  if (missing.length === 0 && expiring.length > 0) {
+    lines.push(
+      '`task.dependencies` references tasks that expires',
+      'before `task.deadline` this is not allowed, see tasks: ',
+      ...expiring.map((taskId) => ` * ${taskId},`),
+      'All taskIds in `task.dependencies` **must** have',
+      '`task.expires` greater than the `deadline` for this task.',
+    );
+  }
+  if (lines.length > 0) {
+    throw new ApiError('InputError', `${lines.join('\n')}\n`);
+  }
+}
+
+/**
+ * Puts what `change` makes of a task in its place and returns it; nobody else changes it meanwhile.
+ * If that resolves it, tasks that waited for nothing else are scheduled.
+ */
+export function resolveTask(
+  store: Store,
+  taskId: string,
+  change: (task: Task) => Task,
+): Promise<Task | undefined> {
+  return store.transaction(async (transaction) => {
+    await transaction.tasks.lockDependencies();
+    let wasResolved = false;
+    const task = await transaction.tasks.change(taskId, (before) => {
+      wasResolved = isResolved(before);
+      return change(before);
+    });
+    if (task !== undefined && !wasResolved && isResolved(task)) {
+      await scheduleDependents(transaction, task);
+    }
+    return task;
+  });
+}
+
+/** A task past its own deadline is left to end by that. */
+async function scheduleDependents(store: Store, task: Task): Promise<void> {
+  const relations = (['all-completed', 'all-resolved'] as const).filter((requires) =>
+    satisfiesDependency(stateOf(task), requires),
+  );
+  for (const taskId of await store.tasks.settle(task.taskId, relations)) {
+    await store.tasks.change(taskId, (each) =>
+      Date.parse(each.definition.deadline) < Date.now() ? each : scheduled(each),
+    );
+  }
+}
+
+/** How many overdue tasks are looked up at once. */
+const BATCH = 100;
+
+/** Ends tasks past their deadline and runs past their claim. Several processes may do so at once. */
+export async function resolveOverdue(store: Store): Promise<void> {
+  for (;;) {
+    const time = new Date();
+    const taskIds = await store.tasks.overdue(time, BATCH);
+    for (const taskId of taskIds) {
+      await resolveTask(store, taskId, (task) => overdue(task, time));
+    }
+    if (taskIds.length < BATCH) {
+      return;
+    }
+  }
+}
