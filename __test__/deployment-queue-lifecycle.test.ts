@@ -270,7 +270,7 @@ test('a claim that is not renewed ends its run, and the task is retried', async 
 
 test('a deadline ends a task, wherever it stands', async (t) => {
   const { queue } = await queueFor(t);
-  const deadline = new Date(Date.now() + 3000);
+  const deadline = new Date(Date.now() + 8000);
   const [running, pending] = await Promise.all([
     create(queue, { deadline }),
     create(queue, { deadline }),
