@@ -17,6 +17,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
 use taskcluster_proxy_peer::{Lookup, Presence};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -284,16 +285,7 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
         .max_headers(MAX_FIELDS)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(gate), service);
-    let mut told = false;
-    let served = std::future::poll_fn(|cx| {
-        driver.remember(cx.waker());
-        if driver.stop.get() && !told {
-            told = true;
-            Pin::new(&mut http).graceful_shutdown();
-        }
-        Pin::new(&mut http).poll(cx)
-    })
-    .await;
+    let served = driver.until_served(&mut http).await;
     let parts = http.into_parts();
     if let Some(upgrade) = connection.take_upgrade() {
         let mut held = parts.io.into_inner().into_held();
@@ -319,18 +311,9 @@ async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEADER_LIST)
         .serve_connection(TokioIo::new(gate), service);
-    let mut told = false;
     // The end of an HTTP/2 connection is told to its streams by hyper; there is nobody left to
     // hear of an error.
-    let _ = std::future::poll_fn(|cx| {
-        driver.remember(cx.waker());
-        if driver.stop.get() && !told {
-            told = true;
-            Pin::new(&mut http).graceful_shutdown();
-        }
-        Pin::new(&mut http).poll(cx)
-    })
-    .await;
+    let _ = driver.until_served(&mut http).await;
 }
 
 impl Driver {
@@ -344,6 +327,23 @@ impl Driver {
                 Poll::Pending if self.stop.get() => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
+        })
+        .await
+    }
+
+    /// What `connection` ends with; told to end with what runs on it when the proxy stops.
+    async fn until_served<C: GracefulConnection + Unpin>(
+        &self,
+        connection: &mut C,
+    ) -> Result<(), C::Error> {
+        let mut told = false;
+        std::future::poll_fn(|cx| {
+            self.remember(cx.waker());
+            if self.stop.get() && !told {
+                told = true;
+                Pin::new(&mut *connection).graceful_shutdown();
+            }
+            Pin::new(&mut *connection).poll(cx)
         })
         .await
     }
