@@ -327,24 +327,27 @@ test('a client that leaves ends the try that is running', async (t) => {
 test('a pooled connection that upstream has closed is replaced, even for --retry-for 0', async (t) => {
   const { upstream, proxy } = await start(t, NEVER);
   for (const when of ['before the request', 'at the request']) {
-    t.is((await proxy.get('/queue/v1/first')).status, 200);
-    const { connection } = upstream.last;
+    // Requests of one connection share a pool.
+    const client = await proxy.connect();
+    t.is((await client.exchange(requestBytes('GET', '/queue/v1/first'))).status, 200);
+    const pooled = upstream.last.connection;
     if (when === 'before the request') {
-      connection.destroy();
+      pooled.destroy();
       await upstream.last.gone();
     } else {
-      let broken = false;
       upstream.handler = async (exchange) => {
-        if (broken) {
-          await answerOk(exchange);
+        if (exchange.connection === pooled) {
+          pooled.destroy();
         } else {
-          broken = true;
-          exchange.connection.destroy();
+          await answerOk(exchange);
         }
       };
     }
-    const answer = await proxy.request('POST', '/queue/v1/second', { body: 'hello' });
+    const answer = await client.exchange(
+      requestBytes('POST', '/queue/v1/second', { body: 'hello' }),
+    );
     t.is(answer.status, 200, `closed ${when}: ${answer.body}`);
+    t.not(upstream.last.connection, pooled);
     t.is((await upstream.last.body()).bytes.toString(), 'hello');
   }
   upstream.assertAllSigned(t);
