@@ -11,8 +11,8 @@
 //! `PUT /credentials` are judged by a [`Validator`], which the caller brings.
 //!
 //! It runs on threads of its own: one that accepts and admits, and one current-thread runtime per
-//! core that serves, each with its own pool of upstream connections, so that a request takes no
-//! lock and crosses no thread.
+//! core, up to four, that serves, each with its own pool of upstream connections, so that a request
+//! crosses no thread and waits for no other one's, unless the credentials are being updated.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};

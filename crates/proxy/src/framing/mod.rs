@@ -2,7 +2,7 @@
 //!
 //! It lets a message through only when its framing is certain ([`head`], [`chunked`]) and keeps the
 //! times that a head may take; hyper does the rest. A head that is refused is replaced by the
-//! shortest valid one, and [`Connection::refusal_of`] tells the service that this request is to be
+//! shortest valid one, and [`Connection::begin`] tells the service that this request is to be
 //! answered with the refusal: so the answer comes in its turn behind pipelined requests and is made
 //! like every other.
 //!
