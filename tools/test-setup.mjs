@@ -1,6 +1,6 @@
 /**
  * Makes ready what tests need beside the npm packages: nginx, Chromium, curl, OpenSSL and
- * PostgreSQL from the system, and Taskcluster's Python and Go clients under build/.
+ * PostgreSQL from the system, and Taskcluster's Python and Go clients and its worker under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -44,6 +44,7 @@ function main() {
   }
   attempt('the Python client', isInstalled('python3'), preparePythonClient);
   attempt('the Go client', isInstalled('go'), prepareGoClient);
+  attempt('the worker', isInstalled('go'), prepareWorker);
 }
 
 function installDebianPackages(packages) {
@@ -66,21 +67,36 @@ function preparePythonClient() {
   copyFileSync(requirements, installed);
 }
 
-/** The program and copies of what it was built from. */
 function prepareGoClient() {
-  const source = join(CLIENTS, 'go');
-  const directory = join(ROOT, 'build/test-go');
-  const files = readdirSync(source);
-  const program = join(directory, 'client');
-  const isBuilt = (name) =>
-    existsSync(join(directory, name)) && isSame(join(directory, name), join(source, name));
+  buildWithGo('go', 'test-go', 'client', '.');
+}
+
+/** Taskcluster's own worker, whose tasks run as the user who starts it. */
+function prepareWorker() {
+  const [, generation] = readFileSync(join(CLIENTS, 'worker/go.mod'), 'utf8').match(
+    /require github.com\/taskcluster\/taskcluster\/(v\d+)/,
+  );
+  const worker = `github.com/taskcluster/taskcluster/${generation}/workers/generic-worker`;
+  buildWithGo('worker', 'test-worker', 'generic-worker', worker, '-tags', 'insecure');
+}
+
+/** A program under build/, with copies of what it was built from. */
+function buildWithGo(source, target, name, what, ...flags) {
+  const from = join(CLIENTS, source);
+  const directory = join(ROOT, 'build', target);
+  const files = readdirSync(from);
+  const program = join(directory, name);
+  const isBuilt = (file) =>
+    existsSync(join(directory, file)) && isSame(join(directory, file), join(from, file));
   if (existsSync(program) && files.every(isBuilt)) {
     return;
   }
   mkdirSync(directory, { recursive: true });
-  run(['go', 'build', '-C', source, '-mod=readonly', '-o', program, '.']);
-  for (const name of files) {
-    copyFileSync(join(source, name), join(directory, name));
+  run(['go', 'build', '-C', from, '-mod=readonly', ...flags, '-o', program, what], {
+    CGO_ENABLED: '0',
+  });
+  for (const file of files) {
+    copyFileSync(join(from, file), join(directory, file));
   }
 }
 

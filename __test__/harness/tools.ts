@@ -12,6 +12,7 @@ const { PATH = '', CI = '' } = process.env;
 const BUILT = {
   'python-client': path.join(ROOT, 'build/test-python/bin/python'),
   'go-client': path.join(ROOT, 'build/test-go/client'),
+  'generic-worker': path.join(ROOT, 'build/test-worker/generic-worker'),
 };
 
 export type Tool = keyof typeof BUILT | 'nginx' | 'chromium' | 'curl' | 'openssl' | 'postgres';
