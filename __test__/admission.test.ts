@@ -53,7 +53,7 @@ testUsers('the allowed user and root are served, nobody else gets an answer', as
     ['/api/queue/v1/allowed', '/api/queue/v1/root'],
   );
   upstream.assertAllSigned(t);
-  await proxy.logged(/^.*Refused a connection from 127\.0\.0\.1:\d+: it belongs to user uid \d+$/m);
+  await proxy.logged(/^.*Refused a connection from 127\.0\.0\.1:\d+: it belongs to uid \d+$/m);
 });
 
 testUsers('only root may update the credentials where the proxy runs as root', async (t) => {

@@ -59,6 +59,9 @@ test('metrics are in the text format of Prometheus and count what happens', asyn
   await proxy.get('/queue/v1/y');
   await proxy.updateCredentials(permanentCredentials('tests/next'));
   await proxy.updateCredentials('not JSON');
+  await proxy.request('POST', '/queue/v1/z', { body: 'hello' });
+  t.true((await metric(proxy, 'upstream_connections_total')) >= 1);
+  t.true((await metric(proxy, 'request_body_bytes_total')) > 'hello'.length);
   assertPrometheus(t, await proxy.get('/__metrics__'));
   t.true((await metric(proxy, 'requests_total', '2')) >= 2);
   t.true((await metric(proxy, 'requests_total', '4')) >= 2);

@@ -91,9 +91,10 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     .map_err(invalid)?;
     let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
     let limits = Limits::of_this_process()?;
-    let upstream =
+    let mut upstream =
         UpstreamConfig::from_env(Arc::new(Semaphore::new(limits.connections))).map_err(invalid)?;
     let shared = Arc::new(shared(options, validator)?);
+    upstream.metrics = Arc::clone(&shared.metrics);
     let listeners = listen(options)?;
     let addresses = listeners
         .iter()

@@ -146,7 +146,7 @@ impl Admission {
         match self.lookup.owner(accepted) {
             Ok(owner) => self
                 .rights(&owner)
-                .ok_or_else(|| format!("it belongs to user {owner}")),
+                .ok_or_else(|| format!("it belongs to {owner}")),
             Err(LookupError::NotFound) if self.is_admitted_from(peer.ip().to_canonical()) => {
                 Ok(Rights {
                     proxy: true,

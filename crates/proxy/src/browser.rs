@@ -45,7 +45,7 @@ pub struct HostRule {
 
 /// A `--host` that is neither a host name nor `*`.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
-#[error("{0:?} is not a host name: give a name without scheme and port, or *")]
+#[error("--host {0:?} is not a host name: give a name without scheme and port, or *")]
 pub struct HostRuleError(String);
 
 /// Why a request is refused.
@@ -430,8 +430,9 @@ mod tests {
             "[proxy]",
         ] {
             let error = HostRule::new(&[name.to_owned()], None).expect_err(name);
-            let sentence =
-                format!("{name:?} is not a host name: give a name without scheme and port, or *");
+            let sentence = format!(
+                "--host {name:?} is not a host name: give a name without scheme and port, or *"
+            );
             assert_eq!(error.to_string(), sentence);
         }
     }

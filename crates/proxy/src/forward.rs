@@ -64,7 +64,7 @@ pub async fn forward(
     let (parts, body) = request.into_parts();
     let outgoing = Outgoing::new(session, parts.method, parts.headers, target, scopes);
     let replay = Replay::new(
-        Whole::new(body, parts.version),
+        Whole::counted(body, parts.version, &shared.metrics),
         shared.replay_limit,
         Arc::clone(&shared.replay_budget),
     );

@@ -125,7 +125,7 @@ pub async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<RelayBody>, Infallible> {
     let refusal = session.connection.begin();
-    let mut record = Record::begin(&session, &request);
+    let mut record = Record::begin(&session, &request, refusal.is_some());
     let outcome = match refusal {
         Some(refusal) => Err(refusal),
         None => dispatch(&session, request, &mut record).await,
@@ -330,10 +330,9 @@ async fn collect(
     too_long: impl Fn() -> Refusal,
 ) -> Result<Bytes, Refusal> {
     let version = request.version();
-    match Limited::new(Whole::new(request.into_body(), version), limit)
-        .collect()
-        .await
-    {
+    let metrics = &session.worker.shared.metrics;
+    let body = Whole::counted(request.into_body(), version, metrics);
+    match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
         Err(_) => Err(session.torn_body()),
@@ -346,18 +345,21 @@ pub struct Record {
     running: RunningRequest,
     method: Method,
     uri: Uri,
+    /// The request stands in for one whose head was refused.
+    stands_in: bool,
     target: Option<Target>,
     status: Option<StatusCode>,
     bytes: u64,
 }
 
 impl Record {
-    fn begin(session: &Rc<Session>, request: &Request<Incoming>) -> Self {
+    fn begin(session: &Rc<Session>, request: &Request<Incoming>, stands_in: bool) -> Self {
         Self {
             session: Rc::clone(session),
             running: session.worker.shared.metrics.request(),
             method: request.method().clone(),
             uri: request.uri().clone(),
+            stands_in,
             target: None,
             status: None,
             bytes: 0,
@@ -406,9 +408,14 @@ impl Drop for Record {
         let shared = &self.session.worker.shared;
         shared.metrics.response_bytes.add(self.bytes);
         let target = request_target(&self.uri);
+        let (method, target) = match &target {
+            Ok(target) if !self.stands_in => (self.method.as_str(), target.as_ref()),
+            Ok(_) => ("-", "-"),
+            Err(_) => (self.method.as_str(), "-"),
+        };
         shared.log.request(&RequestLine {
-            target: target.as_deref().unwrap_or("-"),
-            method: self.method.as_str(),
+            target,
+            method,
             upstream: self.target.as_ref(),
             status: self.status.map(|status| status.as_u16()),
             bytes: self.bytes,

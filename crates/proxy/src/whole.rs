@@ -5,16 +5,20 @@
 //! (RFC 9113 8.1) ends one. HTTP/1 bodies pass as they are: hyper tells their ends apart.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::metrics::Metrics;
+
 /// A body as hyper hands it out, made strict about its end.
 pub struct Whole<B> {
     body: B,
     http2: bool,
+    counted: Option<Arc<Metrics>>,
 }
 
 /// Why a body did not come to its end.
@@ -29,11 +33,20 @@ pub enum BodyError {
 }
 
 impl<B> Whole<B> {
-    /// The body of a message of this version.
+    /// The body of an answer of this version.
     pub fn new(body: B, version: Version) -> Self {
         Self {
             body,
             http2: version == Version::HTTP_2,
+            counted: None,
+        }
+    }
+
+    /// The body of a client's request of this version, whose bytes are counted.
+    pub fn counted(body: B, version: Version, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            counted: Some(Arc::clone(metrics)),
+            ..Self::new(body, version)
         }
     }
 }
@@ -54,6 +67,12 @@ where
             // Once is enough: whoever asks again after an error is told the end.
             self.http2 = false;
             return Poll::Ready(Some(Err(BodyError::CutShort)));
+        }
+        if let Some(metrics) = &self.counted
+            && let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            metrics.request_bytes.add(data.len() as u64);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }

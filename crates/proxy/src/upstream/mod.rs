@@ -49,6 +49,7 @@ use self::connect::{Connector, Way};
 use self::environment::{Proxies, ProxyProtocol};
 use self::pool::{Lease, Pool};
 use self::tls::{Protocol, Roots};
+use crate::metrics::Metrics;
 use crate::replay::ReplayBody;
 use crate::route::Origin;
 
@@ -71,6 +72,8 @@ pub struct UpstreamConfig {
     pub roots: Arc<Roots>,
     /// One permit per connection, idle ones included. A request waits where there is none.
     pub connections: Arc<Semaphore>,
+    /// Counts the connections made.
+    pub metrics: Arc<Metrics>,
     /// How long a connection is kept that nobody uses.
     pub idle_timeout: Duration,
     /// How long a TCP connection may take to come about, over all addresses of the name; also a
@@ -237,6 +240,7 @@ impl UpstreamConfig {
             proxies,
             roots: Arc::new(roots),
             connections,
+            metrics: Arc::default(),
             idle_timeout: Duration::from_secs(90),
             connect_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
@@ -348,6 +352,7 @@ where
             // In a box, so that the many requests that find a connection have small futures.
             match Box::pin(connecting).await {
                 Ok(link) => {
+                    self.config.metrics.upstream_connections.add(1);
                     let lease = pool.add(link, only_http1);
                     self.start_reaping();
                     return Ok(lease);
