@@ -34,8 +34,9 @@ import { queue } from './queue/index.js';
 import { secrets } from './secrets/index.js';
 import { openStorage, type Storage, type StorageOptions } from './storage/index.js';
 import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
+import { ROLES_CHANNEL } from './storage/sql/roles.js';
 import { PENDING_CHANNEL } from './storage/sql/tasks.js';
-import type { Role, Store } from './storage/store.js';
+import type { NewRole, Store } from './storage/store.js';
 
 export interface DeploymentOptions extends StorageOptions {
   /** An IP address; 127.0.0.1 when absent. */
@@ -45,7 +46,7 @@ export interface DeploymentOptions extends StorageOptions {
   /** Clients beside `static/taskcluster/root`, who may do everything. */
   readonly clients?: readonly ClientOptions[];
   /** `anonymous` is everybody's; without it nobody may do anything without credentials. */
-  readonly roles?: readonly Role[];
+  readonly roles?: readonly NewRole[];
   /** For how many seconds a claimed task is its worker's until it must reclaim it; 1200 if absent. */
   readonly claimTimeout?: number;
   /** Hears of faults, whose clients get a number only; they go to stderr when absent. */
@@ -108,6 +109,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const rootUrl = rootUrlOf(server);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
   const resolver = new ScopeResolver(store);
+  await storage.database.listen(ROLES_CHANNEL, () => resolver.rolesChanged());
   const ownValidator = counted(counters, resolver);
   const validator = remoteValidator({ rootUrl });
   const { onFault = reportFault, checkOutput = false } = options;
@@ -126,7 +128,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
     app.use(`/api/${api.serviceName}/${api.apiVersion}`, serve(api, options));
   };
-  const authContext = { resolver, validator: ownValidator };
+  const authContext = { store, resolver, validator: ownValidator };
   mount(auth, { ...serving, validator: ownValidator, context: authContext });
   mount(queue, { ...serving, context: { store, claims, objects, rootUrl } });
   mount(secrets, { ...serving, context: { store } });
@@ -151,10 +153,12 @@ async function addClientsAndRoles(
   store: Store,
   { clients = [], roles = [] }: DeploymentOptions,
 ): Promise<{ root: PermanentCredentials; queue: PermanentCredentials }> {
-  checkRoles(roles);
-  for (const role of roles) {
-    await store.roles.put(role);
-  }
+  await store.transaction(async (transaction) => {
+    for (const role of roles) {
+      await transaction.roles.put(role);
+    }
+    checkRoles(await transaction.roles.all());
+  });
   for (const client of clients) {
     await addClient(store, client);
   }

@@ -68,6 +68,11 @@ export function union(...sets: readonly (readonly string[])[]): string[] {
   return normal;
 }
 
+/** The scopes in the order of the normal form, none left out. */
+export function ordered(scopes: readonly string[]): string[] {
+  return [...scopes].sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
+}
+
 /**
  * The union of a long set and a short one, both in normal form: it costs a search for each scope
  * of the short one, and the long one itself is returned where nothing is added to it.

@@ -11,6 +11,9 @@ export class ClientError extends Error {
   override readonly name = 'ClientError';
 }
 
+/** How exactly the time of a client's last use is known, in milliseconds. */
+const USE_NOTED_EVERY = 6 * 60 * 60 * 1000;
+
 export class ScopeResolver {
   readonly #store: Store;
   #expansion: Promise<RoleExpansion> | undefined;
@@ -50,6 +53,9 @@ export class ScopeResolver {
     }
     if (client.expires.getTime() < Date.now()) {
       throw new ClientError(`Client with clientId: '${clientId}' has expired`);
+    }
+    if (Date.now() - client.lastDateUsed.getTime() > USE_NOTED_EVERY) {
+      await this.#store.clients.used(clientId, new Date());
     }
     return { ...client, scopes: await this.expandScopes(client.scopes) };
   }

@@ -1,33 +1,85 @@
 /**
- * The auth service: who a request comes from and what it may do.
- *
- * What it is not yet: its clients and roles are given when the deployment starts; no endpoint
- * changes them.
+ * The auth service: who a request comes from and what it may do, the clients that may sign and the
+ * roles that grant.
  */
-
 import type { SignatureValidator } from '../api/authenticate.js';
 import { ApiBuilder, Reply } from '../api/builder.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
+import type { Store } from '../storage/store.js';
+import { declareClientEndpoints } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
-import { authenticateHawkRequest, scopeSet, testAuthenticateRequest } from './schemas.js';
+import { CLIENT_ID, ROLE_ID } from './names.js';
+import { declareRoleEndpoints } from './role-endpoints.js';
+import {
+  authenticateAnonymousResponse,
+  authenticateHawkRequest,
+  authenticateHawkResponse,
+  scopeSet,
+  testAuthenticateRequest,
+  testAuthenticateResponse,
+} from './schemas.js';
 import { signatureValidator } from './signature-validator.js';
 
 export interface AuthContext {
+  readonly store: Store;
   readonly resolver: ScopeResolver;
   readonly validator: SignatureValidator;
 }
 
-export const auth = new ApiBuilder<AuthContext>({ serviceName: 'auth', apiVersion: 'v1' });
+export const auth = new ApiBuilder<AuthContext>({
+  serviceName: 'auth',
+  apiVersion: 'v1',
+  title: 'Auth Service',
+  description: 'Says who signed a request and what that permits; keeps clients and roles.',
+  params: { clientId: CLIENT_ID, roleId: ROLE_ID },
+});
+
+declareClientEndpoints(auth);
+declareRoleEndpoints(auth);
+
+const SCOPES = { category: 'Scopes and Auth' } as const;
 
 auth.declare(
   {
+    ...SCOPES,
+    name: 'expandScopes',
+    method: 'post',
+    route: '/scopes/expand',
+    title: 'Expand Scopes',
+    description: 'The scopes with all that roles add to them; nothing that only everybody has.',
+    scopes: 'auth:expand-scopes',
+    input: scopeSet,
+    output: scopeSet,
+  },
+  async ({ body }, { resolver }) => ({ scopes: await resolver.expandScopes(body.scopes) }),
+);
+
+auth.declare(
+  {
+    ...SCOPES,
+    name: 'currentScopes',
+    method: 'get',
+    route: '/scopes/current',
+    title: 'Get Current Scopes',
+    description: 'The scopes of this request, from wherever they come.',
+    scopes: 'auth:current-scopes',
+    output: scopeSet,
+  },
+  async (request) => ({ scopes: await request.scopes() }),
+);
+
+auth.declare(
+  {
+    ...SCOPES,
     name: 'authenticateHawk',
     method: 'post',
     route: '/authenticate-hawk',
     title: 'Authenticate Hawk Request',
-    // Other services call it to learn who calls them; it reveals nothing but what a signature does.
+    description: 'For other services: finds out who signed a request, and what that permits.',
+    // Whoever asks proves with the signature that he may know.
     scopes: null,
     input: authenticateHawkRequest,
+    output: authenticateHawkResponse,
   },
   async ({ body }, { validator }) => {
     const found = await validator(body);
@@ -43,37 +95,17 @@ auth.declare(
 
 auth.declare(
   {
+    ...SCOPES,
     name: 'authenticateAnonymous',
     method: 'get',
     route: '/authenticate-anonymous',
     title: 'Authenticate Anonymous Request',
+    description: 'For other services: what a request without credentials permits.',
     scopes: null,
+    output: authenticateAnonymousResponse,
   },
   (_request, { validator }) =>
     validator({ method: 'get', resource: '/', host: 'localhost', port: 80 }),
-);
-
-auth.declare(
-  {
-    name: 'expandScopes',
-    method: 'post',
-    route: '/scopes/expand',
-    title: 'Expand Scopes',
-    scopes: 'auth:expand-scopes',
-    input: scopeSet,
-  },
-  async ({ body }, { resolver }) => ({ scopes: await resolver.expandScopes(body.scopes) }),
-);
-
-auth.declare(
-  {
-    name: 'currentScopes',
-    method: 'get',
-    route: '/scopes/current',
-    title: 'Get Current Scopes',
-    scopes: 'auth:current-scopes',
-  },
-  async (request) => ({ scopes: await request.scopes() }),
 );
 
 /** What the two endpoints for testing a client's signatures ask of its fake credentials. */
@@ -83,12 +115,17 @@ const TEST_SCOPES: ScopeTemplate = {
 
 auth.declare(
   {
+    ...SCOPES,
     name: 'testAuthenticate',
     method: 'post',
     route: '/test-authenticate',
     title: 'Test Authentication',
+    description:
+      'To test a client with: takes requests of the client `tester` with the access token ' +
+      '`no-secret`, which has the scopes that the body says.',
     scopes: null,
     input: testAuthenticateRequest,
+    output: testAuthenticateResponse,
   },
   async ({ body, callerBy }) => {
     const caller = callerBy(tester(body.clientScopes), TEST_SCOPES);
@@ -99,11 +136,16 @@ auth.declare(
 
 auth.declare(
   {
+    ...SCOPES,
     name: 'testAuthenticateGet',
     method: 'get',
     route: '/test-authenticate-get/',
     title: 'Test Authentication (GET)',
+    description:
+      'As `testAuthenticate`, with the scopes `test:*` and `auth:create-client:test:*`, of which ' +
+      '`test:authenticate-get` is needed.',
     scopes: null,
+    output: testAuthenticateResponse,
   },
   async ({ callerBy }) => {
     const caller = callerBy(tester(['test:*', 'auth:create-client:test:*']), TEST_SCOPES);

@@ -6,20 +6,45 @@
  * `object-folder.ts`; here is only what is known of them.
  */
 
-/** A client of the auth service. */
-export interface Client {
+/** What has to be said of a client of the auth service. */
+export interface NewClient {
   readonly clientId: string;
   readonly accessToken: string;
   /** As granted, roles not expanded. */
   readonly scopes: readonly string[];
   readonly expires: Date;
   readonly disabled: boolean;
+  /** In Markdown. */
+  readonly description?: string;
+  /** Whether it is removed once it has expired. */
+  readonly deleteOnExpiration?: boolean;
 }
 
-/** Scopes that come with `assume:<roleId>`. A `roleId` that ends in `*` is every role under it. */
-export interface Role {
+/** A client and its dates. */
+export interface Client extends Required<NewClient> {
+  readonly created: Date;
+  readonly lastModified: Date;
+  /** Not exact: it is noted every few hours. */
+  readonly lastDateUsed: Date;
+  /** When it was given its access token. */
+  readonly lastRotated: Date;
+}
+
+/**
+ * Scopes that come with `assume:<roleId>`. A `roleId` that ends in `*` is every role under it, and
+ * `<..>` in its scopes is what the `*` stood for.
+ */
+export interface NewRole {
   readonly roleId: string;
   readonly scopes: readonly string[];
+  /** In Markdown. */
+  readonly description?: string;
+}
+
+/** A role and its dates. */
+export interface Role extends Required<NewRole> {
+  readonly created: Date;
+  readonly lastModified: Date;
 }
 
 /** A task's definition, times as in JSON, every default filled in. */
@@ -142,11 +167,33 @@ export interface Store {
   transaction<Result>(work: (store: Store) => Promise<Result>): Promise<Result>;
   readonly clients: {
     get(clientId: string): Promise<Client | undefined>;
-    put(client: Client): Promise<void>;
+    /** Adds it, or changes the one that has its id to this. */
+    put(client: NewClient): Promise<void>;
+    /** Adds the client, or gives the one that has its id already. */
+    add(client: Client): Promise<Client>;
+    /** Puts what `change` makes of it in its place; nobody else changes it meanwhile. */
+    change(clientId: string, change: (client: Client) => Client): Promise<Client | undefined>;
+    /** Notes when it was used. */
+    used(clientId: string, time: Date): Promise<void>;
+    remove(clientId: string): Promise<void>;
+    /** Those whose id begins with `prefix`, by id. */
+    list(prefix: string, page: PageRequest): Promise<readonly Client[]>;
+    /** Removes those that were to be once they had expired, and returns their ids. */
+    removeExpired(time: Date): Promise<readonly string[]>;
   };
   readonly roles: {
+    /** By id. */
     all(): Promise<readonly Role[]>;
-    put(role: Role): Promise<void>;
+    /** Adds it, or changes the one that has its id to this. */
+    put(role: NewRole): Promise<void>;
+    /**
+     * Puts what `change` makes of a role in its place, removes it for `undefined`, and leaves it for
+     * the same; nobody else changes any role meanwhile. Every process hears of it.
+     */
+    change(
+      roleId: string,
+      change: (role: Role | undefined, all: readonly Role[]) => Role | undefined,
+    ): Promise<Role | undefined>;
   };
   readonly tasks: {
     get(taskId: string): Promise<Task | undefined>;

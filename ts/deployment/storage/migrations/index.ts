@@ -7,6 +7,8 @@
 import type { Database, Queryable } from '../database.js';
 import { FIRST_TABLES } from './0001-first-tables.js';
 import { DEPENDENCIES_AND_GROUPS } from './0002-dependencies-and-groups.js';
+import { CLIENTS_AND_ROLES } from './0003-clients-and-roles.js';
+import { ANONYMOUS_SCOPES } from './0004-anonymous-scopes.js';
 
 /** Its number is its place in the list, from 1 on. */
 export interface Migration {
@@ -15,7 +17,12 @@ export interface Migration {
   readonly up: string | ((transaction: Queryable) => Promise<void>);
 }
 
-export const MIGRATIONS: readonly Migration[] = [FIRST_TABLES, DEPENDENCIES_AND_GROUPS];
+export const MIGRATIONS: readonly Migration[] = [
+  FIRST_TABLES,
+  DEPENDENCIES_AND_GROUPS,
+  CLIENTS_AND_ROLES,
+  ANONYMOUS_SCOPES,
+];
 
 /** A database whose tables are not those that this program, or an older one, has made. */
 export class MigrationError extends Error {

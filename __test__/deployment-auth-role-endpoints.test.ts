@@ -1,0 +1,191 @@
+// Roles of the auth service, made, changed and removed by Taskcluster's own JavaScript client.
+import test, { type ExecutionContext } from 'ava';
+import taskcluster from 'taskcluster-client';
+import { authOf, errorOf } from './harness/auth.js';
+import { deploymentFor, send } from './harness/deployment.js';
+
+const description = 'test role';
+
+async function start(t: ExecutionContext) {
+  const deployment = await deploymentFor(t);
+  return { deployment, auth: authOf(deployment) };
+}
+
+test('a role is made, found, and expands at once', async (t) => {
+  const { auth } = await start(t);
+  const role = await auth.createRole('thing-id:x', { description, scopes: ['x', 'b', 'x*'] });
+  t.like(role, {
+    roleId: 'thing-id:x',
+    description,
+    scopes: ['b', 'x*', 'x'],
+    expandedScopes: ['assume:thing-id:x', 'b', 'x*'],
+    lastModified: role.created,
+  });
+  t.deepEqual(await auth.role('thing-id:x'), role);
+  t.deepEqual(await auth.createRole('thing-id:x', { description, scopes: ['b', 'x*', 'x'] }), role);
+  t.deepEqual((await auth.expandScopes({ scopes: ['assume:thing-id:*'] })).scopes, [
+    'assume:thing-id:*',
+    'b',
+    'x*',
+  ]);
+  t.deepEqual(await errorOf(auth.createRole('thing-id:x', { description, scopes: ['other'] })), [
+    'RequestConflict',
+    409,
+    "Role with roleId 'thing-id:x' already exists",
+  ]);
+});
+
+test('a role id may have any printable letters', async (t) => {
+  const { auth } = await start(t);
+  const roleId = 'a/test ?test=1&%$';
+  t.is((await auth.createRole(roleId, { description, scopes: [] })).roleId, roleId);
+  t.is((await auth.role(roleId)).roleId, roleId);
+});
+
+test('roles that cannot be are refused, and stay out', async (t) => {
+  const { auth } = await start(t);
+  await auth.createRole('test*', { description, scopes: ['assume:other<..>x'] });
+  for (const [roleId, scope, message] of [
+    ['other*', 'assume:te<..>', /^Roles may not contain dependency cycles, found: 'assume:/],
+    ['p*', '<..>:<..>', /^parameterized scope '<\.\.>:<\.\.>' contains multiple/],
+    ['p', 'foo:***', /^scopes must not end with `\*\*`$/],
+  ] as const) {
+    const [code, status, said] = await errorOf(
+      auth.createRole(roleId, { description, scopes: [scope] }),
+    );
+    t.deepEqual([code, status], ['InputError', 400], roleId);
+    t.regex(said, message);
+    t.is((await errorOf(auth.role(roleId)))[1], 404);
+  }
+  const update = auth.updateRole('test*', { description, scopes: ['assume:test<..>'] });
+  t.is((await errorOf(update))[0], 'InputError');
+  t.deepEqual((await auth.role('test*')).scopes, ['assume:other<..>x']);
+});
+
+test('of two that make the same role at once, both have made it', async (t) => {
+  const { auth } = await start(t);
+  const make = () => auth.createRole('double', { description, scopes: ['a'] });
+  const [one, other] = await Promise.all([make(), make()]);
+  t.deepEqual(one, other);
+  t.deepEqual((await auth.listRoleIds()).roleIds, ['double']);
+});
+
+test('roles that come at once are checked together', async (t) => {
+  const { auth } = await start(t);
+  const codes = await Promise.all(
+    ['a', 'b', 'c'].map((roleId, each, all) =>
+      errorOf(auth.createRole(roleId, { description, scopes: [`assume:${all[(each + 1) % 3]}`] })),
+    ),
+  );
+  t.deepEqual(codes.map(([code]) => code).sort(), ['InputError', 'none', 'none']);
+});
+
+test('a role is changed by whoever has what it did not have', async (t) => {
+  const { deployment, auth } = await start(t);
+  await auth.createRole('sub', { description, scopes: ['sub-has:*'] });
+  const narrow = authOf(deployment, {
+    authorizedScopes: ['auth:update-role:*', 'caller-has:a', 'caller-has:b*'],
+  });
+  const CASES: [scopes: string[], code: string][] = [
+    [['role-has:*', 'caller-has:a'], 'none'],
+    [['caller-has:bxx'], 'none'],
+    [['role-has:*'], 'none'],
+    [['sub-has:xyz', 'assume:sub'], 'none'],
+    [['role-has:x', 'role-has:y'], 'none'],
+    [['nobody-has-this'], 'InsufficientScopes'],
+    [[], 'none'],
+  ];
+  for (const [scopes, code] of CASES) {
+    await auth.deleteRole('role');
+    await auth.createRole('role', { description, scopes: ['role-has:*', 'assume:sub'] });
+    const before = await auth.role('role');
+    t.is((await errorOf(narrow.updateRole('role', { description: 'other', scopes })))[0], code);
+    const after = await auth.role('role');
+    t.deepEqual(after.scopes, code === 'none' ? scopes : before.scopes);
+    t.is(after.created, before.created);
+    t.is(after.lastModified > before.lastModified, code === 'none');
+  }
+  t.deepEqual(await errorOf(narrow.updateRole('missing', { description, scopes: [] })), [
+    'ResourceNotFound',
+    404,
+    "Role with roleId 'missing' not found",
+  ]);
+  const nobody = authOf(deployment, { authorizedScopes: [] });
+  const hidden = nobody.updateRole('missing', { description, scopes: [] });
+  t.is((await errorOf(hidden))[0], 'InsufficientScopes');
+});
+
+test('roles are listed, whole and in pages', async (t) => {
+  const { auth } = await start(t);
+  const ids = ['a', 'b', 'c*', 'd'];
+  for (const roleId of ids) {
+    await auth.createRole(roleId, { description, scopes: [`of-${roleId.replace('*', '')}`] });
+  }
+  t.deepEqual(await auth.listRoleIds(), { roleIds: ids });
+  const all = await auth.listRoles();
+  t.deepEqual(
+    all.map(({ roleId }: { roleId: string }) => roleId),
+    ids,
+  );
+  t.deepEqual(await auth.listRoles2(), { roles: all });
+  const first = await auth.listRoleIds({ limit: 3 });
+  t.deepEqual(first.roleIds, ids.slice(0, 3));
+  const { continuationToken } = first;
+  t.deepEqual(await auth.listRoles2({ limit: 3, continuationToken }), { roles: all.slice(3) });
+  for (const continuationToken of ['FOOBAR', '@@something##']) {
+    t.deepEqual(await errorOf(auth.listRoleIds({ limit: 1, continuationToken })), [
+      'InputError',
+      400,
+      'Invalid continuationToken',
+    ]);
+  }
+});
+
+test('a role is removed, also when it is not there', async (t) => {
+  const { auth } = await start(t);
+  await auth.createRole('gone', { description, scopes: ['a'] });
+  await auth.deleteRole('gone');
+  await auth.deleteRole('gone');
+  t.deepEqual(await errorOf(auth.role('gone')), ['ResourceNotFound', 404, 'Role not found']);
+  t.deepEqual((await auth.expandScopes({ scopes: ['assume:gone'] })).scopes, ['assume:gone']);
+});
+
+test('a change of the role anonymous shows in every service within a second', async (t) => {
+  const { deployment, auth } = await start(t);
+  const target = '/api/secrets/v1/secret/x';
+  const seen = async (status: number) => {
+    const start = Date.now();
+    while ((await send(deployment, { target })).status !== status) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      if (Date.now() - start > 5000) {
+        break;
+      }
+    }
+    return Date.now() - start;
+  };
+  t.true((await seen(403)) < 1000);
+  await auth.createRole('anonymous', { description, scopes: ['secrets:get:x'] });
+  t.true((await seen(404)) < 1000);
+  await auth.updateRole('anonymous', { description, scopes: [] });
+  t.true((await seen(403)) < 1000);
+  await auth.updateRole('anonymous', { description, scopes: ['secrets:*'] });
+  t.true((await seen(404)) < 1000);
+  await auth.deleteRole('anonymous');
+  t.true((await seen(403)) < 1000);
+});
+
+test('scopes are expanded without what only everybody has', async (t) => {
+  const { deployment, auth } = await start(t);
+  await auth.createRole('anonymous', { description, scopes: ['everybody', 'auth:current-scopes'] });
+  t.deepEqual(await auth.expandScopes({ scopes: ['x'] }), { scopes: ['x'] });
+  const temporary = taskcluster.createTemporaryCredentials({
+    credentials: deployment.credentials,
+    scopes: ['x', 'y'],
+    start: new Date(Date.now() - 1000),
+    expiry: taskcluster.fromNow('10 minutes'),
+  });
+  const restricted = authOf(deployment, { credentials: temporary, authorizedScopes: ['x'] });
+  t.deepEqual(await restricted.currentScopes(), {
+    scopes: ['assume:anonymous', 'auth:current-scopes', 'everybody', 'x'],
+  });
+});

@@ -1,0 +1,261 @@
+/** Endpoints that tell of clients, make, change and remove them. Static ones cannot be changed. */
+import { randomBytes } from 'node:crypto';
+import type { ApiBuilder } from '../api/builder.js';
+import { ApiError } from '../api/errors.js';
+import { PAGE_QUERY, page } from '../api/pages.js';
+import type { Client } from '../storage/store.js';
+import type { ScopeResolver } from './clients.js';
+import type { AuthContext } from './index.js';
+import { CLIENT_ID } from './names.js';
+import {
+  createClientRequest,
+  createClientResponse,
+  getClientResponse,
+  listClientsResponse,
+} from './schemas.js';
+
+type Auth = ApiBuilder<AuthContext>;
+
+const CATEGORY = 'Clients';
+
+export function declareClientEndpoints(auth: Auth): void {
+  declareReading(auth);
+  declareCreation(auth);
+  declareUpdate(auth);
+  declareReset(auth);
+  declareSwitch(auth, 'enable');
+  declareSwitch(auth, 'disable');
+  declareRemoval(auth);
+}
+
+function declareReading(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'listClients',
+      method: 'get',
+      route: '/clients/',
+      title: 'List Clients',
+      description:
+        'Clients by their ids, those that begin with `prefix` if that is given, a page at a time.',
+      category: CATEGORY,
+      query: { prefix: CLIENT_ID, ...PAGE_QUERY },
+      scopes: 'auth:list-clients',
+      output: listClientsResponse,
+    },
+    async ({ query }, { store, resolver }) => {
+      const { prefix = '' } = query;
+      const { entries, continuationToken } = await page(
+        query,
+        (request) => store.clients.list(prefix, request),
+        ({ clientId }) => clientId,
+      );
+      const clients = await Promise.all(entries.map((each) => clientJson(each, resolver)));
+      return { clients, continuationToken };
+    },
+  );
+  auth.declare(
+    {
+      name: 'client',
+      method: 'get',
+      route: '/clients/:clientId',
+      title: 'Get Client',
+      category: CATEGORY,
+      scopes: 'auth:get-client:<clientId>',
+      output: getClientResponse,
+    },
+    async ({ params: { clientId } }, { store, resolver }) =>
+      clientJson(found(await store.clients.get(clientId)), resolver),
+  );
+}
+
+function declareCreation(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'createClient',
+      method: 'put',
+      route: '/clients/:clientId',
+      title: 'Create Client',
+      description:
+        'Makes a client and tells its `accessToken`, which nobody can find out again. The caller ' +
+        'needs all of the scopes that the client gets.',
+      category: CATEGORY,
+      scopes: {
+        AllOf: ['auth:create-client:<clientId>', { for: 'scope', in: 'scopes', each: '<scope>' }],
+      },
+      input: createClientRequest,
+      output: createClientResponse,
+    },
+    async ({ params: { clientId }, body, authorize }, { store, resolver }) => {
+      const { description, scopes = [], deleteOnExpiration = false } = body;
+      await authorize({ clientId, scopes });
+      checkNotStatic(clientId);
+      checkScopes(scopes);
+      const now = new Date();
+      const expires = new Date(body.expires);
+      const dates = { created: now, lastModified: now, lastDateUsed: now, lastRotated: now };
+      const wanted = { clientId, description, scopes, expires, deleteOnExpiration };
+      const accessToken = newAccessToken();
+      const client = await store.clients.add({ ...wanted, ...dates, accessToken, disabled: false });
+      if (client.disabled || !isAs(client, wanted)) {
+        throw new ApiError('RequestConflict', 'Client already exists');
+      }
+      return { ...(await clientJson(client, resolver)), accessToken: client.accessToken };
+    },
+  );
+}
+
+/** Making a client again as it was made is no conflict: the first answer may have been lost. */
+function isAs(
+  client: Client,
+  wanted: Pick<Client, 'description' | 'scopes' | 'expires' | 'deleteOnExpiration'>,
+): boolean {
+  const identity = ({ description, scopes, expires, deleteOnExpiration }: typeof wanted) =>
+    JSON.stringify([description, scopes, expires, deleteOnExpiration]);
+  return identity(client) === identity(wanted);
+}
+
+function declareUpdate(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'updateClient',
+      method: 'post',
+      route: '/clients/:clientId',
+      title: 'Update Client',
+      description:
+        'Changes all but the `accessToken`. The caller needs the scopes that are added; without ' +
+        '`scopes` they stay as they are.',
+      category: CATEGORY,
+      scopes: {
+        AllOf: [
+          'auth:update-client:<clientId>',
+          { for: 'scope', in: 'scopesAdded', each: '<scope>' },
+        ],
+      },
+      input: createClientRequest,
+      output: getClientResponse,
+    },
+    async ({ params: { clientId }, body, authorize }, { store, resolver }) => {
+      // Whoever may not change the client at all does not learn whether there is one.
+      await authorize({ clientId, scopesAdded: [] });
+      checkNotStatic(clientId);
+      checkScopes(body.scopes ?? []);
+      const before = found(await store.clients.get(clientId));
+      const scopesAdded = (body.scopes ?? []).filter((scope) => !before.scopes.includes(scope));
+      await authorize({ clientId, scopesAdded });
+      const after = await store.clients.change(clientId, (client) => ({
+        ...client,
+        description: body.description,
+        expires: new Date(body.expires),
+        scopes: body.scopes ?? client.scopes,
+        deleteOnExpiration: body.deleteOnExpiration ?? false,
+        lastModified: new Date(),
+      }));
+      return clientJson(found(after), resolver);
+    },
+  );
+}
+
+function declareReset(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'resetAccessToken',
+      method: 'post',
+      route: '/clients/:clientId/reset',
+      title: 'Reset `accessToken`',
+      description: 'Gives the client another `accessToken` and tells it; the old one ends now.',
+      category: CATEGORY,
+      scopes: 'auth:reset-access-token:<clientId>',
+      output: createClientResponse,
+    },
+    async ({ params: { clientId } }, { store, resolver }) => {
+      checkNotStatic(clientId);
+      const accessToken = newAccessToken();
+      const now = new Date();
+      const dates = { lastModified: now, lastRotated: now };
+      const after = found(
+        await store.clients.change(clientId, (client) => ({ ...client, accessToken, ...dates })),
+      );
+      return { ...(await clientJson(after, resolver)), accessToken };
+    },
+  );
+}
+
+function declareSwitch(auth: Auth, name: 'enable' | 'disable'): void {
+  const title = name === 'enable' ? 'Enable Client' : 'Disable Client';
+  auth.declare(
+    {
+      name: `${name}Client`,
+      method: 'post',
+      route: `/clients/:clientId/${name}`,
+      title,
+      category: CATEGORY,
+      scopes: `auth:${name}-client:<clientId>`,
+      output: getClientResponse,
+    },
+    async ({ params: { clientId } }, { store, resolver }) => {
+      checkNotStatic(clientId);
+      const disabled = name === 'disable';
+      const lastModified = new Date();
+      const after = await store.clients.change(clientId, (client) => ({
+        ...client,
+        disabled,
+        lastModified,
+      }));
+      return clientJson(found(after), resolver);
+    },
+  );
+}
+
+function declareRemoval(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'deleteClient',
+      method: 'delete',
+      route: '/clients/:clientId',
+      title: 'Delete Client',
+      description: 'Removes the client, if there is one. Roles stay.',
+      category: CATEGORY,
+      scopes: 'auth:delete-client:<clientId>',
+    },
+    async ({ params: { clientId } }, { store }) => {
+      checkNotStatic(clientId);
+      await store.clients.remove(clientId);
+      return undefined;
+    },
+  );
+}
+
+async function clientJson(client: Client, resolver: ScopeResolver) {
+  const { accessToken: _, ...told } = client;
+  return { ...told, expandedScopes: await resolver.expandScopes(client.scopes) };
+}
+
+function found(client: Client | undefined): Client {
+  if (client === undefined) {
+    throw new ApiError('ResourceNotFound', 'Client not found');
+  }
+  return client;
+}
+
+function checkNotStatic(clientId: string): void {
+  if (clientId.startsWith('static/')) {
+    throw new ApiError(
+      'InputError',
+      'clientId "{{clientId}}" starts with "static/" which is reserved for statically ' +
+        'configured clients. Contact your administrator to change static clients.',
+      { clientId },
+    );
+  }
+}
+
+/** Of scopes that are to be granted. */
+export function checkScopes(scopes: readonly string[]): void {
+  if (scopes.some((scope) => scope.endsWith('**'))) {
+    throw new ApiError('InputError', 'scopes must not end with `**`');
+  }
+}
+
+/** As long as two slugids, and as random. */
+function newAccessToken(): string {
+  return randomBytes(33).toString('base64url');
+}

@@ -1,0 +1,257 @@
+/** Endpoints that tell of roles, make, change and remove them. */
+import type { ApiBuilder } from '../api/builder.js';
+import { ApiError } from '../api/errors.js';
+import { PAGE_QUERY } from '../api/pages.js';
+import { ordered, satisfies } from '../scopes.js';
+import type { Role, Store } from '../storage/store.js';
+import { checkScopes } from './client-endpoints.js';
+import type { ScopeResolver } from './clients.js';
+import type { AuthContext } from './index.js';
+import { checkRoles, RoleError } from './roles.js';
+import {
+  createRoleRequest,
+  getRoleResponse,
+  listRoleIdsResponse,
+  listRoles2Response,
+  listRolesResponse,
+} from './schemas.js';
+
+type Auth = ApiBuilder<AuthContext>;
+
+const CATEGORY = 'Roles';
+
+export function declareRoleEndpoints(auth: Auth): void {
+  declareLists(auth);
+  declareReading(auth);
+  declareCreation(auth);
+  declareUpdate(auth);
+  declareRemoval(auth);
+}
+
+function declareLists(auth: Auth): void {
+  const list = { method: 'get', category: CATEGORY, scopes: 'auth:list-roles' } as const;
+  auth.declare(
+    {
+      ...list,
+      name: 'listRoles',
+      route: '/roles/',
+      title: 'List Roles (no pagination)',
+      output: listRolesResponse,
+    },
+    async (_request, { store, resolver }) => rolesJson(await store.roles.all(), resolver),
+  );
+  auth.declare(
+    {
+      ...list,
+      name: 'listRoles2',
+      route: '/roles2/',
+      title: 'List Roles',
+      description: 'Roles by their ids, all of them unless there is a `limit`.',
+      query: PAGE_QUERY,
+      output: listRoles2Response,
+    },
+    async ({ query }, { store, resolver }) => {
+      const { roles, continuationToken } = rolesOfPage(query, await store.roles.all());
+      return { roles: await rolesJson(roles, resolver), continuationToken };
+    },
+  );
+  auth.declare(
+    {
+      ...list,
+      name: 'listRoleIds',
+      route: '/roleids/',
+      title: 'List Role IDs',
+      description: 'The ids of roles, of all of them unless there is a `limit`.',
+      query: PAGE_QUERY,
+      output: listRoleIdsResponse,
+    },
+    async ({ query }, { store }) => {
+      const { roles, continuationToken } = rolesOfPage(query, await store.roles.all());
+      return { roleIds: roles.map(({ roleId }) => roleId), continuationToken };
+    },
+  );
+}
+
+/** Without a limit it is all, which other lists do not do: Taskcluster's clients rely on it. */
+function rolesOfPage(
+  { continuationToken, limit }: Readonly<Record<string, string | undefined>>,
+  all: readonly Role[],
+): { roles: readonly Role[]; continuationToken: string | undefined } {
+  const after = Buffer.from(continuationToken ?? '', 'base64url').toString();
+  if (tokenOf(after) !== (continuationToken ?? '')) {
+    throw new ApiError('InputError', 'Invalid continuationToken');
+  }
+  const left = all.filter(({ roleId }) => roleId > after);
+  const roles = left.slice(0, Number(limit ?? 0) || left.length);
+  const last = roles.length < left.length ? roles.at(-1) : undefined;
+  return { roles, continuationToken: last && tokenOf(last.roleId) };
+}
+
+function tokenOf(roleId: string): string {
+  return Buffer.from(roleId).toString('base64url');
+}
+
+function declareReading(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'role',
+      method: 'get',
+      route: '/roles/:roleId',
+      title: 'Get Role',
+      category: CATEGORY,
+      scopes: 'auth:get-role:<roleId>',
+      output: getRoleResponse,
+    },
+    async ({ params: { roleId } }, { store, resolver }) => {
+      const role = await get(store, roleId);
+      if (role === undefined) {
+        throw new ApiError('ResourceNotFound', 'Role not found');
+      }
+      return roleJson(role, resolver);
+    },
+  );
+}
+
+function declareCreation(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'createRole',
+      method: 'put',
+      route: '/roles/:roleId',
+      title: 'Create Role',
+      description:
+        'Makes a role. The caller needs all of its scopes; a role that leads back to itself is ' +
+        'refused.',
+      category: CATEGORY,
+      scopes: {
+        AllOf: ['auth:create-role:<roleId>', { for: 'scope', in: 'scopes', each: '<scope>' }],
+      },
+      input: createRoleRequest,
+      output: getRoleResponse,
+    },
+    async ({ params: { roleId }, body, authorize }, { store, resolver }) => {
+      await authorize({ roleId, scopes: body.scopes });
+      checkScopes(body.scopes);
+      const now = new Date();
+      const wanted = { roleId, scopes: ordered(body.scopes), description: body.description };
+      const role = await store.roles.change(roleId, (present, all) => {
+        if (present === undefined) {
+          checkTogether([...all, wanted]);
+          return { ...wanted, created: now, lastModified: now };
+        }
+        if (present.description !== wanted.description || !isSame(present.scopes, wanted.scopes)) {
+          throw new ApiError('RequestConflict', `Role with roleId '${roleId}' already exists`);
+        }
+        return present;
+      });
+      resolver.rolesChanged();
+      return roleJson(found(role, roleId), resolver);
+    },
+  );
+}
+
+function declareUpdate(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'updateRole',
+      method: 'post',
+      route: '/roles/:roleId',
+      title: 'Update Role',
+      description:
+        'Changes a role. The caller needs the scopes that it did not have, by itself or by other ' +
+        'roles; one that leads back to itself is refused.',
+      category: CATEGORY,
+      scopes: {
+        AllOf: ['auth:update-role:<roleId>', { for: 'scope', in: 'scopesAdded', each: '<scope>' }],
+      },
+      input: createRoleRequest,
+      output: getRoleResponse,
+    },
+    async ({ params: { roleId }, body, authorize }, { store, resolver }) => {
+      // Whoever may not change the role at all does not learn whether there is one.
+      await authorize({ roleId, scopesAdded: [] });
+      checkScopes(body.scopes);
+      let after: Role | undefined;
+      while (after === undefined) {
+        const before = found(await get(store, roleId), roleId);
+        const held = await resolver.expandScopes(before.scopes);
+        const scopesAdded = body.scopes.filter((scope) => !satisfies(held, scope));
+        await authorize({ roleId, scopesAdded });
+        after = await update(store, before, body);
+      }
+      resolver.rolesChanged();
+      return roleJson(after, resolver);
+    },
+  );
+}
+
+/** Changes the role, unless it has got other scopes meanwhile. */
+async function update(
+  store: Store,
+  { roleId, scopes: before }: Role,
+  { scopes, description }: Pick<Role, 'scopes' | 'description'>,
+): Promise<Role | undefined> {
+  let isUpdated = false;
+  const role = await store.roles.change(roleId, (role, all) => {
+    const present = found(role, roleId);
+    if (!isSame(present.scopes, before)) {
+      return present;
+    }
+    const after = { ...present, scopes, description, lastModified: new Date() };
+    checkTogether(all.map((each) => (each === present ? after : each)));
+    isUpdated = true;
+    return after;
+  });
+  return isUpdated ? role : undefined;
+}
+
+function declareRemoval(auth: Auth): void {
+  auth.declare(
+    {
+      name: 'deleteRole',
+      method: 'delete',
+      route: '/roles/:roleId',
+      title: 'Delete Role',
+      description: 'Removes the role, if there is one.',
+      category: CATEGORY,
+      scopes: 'auth:delete-role:<roleId>',
+    },
+    async ({ params: { roleId } }, { store, resolver }) => {
+      await store.roles.change(roleId, () => undefined);
+      resolver.rolesChanged();
+      return undefined;
+    },
+  );
+}
+
+async function get(store: Store, roleId: string): Promise<Role | undefined> {
+  return (await store.roles.all()).find((role) => role.roleId === roleId);
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** @throws ApiError */
+function checkTogether(roles: Parameters<typeof checkRoles>[0]): void {
+  try {
+    checkRoles(roles);
+  } catch (error) {
+    throw error instanceof RoleError ? new ApiError('InputError', error.message) : error;
+  }
+}
+
+function found(role: Role | undefined, roleId: string): Role {
+  if (role === undefined) {
+    throw new ApiError('ResourceNotFound', `Role with roleId '${roleId}' not found`);
+  }
+  return role;
+}
+
+async function roleJson(role: Role, resolver: ScopeResolver) {
+  return { ...role, expandedScopes: await resolver.expandScopes([`assume:${role.roleId}`]) };
+}
+
+function rolesJson(roles: readonly Role[], resolver: ScopeResolver) {
+  return Promise.all(roles.map((role) => roleJson(role, resolver)));
+}
