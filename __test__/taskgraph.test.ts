@@ -25,7 +25,7 @@ const ARTIFACTS: Record<string, [contentType: string, content: Buffer]> = {
 async function completed(t: ExecutionContext) {
   const deployment = await deploymentFor(t, {
     // A plain request for an artifact's URL, as a browser would make it, has no credentials.
-    roles: [{ roleId: 'anonymous', scopes: ['queue:get-artifact:public/*'] }] as never,
+    roles: [{ roleId: 'anonymous', scopes: ['queue:get-artifact:public/*'] }],
   });
   const queue = queueOf(deployment, deployment.credentials);
   const taskId = taskcluster.slugid();

@@ -168,13 +168,26 @@ async function addClientsAndRoles(
   };
 }
 
-/** A client that may do everything; its access token stays what it was given first. */
-function almighty(store: Store, clientId: string): Promise<PermanentCredentials> {
-  return store.transaction(async (transaction) => {
-    const present = await transaction.clients.get(clientId);
-    const accessToken = present?.accessToken ?? randomBytes(33).toString('base64url');
-    return addClient(transaction, { clientId, accessToken, scopes: ['*'] });
+/**
+ * A client that may do everything; its access token stays what it was given first, also where
+ * several processes give it one at the same moment.
+ */
+async function almighty(store: Store, clientId: string): Promise<PermanentCredentials> {
+  const time = new Date();
+  const { accessToken } = await store.clients.add({
+    clientId,
+    accessToken: randomBytes(33).toString('base64url'),
+    description: '',
+    scopes: ['*'],
+    expires: new Date(time.getTime() + NEVER),
+    disabled: false,
+    deleteOnExpiration: false,
+    created: time,
+    lastModified: time,
+    lastDateUsed: time,
+    lastRotated: time,
   });
+  return addClient(store, { clientId, accessToken, scopes: ['*'] });
 }
 
 const NEVER = 1000 * 365 * 24 * 60 * 60 * 1000;
