@@ -10,6 +10,7 @@ import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { version } from 'taskcluster-proxy';
 import { COMMAND, ENOUGH, runCommand, startCommand } from './harness/command.js';
+import { copyForOthers } from './harness/copy.js';
 import { gate, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 
@@ -174,7 +175,7 @@ rootTest("its user's other processes read neither its memory nor its environment
     ['-e', 'console.log(1); setInterval(() => {}, 1e9)'],
     options,
   );
-  const proxy = spawn(process.execPath, [COMMAND, ...LISTEN], options);
+  const proxy = spawn(process.execPath, [copyForOthers(t), ...LISTEN], options);
   t.teardown(() => {
     bare.kill('SIGKILL');
     proxy.kill('SIGKILL');

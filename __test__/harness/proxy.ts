@@ -5,16 +5,14 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ExecutionContext } from 'ava';
+import { COMMAND } from './command.js';
 import { Connection, type RawResponse } from './connection.js';
+import { copyForOthers } from './copy.js';
 import { gate, within } from './deadline.js';
 import { type CredentialSet, permanentCredentials } from './signature.js';
 import type { Fields } from './wire.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
-
-/** Another build of the command can be tested by naming it here, as one installed from a tarball. */
-const { TASKCLUSTER_PROXY_COMMAND: COMMAND = path.join(ROOT, 'dist/cli/taskcluster-proxy.cjs') } =
-  process.env;
 
 export interface ProxyOptions {
   rootUrl: string;
@@ -145,7 +143,8 @@ export async function startProxy(
 ): Promise<RunningProxy> {
   const listening = addresses.flatMap((address) => ['--ip-address', address]);
   const given = ['--port', '0', ...listening, '--root-url', rootUrl];
-  const command = [process.execPath, COMMAND, ...given, ...flags, ...scopes];
+  const file = uid === undefined ? COMMAND : copyForOthers(t);
+  const command = [process.execPath, file, ...given, ...flags, ...scopes];
   const [program = '', ...args] =
     descriptors === undefined
       ? command
