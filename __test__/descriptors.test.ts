@@ -12,7 +12,11 @@ test('connections that say nothing make room for an update of the credentials', 
   const upstream = await startUpstream(t);
   const proxy = await startProxy(t, { rootUrl: upstream.url, descriptors: DESCRIPTORS });
   const sockets = new Set<net.Socket>();
-  t.teardown(() => sockets.forEach((socket) => socket.destroy()));
+  t.teardown(() => {
+    for (const socket of sockets) {
+      socket.destroy();
+    }
+  });
   const open = () =>
     new Promise<void>((resolve) => {
       const socket = net.connect(proxy.port, '127.0.0.1', resolve);

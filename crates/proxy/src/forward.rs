@@ -188,7 +188,7 @@ impl<'a> Outgoing<'a> {
         }
         let upgrades = upgrade.is_some();
         if let Some(protocol) = upgrade {
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, protocol);
         }
         let expects_continue = headers

@@ -38,6 +38,8 @@ pub fn strip_request(headers: &mut HeaderMap) {
     strip(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        // Who sends TE names it as an option of the connection (RFC 9110 10.1.4).
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
@@ -154,14 +156,18 @@ mod tests {
                 "sec-websocket-key: x",
             ),
             // TE speaks of this connection, but whether trailers are wanted is worth passing on.
-            ("te: trailers", "te: trailers", ""),
+            ("te: trailers", "te: trailers|connection: te", ""),
             (
                 "te: gzip;q=0.5, Trailers ;x|te: deflate",
-                "te: trailers",
+                "te: trailers|connection: te",
                 "",
             ),
             ("te: gzip|connection: te", "", ""),
-            ("connection: te|te: trailers", "te: trailers", ""),
+            (
+                "connection: te|te: trailers",
+                "te: trailers|connection: te",
+                "",
+            ),
             ("te: nottrailers", "", ""),
             ("trailer: etag", "trailer: etag", "trailer: etag"),
             // Named by Connection, in any case, in several fields, with empty elements.
