@@ -223,6 +223,15 @@ for (const [what, { answer, says }] of Object.entries(FAILED_LOOKUPS)) {
   });
 }
 
+test('a root URL that is none is refused before a task is looked up', async (t) => {
+  const { env, asked } = await startQueue(t, [[200, { scopes: [] }]]);
+  const args = ['-t', TASK_ID, '--root-url', `${env.TASKCLUSTER_ROOT_URL}path`];
+  const { code, stderr } = await runCommand(t, args, env);
+  t.is(stderr, 'taskcluster-proxy: invalid root URL: it must not have a path\n');
+  t.is(code, 64);
+  t.is(asked.length, 0);
+});
+
 test('a task lookup fails with 1: a queue that cannot be reached', async (t) => {
   const { env, server } = await startQueue(t, []);
   server.close();

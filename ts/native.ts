@@ -177,6 +177,8 @@ export interface Native {
     options: NativeOptions,
     validate: (body: Buffer) => NativeVerdict,
   ): Promise<NativeProxy>;
+  /** Throws `ERR_OPTIONS` for what is not the root URL of a deployment. */
+  checkRootUrl(rootUrl: string): void;
   /** Throws `ERR_CREDENTIALS` for a set that could not sign. */
   checkCredentials(credentials: NativeCredentials): void;
   /** The value of an `Authorization` header. */

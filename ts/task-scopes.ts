@@ -5,8 +5,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { type Credentials, CredentialsError } from './credentials.js';
-import { HawkError, signHeader } from './hawk.js';
+import { signHeader } from './hawk.js';
 import type { ProxyOptions } from './index.js';
+import { native } from './native.js';
 import { OptionsError, readDuration, SETTINGS } from './options.js';
 
 /** The task could not be read; the sentence says why. */
@@ -44,13 +45,14 @@ export async function taskScopes(
   const duration = (key: 'retryFirst' | 'retryCap' | 'retryFor') =>
     readDuration(options[key] ?? SETTINGS[key].default, key);
   const [first, cap, limit] = [duration('retryFirst'), duration('retryCap'), duration('retryFor')];
+  checkRootUrl(options.rootUrl);
   const url = `${options.rootUrl.replace(/\/$/, '')}/api/queue/v1/task/${taskId}`;
   const end = Date.now() + limit;
   for (let pause = first; ; pause *= GROWTH) {
     try {
       return readScopes(await fetchTask(url, options.credentials));
     } catch (error) {
-      if (error instanceof OptionsError || error instanceof CredentialsError) {
+      if (error instanceof CredentialsError) {
         throw error;
       }
       const wait = Math.min(pause, cap) * (1 + JITTER * (2 * Math.random() - 1));
@@ -62,8 +64,17 @@ export async function taskScopes(
   }
 }
 
+/** Before the credentials sign anything for whom it names. */
+function checkRootUrl(rootUrl: string): void {
+  try {
+    native.checkRootUrl(rootUrl);
+  } catch (error) {
+    throw new OptionsError((error as Error).message);
+  }
+}
+
 async function fetchTask(url: string, credentials: Credentials): Promise<unknown> {
-  const authorization = sign(url, credentials);
+  const authorization = signHeader({ credentials, url });
   const response = await fetch(url, {
     headers: { authorization },
     redirect: 'error',
@@ -79,16 +90,6 @@ async function fetchTask(url: string, credentials: Credentials): Promise<unknown
     throw new Failure(`the queue answered ${response.status}${firstLine(messageOf(body))}`);
   }
   return parse(body);
-}
-
-function sign(url: string, credentials: Credentials): string {
-  try {
-    return signHeader({ credentials, url });
-  } catch (error) {
-    throw error instanceof HawkError
-      ? new OptionsError(`invalid root URL: ${error.message}`)
-      : error;
-  }
 }
 
 /** What `fetch` knows is in the cause; its own message says only that it failed. */

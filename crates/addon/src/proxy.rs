@@ -77,6 +77,11 @@ impl NativeOptions {
     }
 }
 
+#[napi]
+pub fn check_root_url(root_url: String) -> Result<(), Coded> {
+    core::check_root_url(&root_url).map_err(|error| start_error(&error))
+}
+
 fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, Coded> {
     let parse = |text: &String| {
         text.parse().map_err(|_| {
@@ -237,8 +242,11 @@ pub fn start_proxy(
 
 fn start(options: NativeOptions, validator: &Validator) -> Result<core::Proxy, Coded> {
     let options = options.check()?;
-    core::Proxy::start(&options, Arc::new(validator.clone()))
-        .map_err(|error| Error::new(error.code(), error.to_string()))
+    core::Proxy::start(&options, Arc::new(validator.clone())).map_err(|error| start_error(&error))
+}
+
+fn start_error(error: &core::StartError) -> Coded {
+    Error::new(error.code(), error.to_string())
 }
 
 /// The error as JavaScript shall see it, `code` included, where napi wants a status of its own.

@@ -154,6 +154,17 @@ impl StartError {
     }
 }
 
+/// Whether a proxy would take `url` for the root URL of a deployment.
+///
+/// # Errors
+/// [`StartError::Options`] says what it must or must not have.
+pub fn check_root_url(url: &str) -> Result<(), StartError> {
+    match route::RootUrl::parse(url) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(StartError::Options(error.to_string())),
+    }
+}
+
 /// A running proxy. Dropping it stops it at once.
 pub struct Proxy {
     running: accept::Running,
