@@ -83,6 +83,14 @@ const USAGE: Record<string, Refused> = {
     args: ['-x'],
     says: '-x is not an option: see taskcluster-proxy --help',
   },
+  'an unknown option, without repeating what may be a secret': {
+    args: ['--acces-token=secret'],
+    says: '--acces-token is not an option: see taskcluster-proxy --help',
+  },
+  'a negative number, which is no scope': {
+    args: ['-1'],
+    says: '-1 is not an option: see taskcluster-proxy --help',
+  },
   'an option without its value': {
     args: ['scope', '--root-url'],
     says: '--root-url needs a value: write --root-url <rootUrl>',

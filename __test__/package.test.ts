@@ -108,12 +108,13 @@ test('the command loads nothing but modules of Node and the addon', (t) => {
   const command = readFileSync(path.join(ROOT, 'dist/cli/taskcluster-proxy.cjs'), 'utf8');
   const loaded = [...command.matchAll(/\b(?:require|import)\(["']([^"']+)["']\)/g)];
   t.deepEqual([...new Set(loaded.map(([, name]) => name))].sort(), [
+    'node:events',
     'node:fs',
     'node:module',
     'node:path',
+    'node:process',
     'node:timers/promises',
     'node:url',
-    'node:util',
   ]);
 });
 

@@ -5,7 +5,7 @@
  * What flags there are stands in two tables, {@link SETTINGS} and {@link FLAGS}; the help derives
  * from them. Nothing here needs the addon.
  */
-import { parseArgs } from 'node:util';
+import { CommanderError, Option, Command as Parser } from 'commander';
 
 import type { ProxyOptions } from '../index.js';
 import {
@@ -104,41 +104,102 @@ const TABLE: ReadonlyArray<readonly [Key, Flag]> = Object.entries({ ...FLAGS, ..
   ([key, flag]) => [key as Key, flag],
 );
 
-const BY_NAME = new Map(TABLE.map(([key, flag]) => [flag.flag, { key, flag }]));
-
 /** How an error calls a setting. */
 export function flagName(key: keyof Settings): string {
   return `--${SETTINGS[key].flag}`;
 }
 
-/**
- * The command line without its secrets, to stand in the process list.
- */
-export function maskSecrets(args: readonly string[]): string[] {
-  const masked = [...args];
-  for (const token of tokenise(args)) {
-    if (token.kind === 'option' && BY_NAME.get(token.name)?.flag.secret) {
-      if (token.inlineValue === true) {
-        masked[token.index] = `${token.rawName}=***`;
-      } else if (token.value !== undefined) {
-        masked[token.index + 1] = '***';
-      }
+/** One flag as it was written. */
+interface Written {
+  readonly key: Key;
+  readonly flag: Flag;
+  /** With its dashes. */
+  readonly spelling: string;
+  /** Absent for a switch. */
+  readonly value: string | undefined;
+}
+
+/** A command line in its parts, in the order in which they were written. */
+export interface Line {
+  readonly flags: readonly Written[];
+  readonly scopes: readonly string[];
+  /** What cannot be read. */
+  readonly fault: OptionsError | undefined;
+}
+
+/** Takes a command line apart and judges no value. Flags may stand before and behind scopes. */
+export function parseLine(args: readonly string[]): Line {
+  const flags: Written[] = [];
+  try {
+    const { operands, unknown } = parser((flag) => flags.push(flag)).parseOptions([...args]);
+    return { flags, scopes: operands, fault: unknown[0] ? unknownFlag(unknown[0]) : undefined };
+  } catch (error) {
+    return { flags, scopes: [], fault: misused(error) };
+  }
+}
+
+/** Each spelling is an option by itself, so that an error can name the flag as it was written. */
+function parser(write: (flag: Written) => void): Parser {
+  const command = new Parser().exitOverride().configureOutput({ outputError: () => {} });
+  for (const [key, flag] of TABLE) {
+    for (const spelling of [`--${flag.flag}`, ...(flag.short ? [`-${flag.short}`] : [])]) {
+      const form = flag.kind === 'switch' ? spelling : `${spelling} <${flag.value}>`;
+      const read = (value: string | undefined) => write({ key, flag, spelling, value });
+      command.addOption(new Option(form).argParser(read));
     }
   }
-  return masked;
+  // While no option is a digit, Commander takes -1 for an argument, which here is a scope.
+  const refuse = () => {
+    throw unknownFlag(A_DIGIT);
+  };
+  return command.addOption(new Option(A_DIGIT).argParser(refuse));
+}
+
+const A_DIGIT = '-0';
+
+/** Of `argument` no more than the flag is repeated: what follows it may be a secret. */
+function unknownFlag(argument: string): OptionsError {
+  const [spelling = argument] = /^(--.[^=]*|-[^-])/u.exec(argument) ?? [];
+  return new OptionsError(
+    TABLE.some(([, { flag }]) => spelling === `--${flag}`)
+      ? `${spelling} takes no value: leave out what follows the =`
+      : `${spelling} is not an option: see taskcluster-proxy --help`,
+  );
+}
+
+/** Commander's one complaint at this stage: `error: option '--name <value>' argument missing`. */
+function misused(error: unknown): OptionsError {
+  if (error instanceof CommanderError) {
+    const [, form = ''] = /'(.*)'/.exec(error.message) ?? [];
+    return new OptionsError(`${form.replace(/ .*/, '')} needs a value: write ${form}`);
+  }
+  return error as OptionsError;
 }
 
 /**
- * Reads the command line and, for what it leaves out, the environment. A flag whose value is empty
+ * The command line without its secrets, to stand in the process list.
+ */
+export function maskSecrets(args: readonly string[], { flags }: Line): string[] {
+  const masks = new Map<string, string>();
+  for (const { flag, spelling, value } of flags) {
+    if (flag.secret && value) {
+      masks.set(value, '***').set(`${spelling}=${value}`, `${spelling}=***`);
+    }
+  }
+  return args.map((argument) => masks.get(argument) ?? argument);
+}
+
+/**
+ * Judges the command line and, for what it leaves out, the environment. A flag whose value is empty
  * counts as not given, except where that would lift a restriction.
  *
  * @throws {@link OptionsError} The sentence is for the user.
  */
 export function readCommand(
-  args: readonly string[],
+  line: Line,
   environment: Readonly<Record<string, string | undefined>>,
 ): Command {
-  const { given, scopes } = readLine(args);
+  const given = readFlags(line);
   for (const kind of ['help', 'version', 'shortVersion'] as const) {
     if (given.has(kind)) {
       return { kind };
@@ -161,60 +222,25 @@ export function readCommand(
         certificate: value('certificate') ?? fromEnvironment('certificate', environment),
       },
     },
-    scopes,
+    scopes: [...line.scopes],
     taskId: readTaskId(given.get('taskId')?.[0]),
     readyFile: value('readyFile'),
     grace: readDuration(given.get('grace')?.[0] ?? FLAGS.grace.default, '--grace'),
   };
 }
 
-type Token = ReturnType<typeof tokenise>[number];
-
-/** Not strict, so that a value may begin with a dash, as access tokens may. */
-function tokenise(args: readonly string[]) {
-  return parseArgs({
-    args: [...args],
-    strict: false,
-    tokens: true,
-    options: Object.fromEntries(
-      TABLE.map(([, { flag, short, kind }]) => [
-        flag,
-        { type: kind === 'switch' ? 'boolean' : 'string', ...(short && { short }) },
-      ]),
-    ),
-  }).tokens;
-}
-
-function readLine(args: readonly string[]) {
+function readFlags({ flags, fault }: Line): Map<Key, string[]> {
+  if (fault !== undefined) {
+    throw fault;
+  }
   const given = new Map<Key, string[]>();
-  const scopes: string[] = [];
-  for (const token of tokenise(args)) {
-    if (token.kind === 'positional') {
-      scopes.push(token.value);
-    } else if (token.kind === 'option') {
-      addFlag(given, token);
+  for (const { key, flag, spelling, value = '' } of flags) {
+    if (given.has(key) && flag.kind !== 'texts') {
+      throw new OptionsError(`${spelling} is given more than once: leave all but one out`);
     }
+    given.set(key, [...(given.get(key) ?? []), value]);
   }
-  return { given, scopes };
-}
-
-function addFlag(given: Map<Key, string[]>, token: Token & { kind: 'option' }): void {
-  const { rawName, value } = token;
-  const row = BY_NAME.get(token.name);
-  if (row === undefined) {
-    throw new OptionsError(`${rawName} is not an option: see taskcluster-proxy --help`);
-  }
-  const { key, flag } = row;
-  if (flag.kind === 'switch' && value !== undefined) {
-    throw new OptionsError(`${rawName} takes no value: leave out what follows the =`);
-  }
-  if (flag.kind !== 'switch' && value === undefined) {
-    throw new OptionsError(`${rawName} needs a value: write ${rawName} <${flag.value}>`);
-  }
-  if (given.has(key) && flag.kind !== 'texts') {
-    throw new OptionsError(`${rawName} is given more than once: leave all but one out`);
-  }
-  given.set(key, [...(given.get(key) ?? []), value ?? '']);
+  return given;
 }
 
 /** Settings as the API takes them; durations, sizes and choices stay text and are judged there. */

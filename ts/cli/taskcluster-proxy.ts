@@ -8,7 +8,14 @@
 import { renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 
 import type { Proxy as RunningProxy } from '../index.js';
-import { type Command, help, maskSecrets, readCommand, SECRET_VARIABLES } from './arguments.js';
+import {
+  type Command,
+  help,
+  maskSecrets,
+  parseLine,
+  readCommand,
+  SECRET_VARIABLES,
+} from './arguments.js';
 
 type Run = Command & { kind: 'run' };
 
@@ -20,9 +27,10 @@ const SIGNALLED = 128;
 const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
 async function main(args: string[]): Promise<void> {
+  const line = parseLine(args);
   // Overwrites the arguments where the system keeps them for ps and /proc.
-  process.title = ['taskcluster-proxy', ...maskSecrets(args)].join(' ');
-  const command = readCommand(args, process.env);
+  process.title = ['taskcluster-proxy', ...maskSecrets(args, line)].join(' ');
+  const command = readCommand(line, process.env);
   for (const name of SECRET_VARIABLES) {
     delete process.env[name];
   }
