@@ -1,8 +1,7 @@
 //! Listening, and handing admitted connections to the threads that serve.
 //!
 //! One thread accepts and admits, so that refusing costs the serving threads nothing, however fast
-//! somebody connects. It also keeps count of descriptors: a task that opens connections without end
-//! meets a limit that leaves some for whoever updates the credentials. What this is not: it reads
+//! somebody connects, and ends idle connections where there are too many. What this is not: it reads
 //! nothing from a connection.
 
 use std::cell::RefCell;
@@ -17,10 +16,9 @@ use std::time::Duration;
 use http::HeaderValue;
 use socket2::{Domain, Protocol, Socket, Type};
 use taskcluster_proxy_hawk::Credentials;
-use taskcluster_proxy_peer::raise_descriptor_limit;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::admit::{Admission, Rights, Rules};
@@ -29,9 +27,10 @@ use crate::browser::{BrowserGuard, HostRule, machine_name};
 use crate::credentials::{Build, CredentialSet, InForce};
 use crate::log::Log;
 use crate::metrics::{Counters, Metrics};
+use crate::places::{Limits, Places, Slot};
 use crate::replay::ReplayBudget;
 use crate::route::RootUrl;
-use crate::serve::Shared;
+use crate::session::Shared;
 use crate::upstream::UpstreamConfig;
 use crate::worker::{Accepted, Worker};
 use crate::{Options, StartError, Validator};
@@ -41,14 +40,6 @@ const BACKLOG: i32 = 4096;
 
 /// More threads than this would cost memory for a load that one task does not make.
 const MAX_WORKERS: usize = 4;
-
-/// Descriptors that tasks' connections never take: the runtime's own, the log's, and what an update
-/// of the credentials needs.
-const HELD_BACK: usize = 128;
-
-/// Of those held back, connections that may ask for an update or for health. Once half of them are
-/// open, the one that has been idle for longest makes room for the next.
-const RESERVED: usize = 64;
 
 /// How long somebody who may update the credentials waits for a place.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -215,83 +206,6 @@ fn listen_on(address: SocketAddr, only_v6: bool) -> Result<std::net::TcpListener
         Ok(socket.into())
     };
     open().map_err(|source| StartError::Listen { address, source })
-}
-
-// === Descriptors ===
-
-/// How many connections there may be.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    /// Of tasks, and as many to upstreams.
-    connections: usize,
-    reserved: usize,
-}
-
-impl Limits {
-    fn of_this_process() -> io::Result<Self> {
-        let descriptors = usize::try_from(raise_descriptor_limit()?).unwrap_or(usize::MAX);
-        let held_back = HELD_BACK.min(descriptors / 2);
-        let connections = ((descriptors - held_back) / 2).min(Semaphore::MAX_PERMITS);
-        Ok(Self {
-            connections: connections.max(1),
-            reserved: RESERVED.min(held_back / 4).max(1),
-        })
-    }
-}
-
-/// Connections that are open.
-#[derive(Default)]
-struct Places {
-    tasks: AtomicUsize,
-    reserved: AtomicUsize,
-    /// Told when one has ended.
-    freed: Notify,
-}
-
-/// One connection's place among those that may be open; given back when it is dropped.
-pub struct Slot {
-    places: Arc<Places>,
-    load: Arc<AtomicUsize>,
-    reserved: bool,
-}
-
-impl Slot {
-    fn take(places: &Arc<Places>, limits: Limits, load: &Arc<AtomicUsize>) -> Option<Self> {
-        let (counter, limit, reserved) =
-            if places.tasks.load(Ordering::Relaxed) < limits.connections {
-                (&places.tasks, limits.connections, false)
-            } else {
-                (&places.reserved, limits.reserved, true)
-            };
-        if counter.fetch_add(1, Ordering::Relaxed) >= limit {
-            counter.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        load.fetch_add(1, Ordering::Relaxed);
-        Some(Self {
-            places: Arc::clone(places),
-            load: Arc::clone(load),
-            reserved,
-        })
-    }
-
-    /// Whether it is one of those that tasks' requests never take.
-    pub fn is_reserved(&self) -> bool {
-        self.reserved
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let counter = if self.reserved {
-            &self.places.reserved
-        } else {
-            &self.places.tasks
-        };
-        counter.fetch_sub(1, Ordering::Relaxed);
-        self.load.fetch_sub(1, Ordering::Relaxed);
-        self.places.freed.notify_one();
-    }
 }
 
 // === The accepting thread ===

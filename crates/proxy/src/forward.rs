@@ -19,7 +19,7 @@ use crate::credentials::{AUTHORIZED_SCOPES, CredentialSet, Entered};
 use crate::headers;
 use crate::replay::{Hold, Replay};
 use crate::route::Target;
-use crate::serve::Session;
+use crate::session::Session;
 use crate::sign;
 use crate::upstream::{ResponseBody, SendError};
 use crate::whole::Whole;
@@ -60,7 +60,7 @@ pub async fn forward(
     target: &Target,
     scopes: Option<Vec<String>>,
 ) -> Result<Forwarded, Refusal> {
-    let shared = &session.worker.shared;
+    let shared = &session.thread.shared;
     let (parts, body) = request.into_parts();
     let outgoing = Outgoing::new(session, parts.method, parts.headers, target, scopes);
     let replay = Replay::new(
@@ -94,10 +94,7 @@ pub async fn forward(
                     });
                 }
                 Some(pause) => {
-                    session
-                        .worker
-                        .shared
-                        .log_retry(target, response.status().as_str(), pause);
+                    shared.log_retry(target, response.status().as_str(), pause);
                     pause
                 }
             },
@@ -121,10 +118,7 @@ pub async fn forward(
             Err(Failure::Send(error)) => match backoff.next(Instant::now(), None) {
                 None => return Err(Refusal::Upstream(error)),
                 Some(pause) => {
-                    session
-                        .worker
-                        .shared
-                        .log_retry(target, &error.to_string(), pause);
+                    shared.log_retry(target, &error.to_string(), pause);
                     pause
                 }
             },
@@ -217,8 +211,8 @@ impl<'a> Outgoing<'a> {
         set: &CredentialSet,
         replay: &Replay,
     ) -> Result<(Response<ResponseBody>, Option<HeldBody>), Failure> {
-        let worker = &self.session.worker;
-        let connection = worker
+        let thread = &self.session.thread;
+        let connection = thread
             .upstream
             .connect(&self.target.origin, self.upgrade)
             .await
@@ -232,7 +226,7 @@ impl<'a> Outgoing<'a> {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = Uri::from(self.target.target.clone());
         *request.headers_mut() = self.headers.clone();
-        let authorization = worker.signing.borrow_mut().authorization(
+        let authorization = thread.signing.borrow_mut().authorization(
             set,
             self.method.as_str(),
             &self.target.origin,
@@ -258,7 +252,7 @@ impl<'a> Outgoing<'a> {
         replay: &Replay,
         hold: Option<Hold>,
     ) -> Result<(Response<ResponseBody>, Option<HeldBody>), Failure> {
-        let limit = self.session.worker.shared.response_timeout;
+        let limit = self.session.thread.shared.response_timeout;
         tokio::pin!(answer);
         if let Some(hold) = hold {
             tokio::select! {

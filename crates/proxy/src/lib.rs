@@ -39,12 +39,15 @@ mod framing;
 mod headers;
 mod log;
 mod metrics;
+mod places;
+mod record;
 mod redact;
 mod relay;
 mod replay;
 mod route;
 mod scopes;
 mod serve;
+mod session;
 mod sign;
 mod tunnel;
 mod upstream;
@@ -81,7 +84,8 @@ pub struct Options {
     pub replay_total: u64,
     /// How long a request's head may take.
     pub header_timeout: Duration,
-    /// How long upstream may take to begin its answer once the request has been sent.
+    /// How long upstream may take to begin its answer, counted from when it last took something of
+    /// the request; while more has to come from the client, no time counts.
     pub response_timeout: Duration,
     /// What an update of the credentials does with running requests.
     pub update: Update,

@@ -16,8 +16,8 @@ use http_body_util::Full;
 use crate::credentials::{CredentialSet, ENDPOINT, Entered};
 use crate::forward::{Forwarded, HeldBody};
 use crate::headers;
+use crate::record::Record;
 use crate::route::Target;
-use crate::serve::Record;
 use crate::upstream::ResponseBody;
 use crate::whole::{BodyError, Whole};
 

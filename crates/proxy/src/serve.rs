@@ -7,114 +7,29 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use taskcluster_proxy_hawk::Credentials;
 use tokio::sync::oneshot;
 
-use crate::admit::Rights;
 use crate::answer::{self, Refusal};
-use crate::backoff::RetryPolicy;
 use crate::bewit;
-use crate::browser::BrowserGuard;
-use crate::credentials::{Abandoned, Build, CredentialSet, InForce};
-use crate::forward::forward;
-use crate::framing::{ChunkedError, Connection};
-use crate::log::{Log, RequestLine};
-use crate::metrics::{self, Metrics, RunningRequest};
+use crate::credentials::{AUTHORIZED_SCOPES, Abandoned, CredentialSet};
+use crate::forward::{Forwarded, forward};
+use crate::metrics;
+use crate::record::Record;
 use crate::relay::{self, RelayBody};
-use crate::replay::ReplayBudget;
-use crate::route::{RootUrl, Route, Target, request_target, route};
+use crate::route::{Route, request_target, route};
 use crate::scopes;
+use crate::session::{Session, Shared};
 use crate::sign;
-use crate::whole::{BodyError, Whole};
-use crate::worker::Worker;
-use crate::{Validator, credentials};
+use crate::whole::Whole;
 
 /// Longest body of `PUT /credentials` in bytes.
 const MAX_CREDENTIALS: usize = 1024 * 1024;
-
-/// What all threads have in common.
-pub struct Shared {
-    pub root: RootUrl,
-    pub guard: BrowserGuard,
-    pub in_force: InForce,
-    pub restriction: Option<Vec<String>>,
-    pub build: Build,
-    pub validator: Arc<dyn Validator>,
-    pub retry: RetryPolicy,
-    pub replay_limit: u64,
-    pub replay_budget: Arc<ReplayBudget>,
-    pub header_timeout: Duration,
-    pub response_timeout: Duration,
-    pub metrics: Arc<Metrics>,
-    pub log: Log,
-}
-
-impl Shared {
-    /// Puts `credentials` in force, unless nobody wants that any more when their turn comes.
-    ///
-    /// # Errors
-    /// [`Abandoned`] then.
-    pub async fn update(
-        &self,
-        credentials: &Credentials,
-        wanted: impl Fn() -> bool,
-    ) -> Result<(), Abandoned> {
-        let set = CredentialSet::new(credentials, self.restriction.as_deref(), self.build.clone());
-        let warning = set.warning();
-        self.in_force.replace(set, wanted).await?;
-        self.metrics.credential_updates.add(1);
-        self.log.info(format_args!(
-            "Credentials updated: client {}",
-            credentials.client_id
-        ));
-        if let Some(warning) = warning {
-            self.log.warn(format_args!("{warning}"));
-        }
-        Ok(())
-    }
-
-    pub fn log_retry(&self, target: &Target, reason: &str, pause: Duration) {
-        self.log.warn(format_args!(
-            "Retrying {}{} in {} ms: {reason}",
-            target.origin.url(),
-            target.target,
-            pause.as_millis()
-        ));
-    }
-}
-
-/// A client's connection as its requests see it.
-pub struct Session {
-    pub worker: Rc<Worker>,
-    pub connection: Rc<Connection>,
-    pub rights: Rights,
-    /// The connection was taken from those held back for whoever updates the credentials.
-    pub reserved: bool,
-    pub http2: bool,
-}
-
-impl Session {
-    /// An upgrade is a matter of HTTP/1.1 (RFC 9113 8.6).
-    pub fn may_upgrade(&self) -> bool {
-        !self.http2
-    }
-
-    /// Why the client's body ended early.
-    pub fn torn_body(&self) -> Refusal {
-        if self.connection.body_is_broken() {
-            ChunkedError.into()
-        } else {
-            Refusal::TornBody
-        }
-    }
-}
 
 /// Answers `request`.
 ///
@@ -147,7 +62,7 @@ pub async fn respond(
         Ok(Outcome::Made(response, set)) => relay::answer(response, &set, record),
         Err(refusal) => {
             record.refused(&refusal);
-            let set = session.worker.shared.in_force.current();
+            let set = session.thread.shared.in_force.current();
             relay::answer(answer::answer(&refusal), &set, record)
         }
     };
@@ -161,7 +76,7 @@ pub async fn respond(
 }
 
 enum Outcome {
-    Forwarded(Box<crate::forward::Forwarded>),
+    Forwarded(Box<Forwarded>),
     Made(Response<Full<Bytes>>, Arc<CredentialSet>),
 }
 
@@ -170,7 +85,7 @@ async fn dispatch(
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Outcome, Refusal> {
-    let shared = &session.worker.shared;
+    let shared = &session.thread.shared;
     if request.method() == Method::CONNECT {
         return Err(Refusal::Method {
             allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
@@ -194,7 +109,7 @@ async fn dispatch(
     }
     match route {
         Route::Upstream(target) => {
-            record.target = Some(target.clone());
+            record.goes_to(&target);
             let scopes = narrowing(shared, &request)?;
             let forwarded = forward(session, request, &target, scopes).await?;
             Ok(Outcome::Forwarded(Box::new(forwarded)))
@@ -218,7 +133,7 @@ async fn dispatch(
 
 /// The scopes that a request asks to be narrowed to, within what there is.
 fn narrowing(shared: &Shared, request: &Request<Incoming>) -> Result<Option<Vec<String>>, Refusal> {
-    let asked = scopes::parse_narrowing(request.headers().get_all(credentials::AUTHORIZED_SCOPES))?;
+    let asked = scopes::parse_narrowing(request.headers().get_all(AUTHORIZED_SCOPES))?;
     if let Some(asked) = &asked {
         scopes::narrow(shared.restriction.as_deref(), asked)?;
     }
@@ -227,7 +142,7 @@ fn narrowing(shared: &Shared, request: &Request<Incoming>) -> Result<Option<Vec<
 
 /// `POST /bewit`.
 async fn sign_url(session: &Session, request: Request<Incoming>) -> Result<Outcome, Refusal> {
-    let shared = &session.worker.shared;
+    let shared = &session.thread.shared;
     allow(&request, &[Method::POST], "POST")?;
     let scopes = narrowing(shared, &request)?;
     let too_long = || Refusal::Bewit(bewit::BewitError::TooLong);
@@ -251,7 +166,7 @@ async fn sign_url(session: &Session, request: Request<Incoming>) -> Result<Outco
 
 /// `PUT /credentials`.
 async fn update(session: &Session, request: Request<Incoming>) -> Result<Outcome, Refusal> {
-    let shared = &session.worker.shared;
+    let shared = &session.thread.shared;
     allow(&request, &[Method::PUT], "PUT")?;
     if !session.rights.update {
         return Err(Refusal::UpdateUser);
@@ -270,7 +185,7 @@ async fn update(session: &Session, request: Request<Incoming>) -> Result<Outcome
             .warn(format_args!("Credentials refused: {reason}"));
         Refusal::Credentials(reason)
     })?;
-    let still_there = || !session.worker.is_gone(&session.connection);
+    let still_there = || !session.thread.is_gone(&session.connection);
     if shared.update(&credentials, still_there).await == Err(Abandoned) {
         shared.log.warn(format_args!(
             "Credentials dropped: whoever sent them has left"
@@ -296,7 +211,7 @@ fn health(
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     Ok(Outcome::Made(
         response,
-        session.worker.shared.in_force.current(),
+        session.thread.shared.in_force.current(),
     ))
 }
 
@@ -330,96 +245,11 @@ async fn collect(
     too_long: impl Fn() -> Refusal,
 ) -> Result<Bytes, Refusal> {
     let version = request.version();
-    let metrics = &session.worker.shared.metrics;
+    let metrics = &session.thread.shared.metrics;
     let body = Whole::counted(request.into_body(), version, metrics);
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
         Err(_) => Err(session.torn_body()),
-    }
-}
-
-/// A request's line in the log and its place in the counters; both are settled when it is dropped.
-pub struct Record {
-    session: Rc<Session>,
-    running: RunningRequest,
-    method: Method,
-    uri: Uri,
-    /// The request stands in for one whose head was refused.
-    stands_in: bool,
-    target: Option<Target>,
-    status: Option<StatusCode>,
-    bytes: u64,
-}
-
-impl Record {
-    fn begin(session: &Rc<Session>, request: &Request<Incoming>, stands_in: bool) -> Self {
-        Self {
-            session: Rc::clone(session),
-            running: session.worker.shared.metrics.request(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            stands_in,
-            target: None,
-            status: None,
-            bytes: 0,
-        }
-    }
-
-    /// Where the request goes, once that is known.
-    pub fn target(&self) -> Option<&Target> {
-        self.target.as_ref()
-    }
-
-    pub fn answered(mut self, status: StatusCode) -> Self {
-        self.status = Some(status);
-        self.running.answered(status);
-        self
-    }
-
-    pub fn relayed(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-    }
-
-    fn refused(&self, refusal: &Refusal) {
-        let log = &self.session.worker.shared.log;
-        let method = &self.method;
-        if refusal.status().is_server_error() {
-            log.error(format_args!("{method} failed: {refusal}"));
-        } else {
-            log.debug(format_args!("{method} refused: {refusal}"));
-        }
-    }
-
-    pub fn broke_off(&self, error: &BodyError) {
-        let host = self
-            .target
-            .as_ref()
-            .map_or("upstream", |target| target.origin.url());
-        self.session.worker.shared.log.warn(format_args!(
-            "{host} broke off in the middle of its answer: {error}"
-        ));
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.session.connection.end();
-        let shared = &self.session.worker.shared;
-        shared.metrics.response_bytes.add(self.bytes);
-        let target = request_target(&self.uri);
-        let (method, target) = match &target {
-            Ok(target) if !self.stands_in => (self.method.as_str(), target.as_ref()),
-            Ok(_) => ("-", "-"),
-            Err(_) => (self.method.as_str(), "-"),
-        };
-        shared.log.request(&RequestLine {
-            target,
-            method,
-            upstream: self.target.as_ref(),
-            status: self.status.map(|status| status.as_u16()),
-            bytes: self.bytes,
-            took: self.running.elapsed(),
-        });
     }
 }

@@ -1,4 +1,4 @@
-//! One thread that serves: its connections, its clock, and what all of its requests use.
+//! One thread that serves: its connections and its clock.
 //!
 //! Everything here belongs to the thread and takes no lock. The clock walks over the connections a
 //! few times a second: it ends heads that take too long and connections that nobody uses, and
@@ -18,19 +18,18 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
-use taskcluster_proxy_peer::{Lookup, Presence};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::accept::Slot;
 use crate::admit::Rights;
 use crate::framing::{self, Clock, Connection, Gate, MAX_FIELDS, Phase, Protocol, Tick};
 use crate::metrics::OpenConnection;
-use crate::serve::{Session, Shared, respond};
-use crate::sign::Signing;
+use crate::places::Slot;
+use crate::serve::respond;
+use crate::session::{Session, Shared, Thread};
 use crate::tunnel;
-use crate::upstream::{Upstream, UpstreamConfig};
+use crate::upstream::UpstreamConfig;
 
 /// How long a connection may be open without a request.
 const IDLE: Duration = Duration::from_secs(10 * 60);
@@ -50,10 +49,7 @@ const MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// A thread that serves.
 pub struct Worker {
-    pub shared: Arc<Shared>,
-    pub upstream: Rc<Upstream>,
-    pub signing: RefCell<Signing>,
-    lookup: RefCell<Option<Lookup>>,
+    thread: Rc<Thread>,
     clock: Rc<Clock>,
     /// In the order they came.
     connections: RefCell<BTreeMap<Id, Tracked>>,
@@ -96,10 +92,7 @@ impl Worker {
     /// To be made inside the thread's `LocalSet`.
     pub fn new(shared: Arc<Shared>, upstream: Arc<UpstreamConfig>) -> Rc<Self> {
         let worker = Rc::new(Self {
-            shared,
-            upstream: Upstream::new(upstream),
-            signing: RefCell::new(Signing::new()),
-            lookup: RefCell::new(Lookup::open().ok()),
+            thread: Thread::new(shared, upstream),
             clock: Rc::new(Clock::default()),
             connections: RefCell::default(),
             next: Cell::new(0),
@@ -127,14 +120,14 @@ impl Worker {
         let driver = Rc::new(Driver::default());
         driver.stop.set(self.stopping.get());
         let session = Session {
-            worker: Rc::clone(self),
+            thread: Rc::clone(&self.thread),
             connection: Rc::clone(&connection),
             rights,
-            reserved: slot.is_reserved(),
+            reserved: slot.reserved,
             http2: false,
         };
         let id = Id {
-            reserved: slot.is_reserved(),
+            reserved: slot.reserved,
             number: self.next.replace(self.next.get() + 1),
         };
         let worker = Rc::clone(self);
@@ -174,15 +167,6 @@ impl Worker {
         }
     }
 
-    /// Whether the client of `connection` waits for nothing any more.
-    pub fn is_gone(&self, connection: &Connection) -> bool {
-        let mut lookup = self.lookup.borrow_mut();
-        let Some(lookup) = lookup.as_mut() else {
-            return false;
-        };
-        connection.with_stream(|stream| lookup.presence(stream)) == Some(Presence::Gone)
-    }
-
     /// Lets every connection end with the request that runs on it; returns when all have.
     pub async fn stop(&self) {
         self.stopping.set(true);
@@ -206,12 +190,12 @@ impl Worker {
     }
 
     fn look_around(&self) {
-        let head_limit = Clock::ticks(self.shared.header_timeout);
+        let head_limit = Clock::ticks(self.thread.shared.header_timeout);
         let idle_limit = Clock::ticks(IDLE);
         let mut ended = Vec::new();
         for tracked in self.connections.borrow().values() {
             let connection = &tracked.connection;
-            if connection.is_busy() && self.is_gone(connection) {
+            if connection.is_busy() && self.thread.is_gone(connection) {
                 ended.push(tracked.task.clone());
             } else if is_overdue(connection, head_limit, idle_limit) {
                 if connection.expire() {
@@ -276,7 +260,7 @@ async fn drive(mut session: Session, driver: &Driver) {
 async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
     let session = Rc::new(session);
     let connection = Rc::clone(&session.connection);
-    let sees_half_close = session.worker.lookup.borrow().is_some();
+    let sees_half_close = session.thread.lookup.borrow().is_some();
     let service = service_fn(move |request| respond(Rc::clone(&session), request));
     let mut http = http1::Builder::new()
         .auto_date_header(false)

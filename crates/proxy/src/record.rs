@@ -1,0 +1,106 @@
+//! A request's line in the log and its place in the counters.
+
+use std::rc::Rc;
+
+use http::{Method, Request, StatusCode, Uri};
+use hyper::body::Incoming;
+
+use crate::answer::Refusal;
+use crate::log::RequestLine;
+use crate::metrics::RunningRequest;
+use crate::route::{Target, request_target};
+use crate::session::Session;
+use crate::whole::BodyError;
+
+/// What is recorded of a request; it is settled when this is dropped.
+pub struct Record {
+    session: Rc<Session>,
+    running: RunningRequest,
+    method: Method,
+    uri: Uri,
+    /// The request stands in for one whose head was refused.
+    stands_in: bool,
+    target: Option<Target>,
+    status: Option<StatusCode>,
+    bytes: u64,
+}
+
+impl Record {
+    /// Counts a request in. `stands_in` says that its head was refused and another stands for it.
+    pub fn begin(session: &Rc<Session>, request: &Request<Incoming>, stands_in: bool) -> Self {
+        Self {
+            session: Rc::clone(session),
+            running: session.thread.shared.metrics.request(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            stands_in,
+            target: None,
+            status: None,
+            bytes: 0,
+        }
+    }
+
+    /// Where the request goes, once that is known.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
+    /// Where the request goes.
+    pub fn goes_to(&mut self, target: &Target) {
+        self.target = Some(target.clone());
+    }
+
+    pub fn answered(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self.running.answered(status);
+        self
+    }
+
+    pub fn relayed(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// Says why the proxy answers itself.
+    pub fn refused(&self, refusal: &Refusal) {
+        let log = &self.session.thread.shared.log;
+        let method = &self.method;
+        if refusal.status().is_server_error() {
+            log.error(format_args!("{method} failed: {refusal}"));
+        } else {
+            log.debug(format_args!("{method} refused: {refusal}"));
+        }
+    }
+
+    /// Says that the answer ended before its end.
+    pub fn broke_off(&self, error: &BodyError) {
+        let host = self
+            .target
+            .as_ref()
+            .map_or("upstream", |target| target.origin.url());
+        self.session.thread.shared.log.warn(format_args!(
+            "{host} broke off in the middle of its answer: {error}"
+        ));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.session.connection.end();
+        let shared = &self.session.thread.shared;
+        shared.metrics.response_bytes.add(self.bytes);
+        let target = request_target(&self.uri);
+        let (method, target) = match &target {
+            Ok(target) if !self.stands_in => (self.method.as_str(), target.as_ref()),
+            Ok(_) => ("-", "-"),
+            Err(_) => (self.method.as_str(), "-"),
+        };
+        shared.log.request(&RequestLine {
+            target,
+            method,
+            upstream: self.target.as_ref(),
+            status: self.status.map(|status| status.as_u16()),
+            bytes: self.bytes,
+            took: self.running.elapsed(),
+        });
+    }
+}

@@ -1,0 +1,131 @@
+//! What a request is served with: what all threads share, what its thread has, and what is known of
+//! its connection. What this is not: it does nothing with them; see [`crate::serve`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskcluster_proxy_hawk::Credentials;
+use taskcluster_proxy_peer::{Lookup, Presence};
+
+use crate::Validator;
+use crate::admit::Rights;
+use crate::answer::Refusal;
+use crate::backoff::RetryPolicy;
+use crate::browser::BrowserGuard;
+use crate::credentials::{Abandoned, Build, CredentialSet, InForce};
+use crate::framing::{ChunkedError, Connection};
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::replay::ReplayBudget;
+use crate::route::{RootUrl, Target};
+use crate::sign::Signing;
+use crate::upstream::{Upstream, UpstreamConfig};
+
+/// What all threads have in common.
+pub struct Shared {
+    pub root: RootUrl,
+    pub guard: BrowserGuard,
+    pub in_force: InForce,
+    pub restriction: Option<Vec<String>>,
+    pub build: Build,
+    pub validator: Arc<dyn Validator>,
+    pub retry: RetryPolicy,
+    pub replay_limit: u64,
+    pub replay_budget: Arc<ReplayBudget>,
+    pub header_timeout: Duration,
+    pub response_timeout: Duration,
+    pub metrics: Arc<Metrics>,
+    pub log: Log,
+}
+
+impl Shared {
+    /// Puts `credentials` in force, unless nobody wants that any more when their turn comes.
+    ///
+    /// # Errors
+    /// [`Abandoned`] then.
+    pub async fn update(
+        &self,
+        credentials: &Credentials,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(), Abandoned> {
+        let set = CredentialSet::new(credentials, self.restriction.as_deref(), self.build.clone());
+        let warning = set.warning();
+        self.in_force.replace(set, wanted).await?;
+        self.metrics.credential_updates.add(1);
+        self.log.info(format_args!(
+            "Credentials updated: client {}",
+            credentials.client_id
+        ));
+        if let Some(warning) = warning {
+            self.log.warn(format_args!("{warning}"));
+        }
+        Ok(())
+    }
+
+    pub fn log_retry(&self, target: &Target, reason: &str, pause: Duration) {
+        self.log.warn(format_args!(
+            "Retrying {}{} in {} ms: {reason}",
+            target.origin.url(),
+            target.target,
+            pause.as_millis()
+        ));
+    }
+}
+
+/// What one thread's requests use; nothing of it is locked.
+pub struct Thread {
+    pub shared: Arc<Shared>,
+    pub upstream: Rc<Upstream>,
+    pub signing: RefCell<Signing>,
+    /// `None` where the platform tells nothing of peers.
+    pub lookup: RefCell<Option<Lookup>>,
+}
+
+impl Thread {
+    /// To be made inside the thread's `LocalSet`.
+    pub fn new(shared: Arc<Shared>, upstream: Arc<UpstreamConfig>) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            upstream: Upstream::new(upstream),
+            signing: RefCell::new(Signing::new()),
+            lookup: RefCell::new(Lookup::open().ok()),
+        })
+    }
+
+    /// Whether the client of `connection` waits for nothing any more.
+    pub fn is_gone(&self, connection: &Connection) -> bool {
+        let mut lookup = self.lookup.borrow_mut();
+        let Some(lookup) = lookup.as_mut() else {
+            return false;
+        };
+        connection.with_stream(|stream| lookup.presence(stream)) == Some(Presence::Gone)
+    }
+}
+
+/// A client's connection as its requests see it.
+pub struct Session {
+    pub thread: Rc<Thread>,
+    pub connection: Rc<Connection>,
+    pub rights: Rights,
+    /// The connection was taken from those held back for whoever updates the credentials.
+    pub reserved: bool,
+    pub http2: bool,
+}
+
+impl Session {
+    /// An upgrade is a matter of HTTP/1.1 (RFC 9113 8.6).
+    pub fn may_upgrade(&self) -> bool {
+        !self.http2
+    }
+
+    /// Why the client's body ended early.
+    pub fn torn_body(&self) -> Refusal {
+        if self.connection.body_is_broken() {
+            ChunkedError.into()
+        } else {
+            Refusal::TornBody
+        }
+    }
+}
