@@ -3,6 +3,8 @@
 import { readdirSync } from 'node:fs';
 import { request } from 'node:http';
 import path from 'node:path';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
@@ -197,6 +199,17 @@ test('an artifact: up by a signed URL, down by a redirect', async (t) => {
   const head = await fetch(url, { method: 'HEAD' });
   t.is(head.headers.get('content-length'), String(body.length));
   t.deepEqual((await task.getLatestArtifact(taskId, name)).storageType, 's3');
+
+  const downloaded = new PassThrough();
+  const streamFactory = async () => downloaded;
+  const options = { taskId, name, queue: task, streamFactory };
+  const [type, content] = await Promise.all([
+    taskcluster.downloadArtifact(options),
+    text(downloaded),
+  ]);
+  t.deepEqual([type, content], ['text/plain', body], "by the client's own download");
+  const signed = task.buildSignedUrl(task.getLatestArtifact, taskId, name);
+  t.is(await (await fetch(signed)).text(), body, 'by a bewit');
 });
 
 test('an upload keeps its Content-Encoding, and replaces the one before', async (t) => {

@@ -21,8 +21,9 @@ const [provisionerId, workerType] = QUEUE.split('/');
 type Deployment = Awaited<ReturnType<typeof deploymentFor>>;
 
 /** What a task of this test runs, and which files of it are kept. */
-function payload(command: string, artifacts: string[] = []) {
+function payload(command: string, artifacts: string[] = [], mounts: object[] = []) {
   return {
+    mounts,
     maxRunTime: 60,
     features: { taskclusterProxy: true, liveLog: false },
     command: [['/bin/sh', '-ec', command]],
@@ -99,11 +100,13 @@ testWith('generic-worker', 'curl')(
         ]),
       }),
     );
+    // What the first task has made comes to the second one as a file.
+    const mount = { file: 'task.json', content: { taskId: ids.good, artifact: fetched } };
     await queue.createTask(
       ids.denied,
       definition({
-        scopes: [`queue:get-task:${ids.denied}`],
-        payload: payload(`${call}/status"`),
+        scopes: [`queue:get-task:${ids.denied}`, 'queue:get-artifact:public/*'],
+        payload: payload(`grep ${ids.good} task.json; ${call}/status"`, [], [mount]),
         dependencies: [ids.good],
       }),
     );
@@ -122,7 +125,9 @@ testWith('generic-worker', 'curl')(
     t.true(artifacts.some(({ name }: { name: string }) => name === fetched));
 
     t.is((await queue.status(ids.denied)).status.state, 'failed');
-    t.regex(await content(queue, ids.denied, 'public/logs/live_backing.log'), /error: 403/);
+    const denied = await content(queue, ids.denied, 'public/logs/live_backing.log');
+    t.regex(denied, new RegExp(`"taskGroupId": "${ids.good}"`), 'what was mounted');
+    t.regex(denied, /error: 403/);
     t.is(deployment.counters().refused, 0);
     t.notRegex(log, new RegExp(deployment.credentials.accessToken));
   },

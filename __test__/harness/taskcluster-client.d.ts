@@ -81,6 +81,14 @@ declare module 'taskcluster-client' {
     Secrets: new (options: ClientOptions) => Client;
     slugid(): string;
     fromNow(offset: string): Date;
+    /** Returns the content type. */
+    downloadArtifact(options: {
+      taskId: string;
+      runId?: number;
+      name: string;
+      queue: Client;
+      streamFactory: () => Promise<NodeJS.WritableStream>;
+    }): Promise<string>;
     createTemporaryCredentials(options: {
       credentials: Credentials;
       clientId?: string;
