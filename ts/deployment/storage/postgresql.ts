@@ -10,7 +10,7 @@ import { type Database, DatabaseOpenError, type Listener, type Queryable } from 
 const POOL_SIZE = 10;
 
 /** Between attempts to get a lost listening connection back, in milliseconds. */
-const RECONNECT_DELAY = 200;
+const RECONNECT_DELAY = 100;
 
 /** How long a server may take to answer before it is taken for dead, in milliseconds. */
 const CONNECT_TIMEOUT = 10_000;

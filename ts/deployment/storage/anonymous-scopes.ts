@@ -1,0 +1,126 @@
+/**
+ * The migration of RFC 165. Endpoints that once asked for no scope now ask for one. A deployment
+ * whose data are older than that was public: the role `anonymous` gets what its endpoints newly
+ * need, once, so that whoever used it without credentials still can.
+ *
+ * What it is not: it does not decide which scopes those are. They are derived from the endpoints'
+ * declarations and given to it.
+ */
+import { satisfies } from '../scopes.js';
+import type { Database, Queryable } from './database.js';
+import { roles } from './sql/roles.js';
+import type { Role } from './store.js';
+
+const ANONYMOUS = 'anonymous';
+
+/**
+ * Where a deployment stands: it has never been otherwise than what its operator `decided`; its data
+ * `predate` the role; the scopes have been `granted`; or that has been `undone`.
+ */
+export type AnonymousState = 'decided' | 'predates' | 'granted' | 'undone';
+
+/** What has been done, or would be. */
+export interface AnonymousMigration {
+  readonly before: AnonymousState;
+  readonly after: AnonymousState;
+  /** Scopes that the role gets and did not have. */
+  readonly added: readonly string[];
+  /** Scopes that are taken from it. */
+  readonly removed: readonly string[];
+}
+
+export interface MigrationOptions {
+  /** Changes nothing; says what would be changed. */
+  readonly dryRun?: boolean;
+  /** Also where it has been undone before: to be asked for by name only. */
+  readonly again?: boolean;
+}
+
+/**
+ * Grants the scopes to the role `anonymous` if the data predate it. What the role has stays; of the
+ * scopes it gets those that it does not satisfy already.
+ */
+export function grantAnonymousScopes(
+  database: Database,
+  scopes: readonly string[],
+  { dryRun = false, again = false }: MigrationOptions = {},
+): Promise<AnonymousMigration> {
+  return database.transaction(async (transaction) => {
+    const { state: before } = await lockedState(transaction);
+    if (before !== 'predates' && !(again && before === 'undone')) {
+      return { before, after: before, added: [], removed: [] };
+    }
+    const role = await anonymousRole(transaction);
+    const held = role?.scopes ?? [];
+    const added = [...new Set(scopes)].filter((scope) => !satisfies(held, scope));
+    if (!dryRun) {
+      await changeRole(transaction, (held) => [...held, ...added]);
+      await setState(transaction, 'granted', added);
+    }
+    return { before, after: 'granted', added, removed: [] };
+  });
+}
+
+/** Takes away what `grantAnonymousScopes` has added, and nothing that an operator has. */
+export function undoAnonymousScopes(
+  database: Database,
+  { dryRun = false }: Pick<MigrationOptions, 'dryRun'> = {},
+): Promise<AnonymousMigration> {
+  return database.transaction(async (transaction) => {
+    const { state: before, granted } = await lockedState(transaction);
+    if (before !== 'granted') {
+      return { before, after: before, added: [], removed: [] };
+    }
+    const held = (await anonymousRole(transaction))?.scopes ?? [];
+    const removed = held.filter((scope) => granted.includes(scope));
+    if (!dryRun) {
+      await changeRole(transaction, (scopes) => scopes.filter((scope) => !removed.includes(scope)));
+      await setState(transaction, 'undone', []);
+    }
+    return { before, after: 'undone', added: [], removed };
+  });
+}
+
+interface Row {
+  readonly state: AnonymousState;
+  readonly granted: string[];
+}
+
+/** Of several processes that start together one does it. */
+async function lockedState(transaction: Queryable): Promise<Row> {
+  const [row] = await transaction.query<Row>(
+    'SELECT state, granted FROM anonymous_scopes FOR UPDATE',
+  );
+  return row ?? { state: 'decided', granted: [] };
+}
+
+async function setState(
+  transaction: Queryable,
+  state: AnonymousState,
+  granted: readonly string[],
+): Promise<void> {
+  await transaction.query('UPDATE anonymous_scopes SET state = $1, granted = $2, changed = now()', [
+    state,
+    granted,
+  ]);
+}
+
+async function anonymousRole(transaction: Queryable): Promise<Role | undefined> {
+  const all = await roles(transaction).all();
+  return all.find(({ roleId }) => roleId === ANONYMOUS);
+}
+
+const DESCRIPTION = 'What everybody may do, with credentials or without.';
+
+/** A role that is left without scopes stays, and grants nothing. */
+async function changeRole(
+  transaction: Queryable,
+  // Not in normal form: a scope of the operator's outlives a wider one that is taken away again.
+  change: (scopes: readonly string[]) => readonly string[],
+): Promise<void> {
+  const now = new Date();
+  await roles(transaction).change(ANONYMOUS, (role) => {
+    const { scopes = [], description = DESCRIPTION, created = now } = role ?? {};
+    return { roleId: ANONYMOUS, scopes: change(scopes), description, created, lastModified: now };
+  });
+}
