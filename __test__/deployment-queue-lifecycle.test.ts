@@ -1,14 +1,19 @@
 // How tasks of the local deployment go through their states: waiting for others, being retried, run
 // again, canceled, and resolved by the clock alone.
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
+import type { DeploymentOptions } from '../ts/deployment/index.js';
+import { onEveryBackend, type Place } from './harness/backends.js';
 import { within } from './harness/deadline.js';
 import { deploymentFor } from './harness/deployment.js';
 import { definition, QUEUE, queueOf, refusal, WORKER } from './harness/queue.js';
 
 type Queue = ReturnType<typeof queueOf>;
 
-async function queueFor(t: ExecutionContext, options: { claimTimeout?: number } = {}) {
+async function queueFor(
+  t: ExecutionContext,
+  options: Place & Pick<DeploymentOptions, 'claimTimeout'>,
+) {
   const deployment = await deploymentFor(t, options);
   return { deployment, queue: queueOf(deployment, deployment.credentials) };
 }
@@ -43,8 +48,8 @@ async function reaches(queue: Queue, taskId: string, state: string): Promise<voi
   await within(reached(), `${taskId} to be ${state}`);
 }
 
-test('a task waits until all that it depends on are completed', async (t) => {
-  const { queue } = await queueFor(t);
+onEveryBackend('a task waits until all that it depends on are completed', async (t, place) => {
+  const { queue } = await queueFor(t, place);
   const [a, b] = [await create(queue), await create(queue)];
   const dependent = await create(queue, { dependencies: [a, b] });
   t.deepEqual((await queue.status(dependent)).status.runs, []);
@@ -68,82 +73,97 @@ test('a task waits until all that it depends on are completed', async (t) => {
   );
 });
 
-test('a failure is enough for all-resolved, and never for all-completed', async (t) => {
-  const { queue } = await queueFor(t);
-  const required = await create(queue);
-  const dependencies = [required];
-  const strict = await create(queue, { dependencies });
-  const lenient = await create(queue, { dependencies, requires: 'all-resolved' });
-  const late = taskcluster.slugid();
-  await resolve(queue, required, 'reportFailed');
-  t.is(await stateOf(queue, strict), 'unscheduled');
-  t.is(await stateOf(queue, lenient), 'pending');
-  await queue.createTask(late, definition({ dependencies, requires: 'all-resolved' }));
-  t.is(await stateOf(queue, late), 'pending');
-  await queue.rerunTask(required);
-  await resolve(queue, required);
-  t.is(await stateOf(queue, strict), 'pending', 'once it has been run again');
-});
+onEveryBackend(
+  'a failure is enough for all-resolved, and never for all-completed',
+  async (t, place) => {
+    const { queue } = await queueFor(t, place);
+    const required = await create(queue);
+    const dependencies = [required];
+    const strict = await create(queue, { dependencies });
+    const lenient = await create(queue, { dependencies, requires: 'all-resolved' });
+    const late = taskcluster.slugid();
+    await resolve(queue, required, 'reportFailed');
+    t.is(await stateOf(queue, strict), 'unscheduled');
+    t.is(await stateOf(queue, lenient), 'pending');
+    await queue.createTask(late, definition({ dependencies, requires: 'all-resolved' }));
+    t.is(await stateOf(queue, late), 'pending');
+    await queue.rerunTask(required);
+    await resolve(queue, required);
+    t.is(await stateOf(queue, strict), 'pending', 'once it has been run again');
+  },
+);
 
-test('a chain of tasks runs to its end, and a waiting worker hears of each', async (t) => {
-  const { queue } = await queueFor(t);
-  const chain = [await create(queue)];
-  for (let length = 1; length < 4; length += 1) {
-    chain.push(await create(queue, { dependencies: chain.slice(-1) }));
-  }
-  const done: string[] = [];
-  const work = async () => {
-    while (done.length < chain.length) {
-      const { tasks } = await queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
-      for (const { status, runId } of tasks) {
-        done.push(status.taskId);
-        await queue.reportCompleted(status.taskId, runId);
-      }
+onEveryBackend(
+  'a chain of tasks runs to its end, and a waiting worker hears of each',
+  async (t, place) => {
+    const { queue } = await queueFor(t, place);
+    const chain = [await create(queue)];
+    for (let length = 1; length < 4; length += 1) {
+      chain.push(await create(queue, { dependencies: chain.slice(-1) }));
     }
-  };
-  await within(work(), 'the end of the chain');
-  t.deepEqual(done, chain);
-});
+    const done: string[] = [];
+    const work = async () => {
+      while (done.length < chain.length) {
+        const { tasks } = await queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
+        for (const { status, runId } of tasks) {
+          done.push(status.taskId);
+          await queue.reportCompleted(status.taskId, runId);
+        }
+      }
+    };
+    await within(work(), 'the end of the chain');
+    t.deepEqual(done, chain);
+  },
+);
 
-test('dependencies that resolve at the same moment schedule a task once', async (t) => {
-  const { queue } = await queueFor(t);
-  const dependencies = await Promise.all(Array.from({ length: 8 }, () => create(queue)));
-  const dependent = await create(queue, { dependencies });
-  for (const taskId of dependencies) {
-    await queue.claimTask(taskId, 0, WORKER);
-  }
-  await Promise.all(dependencies.map((taskId) => queue.reportCompleted(taskId, 0)));
-  const { status } = await queue.status(dependent);
-  t.is(status.runs.length, 1);
-});
+onEveryBackend(
+  'dependencies that resolve at the same moment schedule a task once',
+  async (t, place) => {
+    const { queue } = await queueFor(t, place);
+    const dependencies = await Promise.all(Array.from({ length: 8 }, () => create(queue)));
+    const dependent = await create(queue, { dependencies });
+    for (const taskId of dependencies) {
+      await queue.claimTask(taskId, 0, WORKER);
+    }
+    await Promise.all(dependencies.map((taskId) => queue.reportCompleted(taskId, 0)));
+    const { status } = await queue.status(dependent);
+    t.is(status.runs.length, 1);
+  },
+);
 
-test('a task that depends on itself, or on nobody in time, is scheduled by hand', async (t) => {
-  const { queue } = await queueFor(t);
-  const taskId = taskcluster.slugid();
-  const task = definition({ dependencies: [taskId] });
-  await queue.createTask(taskId, task);
-  t.is((await queue.createTask(taskId, task)).status.state, 'unscheduled', 'again');
-  t.is((await queue.scheduleTask(taskId)).status.state, 'pending');
-  t.is((await queue.scheduleTask(taskId)).status.runs.length, 1);
-  t.is(await refusal(queue.scheduleTask(taskcluster.slugid())), 'ResourceNotFound');
-});
+onEveryBackend(
+  'a task that depends on itself, or on nobody in time, is scheduled by hand',
+  async (t, place) => {
+    const { queue } = await queueFor(t, place);
+    const taskId = taskcluster.slugid();
+    const task = definition({ dependencies: [taskId] });
+    await queue.createTask(taskId, task);
+    t.is((await queue.createTask(taskId, task)).status.state, 'unscheduled', 'again');
+    t.is((await queue.scheduleTask(taskId)).status.state, 'pending');
+    t.is((await queue.scheduleTask(taskId)).status.runs.length, 1);
+    t.is(await refusal(queue.scheduleTask(taskcluster.slugid())), 'ResourceNotFound');
+  },
+);
 
-test('no task with dependencies that are gone by its deadline, and nothing is left of it', async (t) => {
-  const { queue } = await queueFor(t);
-  const short = {
-    deadline: taskcluster.fromNow('1 minute'),
-    expires: taskcluster.fromNow('2 minutes'),
-  };
-  const required = await create(queue, short);
-  const taskId = taskcluster.slugid();
-  const missing = definition({ dependencies: [required, taskcluster.slugid()] });
-  t.is(await refusal(queue.createTask(taskId, missing)), 'InputError');
-  const expiring = definition({ dependencies: [required] });
-  t.is(await refusal(queue.createTask(taskId, expiring)), 'InputError');
-  t.is(await refusal(queue.status(taskId)), 'ResourceNotFound');
-  t.is(await refusal(queue.getTaskGroup(taskId)), 'ResourceNotFound');
-  t.is((await queue.createTask(taskId, definition())).status.state, 'pending');
-});
+onEveryBackend(
+  'no task with dependencies that are gone by its deadline, and nothing is left of it',
+  async (t, place) => {
+    const { queue } = await queueFor(t, place);
+    const short = {
+      deadline: taskcluster.fromNow('1 minute'),
+      expires: taskcluster.fromNow('2 minutes'),
+    };
+    const required = await create(queue, short);
+    const taskId = taskcluster.slugid();
+    const missing = definition({ dependencies: [required, taskcluster.slugid()] });
+    t.is(await refusal(queue.createTask(taskId, missing)), 'InputError');
+    const expiring = definition({ dependencies: [required] });
+    t.is(await refusal(queue.createTask(taskId, expiring)), 'InputError');
+    t.is(await refusal(queue.status(taskId)), 'ResourceNotFound');
+    t.is(await refusal(queue.getTaskGroup(taskId)), 'ResourceNotFound');
+    t.is((await queue.createTask(taskId, definition())).status.state, 'pending');
+  },
+);
 
 const EXCEPTIONS: [reason: string, retry: string | undefined][] = [
   ['worker-shutdown', 'retry'],
@@ -153,45 +173,48 @@ const EXCEPTIONS: [reason: string, retry: string | undefined][] = [
   ['resource-unavailable', undefined],
 ];
 
-test('an exception is retried where its reason says so, while there are retries', async (t) => {
-  const { queue } = await queueFor(t);
-  for (const [reason, retry] of EXCEPTIONS) {
-    const taskId = await create(queue, { retries: 1 });
-    await queue.claimTask(taskId, 0, WORKER);
-    const { status } = await queue.reportException(taskId, 0, { reason });
-    t.like(status.runs[0], { state: 'exception', reasonResolved: reason }, reason);
-    t.is(status.runs[1]?.reasonCreated, retry, reason);
-    t.is(status.retriesLeft, retry === undefined ? 1 : 0);
-    t.is(
-      (await queue.reportException(taskId, 0, { reason })).status.runs.length,
-      status.runs.length,
-    );
-    t.is(await refusal(queue.reportCompleted(taskId, 0)), 'RequestConflict');
-    if (retry !== undefined) {
-      await queue.claimTask(taskId, 1, WORKER);
-      const { status: last } = await queue.reportException(taskId, 1, { reason });
-      t.like(last, { state: 'exception', retriesLeft: 0 }, 'no retries left');
-      t.is(last.runs.length, 2);
+onEveryBackend(
+  'an exception is retried where its reason says so, while there are retries',
+  async (t, place) => {
+    const { queue } = await queueFor(t, place);
+    for (const [reason, retry] of EXCEPTIONS) {
+      const taskId = await create(queue, { retries: 1 });
+      await queue.claimTask(taskId, 0, WORKER);
+      const { status } = await queue.reportException(taskId, 0, { reason });
+      t.like(status.runs[0], { state: 'exception', reasonResolved: reason }, reason);
+      t.is(status.runs[1]?.reasonCreated, retry, reason);
+      t.is(status.retriesLeft, retry === undefined ? 1 : 0);
+      t.is(
+        (await queue.reportException(taskId, 0, { reason })).status.runs.length,
+        status.runs.length,
+      );
+      t.is(await refusal(queue.reportCompleted(taskId, 0)), 'RequestConflict');
+      if (retry !== undefined) {
+        await queue.claimTask(taskId, 1, WORKER);
+        const { status: last } = await queue.reportException(taskId, 1, { reason });
+        t.like(last, { state: 'exception', retriesLeft: 0 }, 'no retries left');
+        t.is(last.runs.length, 2);
+      }
     }
-  }
-  const taskId = await create(queue);
-  t.is(
-    await refusal(queue.reportException(taskId, 0, { reason: 'worker-shutdown' })),
-    'RequestConflict',
-    'not running',
-  );
-  t.is(
-    await refusal(queue.reportException(taskId, 0, { reason: 'deadline-exceeded' })),
-    'InputValidationError',
-  );
-  t.is(
-    await refusal(queue.reportException(taskId, 1, { reason: 'worker-shutdown' })),
-    'ResourceNotFound',
-  );
-});
+    const taskId = await create(queue);
+    t.is(
+      await refusal(queue.reportException(taskId, 0, { reason: 'worker-shutdown' })),
+      'RequestConflict',
+      'not running',
+    );
+    t.is(
+      await refusal(queue.reportException(taskId, 0, { reason: 'deadline-exceeded' })),
+      'InputValidationError',
+    );
+    t.is(
+      await refusal(queue.reportException(taskId, 1, { reason: 'worker-shutdown' })),
+      'ResourceNotFound',
+    );
+  },
+);
 
-test('canceled, then run again', async (t) => {
-  const { queue } = await queueFor(t);
+onEveryBackend('canceled, then run again', async (t, place) => {
+  const { queue } = await queueFor(t, place);
   const taskId = await create(queue);
   const canceled = { state: 'exception', runs: [{ reasonResolved: 'canceled' }] };
   t.like((await queue.cancelTask(taskId)).status, canceled);
@@ -212,7 +235,7 @@ test('canceled, then run again', async (t) => {
   });
 });
 
-test('who may schedule, rerun and cancel', async (t) => {
+onEveryBackend('who may schedule, rerun and cancel', async (t, place) => {
   const clients = [
     ['one', 'queue:cancel-task:-/<group>/<task>'],
     ['project', 'queue:cancel-task-in-project:p'],
@@ -222,6 +245,7 @@ test('who may schedule, rerun and cancel', async (t) => {
   ];
   const taskId = taskcluster.slugid();
   const deployment = await deploymentFor(t, {
+    ...place,
     clients: clients.map(([clientId = '', ...scopes]) => ({
       clientId,
       accessToken: `token-${clientId}`,
@@ -245,31 +269,34 @@ test('who may schedule, rerun and cancel', async (t) => {
   });
 });
 
-test('a claim that is not renewed ends its run, and the task is retried', async (t) => {
-  const { queue } = await queueFor(t, { claimTimeout: 1 });
-  const taskId = await create(queue, { retries: 1 });
-  const required = await create(queue, { dependencies: [taskId], requires: 'all-resolved' });
-  await queue.claimTask(taskId, 0, WORKER);
-  await reaches(queue, taskId, 'pending');
-  const { status } = await queue.status(taskId);
-  t.like(status, {
-    retriesLeft: 0,
-    runs: [
-      { state: 'exception', reasonResolved: 'claim-expired' },
-      { state: 'pending', reasonCreated: 'retry' },
-    ],
-  });
-  t.true(status.runs[0].resolved >= status.runs[0].takenUntil);
-  t.is(await refusal(queue.reclaimTask(taskId, 0)), 'RequestConflict');
-  await queue.claimTask(taskId, 1, WORKER);
-  t.is(await stateOf(queue, required), 'unscheduled');
-  await reaches(queue, taskId, 'exception');
-  t.is((await queue.status(taskId)).status.runs.length, 2, 'no retries left');
-  await reaches(queue, required, 'pending');
-});
+onEveryBackend(
+  'a claim that is not renewed ends its run, and the task is retried',
+  async (t, place) => {
+    const { queue } = await queueFor(t, { ...place, claimTimeout: 1 });
+    const taskId = await create(queue, { retries: 1 });
+    const required = await create(queue, { dependencies: [taskId], requires: 'all-resolved' });
+    await queue.claimTask(taskId, 0, WORKER);
+    await reaches(queue, taskId, 'pending');
+    const { status } = await queue.status(taskId);
+    t.like(status, {
+      retriesLeft: 0,
+      runs: [
+        { state: 'exception', reasonResolved: 'claim-expired' },
+        { state: 'pending', reasonCreated: 'retry' },
+      ],
+    });
+    t.true(status.runs[0].resolved >= status.runs[0].takenUntil);
+    t.is(await refusal(queue.reclaimTask(taskId, 0)), 'RequestConflict');
+    await queue.claimTask(taskId, 1, WORKER);
+    t.is(await stateOf(queue, required), 'unscheduled');
+    await reaches(queue, taskId, 'exception');
+    t.is((await queue.status(taskId)).status.runs.length, 2, 'no retries left');
+    await reaches(queue, required, 'pending');
+  },
+);
 
-test('a deadline ends a task, wherever it stands', async (t) => {
-  const { queue } = await queueFor(t);
+onEveryBackend('a deadline ends a task, wherever it stands', async (t, place) => {
+  const { queue } = await queueFor(t, place);
   const deadline = new Date(Date.now() + 8000);
   const [running, pending] = await Promise.all([
     create(queue, { deadline }),
@@ -290,8 +317,8 @@ test('a deadline ends a task, wherever it stands', async (t) => {
   t.is((await queue.status(waiting)).status.runs[0].reasonCreated, 'exception');
 });
 
-test('groups: one scheduler, listed in pages, sealed, canceled', async (t) => {
-  const { queue } = await queueFor(t);
+onEveryBackend('groups: one scheduler, listed in pages, sealed, canceled', async (t, place) => {
+  const { queue } = await queueFor(t, place);
   const taskGroupId = taskcluster.slugid();
   const inGroup = { taskGroupId, schedulerId: 's' };
   const members = [await create(queue, inGroup), await create(queue, inGroup)];
@@ -322,8 +349,8 @@ test('groups: one scheduler, listed in pages, sealed, canceled', async (t) => {
   t.is(await refusal(queue.listTaskGroup(taskcluster.slugid())), 'ResourceNotFound');
 });
 
-test('several tasks at once, and how many wait', async (t) => {
-  const { queue } = await queueFor(t);
+onEveryBackend('several tasks at once, and how many wait', async (t, place) => {
+  const { queue } = await queueFor(t, place);
   const taskIds = [await create(queue), await create(queue)];
   const all = [...taskIds, taskcluster.slugid()];
   const { statuses } = await queue.statuses({ taskIds: all });

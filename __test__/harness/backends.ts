@@ -1,0 +1,30 @@
+// Where a deployment may keep its data: a test is declared once and runs on each.
+import test, { type ExecutionContext } from 'ava';
+import type { DeploymentOptions } from '../../ts/deployment/index.js';
+import { postgresql } from './postgresql.js';
+import { testWith } from './tools.js';
+
+/** What an option of `deploymentFor` must be, for data of this test's own. */
+export type Place = Pick<DeploymentOptions, 'database' | 'databaseUrl'>;
+
+const BACKENDS = [
+  { name: 'PGlite', declare: test, place: async (): Promise<Place> => ({}) },
+  {
+    name: 'PostgreSQL',
+    declare: testWith('postgres'),
+    place: async (): Promise<Place> => ({
+      database: undefined,
+      databaseUrl: await (await postgresql()).createDatabase(),
+    }),
+  },
+] as const;
+
+/** Declares a test that is given a place on PGlite, and the same on a PostgreSQL server. */
+export function onEveryBackend(
+  title: string,
+  body: (t: ExecutionContext, place: Place) => Promise<void>,
+): void {
+  for (const { name, declare, place } of BACKENDS) {
+    declare(`${title} (${name})`, async (t) => body(t, await place()));
+  }
+}
