@@ -32,6 +32,7 @@ import { Claims } from './queue/claims.js';
 import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
 import { secrets } from './secrets/index.js';
+import { SERVICES } from './services.js';
 import { openStorage, type Storage, type StorageOptions } from './storage/index.js';
 import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
 import { ROLES_CHANNEL } from './storage/sql/roles.js';
@@ -132,7 +133,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   mount(auth, { ...serving, validator: ownValidator, context: authContext });
   mount(queue, { ...serving, context: { store, claims, objects, rootUrl } });
   mount(secrets, { ...serving, context: { store } });
-  app.use(documents([auth, queue, secrets], rootUrl));
+  app.use(documents(SERVICES, rootUrl));
   app.use(OBJECTS_PATH, objects.router());
   finish(app, onFault);
   server.on('request', app);

@@ -9,6 +9,7 @@ import type { IncomingMessage } from 'node:http';
 import { native } from '../../native.js';
 import { missing } from '../scopes.js';
 import { ApiError } from './errors.js';
+import { passage } from './passage.js';
 import { render, type ScopeParameters, type ScopeTemplate } from './scope-template.js';
 
 /** What a signature is checked against: the body of `auth.authenticateHawk`. */
@@ -96,6 +97,27 @@ export class Caller {
       }
     }
     this.#authorized = true;
+  }
+
+  /**
+   * Refuses a request without credentials, or with wrong ones, that no parameters could help, so
+   * that nothing is looked up for it.
+   */
+  async screen(): Promise<void> {
+    const required = this.#required;
+    if (required === null) {
+      return;
+    }
+    const authentication = await this.#authenticate();
+    if (authentication.status === 'auth-failed' && passage(required, []) === 'never') {
+      throw unauthenticated(authentication);
+    }
+    if (
+      authentication.status === 'no-auth' &&
+      passage(required, authentication.scopes) === 'never'
+    ) {
+      throw insufficient(authentication, { required });
+    }
   }
 
   /** As `ApiRequest.scopes`. */
@@ -210,7 +232,8 @@ function parseHost(host: string | undefined): { name: string; port: number } | n
 function forwardedPort(incoming: IncomingMessage): number | undefined {
   const port = first(incoming.headers['x-forwarded-port']);
   if (port !== undefined) {
-    return Number.parseInt(port, 10);
+    const given = Number.parseInt(port, 10);
+    return given >= 0 && given <= 65535 ? given : undefined;
   }
   return first(incoming.headers['x-forwarded-proto']) === 'https' ? 443 : undefined;
 }

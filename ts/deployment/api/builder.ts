@@ -40,6 +40,11 @@ export interface Endpoint<Route extends string = string> {
    * checked before the handler runs; otherwise the handler calls `authorize`.
    */
   readonly scopes: ScopeTemplate | null;
+  /**
+   * Set where a public deployment lets everybody call: whatever the parameters of the scopes are,
+   * or for these values of some, such as `{ name: 'public/*' }`.
+   */
+  readonly everybody?: true | Readonly<Record<string, string>>;
   /** Parameters of the query and what each must look like. All are optional. */
   readonly query?: Readonly<Record<string, RegExp>>;
   /** What a parameter of the route must look like, beside what the service says. */

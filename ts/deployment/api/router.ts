@@ -79,9 +79,7 @@ function answer<Context>(
     const received = { incoming: request, target: request.originalUrl, text };
     const caller = new Caller(received, endpoint.scopes, validator);
     const params = routeParameters(endpoint, request);
-    if (early) {
-      await caller.authorize(params);
-    }
+    await (early ? caller.authorize(params) : caller.screen());
     checkParameters(params, patterns);
     const query = checkQuery(request, endpoint);
     checkBody(request, endpoint);

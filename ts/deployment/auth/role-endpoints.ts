@@ -29,7 +29,12 @@ export function declareRoleEndpoints(auth: Auth): void {
 }
 
 function declareLists(auth: Auth): void {
-  const list = { method: 'get', category: CATEGORY, scopes: 'auth:list-roles' } as const;
+  const list = {
+    method: 'get',
+    category: CATEGORY,
+    everybody: true,
+    scopes: 'auth:list-roles',
+  } as const;
   auth.declare(
     {
       ...list,
@@ -99,6 +104,7 @@ function declareReading(auth: Auth): void {
       route: '/roles/:roleId',
       title: 'Get Role',
       category: CATEGORY,
+      everybody: true,
       scopes: 'auth:get-role:<roleId>',
       output: getRoleResponse,
     },

@@ -87,6 +87,7 @@ function declareDownloads(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId/runs/:runId/artifacts/{*name}',
       title: 'Get Artifact Data from Run',
+      everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
     },
     ({ params, authorize }, context) => download(artifactName(params), authorize, context),
@@ -97,6 +98,7 @@ function declareDownloads(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId/artifacts/{*name}',
       title: 'Get Artifact Data from Latest Run',
+      everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
     },
     async ({ params: { taskId, name }, authorize }, context) => {
@@ -146,6 +148,7 @@ function declareLists(queue: Queue): void {
       route: '/task/:taskId/runs/:runId/artifacts',
       query: PAGE_QUERY,
       title: 'Get Artifacts from Run',
+      everybody: true,
       scopes: 'queue:list-artifacts:<taskId>:<runId>',
     },
     async ({ params, query }, { store }) => {
@@ -168,6 +171,7 @@ function declareLists(queue: Queue): void {
       route: '/task/:taskId/artifacts',
       query: PAGE_QUERY,
       title: 'Get Artifacts from Latest Run',
+      everybody: true,
       scopes: 'queue:list-artifacts:<taskId>',
     },
     async ({ params: { taskId }, query }, { store }) =>
@@ -197,6 +201,7 @@ function declareInfo(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId/runs/:runId/artifact-info/{*name}',
       title: 'Get Artifact Information From Run',
+      everybody: true,
       scopes: 'queue:list-artifacts:<taskId>:<runId>',
     },
     ({ params }, { store }) => artifactInfo(store, artifactName(params)),
@@ -207,6 +212,7 @@ function declareInfo(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId/artifact-info/{*name}',
       title: 'Get Artifact Information From Latest Run',
+      everybody: true,
       scopes: 'queue:list-artifacts:<taskId>',
     },
     async ({ params: { taskId, name } }, { store }) =>
@@ -229,6 +235,7 @@ function declareContent(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId/runs/:runId/artifact-content/{*name}',
       title: 'Get Artifact Content From Run',
+      everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
     },
     ({ params, authorize }, context) => contentOf(artifactName(params), authorize, context),
@@ -239,6 +246,7 @@ function declareContent(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId/artifact-content/{*name}',
       title: 'Get Artifact Content From Latest Run',
+      everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
     },
     async ({ params: { taskId, name }, authorize }, context) => {

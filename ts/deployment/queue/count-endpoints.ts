@@ -9,6 +9,7 @@ export function declareCountEndpoints(queue: ApiBuilder<QueueContext>): void {
       method: 'get',
       route: '/pending/{*taskQueueId}',
       title: 'Get Number of Pending Tasks',
+      everybody: true,
       scopes: 'queue:pending-count:<taskQueueId>',
     },
     async ({ params: { taskQueueId } }, { store }) => ({

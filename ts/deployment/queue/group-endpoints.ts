@@ -48,6 +48,7 @@ function declareReading(queue: Queue): void {
       route: '/task-group/:taskGroupId/list',
       query: PAGE_QUERY,
       title: 'List Task Group',
+      everybody: true,
       scopes: 'queue:list-task-group:<taskGroupId>',
     },
     async ({ params: { taskGroupId }, query }, { store }) => {
@@ -66,6 +67,7 @@ function declareReading(queue: Queue): void {
       method: 'get',
       route: '/task-group/:taskGroupId',
       title: 'Get Task Group',
+      everybody: true,
       scopes: 'queue:list-task-group:<taskGroupId>',
     },
     async ({ params: { taskGroupId } }, { store }) =>
@@ -150,6 +152,7 @@ function declareDependents(queue: Queue): void {
       route: '/task/:taskId/dependents',
       query: PAGE_QUERY,
       title: 'List Dependent Tasks',
+      everybody: true,
       scopes: 'queue:list-dependent-tasks:<taskId>',
     },
     async ({ params: { taskId }, query }, { store }) => {

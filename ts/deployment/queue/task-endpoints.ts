@@ -37,6 +37,7 @@ function declareReading(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId',
       title: 'Get Task Definition',
+      everybody: true,
       scopes: 'queue:get-task:<taskId>',
     },
     async ({ params: { taskId } }, { store }) =>
@@ -52,6 +53,7 @@ function declareReading(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId/status',
       title: 'Get task status',
+      everybody: true,
       scopes: 'queue:status:<taskId>',
     },
     async ({ params: { taskId } }, { store }) => {
@@ -74,6 +76,7 @@ function declareReadingMany(queue: Queue): void {
       route: '/tasks',
       title: 'Get multiple task definitions',
       query: PAGE_QUERY,
+      everybody: true,
       scopes: { AllOf: [{ for: 'taskId', in: 'taskIds', each: 'queue:get-task:<taskId>' }] },
       input: tasksRequest,
     },
@@ -91,6 +94,7 @@ function declareReadingMany(queue: Queue): void {
       route: '/tasks/status',
       title: 'Get multiple task definitions',
       query: PAGE_QUERY,
+      everybody: true,
       scopes: { AllOf: [{ for: 'taskId', in: 'taskIds', each: 'queue:status:<taskId>' }] },
       input: tasksRequest,
     },

@@ -80,6 +80,7 @@ secrets.declare(
     route: '/secrets',
     query: PAGE_QUERY,
     title: 'List Secrets',
+    everybody: true,
     scopes: 'secrets:list-secrets',
   },
   async ({ query }, { store }) => {

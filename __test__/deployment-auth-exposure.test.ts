@@ -1,0 +1,195 @@
+// biome-ignore-all lint/suspicious/noThenProperty: scope expression templates have it
+// What a deployment lets whom do: nothing to a request without credentials unless the role
+// `anonymous` says so, endpoint by endpoint.
+import test from 'ava';
+import { type Passage, passage, sufficient } from '../ts/deployment/api/passage.js';
+import type { ScopeTemplate, ScopeTemplatePart } from '../ts/deployment/api/scope-template.js';
+import { publicScopes } from '../ts/deployment/exposure.js';
+import { SERVICES } from '../ts/deployment/services.js';
+import { authOf } from './harness/auth.js';
+import { authorization, deploymentFor, send } from './harness/deployment.js';
+import { definition, queueOf } from './harness/queue.js';
+
+const PASSAGES: [template: ScopeTemplatePart, held: string[], passes: Passage][] = [
+  ['a', ['a'], 'always'],
+  ['a', ['a*'], 'always'],
+  ['a', ['ab'], 'never'],
+  ['a', [], 'never'],
+  ['a:<b>', ['a:*'], 'always'],
+  ['a:<b>', ['*'], 'always'],
+  ['a:<b>', ['a:x'], 'sometimes'],
+  ['a:<b>', ['a:x*'], 'sometimes'],
+  ['a:<b>', ['b:*'], 'never'],
+  ['a:<b>:c', ['a:x:c'], 'sometimes'],
+  ['a:<b>:c', ['a:x:d'], 'never'],
+  ['a.<b>', ['axb'], 'never'],
+  [{ AllOf: ['a', 'b'] }, ['a'], 'never'],
+  [{ AllOf: ['a', 'b:<c>'] }, ['a', 'b:d'], 'sometimes'],
+  [{ AllOf: ['a', 'b'] }, ['*'], 'always'],
+  [{ AnyOf: ['a', 'b:<c>'] }, ['b:d'], 'sometimes'],
+  [{ AnyOf: ['a', 'b'] }, ['b'], 'always'],
+  [{ AnyOf: [] }, ['*'], 'never'],
+  [{ AllOf: [{ for: 'x', in: 'xs', each: 'a:<x>' }] }, [], 'never'],
+  [{ AllOf: [{ for: 'x', in: 'xs', each: 'a:<x>' }] }, ['a:*'], 'always'],
+  [{ if: 'x', then: 'a' }, [], 'sometimes'],
+  [{ if: 'x', then: 'a' }, ['a'], 'always'],
+  [{ if: 'x', then: 'a', else: 'b' }, ['c'], 'never'],
+];
+
+test('whether scopes satisfy a template, whatever its parameters are', (t) => {
+  for (const [template, held, passes] of PASSAGES) {
+    t.is(passage(template, held), passes, `${JSON.stringify(template)} for ${held}`);
+  }
+});
+
+const SUFFICIENT: [template: ScopeTemplate, given: Record<string, string>, scopes: string[]][] = [
+  ['a', {}, ['a']],
+  ['a:*', {}, ['a:*']],
+  ['a:<b>:<c>', {}, ['a:*']],
+  ['a:<b>', { b: 'public/*' }, ['a:public/*']],
+  ['a:<b>:<c>', { b: 'x' }, ['a:x:*']],
+  [{ AllOf: ['a', { for: 'b', in: 'c', each: 'd:<b>' }] }, {}, ['a', 'd:*']],
+  [{ AnyOf: ['a', 'b'] }, {}, ['a']],
+  [{ if: 'x', then: 'a', else: 'b:<c>' }, {}, ['a', 'b:*']],
+];
+
+test('which scopes satisfy a template for all its parameters', (t) => {
+  for (const [template, given, scopes] of SUFFICIENT) {
+    t.deepEqual(sufficient(template, given), scopes);
+    if (Object.keys(given).length === 0) {
+      t.is(passage(template, scopes), 'always');
+    }
+  }
+});
+
+test('what everybody may do with a public deployment', (t) => {
+  t.deepEqual(publicScopes(SERVICES), [
+    'auth:current-scopes',
+    'auth:expand-scopes',
+    'auth:get-client:*',
+    'auth:get-role:*',
+    'auth:list-clients',
+    'auth:list-roles',
+    'queue:get-artifact:public/*',
+    'queue:get-task:*',
+    'queue:list-artifacts:*',
+    'queue:list-dependent-tasks:*',
+    'queue:list-task-group:*',
+    'queue:pending-count:*',
+    'queue:status:*',
+    'secrets:list-secrets',
+  ]);
+});
+
+/** All there is to see without credentials: whether it runs, and who one is. */
+const OPEN = [
+  'ping',
+  'version',
+  'lbheartbeat',
+  'heartbeat',
+  'authenticateHawk',
+  'authenticateAnonymous',
+  'testAuthenticate',
+  'testAuthenticateGet',
+];
+
+interface Call {
+  readonly what: string;
+  readonly name: string;
+  readonly isOpen: boolean;
+  readonly method: string;
+  readonly target: string;
+}
+
+/** A call of every endpoint, its parameters as given or else made up. */
+function everyCall(params: Record<string, string>): Call[] {
+  return SERVICES.flatMap(({ serviceName, apiVersion, endpoints }) =>
+    endpoints.map(({ name, method, route, scopes }) => ({
+      what: `${serviceName}.${name}`,
+      name,
+      isOpen: scopes === null,
+      method: method.toUpperCase(),
+      target:
+        `/api/${serviceName}/${apiVersion}` +
+        route.replace(/:(\w+)|\{\*(\w+)\}/g, (_, a, b) => params[a ?? b] ?? 'x'),
+    })),
+  );
+}
+
+/** With an empty body, where there may be one. */
+function bodyOf(method: string) {
+  return method === 'GET' || method === 'DELETE'
+    ? {}
+    : { headers: { 'Content-Type': 'application/json' }, body: '{}' };
+}
+
+test('a private deployment tells nobody without credentials anything', async (t) => {
+  const deployment = await deploymentFor(t);
+  const taskId = 'fN1SbArXTPSVFNUvaOlinQ';
+  await queueOf(deployment, deployment.credentials).createTask(taskId, definition());
+  await authOf(deployment).createRole('present', { description: '', scopes: [] });
+  const present = {
+    taskId,
+    taskGroupId: taskId,
+    runId: '0',
+    taskQueueId: 'demo/local',
+    clientId: 'static%2Ftaskcluster%2Froot',
+    roleId: 'present',
+  };
+  const absent = { ...present, taskId: 'VgnEz2Q9QXqzAvGSkEHMEg', taskGroupId: 'x', roleId: 'y' };
+  for (const { what, name, isOpen, method, target } of [
+    ...everyCall(present),
+    ...everyCall(absent),
+  ]) {
+    const answer = await send(deployment, { method, target, ...bodyOf(method) });
+    if (isOpen) {
+      t.true(OPEN.includes(name), what);
+      continue;
+    }
+    t.is(answer.status, 403, `${what}: ${answer.text}`);
+    t.deepEqual(Object.keys(answer.json), ['code', 'message', 'requestInfo'], what);
+    t.is(answer.json.code, 'InsufficientScopes', what);
+    t.regex(answer.json.message, /^This request requires Taskcluster credentials/, what);
+  }
+});
+
+test('what everybody may do does not help a wrong signature', async (t) => {
+  const deployment = await deploymentFor(t, {
+    roles: [{ roleId: 'anonymous', scopes: ['auth:*', 'queue:*', 'secrets:*'] }],
+  });
+  const wrong = { ...deployment.credentials, accessToken: 'wrong' };
+  for (const { what, isOpen, method, target } of everyCall({})) {
+    const Authorization = authorization(deployment, { client: wrong, method, target });
+    const { headers, ...sent } = { headers: {}, ...bodyOf(method) };
+    const answer = await send(deployment, {
+      method,
+      target,
+      headers: { ...headers, Authorization },
+      ...sent,
+    });
+    if (!isOpen) {
+      t.is(answer.status, 401, `${what}: ${answer.text}`);
+      t.is(answer.json.code, 'AuthenticationFailed', what);
+    }
+  }
+});
+
+test('a deployment whose role anonymous is public answers what it says, and no more', async (t) => {
+  const deployment = await deploymentFor(t, {
+    roles: [{ roleId: 'anonymous', scopes: publicScopes(SERVICES) }],
+  });
+  const endpoints = SERVICES.flatMap((service) => service.endpoints);
+  for (const { what, name, isOpen, method, target } of everyCall({
+    taskId: 'VgnEz2Q9QXqzAvGSkEHMEg',
+    taskGroupId: 'VgnEz2Q9QXqzAvGSkEHMEg',
+    runId: '0',
+    name: 'public/x',
+    taskQueueId: 'demo/local',
+  })) {
+    const answer = await send(deployment, { method, target, ...bodyOf(method) });
+    const isGranted = endpoints.some((each) => each.name === name && each.everybody !== undefined);
+    if (!isOpen) {
+      t.is(answer.json?.code === 'InsufficientScopes', !isGranted, `${what}: ${answer.text}`);
+    }
+  }
+});
