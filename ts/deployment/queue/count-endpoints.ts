@@ -1,5 +1,6 @@
 /** Endpoints that tell how much work there is. */
 import type { ApiBuilder } from '../api/builder.js';
+import { pendingTasksResponse, taskQueueCountsResponse } from './answers.js';
 import type { QueueContext } from './index.js';
 
 export function declareCountEndpoints(queue: ApiBuilder<QueueContext>): void {
@@ -9,6 +10,8 @@ export function declareCountEndpoints(queue: ApiBuilder<QueueContext>): void {
       method: 'get',
       route: '/pending/{*taskQueueId}',
       title: 'Get Number of Pending Tasks',
+      category: 'Worker Metadata',
+      output: pendingTasksResponse,
       everybody: true,
       scopes: 'queue:pending-count:<taskQueueId>',
     },
@@ -23,6 +26,8 @@ export function declareCountEndpoints(queue: ApiBuilder<QueueContext>): void {
       method: 'get',
       route: '/task-queues/{*taskQueueId}/counts',
       title: 'Get Number of Pending and Claimed Tasks',
+      category: 'Worker Metadata',
+      output: taskQueueCountsResponse,
       scopes: {
         AllOf: ['queue:pending-count:<taskQueueId>', 'queue:claimed-count:<taskQueueId>'],
       },

@@ -3,6 +3,12 @@ import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import type { Store, Task, TaskGroup } from '../storage/store.js';
+import {
+  cancelTaskGroupResponse,
+  listDependentTasksResponse,
+  listTaskGroupResponse,
+  taskGroupResponse,
+} from './answers.js';
 import type { QueueContext } from './index.js';
 import { resolveTask } from './lifecycle.js';
 import { ended, isResolved, taskStatus } from './task.js';
@@ -48,6 +54,8 @@ function declareReading(queue: Queue): void {
       route: '/task-group/:taskGroupId/list',
       query: PAGE_QUERY,
       title: 'List Task Group',
+      category: 'Task Groups',
+      output: listTaskGroupResponse,
       everybody: true,
       scopes: 'queue:list-task-group:<taskGroupId>',
     },
@@ -67,6 +75,8 @@ function declareReading(queue: Queue): void {
       method: 'get',
       route: '/task-group/:taskGroupId',
       title: 'Get Task Group',
+      category: 'Task Groups',
+      output: taskGroupResponse,
       everybody: true,
       scopes: 'queue:list-task-group:<taskGroupId>',
     },
@@ -82,6 +92,8 @@ function declareSealing(queue: Queue): void {
       method: 'post',
       route: '/task-group/:taskGroupId/seal',
       title: 'Seal Task Group',
+      category: 'Task Groups',
+      output: taskGroupResponse,
       scopes: 'queue:seal-task-group:<schedulerId>/<taskGroupId>',
     },
     async ({ params: { taskGroupId }, authorize }, { store }) => {
@@ -102,6 +114,8 @@ function declareCancellation(queue: Queue): void {
       method: 'post',
       route: '/task-group/:taskGroupId/cancel',
       title: 'Cancel Task Group',
+      category: 'Task Groups',
+      output: cancelTaskGroupResponse,
       scopes: 'queue:cancel-task-group:<schedulerId>/<taskGroupId>',
     },
     async ({ params: { taskGroupId }, authorize }, { store }) => {
@@ -152,6 +166,8 @@ function declareDependents(queue: Queue): void {
       route: '/task/:taskId/dependents',
       query: PAGE_QUERY,
       title: 'List Dependent Tasks',
+      category: 'Tasks',
+      output: listDependentTasksResponse,
       everybody: true,
       scopes: 'queue:list-dependent-tasks:<taskId>',
     },

@@ -21,6 +21,9 @@ export interface HousekeepingOptions {
 const INTERVAL = 500;
 const REMOVAL_INTERVAL = 60_000;
 
+/** After a fault, such as a database that is away, in milliseconds. */
+const PAUSE = 5_000;
+
 /** How many rows are removed in one transaction. */
 const BATCH = 100;
 
@@ -31,6 +34,7 @@ export class Housekeeping {
   readonly #options: HousekeepingOptions;
   readonly #timer: NodeJS.Timeout;
   #running: Promise<void> | undefined;
+  #pausedUntil = 0;
   #removeAfter = 0;
 
   constructor(options: HousekeepingOptions) {
@@ -46,8 +50,14 @@ export class Housekeeping {
   }
 
   #tick(): void {
+    if (Date.now() < this.#pausedUntil) {
+      return;
+    }
     this.#running ??= this.#pass()
-      .catch(this.#options.onFault)
+      .catch((fault: unknown) => {
+        this.#pausedUntil = Date.now() + PAUSE;
+        this.#options.onFault(fault);
+      })
       .finally(() => {
         this.#running = undefined;
       });

@@ -25,6 +25,9 @@ export interface QueueContext {
 
 export const queue = new ApiBuilder<QueueContext>({
   serviceName: 'queue',
+  title: 'Queue Service',
+  description:
+    'Takes tasks, hands them to workers, keeps track of their runs, and keeps their artifacts.',
   apiVersion: 'v1',
   params: ROUTE_PARAMETERS,
 });

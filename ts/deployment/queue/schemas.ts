@@ -6,14 +6,14 @@ const PROVISIONER_ID = '^[a-zA-Z0-9-_]{1,38}$';
 const WORKER_TYPE = '^[a-z]([-a-z0-9]{0,36}[a-z0-9])?$';
 const TASK_QUEUE_ID = '^[a-zA-Z0-9-_]{1,38}/[a-z]([-a-z0-9]{0,36}[a-z0-9])?$';
 
-const identifier = {
+export const identifier = {
   type: 'string',
   minLength: 1,
   maxLength: 38,
   pattern: '^([a-zA-Z0-9-_]*)$',
 } as const;
-const slugid = { type: 'string', pattern: SLUGID } as const;
-const time = { type: 'string', format: 'date-time' } as const;
+export const slugid = { type: 'string', pattern: SLUGID } as const;
+export const time = { type: 'string', format: 'date-time' } as const;
 const contentType = { type: 'string', maxLength: 255 } as const;
 const contentLength = { type: 'integer', minimum: 0 } as const;
 const scope = { type: 'string', pattern: '^[ -~]*$' } as const;

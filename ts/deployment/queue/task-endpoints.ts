@@ -4,6 +4,7 @@ import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
 import { PRIORITIES, type Store, type Task, type TaskDefinition } from '../storage/store.js';
+import { task, taskStatusResponse, tasksResponse, tasksStatusesResponse } from './answers.js';
 import type { QueueContext } from './index.js';
 import { addTask, resolveTask } from './lifecycle.js';
 import { createTaskRequest, tasksRequest } from './schemas.js';
@@ -37,6 +38,8 @@ function declareReading(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId',
       title: 'Get Task Definition',
+      category: 'Tasks',
+      output: task,
       everybody: true,
       scopes: 'queue:get-task:<taskId>',
     },
@@ -53,6 +56,8 @@ function declareReading(queue: Queue): void {
       method: 'get',
       route: '/task/:taskId/status',
       title: 'Get task status',
+      category: 'Tasks',
+      output: taskStatusResponse,
       everybody: true,
       scopes: 'queue:status:<taskId>',
     },
@@ -75,6 +80,8 @@ function declareReadingMany(queue: Queue): void {
       method: 'post',
       route: '/tasks',
       title: 'Get multiple task definitions',
+      category: 'Tasks',
+      output: tasksResponse,
       query: PAGE_QUERY,
       everybody: true,
       scopes: { AllOf: [{ for: 'taskId', in: 'taskIds', each: 'queue:get-task:<taskId>' }] },
@@ -93,6 +100,8 @@ function declareReadingMany(queue: Queue): void {
       method: 'post',
       route: '/tasks/status',
       title: 'Get multiple task definitions',
+      category: 'Tasks',
+      output: tasksStatusesResponse,
       query: PAGE_QUERY,
       everybody: true,
       scopes: { AllOf: [{ for: 'taskId', in: 'taskIds', each: 'queue:status:<taskId>' }] },
@@ -126,6 +135,8 @@ function declareCreation(queue: Queue): void {
       method: 'put',
       route: '/task/:taskId',
       title: 'Create New Task',
+      category: 'Tasks',
+      output: taskStatusResponse,
       scopes: {
         AllOf: [
           { for: 'scope', in: 'scopes', each: '<scope>' },
@@ -198,6 +209,8 @@ function declareScheduling(queue: Queue): void {
       method: 'post',
       route: '/task/:taskId/schedule',
       title: 'Schedule Defined Task',
+      category: 'Tasks',
+      output: taskStatusResponse,
       scopes: controlScopes('schedule'),
     },
     async ({ params: { taskId }, authorize }, { store }) => {
@@ -220,6 +233,8 @@ function declareRerun(queue: Queue): void {
       method: 'post',
       route: '/task/:taskId/rerun',
       title: 'Rerun a Resolved Task',
+      category: 'Tasks',
+      output: taskStatusResponse,
       scopes: controlScopes('rerun'),
     },
     async ({ params: { taskId }, authorize }, { store }) => {
@@ -246,6 +261,8 @@ function declareCancellation(queue: Queue): void {
       method: 'post',
       route: '/task/:taskId/cancel',
       title: 'Cancel Task',
+      category: 'Tasks',
+      output: taskStatusResponse,
       scopes: controlScopes('cancel'),
     },
     async ({ params: { taskId }, authorize }, { store }) => {

@@ -2,6 +2,12 @@
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import type { Store, Task } from '../storage/store.js';
+import {
+  claimWorkResponse,
+  taskClaimResponse,
+  taskReclaimResponse,
+  taskStatusResponse,
+} from './answers.js';
 import type { QueueContext } from './index.js';
 import { resolveTask } from './lifecycle.js';
 import { claimWorkRequest, taskClaimRequest, taskExceptionRequest } from './schemas.js';
@@ -24,6 +30,8 @@ function declareClaims(queue: Queue): void {
       method: 'post',
       route: '/claim-work/{*taskQueueId}',
       title: 'Claim Work',
+      category: 'Worker Interface',
+      output: claimWorkResponse,
       scopes: {
         AllOf: ['queue:claim-work:<taskQueueId>', 'queue:worker-id:<workerGroup>/<workerId>'],
       },
@@ -42,6 +50,8 @@ function declareClaims(queue: Queue): void {
       method: 'post',
       route: '/task/:taskId/runs/:runId/claim',
       title: 'Claim Task',
+      category: 'Worker Interface',
+      output: taskClaimResponse,
       scopes: {
         AllOf: [
           'queue:claim-task:<provisionerId>/<workerType>',
@@ -66,6 +76,8 @@ function declareReclaim(queue: Queue): void {
       method: 'post',
       route: '/task/:taskId/runs/:runId/reclaim',
       title: 'Reclaim task',
+      category: 'Worker Interface',
+      output: taskReclaimResponse,
       scopes: 'queue:reclaim-task:<taskId>/<runId>',
     },
     ({ params: { taskId, runId } }, { claims }) => claims.reclaimTask(taskId, Number(runId)),
@@ -83,6 +95,8 @@ function declareReport(
       method: 'post',
       route: `/task/:taskId/runs/:runId/${state}`,
       title: `Report Run ${state === 'completed' ? 'Completed' : 'Failed'}`,
+      category: 'Worker Interface',
+      output: taskStatusResponse,
       scopes: 'queue:resolve-task:<taskId>/<runId>',
     },
     async ({ params, body }, { store }) => {
@@ -141,6 +155,8 @@ function declareException(queue: Queue): void {
       method: 'post',
       route: '/task/:taskId/runs/:runId/exception',
       title: 'Report Task Exception',
+      category: 'Worker Interface',
+      output: taskStatusResponse,
       scopes: 'queue:resolve-task:<taskId>/<runId>',
       input: taskExceptionRequest,
     },

@@ -19,8 +19,22 @@ const secret = {
   required: ['secret', 'expires'],
 } as const;
 
+const secretList = {
+  $id: '/schemas/secrets/v1/secret-list.json#',
+  title: 'Secrets List',
+  type: 'object',
+  properties: {
+    secrets: { type: 'array', items: { type: 'string' } },
+    continuationToken: { type: 'string' },
+  },
+  additionalProperties: false,
+  required: ['secrets'],
+} as const;
+
 export const secrets = new ApiBuilder<SecretsContext>({
   serviceName: 'secrets',
+  title: 'Secrets Service',
+  description: 'Small JSON objects by name, each for those who have the scope for it.',
   apiVersion: 'v1',
   params: { name: /^[\x20-\x7e]+$/ },
 });
@@ -47,6 +61,7 @@ secrets.declare(
     method: 'get',
     route: '/secret/{*name}',
     title: 'Read Secret',
+    output: secret,
     scopes: 'secrets:get:<name>',
   },
   async ({ params: { name } }, { store }) => {
@@ -80,6 +95,7 @@ secrets.declare(
     route: '/secrets',
     query: PAGE_QUERY,
     title: 'List Secrets',
+    output: secretList,
     everybody: true,
     scopes: 'secrets:list-secrets',
   },
