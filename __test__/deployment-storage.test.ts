@@ -2,13 +2,22 @@
 // together, what is sealed cannot be read from the data, notifications arrive, and nothing that has
 // been acknowledged is lost.
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import test, { type ExecutionContext, type TestFn } from 'ava';
 import {
   grantAnonymousScopes,
   undoAnonymousScopes,
 } from '../ts/deployment/storage/anonymous-scopes.js';
+import { backUp, restore } from '../ts/deployment/storage/backup.js';
 import { openDatabase } from '../ts/deployment/storage/database.js';
 import { openStorage, type StorageOptions } from '../ts/deployment/storage/index.js';
 import { MIGRATIONS, migrate } from '../ts/deployment/storage/migrations/index.js';
@@ -333,6 +342,52 @@ testWith('postgres')('a lost connection that listened is made again, and says so
   await database.query("SELECT pg_notify('things', 'again')");
   await until(() => heard.length > 1);
   t.deepEqual(heard, [undefined, 'again']);
+});
+
+testWith('postgres')('a backup of either database restores into the other', async (t) => {
+  const [pglite, server] = BACKENDS;
+  const first = (await pglite?.place(t)) ?? { folder: '' };
+  const second = (await server?.place(t)) ?? { folder: '' };
+  const third = { folder: freshDirectory(t) };
+  const storage = await open(t, first);
+  const { store, objects } = storage;
+  await store.clients.put({ ...CLIENT, clientId: 'static/taskcluster/root' });
+  const secret = { name: 'n', secret: { z: ['\u0000\ud800\n"'], a: 1 }, expires: NEVER };
+  await store.secrets.put(secret);
+  for (let number = 0; number < 1001; number += 1) {
+    await store.roles.put({ roleId: `r${number}`, scopes: ['a\\b', '{"c,'] });
+  }
+  const { file, size } = await objects.add(Readable.from([Buffer.alloc(300_000, 'artifact')]));
+  const object = { name: 'o', file, size, contentType: 'text/plain' };
+  await store.objects.put(object);
+  const backup = path.join(first.folder, 'one.tar');
+  const summary = await backUp(storage, backup);
+  t.like(summary, { artifacts: 1 });
+  t.true(summary.rows >= 1004);
+  await t.throwsAsync(backUp(storage, backup), { message: /exists: name a file that does not/ });
+  const roles = await store.roles.all();
+  await storage.close();
+
+  await t.throwsAsync(restore(second, backup), { message: /^there are no keys: copy those that/ });
+  writeFileSync(path.join(second.folder, 'keys'), `${new Date().toJSON().slice(0, 10)}:${KEY}`);
+  await t.throwsAsync(restore(second, backup), { name: 'SealingError' });
+  for (const place of [second, third]) {
+    copyFileSync(path.join(first.folder, 'keys'), path.join(place.folder, 'keys'));
+  }
+  t.deepEqual(await restore(second, backup), summary);
+  const middle = await open(t, second);
+  const again = path.join(first.folder, 'two.tar');
+  t.deepEqual(await backUp(middle, again), summary);
+  t.deepEqual(await restore(third, again), summary);
+  const last = await open(t, third);
+  t.deepEqual(await last.store.roles.all(), roles);
+  t.deepEqual(await last.store.secrets.get('n'), secret);
+  t.deepEqual(await last.store.objects.get('o'), object);
+  t.is(readFileSync(path.join(last.objects.root, file), 'utf8').slice(0, 8), 'artifact');
+  await last.close();
+  await t.throwsAsync(restore(third, again), { message: /^the database has data: restore into/ });
+  await t.throwsAsync(restore(third, path.join(first.folder, 'keys')), { message: /backup/ });
+  await t.throwsAsync(restore(third, 'nowhere'), { message: /^the backup nowhere cannot be read/ });
 });
 
 async function until(isSo: () => boolean): Promise<void> {
