@@ -11,6 +11,7 @@ export function declareCountEndpoints(queue: ApiBuilder<QueueContext>): void {
       route: '/pending/{*taskQueueId}',
       title: 'Get Number of Pending Tasks',
       category: 'Worker Metadata',
+      stability: 'deprecated',
       output: pendingTasksResponse,
       everybody: true,
       scopes: 'queue:pending-count:<taskQueueId>',

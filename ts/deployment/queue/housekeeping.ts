@@ -88,6 +88,7 @@ export async function removeExpired(store: Store, folder: ObjectFolder): Promise
   await store.groups.removeExpired(time);
   await store.secrets.removeExpired(time);
   await store.clients.removeExpired(time);
+  await store.sessions.removeExpired(time);
 }
 
 async function removeArtifacts(

@@ -51,6 +51,7 @@ function declareClaims(queue: Queue): void {
       route: '/task/:taskId/runs/:runId/claim',
       title: 'Claim Task',
       category: 'Worker Interface',
+      stability: 'deprecated',
       output: taskClaimResponse,
       scopes: {
         AllOf: [
