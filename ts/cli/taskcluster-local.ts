@@ -10,6 +10,8 @@ import { Command, InvalidArgumentError } from 'commander';
 import { startDeployment } from '../deployment/index.js';
 import { version } from '../index.js';
 import { readPort } from '../options.js';
+import { declareAnonymousRole } from './local/anonymous-role.js';
+import { declareExposure } from './local/exposure.js';
 
 interface StartOptions {
   readonly port: number;
@@ -35,6 +37,9 @@ program
   .option('-i, --ip-address <address>', 'address to listen on', '127.0.0.1')
   .option('--anonymous-scope <scope>', 'grant a scope to everybody; may be repeated', collect, [])
   .action(start);
+
+declareExposure(program);
+declareAnonymousRole(program);
 
 await program.parseAsync();
 
