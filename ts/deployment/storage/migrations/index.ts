@@ -4,11 +4,12 @@
  *
  * A migration that has been released is never changed: another one follows it.
  */
-import type { Database, Queryable } from '../database.js';
+import type { Queryable } from '../database.js';
 import { FIRST_TABLES } from './0001-first-tables.js';
 import { DEPENDENCIES_AND_GROUPS } from './0002-dependencies-and-groups.js';
 import { CLIENTS_AND_ROLES } from './0003-clients-and-roles.js';
 import { ANONYMOUS_SCOPES } from './0004-anonymous-scopes.js';
+import { USERS } from './0005-users.js';
 
 /** Its number is its place in the list, from 1 on. */
 export interface Migration {
@@ -22,6 +23,7 @@ export const MIGRATIONS: readonly Migration[] = [
   DEPENDENCIES_AND_GROUPS,
   CLIENTS_AND_ROLES,
   ANONYMOUS_SCOPES,
+  USERS,
 ];
 
 /** A database whose tables are not those that this program, or an older one, has made. */
@@ -34,7 +36,7 @@ const LOCK = 7_241_650_165;
 
 /** Applies what is missing and returns the names. @throws MigrationError */
 export async function migrate(
-  database: Database,
+  database: Queryable,
   migrations: readonly Migration[] = MIGRATIONS,
 ): Promise<string[]> {
   const applied: string[] = [];
