@@ -1,22 +1,26 @@
 #!/usr/bin/env node
 /**
- * `taskcluster-local`: a small Taskcluster deployment on this machine. It forgets everything when
- * it stops.
+ * `taskcluster-local`: a small Taskcluster deployment on this machine. Without a data folder it
+ * forgets everything when it stops.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { startDeployment } from '../deployment/index.js';
 import { version } from '../index.js';
 import { readPort } from '../options.js';
 import { declareAnonymousRole } from './local/anonymous-role.js';
+import { declareBackup } from './local/backup.js';
 import { declareExposure } from './local/exposure.js';
+import { declareMigrate } from './local/migrate.js';
+import { addPlaceOptions, type PlaceOptions } from './local/place.js';
 
-interface StartOptions {
+interface StartOptions extends Partial<PlaceOptions> {
   readonly port: number;
   readonly ipAddress: string;
   readonly anonymousScope: readonly string[];
+  readonly public: boolean;
 }
 
 /** `EX_USAGE` of `sysexits.h`, with which `taskcluster-proxy` ends as well. */
@@ -27,31 +31,47 @@ const program = new Command('taskcluster-local')
   .version(version)
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : EXIT_USAGE));
 
-program
+const starting = program
   .command('start')
   .description(
     'Serve auth, queue, secrets and artifacts on one port until interrupted, and print as shell ' +
-      'variables how to reach them. Nothing is kept.',
+      'variables how to reach them. Nothing is kept unless a data folder is given.',
   )
   .option('-p, --port <port>', 'port to listen on, a free one when not given', port, 0)
   .option('-i, --ip-address <address>', 'address to listen on', '127.0.0.1')
   .option('--anonymous-scope <scope>', 'grant a scope to everybody; may be repeated', collect, [])
+  .option('--private', 'grant nothing to everybody where the data are new; the default')
+  .addOption(
+    new Option('--public', 'let everybody read what is not secret where the data are new')
+      .conflicts('private')
+      .default(false),
+  )
   .action(start);
+addPlaceOptions(starting);
 
 declareExposure(program);
 declareAnonymousRole(program);
+declareMigrate(program);
+declareBackup(program);
 
 await program.parseAsync();
 
-async function start({ port, ipAddress, anonymousScope }: StartOptions): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'taskcluster-local-'));
-  const cleanUp = () => rm(folder, { recursive: true, force: true });
+async function start(options: StartOptions): Promise<void> {
+  const { port, ipAddress, anonymousScope, dataFolder, databaseUrl } = options;
+  const folder = dataFolder ?? (await mkdtemp(join(tmpdir(), 'taskcluster-local-')));
+  const cleanUp = async () => {
+    if (dataFolder === undefined) {
+      await rm(folder, { recursive: true, force: true });
+    }
+  };
   try {
     const deployment = await startDeployment({
       folder,
+      databaseUrl,
       host: ipAddress,
       port,
-      roles: [{ roleId: 'anonymous', scopes: anonymousScope }],
+      isPublic: options.public,
+      anonymousScopes: anonymousScope,
     });
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.once(signal, () => void deployment.stop().then(cleanUp));

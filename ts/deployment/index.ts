@@ -6,13 +6,14 @@
  * upstream. What it is not: it has no web interface and no provisioning of workers.
  *
  * The folders: `api` declares and serves endpoints, `auth` knows who calls, `queue` and `secrets`
- * are services, `storage` keeps what they know.
+ * are services, `web` signs people in, `storage` keeps what they know.
  */
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import { native } from '../native.js';
+import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
 import type { SignatureValidator } from './api/authenticate.js';
 import type { ApiBuilder } from './api/builder.js';
 import { documents } from './api/documents.js';
@@ -38,8 +39,10 @@ import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
 import { ROLES_CHANNEL } from './storage/sql/roles.js';
 import { PENDING_CHANNEL } from './storage/sql/tasks.js';
 import type { NewRole, Store } from './storage/store.js';
+import { LOGIN_PATH, web } from './web/index.js';
+import { addUser, type UserOptions } from './web/local-users.js';
 
-export interface DeploymentOptions extends StorageOptions {
+export interface DeploymentOptions extends StorageOptions, AnonymousOptions {
   /** An IP address; 127.0.0.1 when absent. */
   readonly host?: string;
   /** A free one when absent or 0. */
@@ -48,6 +51,8 @@ export interface DeploymentOptions extends StorageOptions {
   readonly clients?: readonly ClientOptions[];
   /** `anonymous` is everybody's; without it nobody may do anything without credentials. */
   readonly roles?: readonly NewRole[];
+  /** People who may sign in at `/login/local`; nobody when absent. */
+  readonly users?: readonly UserOptions[];
   /** For how many seconds a claimed task is its worker's until it must reclaim it; 1200 if absent. */
   readonly claimTimeout?: number;
   /** Hears of faults, whose clients get a number only; they go to stderr when absent. */
@@ -92,7 +97,10 @@ export interface Deployment {
 
 const DEFAULT_CLAIM_TIMEOUT = 20 * 60;
 
-/** Starts a deployment; it answers when the promise is kept. Rejects as listening or opening the data does. */
+/**
+ * Starts a deployment; it answers when the promise is kept. Rejects as listening or opening the
+ * data does.
+ */
 export async function startDeployment(options: DeploymentOptions): Promise<Deployment> {
   const storage = await openStorage(options);
   try {
@@ -105,7 +113,8 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
 
 async function startOn(storage: Storage, options: DeploymentOptions): Promise<Deployment> {
   const { store, objects: folder } = storage;
-  const { root, queue: queueClient } = await addClientsAndRoles(store, options);
+  await grantAnonymous(storage, options);
+  const { root, queue: queueClient, web: webClient } = await addClientsAndRoles(store, options);
   const server = await listen(options);
   const rootUrl = rootUrlOf(server);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
@@ -135,6 +144,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   mount(secrets, { ...serving, context: { store } });
   app.use(documents(SERVICES, rootUrl));
   app.use(OBJECTS_PATH, objects.router());
+  app.use(LOGIN_PATH, web({ store, credentials: webClient, onFault }));
   finish(app, onFault);
   server.on('request', app);
   return {
@@ -152,8 +162,8 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
 /** What there is from the start: the clients of whoever runs the deployment and of its queue too. */
 async function addClientsAndRoles(
   store: Store,
-  { clients = [], roles = [] }: DeploymentOptions,
-): Promise<{ root: PermanentCredentials; queue: PermanentCredentials }> {
+  { clients = [], roles = [], users = [] }: DeploymentOptions,
+): Promise<Record<'root' | 'queue' | 'web', PermanentCredentials>> {
   await store.transaction(async (transaction) => {
     for (const role of roles) {
       await transaction.roles.put(role);
@@ -163,9 +173,13 @@ async function addClientsAndRoles(
   for (const client of clients) {
     await addClient(store, client);
   }
+  for (const user of users) {
+    await addUser(store, user);
+  }
   return {
     root: await almighty(store, 'static/taskcluster/root'),
     queue: await almighty(store, 'static/taskcluster/queue'),
+    web: await almighty(store, 'static/taskcluster/web-server'),
   };
 }
 

@@ -1,0 +1,141 @@
+// `taskcluster-local` with a data folder: what it keeps, who may do what where data are new or older
+// than anonymous scopes, and a backup that restores.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { text } from 'node:stream/consumers';
+import test, { type ExecutionContext } from 'ava';
+import taskcluster from 'taskcluster-client';
+import { openDatabase } from '../ts/deployment/storage/database.js';
+import { MIGRATIONS, migrate } from '../ts/deployment/storage/migrations/index.js';
+import { loadKeys } from '../ts/deployment/storage/sealing.js';
+import { sqlStore } from '../ts/deployment/storage/sql/index.js';
+import { addDatabase } from './harness/database.js';
+import { within } from './harness/deadline.js';
+import { freshDirectory } from './harness/directory.js';
+
+const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
+
+const LIMIT = 60_000;
+
+async function run(...args: string[]) {
+  const child = spawn(process.execPath, [COMMAND, ...args]);
+  const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]);
+  const [stdout, stderr, [code]] = await within(ended, `the end of ${args[0]}`, LIMIT);
+  return { stdout, stderr, code };
+}
+
+interface Local {
+  readonly child: ChildProcess;
+  readonly rootUrl: string;
+  readonly credentials: { readonly clientId: string; readonly accessToken: string };
+}
+
+async function start(t: ExecutionContext, ...args: string[]): Promise<Local> {
+  const child = spawn(process.execPath, [COMMAND, 'start', ...args]);
+  t.teardown(() => child.kill('SIGKILL'));
+  let printed = '';
+  while (!/ACCESS_TOKEN=.*\n/.test(printed)) {
+    const [chunk] = await within(once(child.stdout, 'data'), 'how to reach it', LIMIT);
+    printed += chunk;
+  }
+  const [rootUrl = '', clientId = '', accessToken = ''] = [
+    ...printed.matchAll(/^export TASKCLUSTER_\w+=(.*)$/gm),
+  ].map(([, value]) => value ?? '');
+  return { child, rootUrl, credentials: { clientId, accessToken } };
+}
+
+async function stop({ child }: Local, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  child.kill(signal);
+  await within(once(child, 'exit'), 'its end');
+}
+
+async function dataFolder(t: ExecutionContext): Promise<string> {
+  const folder = freshDirectory(t);
+  await addDatabase(folder);
+  return folder;
+}
+
+function status(local: Local, credentials: object): Promise<unknown> {
+  const queue = new taskcluster.Queue({ rootUrl: local.rootUrl, credentials, retries: 0 });
+  return queue.status(taskcluster.slugid()).catch(({ statusCode }) => statusCode);
+}
+
+test('a data folder keeps what is in it, also from kill -9, and so does a backup', async (t) => {
+  t.timeout(4 * LIMIT);
+  const folder = await dataFolder(t);
+  const first = await start(t, '--data-folder', folder);
+  t.is(await status(first, {}), 403);
+  const { rootUrl, credentials } = first;
+  const secrets = new taskcluster.Secrets({ rootUrl, credentials, retries: 0 });
+  const secret = { secret: { a: 'b' }, expires: '3000-01-01T00:00:00.000Z' };
+  await secrets.set('name', secret);
+  await stop(first, 'SIGKILL');
+
+  const backup = path.join(folder, 'backup.tar');
+  const made = await run('backup', backup, '--data-folder', folder);
+  t.deepEqual([made.stderr, made.code], ['', 0]);
+  t.regex(made.stdout, /^Backed up \d+ rows and 0 artifacts\.\n$/);
+  const other = path.join(folder, 'other');
+  const refused = await run('restore', backup, '--data-folder', other);
+  t.deepEqual([refused.stdout, refused.code], ['', 1]);
+  t.regex(refused.stderr, /^taskcluster-local: there are no keys: copy those .*\n$/);
+  mkdirSync(other, { recursive: true });
+  copyFileSync(path.join(folder, 'keys'), path.join(other, 'keys'));
+  t.like(await run('restore', backup, '--data-folder', other), { stderr: '', code: 0 });
+
+  // Data that are there stay private, whatever is said when they are started again.
+  const second = await start(t, '--data-folder', other, '--public');
+  t.deepEqual(second.credentials, credentials);
+  const again = new taskcluster.Secrets({ rootUrl: second.rootUrl, credentials, retries: 0 });
+  t.deepEqual(await again.get('name'), secret);
+  t.is(await status(second, {}), 403);
+  const inUse = await run('backup', `${backup}.2`, '--data-folder', other);
+  t.regex(inUse.stderr, /^taskcluster-local: the database in .* is in use by process \d+: stop/);
+  t.false(existsSync(`${backup}.2`));
+  await stop(second);
+});
+
+test('new data are public where that is said', async (t) => {
+  t.timeout(2 * LIMIT);
+  const local = await start(t, '--data-folder', await dataFolder(t), '--public');
+  t.is(await status(local, {}), 404);
+  await stop(local);
+  const both = await run('start', '--public', '--private');
+  t.is(both.code, 64);
+  t.regex(both.stderr, /'--public' cannot be used with option '--private'/);
+});
+
+test('older data stay public: shown beforehand, granted once, and undone', async (t) => {
+  t.timeout(3 * LIMIT);
+  const folder = freshDirectory(t);
+  const database = await openDatabase({ folder: path.join(folder, 'database') });
+  const before = MIGRATIONS.findIndex(({ name }) => name.endsWith('anonymous-scopes'));
+  await migrate(database, MIGRATIONS.slice(0, before));
+  const client = { clientId: 'c', accessToken: 't', scopes: [], disabled: false };
+  const store = sqlStore(database, await loadKeys(path.join(folder, 'keys')));
+  await store.clients.put({ ...client, expires: new Date('3000-01-01') });
+  await database.close();
+
+  const migrateData = (...args: string[]) => run('migrate', '--data-folder', folder, ...args);
+  const role = (await run('anonymous-role')).stdout.trim().split('\n');
+  const shown = JSON.parse((await migrateData('--dry-run', '--json')).stdout);
+  t.deepEqual(shown, {
+    ...{ before: 'predates', after: 'granted', added: role, removed: [], dryRun: true },
+  });
+  const local = await start(t, '--data-folder', folder);
+  t.is(await status(local, {}), 404);
+  await stop(local);
+  const undone = await migrateData('--undo');
+  t.is(undone.stdout.split('\n').filter((line) => line.startsWith('- ')).length, role.length);
+  t.deepEqual(JSON.parse((await migrateData('--dry-run', '--undo', '--json')).stdout).removed, []);
+});
+
+test('one sentence where no data folder is named', async (t) => {
+  for (const command of [['migrate'], ['backup', 'x'], ['restore', 'x']]) {
+    const { code, stderr } = await run(...command);
+    t.is(code, 64);
+    t.regex(stderr, /^error: required option '--data-folder <folder>' not specified\n$/);
+  }
+});

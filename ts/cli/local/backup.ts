@@ -1,0 +1,43 @@
+/** `taskcluster-local backup` and `restore`: all data in one file, and back. */
+import type { Command } from 'commander';
+import { type BackupSummary, backUp, restore } from '../../deployment/storage/backup.js';
+import { openStorage } from '../../deployment/storage/index.js';
+import { orOneSentence, type PlaceOptions, requirePlace } from './place.js';
+
+export function declareBackup(program: Command): void {
+  const backup = program
+    .command('backup')
+    .description(
+      'Write all tables, as of one moment, and all artifacts into one tar file. The keys to ' +
+        'tokens and secrets are not in it: keep the file keys of the data folder elsewhere.',
+    )
+    .argument('<file>', 'a file that does not exist yet')
+    .action(
+      orOneSentence(async (file: string, { dataFolder, databaseUrl }: PlaceOptions) => {
+        const storage = await openStorage({ folder: dataFolder, databaseUrl });
+        try {
+          report('Backed up', await backUp(storage, file));
+        } finally {
+          await storage.close();
+        }
+      }),
+    );
+  requirePlace(backup);
+  const restoring = program
+    .command('restore')
+    .description(
+      'Read a backup into a new data folder, or an empty PostgreSQL database. Put the keys that ' +
+        'belong to it into the folder first.',
+    )
+    .argument('<file>', 'what backup has written')
+    .action(
+      orOneSentence(async (file: string, { dataFolder, databaseUrl }: PlaceOptions) => {
+        report('Restored', await restore({ folder: dataFolder, databaseUrl }, file));
+      }),
+    );
+  requirePlace(restoring);
+}
+
+function report(done: string, { rows, artifacts }: BackupSummary): void {
+  console.log(`${done} ${rows} rows and ${artifacts} artifacts.`);
+}

@@ -1,0 +1,40 @@
+/** What the role `anonymous` is given when a deployment starts, beside what its operator gives it. */
+import { publicScopes } from './exposure.js';
+import { satisfies } from './scopes.js';
+import { SERVICES } from './services.js';
+import { grantAnonymousScopes } from './storage/anonymous-scopes.js';
+import type { Storage } from './storage/index.js';
+import type { Store } from './storage/store.js';
+
+export interface AnonymousOptions {
+  /** New data let everybody read what is not secret. Data that are there stay as they are. */
+  readonly isPublic?: boolean;
+  /** Granted to everybody beside what the role has. */
+  readonly anonymousScopes?: readonly string[];
+}
+
+/** To be called before a client has been added: data without one are new. */
+export async function grantAnonymous(
+  { store, database }: Pick<Storage, 'store' | 'database'>,
+  { isPublic = false, anonymousScopes = [] }: AnonymousOptions,
+): Promise<void> {
+  const areNew = (await store.clients.list('', { after: '', limit: 1 })).length === 0;
+  await grantAnonymousScopes(database, publicScopes(SERVICES));
+  const opened = isPublic && areNew ? publicScopes(SERVICES) : [];
+  await addToRole(store, [...opened, ...anonymousScopes]);
+}
+
+async function addToRole(store: Store, scopes: readonly string[]): Promise<void> {
+  const now = new Date();
+  await store.roles.change('anonymous', (role) => {
+    const held = role?.scopes ?? [];
+    const added = scopes.filter((scope) => !satisfies(held, scope));
+    if (added.length === 0) {
+      return role;
+    }
+    const { description = 'What everybody may do, with credentials or without.', created = now } =
+      role ?? {};
+    const roleId = 'anonymous';
+    return { roleId, scopes: [...held, ...added], description, created, lastModified: now };
+  });
+}
