@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { openStorage } from '../ts/deployment/storage/index.js';
 import { authOf, errorOf } from './harness/auth.js';
+import { onEveryBackend, type Place } from './harness/backends.js';
 import { schemaFor } from './harness/database.js';
 import { deploymentFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
@@ -11,13 +12,13 @@ const CLIENT = 'nobody/sds:ad_asd/df-sAdSfchsdfsdfs';
 const expires = taskcluster.fromNow('1 hour');
 const description = 'Test client...';
 
-async function start(t: ExecutionContext) {
-  const deployment = await deploymentFor(t);
+async function start(t: ExecutionContext, place: Place) {
+  const deployment = await deploymentFor(t, place);
   return { deployment, auth: authOf(deployment) };
 }
 
-test('a client is made, found, and used', async (t) => {
-  const { deployment, auth } = await start(t);
+onEveryBackend('a client is made, found, and used', async (t, place) => {
+  const { deployment, auth } = await start(t, place);
   const scopes = ['scope1', 'auth:current-scopes'];
   const created = await auth.createClient(CLIENT, { expires, description, scopes });
   t.like(created, {
@@ -43,19 +44,22 @@ test('a client is made, found, and used', async (t) => {
   ]);
 });
 
-test('a client is made once, and making it again the same is no conflict', async (t) => {
-  const { auth } = await start(t);
-  const first = await auth.createClient(CLIENT, { expires, description });
-  t.deepEqual(await auth.createClient(CLIENT, { expires, description }), first);
-  t.deepEqual(await errorOf(auth.createClient(CLIENT, { expires, description: 'AGAIN' })), [
-    'RequestConflict',
-    409,
-    'Client already exists',
-  ]);
-});
+onEveryBackend(
+  'a client is made once, and making it again the same is no conflict',
+  async (t, place) => {
+    const { auth } = await start(t, place);
+    const first = await auth.createClient(CLIENT, { expires, description });
+    t.deepEqual(await auth.createClient(CLIENT, { expires, description }), first);
+    t.deepEqual(await errorOf(auth.createClient(CLIENT, { expires, description: 'AGAIN' })), [
+      'RequestConflict',
+      409,
+      'Client already exists',
+    ]);
+  },
+);
 
-test('what a client may not be', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('what a client may not be', async (t, place) => {
+  const { auth } = await start(t, place);
   const body = { expires, description, scopes: ['scope1:**'] };
   const stars = ['InputError', 400, 'scopes must not end with `**`'] as const;
   t.deepEqual(await errorOf(auth.createClient(CLIENT, body)), stars);
@@ -66,8 +70,8 @@ test('what a client may not be', async (t) => {
   t.is((await errorOf(auth.client('a b')))[0], 'InvalidRequestArguments');
 });
 
-test('static clients stay as they are', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('static clients stay as they are', async (t, place) => {
+  const { auth } = await start(t, place);
   const root = 'static/taskcluster/root';
   const body = { expires, description };
   for (const call of [
@@ -85,8 +89,8 @@ test('static clients stay as they are', async (t) => {
   t.like(await auth.client(root), { scopes: ['*'] });
 });
 
-test('a client is changed', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('a client is changed', async (t, place) => {
+  const { auth } = await start(t, place);
   const created = await auth.createClient(CLIENT, { expires, description, scopes: ['a', 'b:*'] });
   const later = taskcluster.fromNow('2 hours');
   const kept = await auth.updateClient(CLIENT, { expires: later, description: 'Another' });
@@ -104,8 +108,8 @@ test('a client is changed', async (t) => {
   ]);
 });
 
-test('nobody grants a client what he has not', async (t) => {
-  const { deployment, auth } = await start(t);
+onEveryBackend('nobody grants a client what he has not', async (t, place) => {
+  const { deployment, auth } = await start(t, place);
   await auth.createClient(CLIENT, { expires, description, scopes: ['had'] });
   const narrow = authOf(deployment, {
     authorizedScopes: ['auth:create-client:nobody/*', 'auth:update-client:nobody/*', 'mine:*'],
@@ -121,8 +125,8 @@ test('nobody grants a client what he has not', async (t) => {
   t.is(await code(narrow.updateClient('somebody', body())), 'InsufficientScopes');
 });
 
-test('an access token is replaced, and the old one ends', async (t) => {
-  const { deployment, auth } = await start(t);
+onEveryBackend('an access token is replaced, and the old one ends', async (t, place) => {
+  const { deployment, auth } = await start(t, place);
   const scopes = ['auth:current-scopes'];
   const created = await auth.createClient(CLIENT, { expires, description, scopes });
   const reset = await auth.resetAccessToken(CLIENT);
@@ -140,8 +144,8 @@ test('an access token is replaced, and the old one ends', async (t) => {
   t.is((await errorOf(auth.resetAccessToken('other')))[1], 404);
 });
 
-test('a client is disabled, enabled and removed', async (t) => {
-  const { deployment, auth } = await start(t);
+onEveryBackend('a client is disabled, enabled and removed', async (t, place) => {
+  const { deployment, auth } = await start(t, place);
   const scopes = ['auth:current-scopes'];
   const { accessToken } = await auth.createClient(CLIENT, { expires, description, scopes });
   const own = authOf(deployment, { credentials: { clientId: CLIENT, accessToken } });
@@ -163,8 +167,8 @@ test('a client is disabled, enabled and removed', async (t) => {
   t.is((await errorOf(auth.disableClient(CLIENT)))[1], 404);
 });
 
-test('clients are listed by prefix and in pages', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('clients are listed by prefix and in pages', async (t, place) => {
+  const { auth } = await start(t, place);
   const ids = ['/aa', '/bb', '/bb/1', '/bb/2', '/bb/3'].map((suffix) =>
     `x_%${suffix}`.replace('%', ''),
   );

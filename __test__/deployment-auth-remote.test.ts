@@ -58,6 +58,22 @@ test('every request with credentials is asked for, and what auth says comes thro
   t.deepEqual(deployment.counters(), { verified: 1, refused: 1, anonymous: 0 });
 });
 
+test('a payload that is not the one that was signed is refused by every service', async (t) => {
+  const deployment = await deploymentFor(t);
+  const target = '/api/secrets/v1/secret/x';
+  const payload = JSON.stringify({ secret: {}, expires: new Date(Date.now() + 60_000) });
+  const client = deployment.credentials;
+  const put = (body: string) => {
+    const Authorization = authorization(deployment, { client, method: 'PUT', target, payload });
+    const headers = { Authorization, 'Content-Type': 'application/json' };
+    return send(deployment, { method: 'PUT', target, headers, body });
+  };
+  t.is((await put(payload)).status, 200);
+  const other = await put(`${payload} `);
+  t.is(other.status, 401);
+  t.regex(other.json.message, /^Invalid payload hash/);
+});
+
 test('auth is asked again when it fails, and a failure is not kept', async (t) => {
   let calls = 0;
   let failures = 2;

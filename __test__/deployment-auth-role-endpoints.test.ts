@@ -1,18 +1,23 @@
 // Roles of the auth service, made, changed and removed by Taskcluster's own JavaScript client.
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
+import { startDeployment } from '../ts/deployment/index.js';
 import { authOf, errorOf } from './harness/auth.js';
+import { onEveryBackend, type Place } from './harness/backends.js';
 import { deploymentFor, send } from './harness/deployment.js';
+import { freshDirectory } from './harness/directory.js';
+import { postgresql } from './harness/postgresql.js';
+import { testWith } from './harness/tools.js';
 
 const description = 'test role';
 
-async function start(t: ExecutionContext) {
-  const deployment = await deploymentFor(t);
+async function start(t: ExecutionContext, place: Place) {
+  const deployment = await deploymentFor(t, place);
   return { deployment, auth: authOf(deployment) };
 }
 
-test('a role is made, found, and expands at once', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('a role is made, found, and expands at once', async (t, place) => {
+  const { auth } = await start(t, place);
   const role = await auth.createRole('thing-id:x', { description, scopes: ['x', 'b', 'x*'] });
   t.like(role, {
     roleId: 'thing-id:x',
@@ -35,15 +40,15 @@ test('a role is made, found, and expands at once', async (t) => {
   ]);
 });
 
-test('a role id may have any printable letters', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('a role id may have any printable letters', async (t, place) => {
+  const { auth } = await start(t, place);
   const roleId = 'a/test ?test=1&%$';
   t.is((await auth.createRole(roleId, { description, scopes: [] })).roleId, roleId);
   t.is((await auth.role(roleId)).roleId, roleId);
 });
 
-test('roles that cannot be are refused, and stay out', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('roles that cannot be are refused, and stay out', async (t, place) => {
+  const { auth } = await start(t, place);
   await auth.createRole('test*', { description, scopes: ['assume:other<..>x'] });
   for (const [roleId, scope, message] of [
     ['other*', 'assume:te<..>', /^Roles may not contain dependency cycles, found: 'assume:/],
@@ -62,16 +67,16 @@ test('roles that cannot be are refused, and stay out', async (t) => {
   t.deepEqual((await auth.role('test*')).scopes, ['assume:other<..>x']);
 });
 
-test('of two that make the same role at once, both have made it', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('of two that make the same role at once, both have made it', async (t, place) => {
+  const { auth } = await start(t, place);
   const make = () => auth.createRole('double', { description, scopes: ['a'] });
   const [one, other] = await Promise.all([make(), make()]);
   t.deepEqual(one, other);
   t.deepEqual((await auth.listRoleIds()).roleIds, ['double']);
 });
 
-test('roles that come at once are checked together', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('roles that come at once are checked together', async (t, place) => {
+  const { auth } = await start(t, place);
   const codes = await Promise.all(
     ['a', 'b', 'c'].map((roleId, each, all) =>
       errorOf(auth.createRole(roleId, { description, scopes: [`assume:${all[(each + 1) % 3]}`] })),
@@ -80,8 +85,8 @@ test('roles that come at once are checked together', async (t) => {
   t.deepEqual(codes.map(([code]) => code).sort(), ['InputError', 'none', 'none']);
 });
 
-test('a role is changed by whoever has what it did not have', async (t) => {
-  const { deployment, auth } = await start(t);
+onEveryBackend('a role is changed by whoever has what it did not have', async (t, place) => {
+  const { deployment, auth } = await start(t, place);
   await auth.createRole('sub', { description, scopes: ['sub-has:*'] });
   const narrow = authOf(deployment, {
     authorizedScopes: ['auth:update-role:*', 'caller-has:a', 'caller-has:b*'],
@@ -115,8 +120,8 @@ test('a role is changed by whoever has what it did not have', async (t) => {
   t.is((await errorOf(hidden))[0], 'InsufficientScopes');
 });
 
-test('roles are listed, whole and in pages', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('roles are listed, whole and in pages', async (t, place) => {
+  const { auth } = await start(t, place);
   const ids = ['a', 'b', 'c*', 'd'];
   for (const roleId of ids) {
     await auth.createRole(roleId, { description, scopes: [`of-${roleId.replace('*', '')}`] });
@@ -141,8 +146,8 @@ test('roles are listed, whole and in pages', async (t) => {
   }
 });
 
-test('a role is removed, also when it is not there', async (t) => {
-  const { auth } = await start(t);
+onEveryBackend('a role is removed, also when it is not there', async (t, place) => {
+  const { auth } = await start(t, place);
   await auth.createRole('gone', { description, scopes: ['a'] });
   await auth.deleteRole('gone');
   await auth.deleteRole('gone');
@@ -150,33 +155,36 @@ test('a role is removed, also when it is not there', async (t) => {
   t.deepEqual((await auth.expandScopes({ scopes: ['assume:gone'] })).scopes, ['assume:gone']);
 });
 
-test('a change of the role anonymous shows in every service within a second', async (t) => {
-  const { deployment, auth } = await start(t);
-  const target = '/api/secrets/v1/secret/x';
-  /** When the last request began that still saw the old role, in milliseconds from now. */
-  const lastStale = async (status: number) => {
-    const start = Date.now();
-    for (let stale = 0; ; ) {
-      const begun = Date.now() - start;
-      if (begun > 5000 || (await send(deployment, { target })).status === status) {
-        return stale;
+onEveryBackend(
+  'a change of the role anonymous shows in every service within a second',
+  async (t, place) => {
+    const { deployment, auth } = await start(t, place);
+    const target = '/api/secrets/v1/secret/x';
+    /** When the last request began that still saw the old role, in milliseconds from now. */
+    const lastStale = async (status: number) => {
+      const start = Date.now();
+      for (let stale = 0; ; ) {
+        const begun = Date.now() - start;
+        if (begun > 5000 || (await send(deployment, { target })).status === status) {
+          return stale;
+        }
+        stale = begun;
       }
-      stale = begun;
-    }
-  };
-  await lastStale(403);
-  await auth.createRole('anonymous', { description, scopes: ['secrets:get:x'] });
-  t.true((await lastStale(404)) < 1000);
-  await auth.updateRole('anonymous', { description, scopes: [] });
-  t.true((await lastStale(403)) < 1000);
-  await auth.updateRole('anonymous', { description, scopes: ['secrets:*'] });
-  t.true((await lastStale(404)) < 1000);
-  await auth.deleteRole('anonymous');
-  t.true((await lastStale(403)) < 1000);
-});
+    };
+    await lastStale(403);
+    await auth.createRole('anonymous', { description, scopes: ['secrets:get:x'] });
+    t.true((await lastStale(404)) < 1000);
+    await auth.updateRole('anonymous', { description, scopes: [] });
+    t.true((await lastStale(403)) < 1000);
+    await auth.updateRole('anonymous', { description, scopes: ['secrets:*'] });
+    t.true((await lastStale(404)) < 1000);
+    await auth.deleteRole('anonymous');
+    t.true((await lastStale(403)) < 1000);
+  },
+);
 
-test('scopes are expanded without what only everybody has', async (t) => {
-  const { deployment, auth } = await start(t);
+onEveryBackend('scopes are expanded without what only everybody has', async (t, place) => {
+  const { deployment, auth } = await start(t, place);
   await auth.createRole('anonymous', { description, scopes: ['everybody', 'auth:current-scopes'] });
   t.deepEqual(await auth.expandScopes({ scopes: ['x'] }), { scopes: ['x'] });
   const temporary = taskcluster.createTemporaryCredentials({
@@ -189,4 +197,21 @@ test('scopes are expanded without what only everybody has', async (t) => {
   t.deepEqual(await restricted.currentScopes(), {
     scopes: ['assume:anonymous', 'auth:current-scopes', 'everybody', 'x'],
   });
+});
+
+testWith('postgres')('every process hears of a changed role at once', async (t) => {
+  const databaseUrl = await (await postgresql()).createDatabase();
+  const folder = freshDirectory(t);
+  const one = await startDeployment({ folder, databaseUrl });
+  const other = await startDeployment({ folder, databaseUrl });
+  t.teardown(() => Promise.all([one.stop(), other.stop()]));
+  const expanded = async () =>
+    (await authOf(other).expandScopes({ scopes: ['assume:r'] })).scopes as string[];
+  t.deepEqual(await expanded(), ['assume:r']);
+  await authOf(one).createRole('r', { description, scopes: ['x'] });
+  const start = Date.now();
+  while (!(await expanded()).includes('x') && Date.now() - start < 5000) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  t.true(Date.now() - start < 1000);
 });
