@@ -219,6 +219,10 @@ function checkAnswer<Context>({ name, output }: DeclaredEndpoint<Context>, reply
 
 function closed(response: Response): AbortSignal {
   const controller = new AbortController();
+  // Who has gone while his signature was checked is not announced again.
+  if (response.destroyed) {
+    controller.abort();
+  }
   response.once('close', () => controller.abort());
   return controller.signal;
 }

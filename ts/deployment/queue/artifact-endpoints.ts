@@ -1,6 +1,7 @@
 /** Endpoints that create artifacts, list them, tell of them and hand them out. */
 import { type ApiBuilder, type ApiRequest, Reply } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
+import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
 import type { Store, Task } from '../storage/store.js';
@@ -15,6 +16,7 @@ import {
   type ArtifactName,
   checkArtifact,
   createArtifact,
+  findArtifact,
   followLinks,
   serializeArtifact,
 } from './artifacts.js';
@@ -49,7 +51,7 @@ function declareCreation(queue: Queue): void {
     },
     async ({ params, body }, { store, objects, rootUrl }) => {
       const key = artifactName(params);
-      checkArtifact(await store.tasks.get(key.taskId), key, new Date(body.expires));
+      checkArtifact(await store.tasks.get(key.taskId), key, instant(body.expires));
       const { content, contentType } = await createArtifact(store, key, body);
       const { storageType } = content;
       if (storageType !== 's3') {
@@ -242,7 +244,7 @@ function declareInfo(queue: Queue): void {
 }
 
 async function artifactInfo(store: Store, { taskId, runId, name }: ArtifactName): Promise<object> {
-  const artifact = await store.artifacts.get(taskId, runId, name);
+  const artifact = await findArtifact(store, { taskId, runId, name });
   if (artifact === undefined) {
     throw new ApiError('ResourceNotFound', 'Artifact not found');
   }

@@ -5,9 +5,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { FromSchema } from 'json-schema-to-ts';
 import { ApiError } from '../api/errors.js';
+import { instant } from '../api/instant.js';
 import type { Artifact, ArtifactContent, Run, Store, Task } from '../storage/store.js';
 import type { postArtifactRequest } from './schemas.js';
-import { taskStatus } from './task.js';
+import { MAX_RUNS, taskStatus } from './task.js';
 
 /** The body of `createArtifact`. */
 export type PostArtifactRequest = FromSchema<typeof postArtifactRequest>;
@@ -77,11 +78,18 @@ export function createArtifact(
   request: PostArtifactRequest,
 ): Promise<Artifact> {
   const contentLength = 'contentLength' in request ? request.contentLength : undefined;
+  const contentType = ('contentType' in request && request.contentType) || 'application/binary';
+  if (!/^[\x20-\x7e]*$/.test(contentType)) {
+    throw new ApiError('InputError', 'A contentType is printable ASCII');
+  }
+  if (contentLength !== undefined && !Number.isSafeInteger(contentLength)) {
+    throw new ApiError('InputError', 'A contentLength is less than 2^53');
+  }
   const wanted: Artifact = {
     ...key,
-    contentType: ('contentType' in request && request.contentType) || 'application/binary',
+    contentType,
     ...(typeof contentLength === 'number' ? { contentLength } : {}),
-    expires: new Date(request.expires),
+    expires: instant(request.expires),
     content: contentOf(key, request),
   };
   return store.artifacts.change(key.taskId, key.runId, key.name, (present) => {
@@ -130,6 +138,14 @@ function mayReplace(present: Artifact, wanted: Artifact): boolean {
     : isDeepStrictEqual(was, is);
 }
 
+/** What is known of an artifact. No task has as many runs as a route may ask for. */
+export async function findArtifact(
+  store: Store,
+  { taskId, runId, name }: ArtifactName,
+): Promise<Artifact | undefined> {
+  return runId < MAX_RUNS ? store.artifacts.get(taskId, runId, name) : undefined;
+}
+
 /**
  * The content of the artifact of this name, or of what it links to in the end. `authorize` is
  * asked before each is looked at, with all the names so far.
@@ -148,7 +164,7 @@ export async function followLinks(
     }
     names.push(next);
     await authorize(names);
-    const artifact = await store.artifacts.get(taskId, runId, next);
+    const artifact = await findArtifact(store, { taskId, runId, name: next });
     if (artifact === undefined) {
       throw new ApiError('ResourceNotFound', 'Artifact not found');
     }

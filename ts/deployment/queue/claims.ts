@@ -64,6 +64,9 @@ export class Claims {
     const stop = () => end.abort();
     const timer = setTimeout(stop, CLAIM_WORK_TIMEOUT);
     clientGone.addEventListener('abort', stop);
+    if (clientGone.aborted) {
+      stop();
+    }
     try {
       for (;;) {
         // Listening first, so that no task can come in between unheard.

@@ -7,7 +7,7 @@ import { PRIORITIES, type Store, type Task, type TaskDefinition } from '../stora
 import { task, taskStatusResponse, tasksResponse, tasksStatusesResponse } from './answers.js';
 import type { QueueContext } from './index.js';
 import { addTask, resolveTask } from './lifecycle.js';
-import { createTaskRequest, tasksRequest } from './schemas.js';
+import { createTaskRequest, ROUTE_PARAMETERS, tasksRequest } from './schemas.js';
 import {
   checkTimes,
   defineTask,
@@ -123,9 +123,10 @@ function tasksOf(
   taskIds: readonly string[],
   query: Readonly<Record<string, string | undefined>>,
 ) {
+  const known = taskIds.filter((taskId) => ROUTE_PARAMETERS.taskId.test(taskId));
   return page(
     query,
-    ({ after, limit }) => store.tasks.several(taskIds, { after, limit }),
+    (request) => store.tasks.several(known, request),
     ({ taskId }) => taskId,
   );
 }

@@ -4,6 +4,7 @@
  */
 import type { FromSchema } from 'json-schema-to-ts';
 import { ApiError } from '../api/errors.js';
+import { instant } from '../api/instant.js';
 import type { Run, Task, TaskDefinition } from '../storage/store.js';
 import type { createTaskRequest } from './schemas.js';
 
@@ -21,15 +22,15 @@ const DAY = 24 * 60 * 60 * 1000;
  * @throws ApiError `InputError`
  */
 export function defineTask(taskId: string, request: CreateTaskRequest): TaskDefinition {
-  const deadline = new Date(request.deadline);
-  const expires = request.expires ?? addYear(deadline);
+  const deadline = instant(request.deadline);
+  const expires = request.expires === undefined ? addYear(deadline) : instant(request.expires);
   return {
     ...request,
     ...taskQueue(request),
     taskGroupId: request.taskGroupId ?? taskId,
-    created: new Date(request.created).toJSON(),
+    created: instant(request.created).toJSON(),
     deadline: deadline.toJSON(),
-    expires: new Date(expires).toJSON(),
+    expires: expires.toJSON(),
   };
 }
 

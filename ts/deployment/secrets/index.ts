@@ -1,6 +1,7 @@
 /** The secrets service: small JSON objects that tasks may read, by name. */
 import { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
+import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import type { Store } from '../storage/store.js';
 
@@ -50,7 +51,7 @@ secrets.declare(
     cleanPayload: (payload) => ({ ...(payload as object), secret: '(OMITTED)' }),
   },
   async ({ params: { name }, body }, { store }) => {
-    await store.secrets.put({ name, secret: body.secret, expires: new Date(body.expires) });
+    await store.secrets.put({ name, secret: body.secret, expires: instant(body.expires) });
     return {};
   },
 );
