@@ -58,6 +58,17 @@ test('every request with credentials is asked for, and what auth says comes thro
   t.deepEqual(deployment.counters(), { verified: 1, refused: 1, anonymous: 0 });
 });
 
+test('what auth cannot read is the fault of whoever sent it', async (t) => {
+  const deployment = await deploymentFor(t);
+  const host = `${'x'.repeat(60)}.`.repeat(5);
+  const answer = await send(deployment, {
+    target: '/api/secrets/v1/secret/x',
+    headers: { Host: `${host}com`, Authorization: 'Hawk id="a"' },
+  });
+  t.is(answer.status, 401);
+  t.regex(answer.json.message, /^Bad Request: \n?Schema Validation Failed!/);
+});
+
 test('a payload that is not the one that was signed is refused by every service', async (t) => {
   const deployment = await deploymentFor(t);
   const target = '/api/secrets/v1/secret/x';

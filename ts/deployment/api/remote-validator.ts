@@ -96,6 +96,10 @@ async function attempt(url: string, init: RequestInit): Promise<Response> {
 }
 
 async function readAnswer(response: Response): Promise<Authentication> {
+  if (response.status === 400) {
+    const { message } = (await response.json()) as { message: string };
+    return { status: 'auth-failed', message: `Bad Request: ${message}` };
+  }
   if (!response.ok) {
     throw new RemoteAuthError(`auth answered ${response.status}: its own log says why`);
   }
