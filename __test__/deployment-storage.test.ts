@@ -21,7 +21,8 @@ import { backUp, restore } from '../ts/deployment/storage/backup.js';
 import { openDatabase } from '../ts/deployment/storage/database.js';
 import { openStorage, type StorageOptions } from '../ts/deployment/storage/index.js';
 import { MIGRATIONS, migrate } from '../ts/deployment/storage/migrations/index.js';
-import { KeyRing, loadKeys } from '../ts/deployment/storage/sealing.js';
+import { sealAgain } from '../ts/deployment/storage/rotation.js';
+import { addKey, KeyRing, loadKeys } from '../ts/deployment/storage/sealing.js';
 import { sqlStore } from '../ts/deployment/storage/sql/index.js';
 import type { Store } from '../ts/deployment/storage/store.js';
 import { addDatabase, schemaFor } from './harness/database.js';
@@ -159,6 +160,23 @@ for (const { name: backend, test, place } of BACKENDS) {
       message: /^access token of strong was not sealed with the key .*: start it with the key file/,
     });
     t.is((await store.clients.get('weak'))?.accessToken, client.accessToken);
+  });
+
+  test(`${backend}: keys are replaced one after the other`, async (t) => {
+    const { database } = await open(t, await place(t));
+    const [older, newer] = [`older:${KEY}`, `newer:${randomBytes(32).toString('base64')}`];
+    const before = sqlStore(database, KeyRing.parse(older));
+    for (let number = 0; number < 201; number += 1) {
+      await before.secrets.put({ name: `n${number}`, secret: { number }, expires: NEVER });
+    }
+    await before.clients.put(CLIENT);
+    const both = KeyRing.parse(`${newer},${older}`);
+    await sqlStore(database, both).secrets.put({ name: 'new', secret: {}, expires: NEVER });
+    t.is(await sealAgain(database, both), 202);
+    t.is(await sealAgain(database, both), 0);
+    const after = sqlStore(database, KeyRing.parse(newer));
+    t.deepEqual((await after.secrets.get('n200'))?.secret, { number: 200 });
+    t.is((await after.clients.get('c'))?.accessToken, CLIENT.accessToken);
   });
 
   test(`${backend}: notifications arrive when the transaction is committed`, async (t) => {
@@ -312,6 +330,11 @@ test('keys: the first seals, every one opens, and the environment has precedence
   const file = path.join(freshDirectory(t), 'keys');
   const [made, same] = await Promise.all([loadKeys(file, {}), loadKeys(file, {})]);
   t.is(same.open(made.seal('text', 'here'), 'here'), 'text');
+  await addKey(file);
+  const added = await addKey(file);
+  t.regex(added.currentId, /^\d{4}-\d\d-\d\d-3$/);
+  t.is(added.open(made.seal('text', 'here'), 'here'), 'text');
+  t.is(statSync(file).mode & 0o777, 0o600);
   const older = KeyRing.parse(`one:${KEY}`).seal('text', 'here');
   const environment = { TASKCLUSTER_LOCAL_KEYS: `two:${randomBytes(32).toString('base64')}` };
   const two = await loadKeys(file, environment);

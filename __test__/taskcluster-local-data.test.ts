@@ -85,6 +85,9 @@ test('a data folder keeps what is in it, also from kill -9, and so does a backup
   copyFileSync(path.join(folder, 'keys'), path.join(other, 'keys'));
   t.like(await run('restore', backup, '--data-folder', other), { stderr: '', code: 0 });
 
+  const rotated = await run('rotate-keys', '--data-folder', other);
+  t.regex(rotated.stdout, /^Sealed \d+ tokens and secrets again with the key [\d-]+-2\./);
+
   // Data that are there stay private, whatever is said when they are started again.
   const second = await start(t, '--data-folder', other, '--public');
   t.deepEqual(second.credentials, credentials);

@@ -15,6 +15,7 @@ import { declareBackup } from './local/backup.js';
 import { declareExposure } from './local/exposure.js';
 import { declareMigrate } from './local/migrate.js';
 import { addPlaceOptions, type PlaceOptions } from './local/place.js';
+import { declareRotateKeys } from './local/rotate-keys.js';
 
 interface StartOptions extends Partial<PlaceOptions> {
   readonly port: number;
@@ -53,6 +54,7 @@ declareExposure(program);
 declareAnonymousRole(program);
 declareMigrate(program);
 declareBackup(program);
+declareRotateKeys(program);
 
 await program.parseAsync();
 

@@ -167,7 +167,9 @@ export class PgliteDatabase implements Database {
     this.location = location;
     this.#pglite = pglite;
     this.#release = release;
-    this.#maintenance = setInterval(() => void this.#maintain(), MAINTENANCE_INTERVAL).unref();
+    // What cannot be tidied now can be next time, and a statement that matters says so itself.
+    const maintain = () => void this.#maintain().catch(() => undefined);
+    this.#maintenance = setInterval(maintain, MAINTENANCE_INTERVAL).unref();
   }
 
   query<Row>(...statement: Parameters<Queryable['query']>): Promise<Row[]> {

@@ -6,7 +6,7 @@
  * that keys can be replaced one after the other.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** As it stands in a row, in the columns `<name>` and `<name>_key`. */
@@ -134,19 +134,41 @@ async function readIfThere(file: string): Promise<string | undefined> {
 /** Whole or not at all, and by one of several processes that start together. */
 async function makeKeyFile(file: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const unfinished = `${file}.${randomBytes(6).toString('hex')}`;
-  const handle = await open(unfinished, 'wx', 0o600);
+  const unfinished = await writeBeside(file, newKey([]));
   try {
-    const id = new Date().toJSON().slice(0, 10);
-    await handle.writeFile(`${id}:${randomBytes(KEY_LENGTH).toString('base64')}\n`);
-    await handle.sync();
     await link(unfinished, file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
       throw error;
     }
   } finally {
-    await handle.close();
     await rm(unfinished, { force: true });
   }
+}
+
+/** Puts a new key before those of a key file: it seals from now on, and they still open. */
+export async function addKey(file: string): Promise<KeyRing> {
+  const present = await readFile(file, 'utf8');
+  const ids = [...present.matchAll(/^([\w-]+):/gm)].map(([, id = '']) => id);
+  await rename(await writeBeside(file, newKey(ids) + present), file);
+  return loadKeys(file, {});
+}
+
+/** A line of a key file. The id is the day, with a number where there is one of the day already. */
+function newKey(ids: readonly string[]): string {
+  const day = new Date().toJSON().slice(0, 10);
+  let id = day;
+  for (let number = 2; ids.includes(id); number += 1) {
+    id = `${day}-${number}`;
+  }
+  return `${id}:${randomBytes(KEY_LENGTH).toString('base64')}\n`;
+}
+
+async function writeBeside(file: string, content: string): Promise<string> {
+  const unfinished = `${file}.${randomBytes(6).toString('hex')}`;
+  const handle = await open(unfinished, 'wx', 0o600);
+  await handle.writeFile(content);
+  await handle.sync();
+  await handle.close();
+  return unfinished;
 }

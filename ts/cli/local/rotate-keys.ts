@@ -1,0 +1,34 @@
+/** `taskcluster-local rotate-keys`: a new key, with which all that is sealed is sealed again. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { openStorage } from '../../deployment/storage/index.js';
+import { sealAgain } from '../../deployment/storage/rotation.js';
+import { addKey, KEYS_VARIABLE } from '../../deployment/storage/sealing.js';
+import { orOneSentence, type PlaceOptions, requirePlace } from './place.js';
+
+export function declareRotateKeys(program: Command): void {
+  const command = program
+    .command('rotate-keys')
+    .description(
+      'Seal all tokens and secrets again with a new key, which is put first in the key file, or ' +
+        `with the first of ${KEYS_VARIABLE}. Stop every process of the deployment before.`,
+    )
+    .action(orOneSentence(run));
+  requirePlace(command);
+}
+
+async function run({ dataFolder, databaseUrl }: PlaceOptions): Promise<void> {
+  const file = join(dataFolder, 'keys');
+  const storage = await openStorage({ folder: dataFolder, databaseUrl });
+  try {
+    const isGiven = process.env[KEYS_VARIABLE] !== undefined;
+    const keys = isGiven ? storage.keys : await addKey(file);
+    const count = await sealAgain(storage.database, keys);
+    console.log(
+      `Sealed ${count} tokens and secrets again with the key ${keys.currentId}. Keep the older ` +
+        'keys for as long as there are backups that need them.',
+    );
+  } finally {
+    await storage.close();
+  }
+}
