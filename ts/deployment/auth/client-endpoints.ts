@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
+import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import type { Client } from '../storage/store.js';
 import type { ScopeResolver } from './clients.js';
@@ -93,7 +94,7 @@ function declareCreation(auth: Auth): void {
       checkNotStatic(clientId);
       checkScopes(scopes);
       const now = new Date();
-      const expires = new Date(body.expires);
+      const expires = instant(body.expires);
       const dates = { created: now, lastModified: now, lastDateUsed: now, lastRotated: now };
       const wanted = { clientId, description, scopes, expires, deleteOnExpiration };
       const accessToken = newAccessToken();
@@ -147,7 +148,7 @@ function declareUpdate(auth: Auth): void {
       const after = await store.clients.change(clientId, (client) => ({
         ...client,
         description: body.description,
-        expires: new Date(body.expires),
+        expires: instant(body.expires),
         scopes: body.scopes ?? client.scopes,
         deleteOnExpiration: body.deleteOnExpiration ?? false,
         lastModified: new Date(),
