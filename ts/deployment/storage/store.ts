@@ -158,6 +158,28 @@ export interface Secret {
   readonly expires: Date;
 }
 
+/** Somebody who may sign in with a password. */
+export interface LocalUser {
+  readonly name: string;
+  /** As `web/passwords.ts` writes it. */
+  readonly passwordHash: string;
+  readonly roles: readonly string[];
+}
+
+/** A session, as it is begun. */
+export interface NewSession {
+  /** Of the id, which is its holder's alone. */
+  readonly idHash: Uint8Array;
+  readonly userName: string;
+  readonly expires: Date;
+}
+
+/** A session, and the user as he is now. */
+export interface OpenSession {
+  readonly user: LocalUser;
+  readonly expires: Date;
+}
+
 /** Everything that outlives a request. */
 export interface Store {
   /**
@@ -274,6 +296,19 @@ export interface Store {
     remove(name: string): Promise<void>;
     /** Those that have not expired at that time, by name. */
     names(time: Date, page: PageRequest): Promise<readonly string[]>;
+    removeExpired(time: Date): Promise<void>;
+  };
+  readonly users: {
+    get(name: string): Promise<LocalUser | undefined>;
+    /** Adds or replaces; where the password is another one, sessions end. */
+    put(user: LocalUser): Promise<void>;
+  };
+  readonly sessions: {
+    /** Begins one, unless the user's password has changed from this meanwhile. */
+    open(session: NewSession, passwordHash: string): Promise<boolean>;
+    /** If it has not expired at that time. */
+    get(idHash: Uint8Array, time: Date): Promise<OpenSession | undefined>;
+    remove(idHash: Uint8Array): Promise<void>;
     removeExpired(time: Date): Promise<void>;
   };
 }

@@ -9,6 +9,7 @@ import { objects } from './objects.js';
 import { roles } from './roles.js';
 import { secrets } from './secrets.js';
 import { tasks } from './tasks.js';
+import { sessions, users } from './users.js';
 
 /** A store on a database, or on one transaction of it. */
 export function sqlStore(database: Queryable, keys: KeyRing): Store {
@@ -20,6 +21,8 @@ export function sqlStore(database: Queryable, keys: KeyRing): Store {
     artifacts: artifacts(database),
     objects: objects(database),
     secrets: secrets(database, keys),
+    users: users(database),
+    sessions: sessions(database),
     transaction: (work) => database.transaction((transaction) => work(sqlStore(transaction, keys))),
   };
 }

@@ -1,0 +1,249 @@
+// Local users of the deployment: they sign in with a password, and act by temporary credentials.
+import test from 'ava';
+import taskcluster from 'taskcluster-client';
+import type { Deployment } from '../ts/deployment/index.js';
+import { openStorage } from '../ts/deployment/storage/index.js';
+import { addUser, UserError } from '../ts/deployment/web/local-users.js';
+import { hashPassword, isPassword } from '../ts/deployment/web/passwords.js';
+import { User } from '../ts/deployment/web/user.js';
+import { onEveryBackend } from './harness/backends.js';
+import { schemaFor } from './harness/database.js';
+import { type Answer, deploymentFor, send } from './harness/deployment.js';
+import { freshDirectory } from './harness/directory.js';
+import { refusal } from './harness/queue.js';
+
+const ALICE = { name: 'alice@example.com', password: 'corre\u0301ct horse', roles: ['team:a'] };
+
+const ROLES = [
+  { roleId: 'anonymous', scopes: ['auth:current-scopes'] },
+  { roleId: 'team:a', scopes: ['secrets:get:team/*'] },
+  { roleId: 'login-identity:local/*', scopes: ['secrets:set:of/<..>'] },
+];
+
+const JSON_BODY = { 'content-type': 'application/json' };
+
+function signIn(
+  deployment: Deployment,
+  { name, password }: { name: unknown; password: unknown },
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  return send(deployment, {
+    method: 'POST',
+    target: '/login/local',
+    headers: { ...JSON_BODY, ...headers },
+    body: JSON.stringify({ name, password }),
+  });
+}
+
+/** What a browser would send back. */
+function cookieOf(answer: Answer): string {
+  return (answer.headers['set-cookie']?.[0] ?? '').split(';')[0] ?? '';
+}
+
+const user = (deployment: Deployment, cookie: string) =>
+  send(deployment, { target: '/login/user', headers: { cookie } });
+
+const credentials = (deployment: Deployment, cookie: string) =>
+  send(deployment, { method: 'POST', target: '/login/credentials', headers: { cookie } });
+
+test('the scopes of a user are the roles, the identity and what everybody has', (t) => {
+  const scopes = ['assume:a', 'assume:b', 'assume:login-identity:local/x', 'assume:anonymous'];
+  t.deepEqual(new User('local/x', ['a', 'b', 'a']).scopes(), scopes);
+  t.deepEqual(new User('local/x', []).scopes(), scopes.slice(2));
+});
+
+onEveryBackend('signs in, acts by credentials of his own, signs out', async (t, place) => {
+  const deployment = await deploymentFor(t, { ...place, users: [ALICE], roles: ROLES });
+  // The same text, composed otherwise.
+  const signedIn = await signIn(deployment, { ...ALICE, password: 'corr\u00e9ct horse' });
+  t.is(signedIn.status, 204, signedIn.text);
+  const [cookie] = signedIn.headers['set-cookie'] ?? [];
+  t.regex(cookie ?? '', /^taskcluster-session=[\w-]{43}; Max-Age=604800; Path=\/login; /);
+  t.regex(cookie ?? '', /; HttpOnly; SameSite=Strict$/);
+  const session = cookieOf(signedIn);
+  const found = await user(deployment, session);
+  t.like(found.json, {
+    identity: 'local/alice@example.com',
+    scopes: ['assume:team:a', 'assume:login-identity:local/alice@example.com', 'assume:anonymous'],
+  });
+  const issued = (await credentials(deployment, session)).json;
+  const until = Date.parse(issued.expires) - Date.now();
+  t.true(until > 13 * 60_000 && until <= 14.5 * 60_000, `${until} ms`);
+  const { rootUrl } = deployment;
+  const auth = new taskcluster.Auth({ rootUrl, credentials: issued.credentials, retries: 0 });
+  const { scopes } = await auth.currentScopes();
+  for (const scope of [
+    'assume:anonymous',
+    'auth:current-scopes',
+    'secrets:get:team/*',
+    'secrets:set:of/alice@example.com',
+  ]) {
+    t.true(scopes.includes(scope), `${scope} in ${scopes}`);
+  }
+  const secrets = new taskcluster.Secrets({ rootUrl, credentials: issued.credentials, retries: 0 });
+  t.is(await refusal(secrets.get('others')), 'InsufficientScopes');
+  const out = { method: 'POST', target: '/login/logout', headers: { cookie: session } };
+  t.is((await send(deployment, out)).status, 200);
+  t.is((await user(deployment, session)).status, 401);
+  t.is((await credentials(deployment, session)).status, 401);
+});
+
+onEveryBackend('sessions end with their time, and with the password', async (t, place) => {
+  const { database = await schemaFor(), databaseUrl } = place;
+  const options = databaseUrl === undefined ? { database } : { databaseUrl };
+  const { store, close } = await openStorage({ folder: freshDirectory(t), ...options });
+  t.teardown(close);
+  await addUser(store, ALICE);
+  const { passwordHash = '' } = (await store.users.get(ALICE.name)) ?? {};
+  const time = Date.now();
+  const session = (id: number, lifetime: number) => ({
+    idHash: Buffer.alloc(32, id),
+    userName: ALICE.name,
+    expires: new Date(time + lifetime),
+  });
+  const isOpen = async (id: number, at = 0) =>
+    (await store.sessions.get(Buffer.alloc(32, id), new Date(time + at))) !== undefined;
+  t.true(await store.sessions.open(session(1, 1000), passwordHash));
+  t.true(await store.sessions.open(session(2, 9000), passwordHash));
+  t.deepEqual([await isOpen(1), await isOpen(1, 1000), await isOpen(2, 1000)], [true, false, true]);
+  await store.sessions.removeExpired(new Date(time + 1000));
+  t.deepEqual([await isOpen(1), await isOpen(2)], [false, true]);
+
+  await addUser(store, { ...ALICE, roles: ['team:b'] });
+  const found = await store.sessions.get(Buffer.alloc(32, 2), new Date(time));
+  t.deepEqual(found?.user, { name: ALICE.name, passwordHash, roles: ['team:b'] });
+  await addUser(store, { ...ALICE, password: 'another one' });
+  t.false(await isOpen(2));
+  t.false(
+    await store.sessions.open(session(3, 1000), passwordHash),
+    'found right before the change',
+  );
+  t.false(await isOpen(3));
+});
+
+test('whoever is refused learns nothing, and gets no session', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE] });
+  const unknown = await signIn(deployment, { name: 'bob', password: ALICE.password });
+  const wrong = await signIn(deployment, { name: ALICE.name, password: 'hunter2-hunter2' });
+  for (const { status, json, headers } of [unknown, wrong]) {
+    t.is(status, 401);
+    t.is(json.code, 'AuthenticationFailed');
+    t.regex(json.message, /^There is no user with this name and password\n/);
+    t.is(headers['set-cookie'], undefined);
+  }
+  const forged = `taskcluster-session=${'A'.repeat(43)}`;
+  for (const cookie of ['', 'taskcluster-session=', forged, `${forged}; ${forged}`]) {
+    for (const answer of [await user(deployment, cookie), await credentials(deployment, cookie)]) {
+      t.is(answer.status, 401);
+      t.regex(answer.json.message, /^Nobody has signed in: POST a name and a password to/);
+    }
+  }
+});
+
+test('what is malformed is refused without repeating the password', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE] });
+  const post = (body: string, headers: Record<string, string> = JSON_BODY) =>
+    send(deployment, { method: 'POST', target: '/login/local', headers, body });
+  const right = JSON.stringify({ name: ALICE.name, password: ALICE.password });
+  const CASES = [
+    [await post('{"password": hunter2}'), 400, 'MalformedPayload'],
+    [await post(''), 400, 'MalformedPayload'],
+    [await post(right, { 'content-type': 'text/plain' }), 400, 'MalformedPayload'],
+    [await post('[]'), 400, 'InputValidationError'],
+    [await post('{"name": "a\\u0000", "password": "hunter2"}'), 400, 'InputValidationError'],
+    [await post('{"name": "a", "password": ["hunter2"]}'), 400, 'InputValidationError'],
+    [
+      await post(JSON.stringify({ name: 'a', password: 'hunter2'.repeat(9000) })),
+      413,
+      'InputTooLarge',
+    ],
+  ] as const;
+  for (const [{ status, json, text }, expected, code] of CASES) {
+    t.is(status, expected, text);
+    t.is(json.code, code);
+    t.notRegex(text, /hunter2|node_modules|at .*\.ts/);
+  }
+  t.is((await send(deployment, { target: '/login/local' })).status, 404);
+});
+
+test('pages of another origin neither sign in nor use a session', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE] });
+  const own = { origin: deployment.rootUrl, 'sec-fetch-site': 'same-origin' };
+  const signedIn = await signIn(deployment, ALICE, own);
+  t.is(signedIn.status, 204, signedIn.text);
+  const cookie = cookieOf(signedIn);
+  const OTHERS: Record<string, string>[] = [
+    { origin: 'http://127.0.0.1:1' },
+    { origin: 'null' },
+    { 'sec-fetch-site': 'same-site' },
+    { 'sec-fetch-site': 'cross-site' },
+  ];
+  for (const headers of OTHERS) {
+    t.is((await signIn(deployment, ALICE, headers)).status, 403);
+    const target = '/login/credentials';
+    const answer = await send(deployment, {
+      method: 'POST',
+      target,
+      headers: { ...headers, cookie },
+    });
+    t.is(answer.status, 403);
+    t.regex(answer.json.message, /^Pages of another origin may not sign in here: call from/);
+    t.is(answer.headers['access-control-allow-origin'], undefined);
+  }
+  t.is((await user(deployment, cookie)).status, 200);
+});
+
+test('a session is new with every sign-in, and secure behind TLS', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE] });
+  const first = cookieOf(await signIn(deployment, ALICE));
+  const again = await signIn(deployment, ALICE, { cookie: first, 'x-forwarded-proto': 'https' });
+  t.not(cookieOf(again), first);
+  t.regex(again.headers['set-cookie']?.[0] ?? '', /; HttpOnly; Secure; SameSite=Strict$/);
+  t.is((await user(deployment, first)).status, 401);
+  t.is((await user(deployment, `a=b; ${cookieOf(again)}; c=d`)).status, 200);
+});
+
+test.serial('a password takes as long to refuse where there is nobody of that name', async (t) => {
+  const kept = await hashPassword('a password');
+  t.regex(kept, /^\$scrypt\$ln=14,r=8,p=5\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
+  t.true(await isPassword('a password', kept));
+  t.false(await isPassword('a Password', kept));
+  t.true(await isPassword('password', WEAKER), 'by the cost that is written with it');
+  const cost = async (of: string | undefined) => {
+    const before = process.cpuUsage();
+    t.false(await isPassword('another', of));
+    return process.cpuUsage(before).user;
+  };
+  const known = await cost(kept);
+  const unknown = await cost(undefined);
+  t.true(unknown > known / 2 && unknown < known * 2, `${unknown} and ${known} us`);
+  await t.throwsAsync(isPassword('a', 'plain'), { message: /is not as this program writes it$/ });
+});
+
+/** Of `password` and the salt `NaCl` with N = 1024, r = 8 and p = 16 (RFC 7914, section 12). */
+const WEAKER = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI';
+
+test.serial('more sign-ins than there is time for are turned away at once', async (t) => {
+  const found = await Promise.allSettled(
+    Array.from({ length: 40 }, () => isPassword('password', WEAKER)),
+  );
+  const refused = found.filter(({ status }) => status === 'rejected');
+  t.is(refused.length, 8);
+  t.regex(String((refused[0] as PromiseRejectedResult).reason), /try again in a few seconds$/);
+  t.true(await isPassword('password', WEAKER));
+});
+
+test('a user who cannot be is refused at start', async (t) => {
+  const CASES = [
+    [{ name: 'a/b' }, /^the name of a user is of letters, digits and .*: change "a\/b"$/],
+    [
+      { password: 'seven77' },
+      /^the password of alice@example.com must have 8 to 1024 characters: /,
+    ],
+    [{ roles: ['\u00e9'] }, /^a role's id is of printable ASCII: change "\u00e9" of alice@/],
+  ] as const;
+  for (const [wrong, message] of CASES) {
+    const started = deploymentFor(t, { users: [{ ...ALICE, ...wrong }] });
+    await t.throwsAsync(started, { instanceOf: UserError, message });
+  }
+});

@@ -1,0 +1,162 @@
+/**
+ * What a deployment has for people: local users sign in with a password, and get temporary
+ * credentials of their own for as long as they are.
+ *
+ * `POST /login/local` with `{"name", "password"}` begins a session, `POST /login/logout` ends it;
+ * `GET /login/user` says who has signed in, and `POST /login/credentials` gives credentials.
+ *
+ * What it is not: it shows no pages, and it is no service of the API. No endpoint of the services
+ * knows its cookie.
+ */
+import express, { type ErrorRequestHandler, type RequestHandler, type Router } from 'express';
+import type { NativeCredentials } from '../../native.js';
+import { ApiError } from '../api/errors.js';
+import { asApiError, type FaultListener, sendError } from '../api/router.js';
+import { schemaError } from '../api/schema.js';
+import type { OpenSession, Store } from '../storage/store.js';
+import { NAME } from './local-users.js';
+import { isPassword, TooManySignInsError } from './passwords.js';
+import { Sessions } from './sessions.js';
+import { User } from './user.js';
+
+/** The path that all of it is under. */
+export const LOGIN_PATH = '/login';
+
+export interface WebOptions {
+  readonly store: Store;
+  /** The web server's own, which issue the credentials of users. */
+  readonly credentials: NativeCredentials;
+  readonly onFault: FaultListener;
+}
+
+/** To be mounted at `LOGIN_PATH`. */
+export function web({ store, credentials, onFault }: WebOptions): Router {
+  const sessions = new Sessions(store);
+  const router = express.Router({ caseSensitive: true });
+  router.use(ownPagesOnly);
+  const readText = express.text({ type: 'application/json', limit: BODY_LIMIT });
+  router.post('/local', readText, signIn(store, sessions));
+  router.post('/logout', async (request, response) => {
+    await sessions.close(request, response);
+    response.status(200).end();
+  });
+  router.get('/user', async (request, response) => {
+    const session = signedIn(await sessions.of(request));
+    const user = userOf(session);
+    response.json({ identity: user.identity, scopes: user.scopes(), expires: session.expires });
+  });
+  router.post('/credentials', async (request, response) => {
+    response.json(issue(signedIn(await sessions.of(request)), credentials));
+  });
+  router.use(answerError(onFault));
+  return router;
+}
+
+const BODY_LIMIT = '16kb';
+
+/**
+ * A page of somebody else must neither use a session nor begin one. `SameSite` alone would let in
+ * those of other ports of this machine, which are of the same site.
+ */
+const ownPagesOnly: RequestHandler = ({ headers }, response, next) => {
+  response.set('Cache-Control', 'no-store');
+  const { origin, host } = headers;
+  const site = headers['sec-fetch-site'];
+  const isOwn = origin === undefined || origin === `http://${host}` || origin === `https://${host}`;
+  if (!isOwn || site === 'cross-site' || site === 'same-site') {
+    throw new ApiError(
+      'InsufficientScopes',
+      'Pages of another origin may not sign in here: call from a page of this deployment, or ' +
+        'from a program',
+    );
+  }
+  next();
+};
+
+const signInRequest = {
+  $id: '/schemas/web-server/v1/local-sign-in.json#',
+  type: 'object',
+  properties: {
+    name: { type: 'string', pattern: NAME.source },
+    password: { type: 'string', minLength: 1, maxLength: 1024 },
+  },
+  additionalProperties: false,
+  required: ['name', 'password'],
+} as const;
+
+function signIn(store: Store, sessions: Sessions): RequestHandler {
+  return async (request, response) => {
+    const { name, password } = readSignIn(request.body);
+    const user = await store.users.get(name);
+    const isRight = await isPassword(password, user?.passwordHash);
+    if (!isRight || user === undefined || !(await sessions.open(request, response, user))) {
+      throw new ApiError('AuthenticationFailed', 'There is no user with this name and password');
+    }
+    response.status(204).end();
+  };
+}
+
+/** What is wrong with it is said without repeating it. */
+function readSignIn(text: unknown): { name: string; password: string } {
+  let body: unknown;
+  try {
+    body = JSON.parse(String(text));
+  } catch {
+    throw new ApiError(
+      'MalformedPayload',
+      'Payload must be JSON with content-type: application/json',
+    );
+  }
+  const error = schemaError(signInRequest, body);
+  if (error !== null) {
+    throw new ApiError('InputValidationError', error);
+  }
+  return body as { name: string; password: string };
+}
+
+function signedIn(session: OpenSession | undefined): OpenSession {
+  if (session === undefined) {
+    throw new ApiError(
+      'AuthenticationFailed',
+      'Nobody has signed in: POST a name and a password to /login/local and keep the cookie',
+    );
+  }
+  return session;
+}
+
+function userOf({ user }: OpenSession): User {
+  return new User(`local/${user.name}`, user.roles);
+}
+
+/** In milliseconds, as Taskcluster's own web server has them. */
+const CREDENTIALS_LIFETIME = 15 * 60 * 1000;
+/** By how much earlier a client is told to come for new ones. */
+const RENEW_BEFORE = 30 * 1000;
+/** By how much a client's clock may be behind. */
+const CLOCK_SKEW = 60 * 1000;
+
+function issue(session: OpenSession, issuer: NativeCredentials): object {
+  const time = Date.now();
+  const expiry = Math.min(time + CREDENTIALS_LIFETIME, session.expires.getTime());
+  const credentials = userOf(session).credentials(issuer, time - CLOCK_SKEW, expiry);
+  return { credentials, expires: new Date(expiry - RENEW_BEFORE) };
+}
+
+function answerError(onFault: FaultListener): ErrorRequestHandler {
+  return (error: unknown, request, response, _next) => {
+    if (error instanceof TooManySignInsError) {
+      response
+        .status(429)
+        .set('Retry-After', '5')
+        .json({ code: error.name, message: error.message });
+      return;
+    }
+    // Nothing of the payload: there is a password in it.
+    const info = {
+      method: `${request.method} ${request.baseUrl}${request.path}`,
+      params: {},
+      payload: {},
+    };
+    sendError(response, asApiError(error, onFault), info);
+  };
+}

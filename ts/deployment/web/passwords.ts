@@ -1,0 +1,94 @@
+/**
+ * Passwords as they are kept: `$scrypt$ln=..,r=..,p=..$<salt>$<hash>` (the PHC string format), so
+ * that the cost can be raised later and what is there still verifies.
+ *
+ * Whether a password is right takes as long where there is nobody of that name, and one is looked
+ * at after the other: whoever guesses cannot fill memory nor occupy the threads that files need.
+ */
+import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
+import { promisify } from 'node:util';
+
+/** Of what OWASP holds to be equally strong, the one that takes 16 MiB. `ln` is log2 of N. */
+const COST = { ln: 14, r: 8, p: 5 } as const;
+
+const SALT_LENGTH = 16;
+const HASH_LENGTH = 32;
+
+/** How many passwords may wait to be looked at. */
+const MOST_WAITING = 32;
+
+/** More sign-ins at once than there is time for. */
+export class TooManySignInsError extends Error {
+  override readonly name = 'TooManySignInsError';
+  override readonly message = 'Too many people are signing in just now: try again in a few seconds';
+}
+
+/** The text to keep for a password. */
+export async function hashPassword(password: string): Promise<string> {
+  return written(COST, randomBytes(SALT_LENGTH), password);
+}
+
+let waiting = 0;
+let turn: Promise<unknown> = Promise.resolve();
+
+/**
+ * Whether this is the password that was kept as `kept`, which is absent for an unknown user.
+ *
+ * @throws TooManySignInsError
+ */
+export async function isPassword(password: string, kept: string | undefined): Promise<boolean> {
+  if (waiting >= MOST_WAITING) {
+    throw new TooManySignInsError();
+  }
+  waiting += 1;
+  const checked = turn.then(() => check(password, kept ?? NOBODYS));
+  turn = checked.catch(() => undefined);
+  try {
+    return (await checked) && kept !== undefined;
+  } finally {
+    waiting -= 1;
+  }
+}
+
+/** That of no password. */
+const NOBODYS = phcString(COST, randomBytes(SALT_LENGTH), randomBytes(HASH_LENGTH));
+
+interface Cost {
+  readonly ln: number;
+  readonly r: number;
+  readonly p: number;
+}
+
+const FORM =
+  /^\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]{43})$/;
+
+async function check(password: string, kept: string): Promise<boolean> {
+  const [, ln, r, p, salt, hash] = FORM.exec(kept) ?? [];
+  if (salt === undefined || hash === undefined) {
+    throw new Error('what is kept of a password is not as this program writes it');
+  }
+  const cost = { ln: Number(ln), r: Number(r), p: Number(p) };
+  const found = await derive(cost, Buffer.from(salt, 'base64'), password);
+  return timingSafeEqual(found, Buffer.from(hash, 'base64'));
+}
+
+async function written(cost: Cost, salt: Buffer, password: string): Promise<string> {
+  return phcString(cost, salt, await derive(cost, salt, password));
+}
+
+function phcString({ ln, r, p }: Cost, salt: Buffer, hash: Buffer): string {
+  return `$scrypt$ln=${ln},r=${r},p=${p}$${unpadded(salt)}$${unpadded(hash)}`;
+}
+
+function unpadded(bytes: Buffer): string {
+  return bytes.toString('base64').replace(/=+$/, '');
+}
+
+const scryptAsync = promisify<string, Buffer, number, object, Buffer>(scrypt);
+
+function derive({ ln, r, p }: Cost, salt: Buffer, password: string): Promise<Buffer> {
+  const N = 2 ** ln;
+  // Keyboards differ in how they compose a character.
+  const text = password.normalize('NFKC');
+  return scryptAsync(text, salt, HASH_LENGTH, { N, r, p, maxmem: 128 * r * (N + p + 2) });
+}

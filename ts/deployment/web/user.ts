@@ -1,0 +1,36 @@
+/** Somebody who has signed in, and what that permits. */
+import { type NativeCredentials, native } from '../../native.js';
+
+export class User {
+  /** `<provider>/<name>`, which is also the id of the client that acts for the user. */
+  readonly identity: string;
+  readonly roles: readonly string[];
+
+  constructor(identity: string, roles: readonly string[]) {
+    this.identity = identity;
+    this.roles = [...new Set(roles)];
+  }
+
+  /**
+   * As granted, roles not expanded: the user's own roles, what the operator gives to each identity
+   * by roles that begin with `login-identity:`, and what everybody has (RFC 165).
+   */
+  scopes(): string[] {
+    return [
+      ...this.roles.map((role) => `assume:${role}`),
+      `assume:login-identity:${this.identity}`,
+      'assume:anonymous',
+    ];
+  }
+
+  /** Temporary credentials with these scopes, by an issuer that has them; dates in ms. */
+  credentials(issuer: NativeCredentials, start: number, expiry: number): NativeCredentials {
+    const scopes = this.scopes();
+    return native.createTemporaryCredentials(issuer, {
+      clientId: this.identity,
+      start,
+      expiry,
+      scopes,
+    });
+  }
+}
