@@ -8,7 +8,7 @@ import net, { type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
-import { pause, within } from './harness/deadline.js';
+import { DATABASE_PATIENCE_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { testWith } from './harness/tools.js';
 
@@ -48,7 +48,7 @@ class Demo {
 
   async ended(): Promise<number | null> {
     if (this.child.exitCode === null && this.child.signalCode === null) {
-      await within(once(this.child, 'close'), 'the end of the demo');
+      await within(once(this.child, 'close'), 'the end of the demo', DATABASE_PATIENCE_MS);
     }
     return this.child.exitCode;
   }
@@ -104,7 +104,7 @@ const SUGGESTED: RegExp[] = [
 
 testWith('curl')('it keeps serving, and each command that it suggests works', async (t) => {
   const demo = new Demo(t, '--size', '3MiB');
-  await within(demo.says(/__metrics__\n/), 'the suggestions');
+  await within(demo.says(/__metrics__\n/), 'the suggestions', DATABASE_PATIENCE_MS);
   const commands = demo.output.match(/^ {4}curl .*$/gm) ?? [];
   t.is(commands.length, SUGGESTED.length);
   for (const [index, command] of commands.entries()) {
@@ -127,7 +127,11 @@ testWith('curl')('it keeps serving, and each command that it suggests works', as
 
 test('the proxy does not outlive it, not even a SIGKILL', async (t) => {
   const demo = new Demo(t, '--size', '1MiB');
-  const [, proxy = ''] = await within(demo.says(/taskcluster-proxy for it at (\S+),/), 'a proxy');
+  const [, proxy = ''] = await within(
+    demo.says(/taskcluster-proxy for it at (\S+),/),
+    'a proxy',
+    DATABASE_PATIENCE_MS,
+  );
   t.true(await demo.serves(proxy));
   demo.child.kill('SIGKILL');
   await demo.ended();

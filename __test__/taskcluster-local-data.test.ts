@@ -12,17 +12,19 @@ import { MIGRATIONS, migrate } from '../ts/deployment/storage/migrations/index.j
 import { loadKeys } from '../ts/deployment/storage/sealing.js';
 import { sqlStore } from '../ts/deployment/storage/sql/index.js';
 import { addDatabase } from './harness/database.js';
-import { within } from './harness/deadline.js';
+import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 
 const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
 
-const LIMIT = 60_000;
-
 async function run(...args: string[]) {
   const child = spawn(process.execPath, [COMMAND, ...args]);
   const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]);
-  const [stdout, stderr, [code]] = await within(ended, `the end of ${args[0]}`, LIMIT);
+  const [stdout, stderr, [code]] = await within(
+    ended,
+    `the end of ${args[0]}`,
+    DATABASE_PATIENCE_MS,
+  );
   return { stdout, stderr, code };
 }
 
@@ -37,7 +39,11 @@ async function start(t: ExecutionContext, ...args: string[]): Promise<Local> {
   t.teardown(() => child.kill('SIGKILL'));
   let printed = '';
   while (!/ACCESS_TOKEN=.*\n/.test(printed)) {
-    const [chunk] = await within(once(child.stdout, 'data'), 'how to reach it', LIMIT);
+    const [chunk] = await within(
+      once(child.stdout, 'data'),
+      'how to reach it',
+      DATABASE_PATIENCE_MS,
+    );
     printed += chunk;
   }
   const [rootUrl = '', clientId = '', accessToken = ''] = [
@@ -63,7 +69,7 @@ function status(local: Local, credentials: object): Promise<unknown> {
 }
 
 test('a data folder keeps what is in it, also from kill -9, and so does a backup', async (t) => {
-  t.timeout(4 * LIMIT);
+  t.timeout(4 * DATABASE_PATIENCE_MS);
   const folder = await dataFolder(t);
   const first = await start(t, '--data-folder', folder);
   t.is(await status(first, {}), 403);
@@ -101,7 +107,7 @@ test('a data folder keeps what is in it, also from kill -9, and so does a backup
 });
 
 test('new data are public where that is said', async (t) => {
-  t.timeout(2 * LIMIT);
+  t.timeout(2 * DATABASE_PATIENCE_MS);
   const local = await start(t, '--data-folder', await dataFolder(t), '--public');
   t.is(await status(local, {}), 404);
   await stop(local);
@@ -111,7 +117,7 @@ test('new data are public where that is said', async (t) => {
 });
 
 test('older data stay public: shown beforehand, granted once, and undone', async (t) => {
-  t.timeout(3 * LIMIT);
+  t.timeout(3 * DATABASE_PATIENCE_MS);
   const folder = freshDirectory(t);
   const database = await openDatabase({ folder: path.join(folder, 'database') });
   const before = MIGRATIONS.findIndex(({ name }) => name.endsWith('anonymous-scopes'));

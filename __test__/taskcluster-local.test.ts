@@ -9,7 +9,7 @@ import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { download, upload } from '../ts/demo/transfer.js';
-import { within } from './harness/deadline.js';
+import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 
 const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
@@ -26,7 +26,11 @@ async function startLocal(t: ExecutionContext, ...args: string[]) {
   const { child, temporary } = spawnLocal(t, 'start', ...args);
   let printed = '';
   while (!/ACCESS_TOKEN=.*\n/.test(printed)) {
-    const [chunk] = await within(once(child.stdout, 'data'), 'how to reach it');
+    const [chunk] = await within(
+      once(child.stdout, 'data'),
+      'how to reach it',
+      DATABASE_PATIENCE_MS,
+    );
     printed += chunk;
   }
   const [rootUrl = '', clientId = '', accessToken = ''] = [

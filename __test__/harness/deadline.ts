@@ -3,6 +3,9 @@
 
 const PATIENCE_MS = 20_000;
 
+/** For what begins with making a database, which takes its time on a loaded machine. */
+export const DATABASE_PATIENCE_MS = 60_000;
+
 export async function within<T>(
   promise: Promise<T>,
   what: string,
