@@ -50,6 +50,7 @@ const RENEW_INTERVAL = 10 * 60 * 1000;
 /** What is undone when the program ends, last first. */
 const endings: (() => Promise<void>)[] = [];
 let ended = false;
+let ending: Promise<void> | undefined;
 
 const command = new Command('npm start --')
   .description('Moves an artifact through taskcluster-proxy, on this machine alone')
@@ -70,8 +71,11 @@ const command = new Command('npm start --')
 try {
   await run(command.opts<DemoOptions>());
 } catch (error) {
-  console.error((error as Error).message);
-  process.exitCode = 1;
+  // What fails because everything is being ended is no failure.
+  if (!ended) {
+    console.error((error as Error).message);
+    process.exitCode = 1;
+  }
   await end();
 }
 
@@ -94,6 +98,8 @@ async function run(options: DemoOptions): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => void end().then(() => process.exit()));
   }
+  // Whoever reads has seen enough, as `| head` does.
+  process.stdout.on('error', () => void end().then(() => process.exit()));
   const stage = await setUp(options);
   await moveArtifact(stage, options.size);
   await showRefusal(stage);
@@ -110,10 +116,16 @@ async function run(options: DemoOptions): Promise<void> {
   keepServing(stage);
 }
 
-async function end(): Promise<void> {
+/** Undoes what was set up; whoever asks again waits for the same end. */
+function end(): Promise<void> {
   ended = true;
-  for (let ending = endings.pop(); ending !== undefined; ending = endings.pop()) {
-    await ending().catch((error: Error) => console.error(error.message));
+  ending ??= undo();
+  return ending;
+}
+
+async function undo(): Promise<void> {
+  for (let each = endings.pop(); each !== undefined; each = endings.pop()) {
+    await each().catch((error: Error) => console.error(error.message));
   }
 }
 
