@@ -306,6 +306,10 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("binds");
         let target = listener.local_addr().expect("bound").into();
         let first = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        first.set_reuse_address(true).expect("an option");
+        // An address of this test's own: on 127.0.0.1 anybody's TIME_WAIT may hold the port.
+        let own_address = SocketAddr::from(([127, 11, 12, 13], 0));
+        first.bind(&own_address.into()).expect("a free port");
         first.connect(&target).expect("connects");
         let own = first.local_addr().expect("bound");
         let (accepted, _) = listener.accept().expect("accepts");
