@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderValue, StatusCode, Version};
+use taskcluster_proxy_peer::hostname;
 use thiserror::Error;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -94,15 +95,7 @@ struct HostPort<'a> {
 
 /// This machine's own name, where the system tells it.
 pub fn machine_name() -> Option<String> {
-    #[cfg(unix)]
-    let name = rustix::system::uname()
-        .nodename()
-        .to_str()
-        .ok()
-        .map(str::to_owned);
-    #[cfg(not(unix))]
-    let name = std::env::var("COMPUTERNAME").ok();
-    name.filter(|name| is_name(name))
+    hostname().filter(|name| is_name(name))
 }
 
 // === impl BrowserGuard ===
