@@ -73,7 +73,7 @@ test('--once moves an artifact, says what happened, and leaves nothing', async (
   t.is(await demo.ended(), 0, demo.output);
   const { output } = demo;
   for (const said of [
-    /^A Taskcluster deployment runs at http:\/\/127\.0\.0\.1:\d+\./,
+    /^A private Taskcluster deployment runs at http:\/\/127\.0\.0\.1:\d+\./,
     /^worker-1 claimed task \S+ and started taskcluster-proxy for it at http:\/\/127\.0\.0\.1:\d+,/m,
     /^Upload {3}20 MiB in [\d.]+ s \(\d+ MiB\/s\)$/m,
     /^Download 20 MiB in [\d.]+ s \(\d+ MiB\/s\)$/m,
@@ -82,11 +82,14 @@ test('--once moves an artifact, says what happened, and leaves nothing', async (
     /^ +queue:get-artifact:public\/\*$/m,
     /and refused 0\)/,
     /^What came back: +200, 20 MiB, byte for byte what was sent\n +SHA-256 [0-9a-f]{64}$/m,
-    /^Without the proxy: 403 InsufficientScopes$/m,
-    /^The worker renewed its claim until .* by PUT \/credentials\.$/m,
+    /^The worker reclaimed the task until .*\nby PUT \/credentials\. .* now, as the client\n {2}task-client\/\S+$/m,
+    /^Without credentials, .* GET \/api\/queue\/v1\/task\/\S+:\n {2}403 InsufficientScopes$/m,
+    /^The role anonymous was granted queue:get-task:\S+\.\nThe same call, [\d.]+ s later:\n {2}200$/m,
   ]) {
     t.regex(output, said);
   }
+  const clients = output.match(/^ +task-client\/\S+$/gm) ?? [];
+  t.is(new Set(clients.map((clientId) => clientId.trim())).size, 2);
   t.notRegex(output, /accessToken|certificate|"seed"|mac=|signature=/);
   t.deepEqual(readdirSync(demo.temporary), []);
 });

@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 /**
- * `npm start`: a deployment, a claimed task and a proxy on this machine, and one large artifact
- * that goes up and comes down through the proxy; then it keeps serving, to be tried by hand.
+ * `npm start`: a private deployment, a claimed task and a proxy on this machine. One large artifact
+ * goes up and comes down through the proxy, the credentials are renewed, and a call without any is
+ * refused until everybody is granted its scope; then it keeps serving, to be tried by hand.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { mebibytes, showProgress } from '../demo/progress.js';
 import { type ProxyProcess, startProxyProcess } from '../demo/proxy-process.js';
@@ -46,6 +48,9 @@ const CONTENT_TYPE = 'application/octet-stream';
 
 /** Half of what a claim holds, so that one may fail. */
 const RENEW_INTERVAL = 10 * 60 * 1000;
+
+/** What everybody may do shows within a second; a busy machine gets more, in milliseconds. */
+const GRANT_PATIENCE = 10_000;
 
 /** What is undone when the program ends, last first. */
 const endings: (() => Promise<void>)[] = [];
@@ -102,12 +107,8 @@ async function run(options: DemoOptions): Promise<void> {
   process.stdout.on('error', () => void end().then(() => process.exit()));
   const stage = await setUp(options);
   await moveArtifact(stage, options.size);
-  await showRefusal(stage);
-  const { takenUntil } = await stage.renew();
-  say(
-    `\nThe worker renewed its claim until ${clock(takenUntil)} and handed the new credentials to ` +
-      'the proxy by PUT /credentials.',
-  );
+  await renewCredentials(stage);
+  await openTask(stage);
   if (options.once === true) {
     await end();
     return;
@@ -141,7 +142,7 @@ async function setUp(options: DemoOptions): Promise<Stage> {
   });
   endings.push(() => deployment.stop());
   const { rootUrl, credentials } = deployment;
-  say(`A Taskcluster deployment runs at ${rootUrl}. It answers signed requests only.`);
+  say(`A private Taskcluster deployment runs at ${rootUrl}. It answers signed requests only.`);
 
   const taskId = newTaskId();
   const scopes = taskScopes(taskId);
@@ -237,11 +238,49 @@ What came back:   ${received.status}, ${mebibytes(received.size)}, byte for byte
                     SHA-256 ${received.sha256}`);
 }
 
-/** The same, past the proxy. */
-async function showRefusal({ deployment, taskId }: Stage): Promise<void> {
-  const response = await fetch(`${deployment.rootUrl}/api/queue/v1/task/${taskId}`);
-  const { code } = (await response.json()) as { code: string };
-  say(`Without the proxy: ${response.status} ${code}`);
+/** The proxy goes on with the credentials of a renewed claim. */
+async function renewCredentials({ proxy, taskId, renew }: Stage): Promise<void> {
+  // Clients of two claims differ in the second in which their claim ends.
+  await pause(1000);
+  const { takenUntil, credentials } = await renew();
+  const response = await fetch(`${proxy.url}/queue/v1/task/${taskId}`);
+  await bodyOf(response);
+  const clientId = response.headers.get('x-taskcluster-proxy-temp-clientid');
+  if (clientId !== credentials.clientId) {
+    throw new Error(`The proxy signs as ${clientId} still, not as ${credentials.clientId}`);
+  }
+  say(`
+The worker reclaimed the task until ${clock(takenUntil)} and handed the new credentials to the proxy
+by PUT /credentials. What the proxy signs is signed with them now, as the client
+  ${clientId}`);
+}
+
+/** A call without credentials, past the proxy, before and after everybody may make it. */
+async function openTask({ deployment, taskId }: Stage): Promise<void> {
+  const { rootUrl, credentials } = deployment;
+  const path = `/api/queue/v1/task/${taskId}`;
+  const call = () => fetch(rootUrl + path);
+  const refused = await call();
+  const { code } = (await refused.json()) as { code?: string };
+  if (refused.status !== 403) {
+    throw new Error(`GET ${path} was answered with ${refused.status} without credentials, not 403`);
+  }
+  say(`\nWithout credentials, past the proxy, GET ${path}:\n  ${refused.status} ${code}`);
+
+  const scope = `queue:get-task:${taskId}`;
+  await new SignedClient(rootUrl, credentials).grantEverybody(scope);
+  const granted = performance.now();
+  const sinceGranted = () => performance.now() - granted;
+  let status = refused.status;
+  while (status === 403 && sinceGranted() < GRANT_PATIENCE) {
+    await pause(50);
+    status = (await call()).status;
+  }
+  if (status !== 200) {
+    throw new Error(`GET ${path} is answered with ${status} though everybody has ${scope}`);
+  }
+  const seconds = (sinceGranted() / 1000).toFixed(1);
+  say(`The role anonymous was granted ${scope}.\nThe same call, ${seconds} s later:\n  ${status}`);
 }
 
 function suggest({ deployment, proxy, taskId, runId }: Stage): void {

@@ -1,6 +1,6 @@
 /**
- * A worker's side of a task: creating, claiming and reclaiming it, by signed calls straight to the
- * deployment. The task itself never does any of this; it only has the proxy.
+ * What goes on around a task: creating, claiming and reclaiming it, and what an operator grants, by
+ * signed calls straight to the deployment. The task itself does none of this; it only has the proxy.
  */
 import { randomBytes } from 'node:crypto';
 import { type Credentials, signHeader } from '../index.js';
@@ -36,6 +36,12 @@ export class SignedClient {
   async setSecret(name: string, secret: object): Promise<void> {
     const expires = inHours(24);
     await this.#call('PUT', `/api/secrets/v1/secret/${name}`, { secret, expires });
+  }
+
+  /** Gives whoever calls a scope, with credentials or without, where nobody has one that way yet. */
+  async grantEverybody(scope: string): Promise<void> {
+    const role = { scopes: [scope], description: 'What everybody may do.' };
+    await this.#call('PUT', '/api/auth/v1/roles/anonymous', role);
   }
 
   /** Creates a task with these scopes. */
