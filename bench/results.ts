@@ -1,0 +1,29 @@
+// What was measured: every value of every round, and their medians.
+
+/** The middle value, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
+}
+
+/** By figure, then by peer: one value for each round. */
+export type Values = Record<string, Record<string, number[]>>;
+
+export class Results {
+  readonly values: Values = {};
+
+  add(peer: string, figures: Record<string, number>): void {
+    for (const [key, value] of Object.entries(figures)) {
+      this.values[key] ??= {};
+      this.values[key][peer] ??= [];
+      this.values[key][peer].push(value);
+    }
+  }
+
+  readonly median = (figure: string, peer: string): number | undefined => {
+    const values = this.values[figure]?.[peer];
+    return values === undefined ? undefined : median(values);
+  };
+}

@@ -1,0 +1,93 @@
+// The upstream that every peer forwards to: one nginx, over plain HTTP and over TLS with a
+// certificate of the bench's own authority. It serves a small answer and a file of 16 GiB without
+// blocks on disk, by sendfile.
+import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { Authority } from '../__test__/harness/authority.js';
+import { Program, unusedPort } from './program.js';
+
+/** All targets are of this shape, which the Go program's routes take too. */
+export const TARGETS = {
+  small: '/api/queue/v1/small',
+  big: '/api/queue/v1/big',
+} as const;
+
+/** As long as an answer of Taskcluster's `queue.task` is likely to be. */
+const SMALL_BODY = JSON.stringify({ status: 'x'.repeat(1_000) });
+const BIG_BYTES = 16 * 2 ** 30;
+
+export type Scheme = 'plain' | 'tls';
+
+export interface Upstream {
+  /** Its ports on 127.0.0.1; the name for both is `localhost`. */
+  readonly ports: Record<Scheme, number>;
+  /** PEM of the authority that signed its certificate. */
+  readonly authority: string;
+  stop(): Promise<void>;
+}
+
+export function rootUrl(upstream: Upstream, scheme: Scheme): string {
+  return `${scheme === 'tls' ? 'https' : 'http'}://localhost:${upstream.ports[scheme]}`;
+}
+
+/** @param nginx - The program's path. */
+export async function startUpstream(nginx: string, directory: string): Promise<Upstream> {
+  const ports = { plain: await unusedPort(), tls: await unusedPort() };
+  const authority = await Authority.create();
+  const leaf = await authority.issue(['localhost', '127.0.0.1']);
+  writeFileSync(path.join(directory, 'upstream.pem'), leaf.cert);
+  writeFileSync(path.join(directory, 'upstream.key'), leaf.key);
+  makeSparse(path.join(directory, 'big'), BIG_BYTES);
+  const file = path.join(directory, 'upstream.conf');
+  writeFileSync(file, configuration(directory, ports));
+  const log = path.join(directory, 'upstream.log');
+  const program = new Program([nginx, '-p', directory, '-c', file, '-e', 'stderr'], { log });
+  await program.listensOn(ports.tls);
+  return { ports, authority: authority.writeRoot(directory), stop: () => program.stop() };
+}
+
+function makeSparse(file: string, bytes: number): void {
+  const descriptor = openSync(file, 'w');
+  ftruncateSync(descriptor, bytes);
+  closeSync(descriptor);
+}
+
+function configuration(directory: string, ports: Record<Scheme, number>): string {
+  return `
+daemon off;
+${userLine()}
+worker_processes auto;
+worker_rlimit_nofile 16384;
+pid ${directory}/upstream.pid;
+error_log stderr warn;
+events { worker_connections 8192; }
+http {
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 1000000000;
+  keepalive_timeout 600s;
+  ${temporaryPaths(directory)}
+  server {
+    listen 127.0.0.1:${ports.plain} backlog=4096;
+    listen 127.0.0.1:${ports.tls} ssl backlog=4096;
+    ssl_certificate ${directory}/upstream.pem;
+    ssl_certificate_key ${directory}/upstream.key;
+    ssl_session_cache shared:sessions:8m;
+    location = ${TARGETS.small} { default_type application/json; return 200 '${SMALL_BODY}'; }
+    location = ${TARGETS.big} { default_type application/octet-stream; alias ${directory}/big; }
+  }
+}
+`;
+}
+
+/** Root's nginx works as nobody otherwise, who cannot read the bench's directory. */
+export function userLine(): string {
+  return process.geteuid?.() === 0 ? 'user root;' : '';
+}
+
+export function temporaryPaths(directory: string): string {
+  return ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    .map((kind) => `${kind}_temp_path ${directory}/temporary-${kind};`)
+    .join('\n  ');
+}
