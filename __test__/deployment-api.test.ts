@@ -19,6 +19,7 @@ import { auth } from '../ts/deployment/auth/index.js';
 import { queue } from '../ts/deployment/queue/index.js';
 import {
   extended,
+  intersection,
   missing,
   type ScopeExpression,
   satisfies,
@@ -127,6 +128,24 @@ test('the normal form of a set of scopes', (t) => {
   t.deepEqual(union(['a', 'a:b', 'ab*', 'abc']), ['a', 'a:b', 'ab*']);
   t.deepEqual(union(['x'], ['*']), ['*']);
   t.deepEqual(union(), []);
+});
+
+test('the intersection of scopes is what both grant', (t) => {
+  const CASES: [a: string[], b: string[], both: string[]][] = [
+    [[], ['*'], []],
+    [['*'], ['b', 'a*'], ['a*', 'b']],
+    [
+      ['a:*', 'b'],
+      ['a:b', 'a:c*', 'c'],
+      ['a:b', 'a:c*'],
+    ],
+    [['ab*'], ['a*b'], []],
+    [['a'], ['a'], ['a']],
+  ];
+  for (const [a, b, both] of CASES) {
+    t.deepEqual(intersection(a, b), both);
+    t.deepEqual(intersection(b, a), both);
+  }
 });
 
 test('a short set added to a long one', (t) => {

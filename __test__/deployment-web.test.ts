@@ -1,12 +1,19 @@
 // Local users of the deployment: they sign in with a password, and act by temporary credentials.
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
+import { syncStaticClients, webServerScopes } from '../ts/deployment/auth/static-clients.js';
 import type { Deployment } from '../ts/deployment/index.js';
-import { openStorage } from '../ts/deployment/storage/index.js';
-import { addUser, UserError } from '../ts/deployment/web/local-users.js';
+import { openStorage, type Storage } from '../ts/deployment/storage/index.js';
+import {
+  addNewUser,
+  addUser,
+  removeUser,
+  setPassword,
+  UserError,
+} from '../ts/deployment/web/local-users.js';
 import { hashPassword, isPassword } from '../ts/deployment/web/passwords.js';
 import { User } from '../ts/deployment/web/user.js';
-import { onEveryBackend } from './harness/backends.js';
+import { onEveryBackend, type Place } from './harness/backends.js';
 import { schemaFor } from './harness/database.js';
 import { type Answer, deploymentFor, send } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
@@ -119,6 +126,112 @@ onEveryBackend('sessions end with their time, and with the password', async (t, 
     'found right before the change',
   );
   t.false(await isOpen(3));
+});
+
+/** Storage with a web server's client in it, as a deployment leaves it. */
+async function storageFor(t: ExecutionContext, place: Place): Promise<Storage> {
+  const { database = await schemaFor(), databaseUrl } = place;
+  const options = databaseUrl === undefined ? { database } : { databaseUrl };
+  const storage = await openStorage({ folder: freshDirectory(t), ...options });
+  t.teardown(storage.close);
+  await syncStaticClients(storage.store, []);
+  return storage;
+}
+
+const scopesOfWebServer = async ({ store }: Storage) =>
+  (await store.clients.get('static/taskcluster/web-server'))?.scopes;
+
+onEveryBackend('the web server may act for users as they are, and not more', async (t, place) => {
+  const storage = await storageFor(t, place);
+  const { store } = storage;
+  t.deepEqual(await scopesOfWebServer(storage), [
+    'assume:anonymous',
+    'assume:login-identity:*',
+    'auth:create-client:local/*',
+    'auth:delete-client:local/*',
+    'auth:disable-client:local/*',
+    'auth:enable-client:local/*',
+    'auth:update-client:local/*',
+    'auth:reset-access-token:local/*',
+  ]);
+  await addNewUser(store, ALICE);
+  await Promise.all(
+    ['b', 'c', 'd'].map((name) =>
+      addNewUser(store, { name, password: 'password', roles: [`team:${name}`] }),
+    ),
+  );
+  const roles = ['team:a', 'team:b', 'team:c', 'team:d'];
+  t.deepEqual(await scopesOfWebServer(storage), webServerScopes(roles));
+  await removeUser(store, 'c');
+  await syncStaticClients(store, []);
+  t.deepEqual(await scopesOfWebServer(storage), webServerScopes(['team:d', 'team:b', 'team:a']));
+  const again = addNewUser(store, ALICE);
+  await t.throwsAsync(again, {
+    instanceOf: UserError,
+    message: /^there is a user alice@.* already/,
+  });
+});
+
+onEveryBackend('static clients go when they are not configured any more', async (t, place) => {
+  const { store } = await storageFor(t, place);
+  const client = { accessToken: 'x', scopes: [], expires: new Date('3000-01-01'), disabled: false };
+  const extra = Array.from({ length: 120 }, (_, index) => `static/extra/${index}`);
+  for (const clientId of ['static/a', 'static/b', 'statics/c', 'd', ...extra]) {
+    await store.clients.put({ ...client, clientId });
+  }
+  const { root } = await syncStaticClients(store, [{ clientId: 'static/b' }]);
+  const left = await store.clients.list('', { after: '', limit: 1000 });
+  t.deepEqual(
+    left.map(({ clientId }) => clientId),
+    [
+      ...['d', 'static/b', 'static/taskcluster/queue', 'static/taskcluster/root'],
+      ...['static/taskcluster/web-server', 'statics/c'],
+    ],
+  );
+  t.deepEqual(await syncStaticClients(store, []).then((own) => own.root), root, 'the same token');
+});
+
+onEveryBackend('what a user has begun ends with his password and with him', async (t, place) => {
+  const { store } = await storageFor(t, place);
+  const expires = new Date(Date.now() + 60_000);
+  const begin = async (name: string, id: number) => {
+    const { passwordHash = '' } = (await store.users.get(name)) ?? {};
+    const idHash = Buffer.alloc(32, id);
+    await store.sessions.open({ idHash, userName: name, expires }, passwordHash);
+    const grant = { thirdParty: 'p', redirectUri: 'https://p.example.com/', details: { a: 1 } };
+    await store.thirdPartyGrants.add({ ...grant, idHash, kind: 'code', userName: name, expires });
+  };
+  const isThere = async (id: number) => {
+    const idHash = Buffer.alloc(32, id);
+    const session = await store.sessions.get(idHash, new Date());
+    const grant = await store.thirdPartyGrants.get('code', idHash, new Date());
+    return [session !== undefined, grant !== undefined];
+  };
+  await addNewUser(store, ALICE);
+  await addNewUser(store, { ...ALICE, name: 'bob' });
+  await begin(ALICE.name, 1);
+  await begin('bob', 2);
+  await setPassword(store, ALICE.name, ALICE.password);
+  t.deepEqual(
+    [await isThere(1), await isThere(2)],
+    [
+      [false, false],
+      [true, true],
+    ],
+  );
+  t.deepEqual((await store.users.get(ALICE.name))?.roles, ALICE.roles);
+
+  const client = { accessToken: 'x', scopes: [], expires, disabled: false };
+  for (const clientId of ['local/bob/x-1', 'local/bobby/x-2']) {
+    await store.clients.put({ ...client, clientId });
+  }
+  await removeUser(store, 'bob');
+  t.deepEqual(await isThere(2), [false, false]);
+  t.true((await store.clients.get('local/bob/x-1'))?.disabled);
+  t.false((await store.clients.get('local/bobby/x-2'))?.disabled);
+  for (const gone of [removeUser(store, 'bob'), setPassword(store, 'bob', 'password')]) {
+    await t.throwsAsync(gone, { instanceOf: UserError, message: /^there is no user bob: see / });
+  }
 });
 
 test('whoever is refused learns nothing, and gets no session', async (t) => {

@@ -8,7 +8,7 @@
  * The folders: `api` declares and serves endpoints, `auth` knows who calls, `queue` and `secrets`
  * are services, `web` signs people in, `storage` keeps what they know.
  */
-import { createHmac, randomBytes, randomUUID } from 'node:crypto';
+import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import express, { type ErrorRequestHandler, type Express } from 'express';
@@ -29,6 +29,12 @@ import { ScopeResolver } from './auth/clients.js';
 import { auth } from './auth/index.js';
 import { checkRoles } from './auth/roles.js';
 import { signatureValidator } from './auth/signature-validator.js';
+import {
+  never,
+  type OwnCredentials,
+  type PermanentCredentials,
+  syncStaticClients,
+} from './auth/static-clients.js';
 import { Claims } from './queue/claims.js';
 import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
@@ -47,7 +53,10 @@ export interface DeploymentOptions extends StorageOptions, AnonymousOptions {
   readonly host?: string;
   /** A free one when absent or 0. */
   readonly port?: number;
-  /** Clients beside `static/taskcluster/root`, who may do everything. */
+  /**
+   * Clients beside `static/taskcluster/root`, who may do everything. Those under `static/` are
+   * removed once they are not given any more.
+   */
   readonly clients?: readonly ClientOptions[];
   /** `anonymous` is everybody's; without it nobody may do anything without credentials. */
   readonly roles?: readonly NewRole[];
@@ -68,11 +77,6 @@ export interface ClientOptions {
   /** A thousand years from now when absent. */
   readonly expires?: Date;
   readonly disabled?: boolean;
-}
-
-export interface PermanentCredentials {
-  readonly clientId: string;
-  readonly accessToken: string;
 }
 
 /** What callers have turned out to be, request by request. */
@@ -159,58 +163,24 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   };
 }
 
-/** What there is from the start: the clients of whoever runs the deployment and of its queue too. */
+/** What there is from the start: what was asked for, and the deployment's own clients. */
 async function addClientsAndRoles(
   store: Store,
   { clients = [], roles = [], users = [] }: DeploymentOptions,
-): Promise<Record<'root' | 'queue' | 'web', PermanentCredentials>> {
+): Promise<OwnCredentials> {
   await store.transaction(async (transaction) => {
     for (const role of roles) {
       await transaction.roles.put(role);
     }
     checkRoles(await transaction.roles.all());
   });
-  for (const client of clients) {
-    await addClient(store, client);
+  for (const { expires = never(), disabled = false, ...client } of clients) {
+    await store.clients.put({ ...client, expires, disabled });
   }
   for (const user of users) {
     await addUser(store, user);
   }
-  return {
-    root: await almighty(store, 'static/taskcluster/root'),
-    queue: await almighty(store, 'static/taskcluster/queue'),
-    web: await almighty(store, 'static/taskcluster/web-server'),
-  };
-}
-
-/**
- * A client that may do everything; its access token stays what it was given first, also where
- * several processes give it one at the same moment.
- */
-async function almighty(store: Store, clientId: string): Promise<PermanentCredentials> {
-  const time = new Date();
-  const { accessToken } = await store.clients.add({
-    clientId,
-    accessToken: randomBytes(33).toString('base64url'),
-    description: '',
-    scopes: ['*'],
-    expires: new Date(time.getTime() + NEVER),
-    disabled: false,
-    deleteOnExpiration: false,
-    created: time,
-    lastModified: time,
-    lastDateUsed: time,
-    lastRotated: time,
-  });
-  return addClient(store, { clientId, accessToken, scopes: ['*'] });
-}
-
-const NEVER = 1000 * 365 * 24 * 60 * 60 * 1000;
-
-async function addClient(store: Store, client: ClientOptions): Promise<PermanentCredentials> {
-  const { expires = new Date(Date.now() + NEVER), disabled = false } = client;
-  await store.clients.put({ ...client, expires, disabled });
-  return { clientId: client.clientId, accessToken: client.accessToken };
+  return syncStaticClients(store, clients);
 }
 
 /** As Taskcluster's services have it, in milliseconds: longer than what is in front of them. */

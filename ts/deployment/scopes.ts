@@ -68,6 +68,15 @@ export function union(...sets: readonly (readonly string[])[]): string[] {
   return normal;
 }
 
+/** What both sets grant, in normal form: of each set the scopes that the other one grants. */
+export function intersection(a: readonly string[], b: readonly string[]): string[] {
+  const both = [
+    ...a.filter((scope) => satisfies(b, scope)),
+    ...b.filter((scope) => satisfies(a, scope)),
+  ];
+  return union(both);
+}
+
 /** The scopes in the order of the normal form, none left out. */
 export function ordered(scopes: readonly string[]): string[] {
   return [...scopes].sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));

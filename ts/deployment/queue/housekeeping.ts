@@ -89,6 +89,7 @@ export async function removeExpired(store: Store, folder: ObjectFolder): Promise
   await store.secrets.removeExpired(time);
   await store.clients.removeExpired(time);
   await store.sessions.removeExpired(time);
+  await store.thirdPartyGrants.removeExpired(time);
 }
 
 async function removeArtifacts(

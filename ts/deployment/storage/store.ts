@@ -180,6 +180,21 @@ export interface OpenSession {
   readonly expires: Date;
 }
 
+/** What a user is asked to let a third party have, and has let it have: each for minutes. */
+export interface ThirdPartyGrant {
+  /** Of what names it, which is its holder's alone. */
+  readonly idHash: Uint8Array;
+  /** What the user is being asked, a code for a token, or a token for a client. */
+  readonly kind: 'question' | 'code' | 'token';
+  readonly userName: string;
+  /** The id of a registered client, by which the third party is known. */
+  readonly thirdParty: string;
+  readonly redirectUri: string;
+  /** By its kind: see `web/authorization.ts`. */
+  readonly details: unknown;
+  readonly expires: Date;
+}
+
 /** Everything that outlives a request. */
 export interface Store {
   /**
@@ -300,8 +315,19 @@ export interface Store {
   };
   readonly users: {
     get(name: string): Promise<LocalUser | undefined>;
-    /** Adds or replaces; where the password is another one, sessions end. */
+    /** By name. */
+    all(): Promise<readonly LocalUser[]>;
+    /** False where there is one of this name. */
+    add(user: LocalUser): Promise<boolean>;
+    /**
+     * Adds or replaces; where the password is another one, sessions end and what third parties have
+     * been granted but not fetched.
+     */
     put(user: LocalUser): Promise<void>;
+    /** Keeps the same password in another way, unless it has been changed meanwhile. */
+    rehash(name: string, from: string, to: string): Promise<void>;
+    /** With all that `put` ends. False where there is none of this name. */
+    remove(name: string): Promise<boolean>;
   };
   readonly sessions: {
     /** Begins one, unless the user's password has changed from this meanwhile. */
@@ -309,6 +335,22 @@ export interface Store {
     /** If it has not expired at that time. */
     get(idHash: Uint8Array, time: Date): Promise<OpenSession | undefined>;
     remove(idHash: Uint8Array): Promise<void>;
+    removeExpired(time: Date): Promise<void>;
+  };
+  readonly thirdPartyGrants: {
+    add(grant: ThirdPartyGrant): Promise<void>;
+    /** If it has not expired at that time. */
+    get(
+      kind: ThirdPartyGrant['kind'],
+      idHash: Uint8Array,
+      time: Date,
+    ): Promise<ThirdPartyGrant | undefined>;
+    /** As `get`, and removes it: only one of several who take it gets it. */
+    take(
+      kind: ThirdPartyGrant['kind'],
+      idHash: Uint8Array,
+      time: Date,
+    ): Promise<ThirdPartyGrant | undefined>;
     removeExpired(time: Date): Promise<void>;
   };
 }

@@ -1,5 +1,6 @@
 /** The people whom the deployment itself knows, by a name and a password. */
 import { ROLE_ID } from '../auth/names.js';
+import { grantRolesOfUsers } from '../auth/static-clients.js';
 import type { Store } from '../storage/store.js';
 import { hashPassword, isPassword } from './passwords.js';
 
@@ -36,7 +37,68 @@ export async function addUser(store: Store, options: UserOptions): Promise<void>
   const present = await store.users.get(name);
   const isSame = present !== undefined && (await isPassword(password, present.passwordHash));
   const passwordHash = isSame ? present.passwordHash : await hashPassword(password);
-  await store.users.put({ name, passwordHash, roles });
+  await store.transaction(async (transaction) => {
+    await transaction.users.put({ name, passwordHash, roles });
+    await grantRolesOfUsers(transaction);
+  });
+}
+
+/** Adds somebody who is not there yet. @throws UserError */
+export async function addNewUser(store: Store, options: UserOptions): Promise<void> {
+  const { name, password, roles = [] } = options;
+  check(options);
+  const passwordHash = await hashPassword(password);
+  await store.transaction(async (transaction) => {
+    if (!(await transaction.users.add({ name, passwordHash, roles }))) {
+      throw new UserError(`there is a user ${name} already: choose another name, or set-password`);
+    }
+    await grantRolesOfUsers(transaction);
+  });
+}
+
+/** Ends the user's sessions, also where the password is the same. @throws UserError */
+export async function setPassword(store: Store, name: string, password: string): Promise<void> {
+  check({ name, password });
+  const passwordHash = await hashPassword(password);
+  await store.transaction(async (transaction) => {
+    const user = await transaction.users.get(name);
+    if (user === undefined) {
+      throw new UserError(unknown(name));
+    }
+    await transaction.users.put({ ...user, passwordHash });
+  });
+}
+
+/**
+ * Ends the user's sessions too, and disables the clients that he or third parties made for him.
+ *
+ * @throws UserError
+ */
+export async function removeUser(store: Store, name: string): Promise<void> {
+  await store.transaction(async (transaction) => {
+    if (!(await transaction.users.remove(name))) {
+      throw new UserError(unknown(name));
+    }
+    await grantRolesOfUsers(transaction);
+    await disableClients(transaction, `local/${name}/`);
+  });
+}
+
+async function disableClients(store: Store, prefix: string): Promise<void> {
+  const limit = 100;
+  for (let after = '', isMore = true; isMore; ) {
+    const page = await store.clients.list(prefix, { after, limit });
+    for (const { clientId } of page) {
+      const lastModified = new Date();
+      await store.clients.change(clientId, (each) => ({ ...each, disabled: true, lastModified }));
+      after = clientId;
+    }
+    isMore = page.length === limit;
+  }
+}
+
+function unknown(name: string): string {
+  return `there is no user ${name}: see the names with \`taskcluster-local user list\``;
 }
 
 function check({ name, password, roles = [] }: UserOptions): void {

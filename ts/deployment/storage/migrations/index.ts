@@ -10,6 +10,7 @@ import { DEPENDENCIES_AND_GROUPS } from './0002-dependencies-and-groups.js';
 import { CLIENTS_AND_ROLES } from './0003-clients-and-roles.js';
 import { ANONYMOUS_SCOPES } from './0004-anonymous-scopes.js';
 import { USERS } from './0005-users.js';
+import { THIRD_PARTIES } from './0006-third-parties.js';
 
 /** Its number is its place in the list, from 1 on. */
 export interface Migration {
@@ -24,6 +25,7 @@ export const MIGRATIONS: readonly Migration[] = [
   CLIENTS_AND_ROLES,
   ANONYMOUS_SCOPES,
   USERS,
+  THIRD_PARTIES,
 ];
 
 /** A database whose tables are not those that this program, or an older one, has made. */

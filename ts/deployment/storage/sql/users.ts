@@ -7,6 +7,15 @@ const USER = 'name, password_hash AS "passwordHash", roles';
 export function users(database: Queryable): Store['users'] {
   return {
     get: (name) => one(database, `SELECT ${USER} FROM users WHERE name = $1`, [name]),
+    all: () => database.query(`SELECT ${USER} FROM users ORDER BY name COLLATE "C"`),
+    async add({ name, passwordHash, roles }) {
+      const added = await database.query(
+        `INSERT INTO users (name, password_hash, roles) VALUES ($1, $2, $3)
+         ON CONFLICT (name) DO NOTHING RETURNING name`,
+        [name, passwordHash, roles],
+      );
+      return added.length === 1;
+    },
     put: ({ name, passwordHash, roles }) =>
       database.transaction(async (transaction) => {
         const before = await one<LocalUser>(
@@ -21,10 +30,31 @@ export function users(database: Queryable): Store['users'] {
           [name, passwordHash, roles],
         );
         if (before?.passwordHash !== passwordHash) {
-          await transaction.query('DELETE FROM sessions WHERE user_name = $1', [name]);
+          await endAllOf(transaction, name);
         }
       }),
+    async rehash(name, from, to) {
+      await database.query(
+        'UPDATE users SET password_hash = $3 WHERE name = $1 AND password_hash = $2',
+        [name, from, to],
+      );
+    },
+    remove: (name) =>
+      database.transaction(async (transaction) => {
+        const removed = await transaction.query(
+          'DELETE FROM users WHERE name = $1 RETURNING name',
+          [name],
+        );
+        await endAllOf(transaction, name);
+        return removed.length === 1;
+      }),
   };
+}
+
+/** What somebody has begun who signed in by this name. */
+async function endAllOf(transaction: Queryable, name: string): Promise<void> {
+  await transaction.query('DELETE FROM sessions WHERE user_name = $1', [name]);
+  await transaction.query('DELETE FROM third_party_grants WHERE user_name = $1', [name]);
 }
 
 export function sessions(database: Queryable): Store['sessions'] {
