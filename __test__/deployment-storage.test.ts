@@ -222,10 +222,6 @@ for (const { name: backend, test, place } of BACKENDS) {
 
     const needed = ['queue:list:b', 'queue:status:*', 'queue:get'];
     const added = ['queue:status:*', 'queue:get'];
-    const shown = await grantAnonymousScopes(database, needed, { dryRun: true });
-    const expected = { before: 'predates', after: 'granted', added, removed: [] } as const;
-    t.deepEqual(shown, expected);
-    t.deepEqual(await anonymousScopes(store), own.scopes);
     const [one, other] = await Promise.all([
       grantAnonymousScopes(database, needed),
       grantAnonymousScopes(database, needed),
@@ -235,10 +231,9 @@ for (const { name: backend, test, place } of BACKENDS) {
 
     await store.roles.put({ roleId: 'anonymous', scopes: ['queue:status:a', 'mine', 'queue:get'] });
     t.deepEqual((await grantAnonymousScopes(database, needed)).added, []);
-    t.deepEqual(await undoAnonymousScopes(database, { dryRun: true }), {
+    t.deepEqual(await undoAnonymousScopes(database), {
       ...{ before: 'granted', after: 'undone', added: [], removed: ['queue:get'] },
     });
-    t.deepEqual((await undoAnonymousScopes(database)).removed, ['queue:get']);
     t.deepEqual(await anonymousScopes(store), ['queue:status:a', 'mine']);
     t.deepEqual((await undoAnonymousScopes(database)).removed, []);
     t.deepEqual((await grantAnonymousScopes(database, needed)).added, []);

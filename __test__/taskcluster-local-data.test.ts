@@ -1,8 +1,16 @@
 // `taskcluster-local` with a data folder: what it keeps, who may do what where data are new or older
 // than anonymous scopes, and a backup that restores.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+} from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
@@ -11,9 +19,11 @@ import { openDatabase } from '../ts/deployment/storage/database.js';
 import { MIGRATIONS, migrate } from '../ts/deployment/storage/migrations/index.js';
 import { loadKeys } from '../ts/deployment/storage/sealing.js';
 import { sqlStore } from '../ts/deployment/storage/sql/index.js';
+import { onEveryBackend, type Place } from './harness/backends.js';
 import { addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
+import { pathOf } from './harness/tools.js';
 
 const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
 
@@ -116,29 +126,88 @@ test('new data are public where that is said', async (t) => {
   t.regex(both.stderr, /'--public' cannot be used with option '--private'/);
 });
 
-test('older data stay public: shown beforehand, granted once, and undone', async (t) => {
-  t.timeout(3 * DATABASE_PATIENCE_MS);
+/** Data of a deployment from before there were anonymous scopes, and the flags that name them. */
+async function olderData(t: ExecutionContext, { databaseUrl: url }: Place) {
   const folder = freshDirectory(t);
-  const database = await openDatabase({ folder: path.join(folder, 'database') });
+  const database = await openDatabase({ folder: path.join(folder, 'database'), url });
   const before = MIGRATIONS.findIndex(({ name }) => name.endsWith('anonymous-scopes'));
   await migrate(database, MIGRATIONS.slice(0, before));
   const client = { clientId: 'c', accessToken: 't', scopes: [], disabled: false };
   const store = sqlStore(database, await loadKeys(path.join(folder, 'keys')));
   await store.clients.put({ ...client, expires: new Date('3000-01-01') });
+  await store.roles.put({ roleId: 'anonymous', scopes: ['own'] });
   await database.close();
+  const flags = ['--data-folder', folder, ...(url === undefined ? [] : ['--database-url', url])];
+  const names = MIGRATIONS.slice(before).map(({ name }) => name);
+  return { folder, flags, migrations: names };
+}
 
-  const migrateData = (...args: string[]) => run('migrate', '--data-folder', folder, ...args);
-  const role = (await run('anonymous-role')).stdout.trim().split('\n');
-  const shown = JSON.parse((await migrateData('--dry-run', '--json')).stdout);
-  t.deepEqual(shown, {
-    ...{ before: 'predates', after: 'granted', added: role, removed: [], dryRun: true },
-  });
-  const local = await start(t, '--data-folder', folder);
+/** Every byte in a folder and, where there is one, everything in a PostgreSQL database. */
+function everything(folder: string, { databaseUrl }: Place): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    const file = path.join(entry.parentPath, entry.name);
+    const content = entry.isFile() ? readFileSync(file) : '';
+    found[file] = createHash('sha256').update(content).digest('hex');
+  }
+  if (databaseUrl !== undefined) {
+    const program = path.join(path.dirname(realpathSync(pathOf('postgres'))), 'pg_dump');
+    const dump = execFileSync(program, [databaseUrl], { encoding: 'utf8' });
+    // Newer versions fence a dump with a word that is another one each time.
+    found[databaseUrl] = dump.replace(/^\\(?:un)?restrict .*$/gm, '');
+  }
+  return found;
+}
+
+onEveryBackend('a dry run says what a migration does, and changes nothing', async (t, place) => {
+  t.timeout(5 * DATABASE_PATIENCE_MS);
+  const { folder, flags, migrations } = await olderData(t, place);
+  const before = everything(folder, place);
+  const shown = JSON.parse((await run('migrate', ...flags, '--dry-run', '--json')).stdout);
+  const undo = await run('migrate', ...flags, '--dry-run', '--undo');
+  t.deepEqual([undo.code, undo.stderr], [0, '']);
+  t.regex(undo.stdout, /older than anonymous scopes, and nothing has been granted\./);
+  t.regex(undo.stdout, /\nNothing has been changed\.\n$/);
+  t.deepEqual(everything(folder, place), before);
+
+  const added = (await run('anonymous-role')).stdout.trim().split('\n');
+  const expected = { before: 'predates', after: 'granted', added, removed: [], migrations };
+  t.deepEqual(shown, { ...expected, dryRun: true });
+  const done = JSON.parse((await run('migrate', ...flags, '--json')).stdout);
+  t.deepEqual(done, { ...expected, dryRun: false });
+
+  const after = everything(folder, place);
+  const wouldUndo = await run('migrate', ...flags, '--dry-run', '--undo');
+  t.deepEqual(everything(folder, place), after);
+  const undone = await run('migrate', ...flags, '--undo');
+  const removals = ({ stdout }: typeof undone) => stdout.match(/^- .*$/gm);
+  t.deepEqual(removals(wouldUndo), removals(undone));
+  t.is(removals(undone)?.length, added.length);
+  t.deepEqual(JSON.parse((await run('migrate', ...flags, '--undo', '--json')).stdout).removed, []);
+});
+
+test('a dry run where there are no data makes none', async (t) => {
+  t.timeout(2 * DATABASE_PATIENCE_MS);
+  const folder = path.join(freshDirectory(t), 'none');
+  const { stdout, code } = await run('migrate', '--data-folder', folder, '--dry-run', '--json');
+  t.is(code, 0);
+  const names = MIGRATIONS.map(({ name }) => name);
+  t.like(JSON.parse(stdout), { before: 'decided', after: 'decided', migrations: names });
+  t.false(existsSync(folder));
+});
+
+test('older data stay public when they are served, until that is undone', async (t) => {
+  t.timeout(4 * DATABASE_PATIENCE_MS);
+  const { flags } = await olderData(t, {});
+  const local = await start(t, ...flags);
   t.is(await status(local, {}), 404);
+  const inUse = await run('migrate', ...flags, '--dry-run');
+  t.regex(inUse.stderr, /^taskcluster-local: the database in .* is in use by process \d+: stop/);
   await stop(local);
-  const undone = await migrateData('--undo');
-  t.is(undone.stdout.split('\n').filter((line) => line.startsWith('- ')).length, role.length);
-  t.deepEqual(JSON.parse((await migrateData('--dry-run', '--undo', '--json')).stdout).removed, []);
+  t.is((await run('migrate', ...flags, '--undo')).code, 0);
+  const again = await start(t, ...flags);
+  t.is(await status(again, {}), 403);
+  await stop(again);
 });
 
 test('one sentence where no data folder is named', async (t) => {

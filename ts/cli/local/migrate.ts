@@ -3,6 +3,7 @@
  * deployment that was public needs to stay so. `start` does both as well; here it can be seen
  * beforehand, and undone.
  */
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { publicScopes } from '../../deployment/exposure.js';
 import { SERVICES } from '../../deployment/services.js';
@@ -11,7 +12,13 @@ import {
   grantAnonymousScopes,
   undoAnonymousScopes,
 } from '../../deployment/storage/anonymous-scopes.js';
-import { openStorage } from '../../deployment/storage/index.js';
+import {
+  type DatabaseOptions,
+  openDatabase,
+  type Queryable,
+} from '../../deployment/storage/database.js';
+import { migrate } from '../../deployment/storage/migrations/index.js';
+import { rehearse } from '../../deployment/storage/rehearsal.js';
 import { orOneSentence, type PlaceOptions, requirePlace } from './place.js';
 
 interface MigrateOptions extends PlaceOptions {
@@ -20,31 +27,49 @@ interface MigrateOptions extends PlaceOptions {
   readonly json: boolean;
 }
 
+/** What has been done, or would be. */
+interface Report extends AnonymousMigration {
+  /** Names of the steps by which the tables were brought up to date. */
+  readonly migrations: readonly string[];
+}
+
 export function declareMigrate(program: Command): void {
   const command = program
     .command('migrate')
     .description(
       'Bring the tables up to date, and grant the role anonymous once what endpoints newly need, ' +
-        'where the data are older than anonymous scopes.',
+        'where the data are older than anonymous scopes. Stop what serves the data before.',
     )
-    .option('--dry-run', 'show which scopes would be granted or taken away, and leave them', false)
+    .option('--dry-run', 'show what would be done, and change nothing', false)
     .option('--undo', 'take away what was granted; what an operator has granted stays', false)
     .option('--json', 'print it as JSON', false)
     .action(orOneSentence(run));
   requirePlace(command);
 }
 
-async function run({ dataFolder, databaseUrl, ...options }: MigrateOptions): Promise<void> {
+async function run({ dataFolder, databaseUrl: url, ...options }: MigrateOptions): Promise<void> {
   const { dryRun, undo, json } = options;
-  const storage = await openStorage({ folder: dataFolder, databaseUrl });
-  try {
-    const scopes = publicScopes(SERVICES);
+  const place = { folder: join(dataFolder, 'database'), url };
+  const work = async (tables: Queryable): Promise<Report> => {
+    const migrations = await migrate(tables);
     const done = undo
-      ? await undoAnonymousScopes(storage.database, { dryRun })
-      : await grantAnonymousScopes(storage.database, scopes, { dryRun, again: true });
-    console.log(json ? JSON.stringify({ ...done, dryRun }, null, 2) : describe(done, dryRun));
+      ? await undoAnonymousScopes(tables)
+      : await grantAnonymousScopes(tables, publicScopes(SERVICES), { again: true });
+    return { ...done, migrations };
+  };
+  const report = await (dryRun ? rehearse(place, work) : perform(place, work));
+  console.log(json ? JSON.stringify({ ...report, dryRun }, null, 2) : describe(report, dryRun));
+}
+
+async function perform<Result>(
+  place: DatabaseOptions,
+  work: (tables: Queryable) => Promise<Result>,
+): Promise<Result> {
+  const database = await openDatabase(place);
+  try {
+    return await work(database);
   } finally {
-    await storage.close();
+    await database.close();
   }
 }
 
@@ -55,8 +80,18 @@ const STATES = {
   undone: 'What had been granted to the role anonymous has been taken away.',
 };
 
-function describe({ before, after, added, removed }: AnonymousMigration, dryRun: boolean): string {
+function describe(report: Report, dryRun: boolean): string {
+  const { migrations, before, after, added, removed } = report;
+  const steps = migrations.map((name) => `* ${name}`);
   const changes = [...added.map((scope) => `+ ${scope}`), ...removed.map((scope) => `- ${scope}`)];
-  const state = STATES[dryRun ? before : after];
-  return [state, ...(dryRun ? ['It would change so:'] : []), ...changes].join('\n');
+  const tables = dryRun
+    ? 'The tables would be brought up to date:'
+    : 'The tables have been brought up to date:';
+  return [
+    ...(steps.length > 0 ? [tables, ...steps] : []),
+    STATES[dryRun ? before : after],
+    ...(dryRun && changes.length > 0 ? ['The role would change so:'] : []),
+    ...changes,
+    ...(dryRun ? ['Nothing has been changed.'] : []),
+  ].join('\n');
 }

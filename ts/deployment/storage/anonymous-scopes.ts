@@ -7,7 +7,7 @@
  * declarations and given to it.
  */
 import { satisfies } from '../scopes.js';
-import type { Database, Queryable } from './database.js';
+import type { Queryable } from './database.js';
 import { roles } from './sql/roles.js';
 import type { Role } from './store.js';
 
@@ -19,7 +19,7 @@ const ANONYMOUS = 'anonymous';
  */
 export type AnonymousState = 'decided' | 'predates' | 'granted' | 'undone';
 
-/** What has been done, or would be. */
+/** What has been done. */
 export interface AnonymousMigration {
   readonly before: AnonymousState;
   readonly after: AnonymousState;
@@ -30,8 +30,6 @@ export interface AnonymousMigration {
 }
 
 export interface MigrationOptions {
-  /** Changes nothing; says what would be changed. */
-  readonly dryRun?: boolean;
   /** Also where it has been undone before: to be asked for by name only. */
   readonly again?: boolean;
 }
@@ -41,9 +39,9 @@ export interface MigrationOptions {
  * scopes it gets those that it does not satisfy already.
  */
 export function grantAnonymousScopes(
-  database: Database,
+  database: Queryable,
   scopes: readonly string[],
-  { dryRun = false, again = false }: MigrationOptions = {},
+  { again = false }: MigrationOptions = {},
 ): Promise<AnonymousMigration> {
   return database.transaction(async (transaction) => {
     const { state: before } = await lockedState(transaction);
@@ -53,19 +51,14 @@ export function grantAnonymousScopes(
     const role = await anonymousRole(transaction);
     const held = role?.scopes ?? [];
     const added = [...new Set(scopes)].filter((scope) => !satisfies(held, scope));
-    if (!dryRun) {
-      await changeRole(transaction, (held) => [...held, ...added]);
-      await setState(transaction, 'granted', added);
-    }
+    await changeRole(transaction, (held) => [...held, ...added]);
+    await setState(transaction, 'granted', added);
     return { before, after: 'granted', added, removed: [] };
   });
 }
 
 /** Takes away what `grantAnonymousScopes` has added, and nothing that an operator has. */
-export function undoAnonymousScopes(
-  database: Database,
-  { dryRun = false }: Pick<MigrationOptions, 'dryRun'> = {},
-): Promise<AnonymousMigration> {
+export function undoAnonymousScopes(database: Queryable): Promise<AnonymousMigration> {
   return database.transaction(async (transaction) => {
     const { state: before, granted } = await lockedState(transaction);
     if (before !== 'granted') {
@@ -73,10 +66,8 @@ export function undoAnonymousScopes(
     }
     const held = (await anonymousRole(transaction))?.scopes ?? [];
     const removed = held.filter((scope) => granted.includes(scope));
-    if (!dryRun) {
-      await changeRole(transaction, (scopes) => scopes.filter((scope) => !removed.includes(scope)));
-      await setState(transaction, 'undone', []);
-    }
+    await changeRole(transaction, (scopes) => scopes.filter((scope) => !removed.includes(scope)));
+    await setState(transaction, 'undone', []);
     return { before, after: 'undone', added: [], removed };
   });
 }

@@ -62,7 +62,8 @@ export async function openPglite(folder: string): Promise<Database> {
   }
 }
 
-async function lockedFolder(folder: string): Promise<FolderLock> {
+/** Keeps other processes out of a database's folder. @throws DatabaseOpenError */
+export async function lockedFolder(folder: string): Promise<FolderLock> {
   try {
     return await lockFolder(join(folder, 'lock'));
   } catch (error) {
