@@ -6,17 +6,18 @@ import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
+import { onEveryBackend, type Place } from './harness/backends.js';
 import { within } from './harness/deadline.js';
 import { authorization, deploymentFor, send } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
 import { definition, QUEUE, queueOf, refusal, WORKER } from './harness/queue.js';
 
 /** A deployment with one claimed task, and clients for everybody who has to do with it. */
-async function claimed(t: ExecutionContext, scopes: string[] = []) {
+async function claimed(t: ExecutionContext, place: Place, scopes: string[] = []) {
   const folder = freshDirectory(t);
-  const deployment = await deploymentFor(t, { folder });
+  const deployment = await deploymentFor(t, { ...place, folder });
   const root = queueOf(deployment, deployment.credentials);
   const taskId = taskcluster.slugid();
   await root.createTask(taskId, definition({ scopes }));
@@ -34,8 +35,8 @@ function s3(contentType = 'text/plain') {
   return { storageType: 's3', contentType, expires: taskcluster.fromNow('30 minutes') };
 }
 
-test('a task from creation to completion', async (t) => {
-  const { deployment, root, task, taskId, claim } = await claimed(t, ['queue:get-task:*']);
+onEveryBackend('a task from creation to completion', async (t, place) => {
+  const { deployment, root, task, taskId, claim } = await claimed(t, place, ['queue:get-task:*']);
   t.like(claim, { runId: 0, ...WORKER, status: { state: 'running', taskId, retriesLeft: 5 } });
   t.is(claim.task.taskGroupId, taskId);
   t.is(claim.task.provisionerId, 'demo');
@@ -66,15 +67,18 @@ test('a task from creation to completion', async (t) => {
   });
 });
 
-test('creating a task again changes nothing; another under its id is a conflict', async (t) => {
-  const deployment = await deploymentFor(t);
-  const queue = queueOf(deployment, deployment.credentials);
-  const taskId = taskcluster.slugid();
-  const task = definition();
-  const created = await queue.createTask(taskId, task);
-  t.deepEqual(await queue.createTask(taskId, task), created);
-  t.is(await refusal(queue.createTask(taskId, { ...task, priority: 'low' })), 'RequestConflict');
-});
+onEveryBackend(
+  'creating a task again changes nothing; another under its id is a conflict',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, place);
+    const queue = queueOf(deployment, deployment.credentials);
+    const taskId = taskcluster.slugid();
+    const task = definition();
+    const created = await queue.createTask(taskId, task);
+    t.deepEqual(await queue.createTask(taskId, task), created);
+    t.is(await refusal(queue.createTask(taskId, { ...task, priority: 'low' })), 'RequestConflict');
+  },
+);
 
 const BAD_TASKS: Record<string, object> = {
   'no queue': { taskQueueId: undefined },
@@ -89,71 +93,81 @@ const BAD_TASKS: Record<string, object> = {
 };
 
 for (const [what, fields] of Object.entries(BAD_TASKS)) {
-  test(`no task with ${what}`, async (t) => {
-    const deployment = await deploymentFor(t);
+  onEveryBackend(`no task with ${what}`, async (t, place) => {
+    const deployment = await deploymentFor(t, place);
     const queue = queueOf(deployment, deployment.credentials);
     const created = queue.createTask(taskcluster.slugid(), definition(fields));
     t.is(await refusal(created), 'InputError');
   });
 }
 
-test('nobody creates a task with scopes, routes or a priority that he has not', async (t) => {
-  const client = {
-    clientId: 'test/creator',
-    accessToken: 'secret',
-    scopes: [
-      'a',
-      'queue:create-task:project:none',
-      'queue:scheduler-id:-',
-      'queue:create-task:low:demo/local',
-    ],
-  };
-  const deployment = await deploymentFor(t, { clients: [client] });
-  const queue = queueOf(deployment, client);
-  const create = (fields: object) => queue.createTask(taskcluster.slugid(), definition(fields));
-  t.is(await refusal(create({ scopes: ['a'], priority: 'low' })), 'none');
-  t.is(await refusal(create({ scopes: ['a'], priority: 'lowest' })), 'none');
-  for (const fields of [
-    { scopes: ['b'] },
-    { routes: ['r'] },
-    { priority: 'medium' },
-    { projectId: 'p' },
-    { taskQueueId: 'demo/other' },
-  ]) {
-    t.is(await refusal(create(fields)), 'InsufficientScopes', JSON.stringify(fields));
-  }
-});
+onEveryBackend(
+  'nobody creates a task with scopes, routes or a priority that he has not',
+  async (t, place) => {
+    const client = {
+      clientId: 'test/creator',
+      accessToken: 'secret',
+      scopes: [
+        'a',
+        'queue:create-task:project:none',
+        'queue:scheduler-id:-',
+        'queue:create-task:low:demo/local',
+      ],
+    };
+    const deployment = await deploymentFor(t, { ...place, clients: [client] });
+    const queue = queueOf(deployment, client);
+    const create = (fields: object) => queue.createTask(taskcluster.slugid(), definition(fields));
+    t.is(await refusal(create({ scopes: ['a'], priority: 'low' })), 'none');
+    t.is(await refusal(create({ scopes: ['a'], priority: 'lowest' })), 'none');
+    for (const fields of [
+      { scopes: ['b'] },
+      { routes: ['r'] },
+      { priority: 'medium' },
+      { projectId: 'p' },
+      { taskQueueId: 'demo/other' },
+    ]) {
+      t.is(await refusal(create(fields)), 'InsufficientScopes', JSON.stringify(fields));
+    }
+  },
+);
 
-test('claimWork waits for a task, serves priorities first and each run once', async (t) => {
-  const deployment = await deploymentFor(t);
-  const queue = queueOf(deployment, deployment.credentials);
-  const waiting = queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  const first = taskcluster.slugid();
-  await queue.createTask(first, definition());
-  t.is((await within(waiting, 'the task')).tasks[0].status.taskId, first);
+onEveryBackend(
+  'claimWork waits for a task, serves priorities first and each run once',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, place);
+    const queue = queueOf(deployment, deployment.credentials);
+    const waiting = queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const first = taskcluster.slugid();
+    await queue.createTask(first, definition());
+    t.is((await within(waiting, 'the task')).tasks[0].status.taskId, first);
 
-  const [low, high] = [taskcluster.slugid(), taskcluster.slugid()];
-  await queue.createTask(low, definition({ priority: 'low' }));
-  await queue.createTask(high, definition({ priority: 'high' }));
-  const { tasks } = await queue.claimWork(QUEUE, { ...WORKER, tasks: 5 });
-  t.deepEqual(
-    tasks.map((claim: { status: { taskId: string } }) => claim.status.taskId),
-    [high, low],
-  );
-  const other = { workerGroup: 'group', workerId: 'other' };
-  t.is(await refusal(queue.claimTask(high, 0, other)), 'RequestConflict');
-  t.is(await refusal(queue.claimTask(high, 0, WORKER)), 'RequestConflict', 'claimed as work');
-  t.is(await refusal(queue.claimTask(high, 1, WORKER)), 'ResourceNotFound');
-  const third = taskcluster.slugid();
-  await queue.createTask(third, definition());
-  t.is((await queue.claimTask(third, 0, WORKER)).status.taskId, third);
-  t.is((await queue.claimTask(third, 0, WORKER)).status.taskId, third, 'again by the same worker');
-  t.is(await refusal(queue.claimTask(third, 0, other)), 'RequestConflict');
-});
+    const [low, high] = [taskcluster.slugid(), taskcluster.slugid()];
+    await queue.createTask(low, definition({ priority: 'low' }));
+    await queue.createTask(high, definition({ priority: 'high' }));
+    const { tasks } = await queue.claimWork(QUEUE, { ...WORKER, tasks: 5 });
+    t.deepEqual(
+      tasks.map((claim: { status: { taskId: string } }) => claim.status.taskId),
+      [high, low],
+    );
+    const other = { workerGroup: 'group', workerId: 'other' };
+    t.is(await refusal(queue.claimTask(high, 0, other)), 'RequestConflict');
+    t.is(await refusal(queue.claimTask(high, 0, WORKER)), 'RequestConflict', 'claimed as work');
+    t.is(await refusal(queue.claimTask(high, 1, WORKER)), 'ResourceNotFound');
+    const third = taskcluster.slugid();
+    await queue.createTask(third, definition());
+    t.is((await queue.claimTask(third, 0, WORKER)).status.taskId, third);
+    t.is(
+      (await queue.claimTask(third, 0, WORKER)).status.taskId,
+      third,
+      'again by the same worker',
+    );
+    t.is(await refusal(queue.claimTask(third, 0, other)), 'RequestConflict');
+  },
+);
 
-test('an artifact: up by a signed URL, down by a redirect', async (t) => {
-  const { deployment, task, taskId } = await claimed(t, ['queue:get-artifact:public/*']);
+onEveryBackend('an artifact: up by a signed URL, down by a redirect', async (t, place) => {
+  const { deployment, task, taskId } = await claimed(t, place, ['queue:get-artifact:public/*']);
   const name = 'public/a b/%//+.txt';
   const body = 'hello, artifact';
   const { putUrl, contentType } = await task.createArtifact(taskId, 0, name, s3());
@@ -212,23 +226,26 @@ test('an artifact: up by a signed URL, down by a redirect', async (t) => {
   t.is(await (await fetch(signed)).text(), body, 'by a bewit');
 });
 
-test('an upload keeps its Content-Encoding, and replaces the one before', async (t) => {
-  const { task, taskId, files } = await claimed(t, ['queue:get-artifact:*']);
-  const { putUrl } = await task.createArtifact(taskId, 0, 'log', s3());
-  const headers = { 'Content-Type': 'text/plain', 'Content-Encoding': 'gzip' };
-  for (const text of ['first', 'second']) {
-    const put = await fetch(putUrl, { method: 'PUT', body: gzipSync(text), headers });
-    t.is(put.status, 200);
-  }
-  const { url } = await task.getArtifact(taskId, 0, 'log');
-  const answer = await fetch(url);
-  t.is(answer.headers.get('content-encoding'), 'gzip');
-  t.is(await answer.text(), 'second');
-  t.is(files().length, 1);
-});
+onEveryBackend(
+  'an upload keeps its Content-Encoding, and replaces the one before',
+  async (t, place) => {
+    const { task, taskId, files } = await claimed(t, place, ['queue:get-artifact:*']);
+    const { putUrl } = await task.createArtifact(taskId, 0, 'log', s3());
+    const headers = { 'Content-Type': 'text/plain', 'Content-Encoding': 'gzip' };
+    for (const text of ['first', 'second']) {
+      const put = await fetch(putUrl, { method: 'PUT', body: gzipSync(text), headers });
+      t.is(put.status, 200);
+    }
+    const { url } = await task.getArtifact(taskId, 0, 'log');
+    const answer = await fetch(url);
+    t.is(answer.headers.get('content-encoding'), 'gzip');
+    t.is(await answer.text(), 'second');
+    t.is(files().length, 1);
+  },
+);
 
-test('a signed URL is good for its own request alone', async (t) => {
-  const { deployment, task, taskId, files } = await claimed(t, ['queue:get-artifact:*']);
+onEveryBackend('a signed URL is good for its own request alone', async (t, place) => {
+  const { deployment, task, taskId, files } = await claimed(t, place, ['queue:get-artifact:*']);
   const { putUrl } = await task.createArtifact(taskId, 0, 'a', s3());
   const put = (url: string, headers: Record<string, string>, body = 'x') =>
     fetch(url, { method: 'PUT', body, headers });
@@ -259,8 +276,8 @@ test('a signed URL is good for its own request alone', async (t) => {
   t.is((await put(putUrl, { ...plain, Authorization })).status, 200);
 });
 
-test('an upload that breaks off leaves nothing', async (t) => {
-  const { task, taskId, files } = await claimed(t, ['queue:get-artifact:*']);
+onEveryBackend('an upload that breaks off leaves nothing', async (t, place) => {
+  const { task, taskId, files } = await claimed(t, place, ['queue:get-artifact:*']);
   const { putUrl } = await task.createArtifact(taskId, 0, 'a', s3());
   const upload = request(putUrl, {
     method: 'PUT',
@@ -287,8 +304,8 @@ async function eventually(holds: () => boolean): Promise<void> {
   }
 }
 
-test('references, links and errors', async (t) => {
-  const { deployment, task, taskId } = await claimed(t, ['queue:get-artifact:public/*']);
+onEveryBackend('references, links and errors', async (t, place) => {
+  const { deployment, task, taskId } = await claimed(t, place, ['queue:get-artifact:public/*']);
   const expires = taskcluster.fromNow('30 minutes');
   const create = (name: string, artifact: object) =>
     task.createArtifact(taskId, 0, name, { expires, ...artifact });
@@ -323,8 +340,8 @@ test('references, links and errors', async (t) => {
   );
 });
 
-test('listing artifacts, page by page', async (t) => {
-  const { root, task, taskId } = await claimed(t);
+onEveryBackend('listing artifacts, page by page', async (t, place) => {
+  const { root, task, taskId } = await claimed(t, place);
   const names = ['a', 'b/%', 'c', 'd'];
   for (const name of names) {
     await task.createArtifact(taskId, 0, name, { ...s3(), contentLength: 5 });
@@ -342,28 +359,31 @@ test('listing artifacts, page by page', async (t) => {
   t.is(await refusal(root.listArtifacts(taskId, 7)), 'ResourceNotFound');
 });
 
-test('the published client: signed, narrowed, by bewit, and without credentials', async (t) => {
-  const deployment = await deploymentFor(t);
-  const { rootUrl, credentials } = deployment;
-  const auth = new taskcluster.Auth({ rootUrl, credentials, retries: 0 });
-  t.deepEqual(await auth.currentScopes(), { scopes: ['*'] });
-  const authorizedScopes = ['auth:current-scopes'];
-  const narrowed = new taskcluster.Auth({ rootUrl, credentials, authorizedScopes, retries: 0 });
-  t.deepEqual(await narrowed.currentScopes(), {
-    scopes: ['assume:anonymous', 'auth:current-scopes'],
-  });
-  const temporary = taskcluster.createTemporaryCredentials({
-    credentials,
-    clientId: 'test/named',
-    scopes: ['auth:*'],
-    start: taskcluster.fromNow('-1 minute'),
-    expiry: taskcluster.fromNow('1 hour'),
-  });
-  const named = new taskcluster.Auth({ rootUrl, credentials: temporary, retries: 0 });
-  t.deepEqual(await named.currentScopes(), { scopes: ['assume:anonymous', 'auth:*'] });
-  const signed = await fetch(named.buildSignedUrl(named.currentScopes));
-  t.deepEqual(await signed.json(), { scopes: ['assume:anonymous', 'auth:*'] });
-  const nobody = new taskcluster.Auth({ rootUrl, credentials: {}, retries: 0 });
-  t.is((await nobody.ping()).alive, true);
-  t.is(await refusal(nobody.currentScopes()), 'InsufficientScopes');
-});
+onEveryBackend(
+  'the published client: signed, narrowed, by bewit, and without credentials',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, place);
+    const { rootUrl, credentials } = deployment;
+    const auth = new taskcluster.Auth({ rootUrl, credentials, retries: 0 });
+    t.deepEqual(await auth.currentScopes(), { scopes: ['*'] });
+    const authorizedScopes = ['auth:current-scopes'];
+    const narrowed = new taskcluster.Auth({ rootUrl, credentials, authorizedScopes, retries: 0 });
+    t.deepEqual(await narrowed.currentScopes(), {
+      scopes: ['assume:anonymous', 'auth:current-scopes'],
+    });
+    const temporary = taskcluster.createTemporaryCredentials({
+      credentials,
+      clientId: 'test/named',
+      scopes: ['auth:*'],
+      start: taskcluster.fromNow('-1 minute'),
+      expiry: taskcluster.fromNow('1 hour'),
+    });
+    const named = new taskcluster.Auth({ rootUrl, credentials: temporary, retries: 0 });
+    t.deepEqual(await named.currentScopes(), { scopes: ['assume:anonymous', 'auth:*'] });
+    const signed = await fetch(named.buildSignedUrl(named.currentScopes));
+    t.deepEqual(await signed.json(), { scopes: ['assume:anonymous', 'auth:*'] });
+    const nobody = new taskcluster.Auth({ rootUrl, credentials: {}, retries: 0 });
+    t.is((await nobody.ping()).alive, true);
+    t.is(await refusal(nobody.currentScopes()), 'InsufficientScopes');
+  },
+);
