@@ -1,14 +1,16 @@
-// kill -9: a process that writes is killed two hundred times, while it writes and while it starts,
-// and what it said it had written is there.
-import { spawn } from 'node:child_process';
+// kill -9: a process that writes is killed two hundred times, while it writes, while it starts and
+// while it makes its database, and what it said it had written is there.
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { build } from 'esbuild';
+import { openStorage } from '../ts/deployment/storage/index.js';
 import { addDatabase } from './harness/database.js';
-import { within } from './harness/deadline.js';
+import { DATABASE_PATIENCE_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { postgresql } from './harness/postgresql.js';
 import { testWith } from './harness/tools.js';
@@ -53,7 +55,7 @@ test('PGlite loses nothing that it has acknowledged', async (t) => {
 testWith('postgres')('nor is anything lost with PostgreSQL', async (t) => {
   t.timeout(300_000);
   const server = await postgresql();
-  await killAll(t, 40, async () => [freshDirectory(t), await server.createDatabase()]);
+  await killAll(t, 200, async () => [freshDirectory(t), await server.createDatabase()]);
 });
 
 async function killAll(
@@ -81,16 +83,13 @@ async function killOne(
   written: number,
   isStarting: boolean,
 ): Promise<number> {
-  const child = spawn(process.execPath, [...FLAGS, WRITER, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const exited = once(child, 'exit');
+  const { child, ended } = startWriter(args);
   const killWithin = (longest: number) =>
     setTimeout(() => child.kill('SIGKILL'), Math.random() * longest);
   const early = isStarting ? killWithin(LONGEST_START) : undefined;
   let isDying = false;
   let known = written;
-  for await (const line of createInterface(child.stdout)) {
+  for await (const line of linesOf(child)) {
     const [verb, number, state] = line.split(' ');
     if (verb === 'found') {
       t.is(state, 'whole');
@@ -102,7 +101,104 @@ async function killOne(
     known = Number(number);
   }
   clearTimeout(early);
-  const [code, signal] = await within(exited, 'its end');
-  t.deepEqual([code, signal], [null, 'SIGKILL']);
+  t.deepEqual(await ended(), KILLED);
   return known;
+}
+
+/** How a writer ends that did not do so by itself. */
+const KILLED = { code: null, signal: 'SIGKILL', said: '' };
+
+function startWriter(args: readonly string[]) {
+  const child = spawn(process.execPath, [...FLAGS, WRITER, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const exited = once(child, 'exit');
+  const said = text(child.stderr);
+  const ended = async () => {
+    const [code, signal] = await within(exited, 'its end');
+    return { code, signal, said: await said };
+  };
+  return { child, ended };
+}
+
+function linesOf({ stdout }: ChildProcess): AsyncIterable<string> {
+  return createInterface({ input: stdout as NonNullable<typeof stdout> });
+}
+
+/** By how many files there are of a new database when it is killed; it has about a thousand. */
+const FILES = [1, 30, 300, 700];
+
+test.serial('nor is a database left half made', async (t) => {
+  t.timeout(300_000);
+  const folder = freshDirectory(t);
+  const place = path.join(folder, 'database/data');
+  const unfinished = () => countNames(`${place}.unfinished`);
+  const isWhole = () => existsSync(place);
+  const killAt = async (...moments: (() => boolean)[]) => {
+    const { child, ended } = startWriter([folder]);
+    for (const moment of moments) {
+      await within(until(moment, child), 'the moment', DATABASE_PATIENCE_MS);
+    }
+    child.kill('SIGKILL');
+    t.deepEqual(await ended(), KILLED);
+  };
+  for (const files of FILES) {
+    // It begins with removing what the one before has left.
+    await killAt(
+      () => unfinished() === 0,
+      () => unfinished() > files,
+    );
+    t.false(isWhole());
+  }
+  await killAt(isWhole);
+  // What follows are its tables.
+  let written = 0;
+  for (let turn = 1; turn <= 12; turn += 1) {
+    written = await killOne(t, [folder], written, true);
+  }
+  t.true((await killOne(t, [folder], written, false)) > 0);
+});
+
+/** Neither more nor fewer than any number where the folder is going just now. */
+function countNames(folder: string): number {
+  try {
+    return existsSync(folder) ? readdirSync(folder, { recursive: true }).length : 0;
+  } catch {
+    return Number.NaN;
+  }
+}
+
+/** Or until the process has ended, which it should not have. */
+async function until(isSo: () => boolean, child: ChildProcess): Promise<void> {
+  while (!isSo() && child.exitCode === null && child.signalCode === null) {
+    await pause(1);
+  }
+}
+
+/** What a process leaves in `database/` that is killed between two steps. */
+const REMAINS: [file: string, content: string][] = [
+  ['data/postmaster.pid', ''],
+  ['data/postmaster.pid', '-'],
+  ['data/postmaster.pid', '1\n/pglite/data\n'],
+  ['lock', ''],
+  ['lock', '{"pid":4194304,"since":1}'],
+  ['lock.4194304.0', ''],
+];
+
+for (const [file, content] of REMAINS) {
+  test.serial(
+    `a process that was killed has left database/${file} with ${JSON.stringify(content)}`,
+    async (t) => {
+      const folder = freshDirectory(t);
+      await addDatabase(folder);
+      const left = path.join(folder, 'database', file);
+      mkdirSync(path.dirname(left), { recursive: true });
+      writeFileSync(left, content);
+      const { store, close } = await openStorage({ folder });
+      t.deepEqual(await store.roles.all(), []);
+      await close();
+      t.deepEqual(readdirSync(path.join(folder, 'database')), ['data']);
+      t.false(existsSync(left));
+    },
+  );
 }

@@ -7,14 +7,18 @@
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 
 /** A process, so that its number used again is not taken for it. */
-interface Owner {
+interface Process {
   readonly pid: number;
   /** When it started, in clock ticks since boot, where the system tells (Linux). */
   readonly started?: string;
-  /** When it made its claim, in milliseconds since the epoch. */
+}
+
+interface Owner extends Process {
+  /** What has last been written before that is on disk, in milliseconds since the epoch. */
   readonly since: number;
 }
 
@@ -30,58 +34,86 @@ export class LockedError extends Error {
 }
 
 export interface FolderLock {
-  /** When the process that held it last and ended without releasing it had taken it. */
-  readonly abandonedSince: number | undefined;
+  /**
+   * What has last been written before that is on disk, whoever has ended without releasing the lock,
+   * in milliseconds since the epoch; 0 if that is not known.
+   */
+  readonly syncedUntil: number;
+  /** Says that what was written before that is on disk. */
+  setSyncedUntil(time: number): Promise<void>;
   release(): Promise<void>;
 }
 
 /** Claims by making `file`. @throws LockedError */
 export async function lockFolder(file: string): Promise<FolderLock> {
-  let abandonedSince: number | undefined;
-  while (!(await claim(file))) {
+  let syncedUntil = 0;
+  while (!(await claim(file, syncedUntil))) {
     const owner = await readOwner(file);
     if (owner !== undefined && isAlive(owner)) {
       throw new LockedError(owner.pid);
     }
-    abandonedSince = owner?.since ?? abandonedSince ?? 0;
     await discard(file, owner);
+    syncedUntil = owner?.since ?? 0;
   }
-  return { abandonedSince, release: () => rm(file, { force: true }) };
+  await removeLeft(file);
+  return {
+    syncedUntil,
+    setSyncedUntil: async (time) => rename(await writeBeside(file, time), file),
+    release: () => rm(file, { force: true }),
+  };
 }
 
-async function claim(file: string): Promise<boolean> {
-  const owner: Owner = { ...thisProcess(), since: Date.now() };
+/** Whole or not at all, so that no one sees a claim that names nobody. */
+async function claim(file: string, since: number): Promise<boolean> {
+  const written = await writeBeside(file, since);
   try {
-    const handle = await open(file, 'wx', 0o600);
-    await handle.writeFile(JSON.stringify(owner));
-    await handle.close();
+    await link(written, file);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
       return false;
     }
     throw error;
+  } finally {
+    await rm(written, { force: true });
   }
 }
 
-/** Undefined where the process was killed between making the file and writing it. */
-async function readOwner(file: string): Promise<Owner | undefined> {
-  for (let attempt = 0; attempt < 10; attempt += 1) {
-    try {
-      return JSON.parse(await readFile(file, 'utf8')) as Owner;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-        return undefined;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 20));
+async function writeBeside(file: string, since: number): Promise<string> {
+  const owner: Owner = { ...thisProcess(), since };
+  const beside = nameBeside(file);
+  await writeFile(beside, JSON.stringify(owner), { flag: 'wx', mode: 0o600 });
+  return beside;
+}
+
+/** Says whose it is, for `removeLeft`. */
+function nameBeside(file: string): string {
+  return `${file}.${process.pid}.${randomUUID()}`;
+}
+
+/** What processes have left that were killed between two steps. */
+async function removeLeft(file: string): Promise<void> {
+  const beside = `${basename(file)}.`;
+  for (const name of await readdir(dirname(file))) {
+    const [pid = ''] = name.startsWith(beside) ? name.slice(beside.length).split('.') : [];
+    if (/^\d+$/.test(pid) && !isAlive({ pid: Number(pid) })) {
+      await rm(join(dirname(file), name), { force: true });
     }
   }
-  return undefined;
+}
+
+/** Undefined where there is none, or not what this program writes. */
+async function readOwner(file: string): Promise<Owner | undefined> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as Owner;
+  } catch {
+    return undefined;
+  }
 }
 
 /** By a rename, which one of several processes gets; it looks again at what it has got. */
 async function discard(file: string, expected: Owner | undefined): Promise<void> {
-  const aside = `${file}.${randomUUID()}`;
+  const aside = nameBeside(file);
   try {
     await rename(file, aside);
   } catch {
@@ -96,13 +128,13 @@ async function discard(file: string, expected: Owner | undefined): Promise<void>
 }
 
 /** This process, as `isAlive` recognises it. */
-export function thisProcess(): Pick<Owner, 'pid' | 'started'> {
+export function thisProcess(): Process {
   const started = startTime(process.pid);
   return { pid: process.pid, ...(started === undefined ? {} : { started }) };
 }
 
 /** Whether a process is still running. */
-export function isAlive({ pid, started }: Pick<Owner, 'pid' | 'started'>): boolean {
+export function isAlive({ pid, started }: Process): boolean {
   if (pid === process.pid) {
     return started === undefined || started === startTime(pid);
   }

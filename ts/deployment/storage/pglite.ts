@@ -5,13 +5,14 @@
  * PGlite runs PostgreSQL as a single-user backend, which leaves to us what other processes of a
  * server do: keeping a second process out of the folder, checkpoints, and vacuuming.
  */
-import { closeSync, fstatSync, fsyncSync, openSync } from 'node:fs';
-import { mkdir, open, readdir } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PGlite, types } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
 import { type Database, DatabaseOpenError, type Listener, type Queryable } from './database.js';
 import { type FolderLock, LockedError, lockFolder } from './folder-lock.js';
+import { DurableFolder, makeFolder } from './pglite-folder.js';
 
 /** PGlite's parameters without `-F`, which is `fsync=off`, and with buffers as small as the data. */
 const START_PARAMETERS = [
@@ -31,27 +32,22 @@ export const PARSERS = { [types.INT8]: Number };
 const MAINTENANCE_INTERVAL = 5 * 60 * 1000;
 const MAINTENANCE_WAL = 16 * 1024 * 1024;
 
-/** File times and clock may differ by the granularity of either. */
-const CLOCK_MARGIN = 2000;
-
 /** @throws DatabaseOpenError */
 export async function openPglite(folder: string): Promise<Database> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const lock = await lockedFolder(folder);
   try {
     const data = join(folder, 'data');
-    const isNew = !(await readdir(folder)).includes('data');
-    const fs = new DurableFolder(data, lock.abandonedSince);
-    const pglite = await PGlite.create({
-      fs,
-      startParams: START_PARAMETERS,
-      initDbStartParams: INITDB_PARAMETERS,
-      parsers: PARSERS,
-    });
-    fs.hasStarted();
-    if (isNew) {
-      await syncAll(data);
+    if (!existsSync(data)) {
+      await makeFolder(data, initialise);
     }
+    // It names no process. Where a process was killed while it made one, PostgreSQL does not start.
+    await rm(join(data, 'postmaster.pid'), { force: true });
+    const started = Date.now();
+    const fs = new DurableFolder(data, lock.syncedUntil);
+    const pglite = await startPglite(fs);
+    fs.hasStarted();
+    await lock.setSyncedUntil(started);
     return new PgliteDatabase(pglite, { location: folder, release: () => lock.release() });
   } catch (error) {
     await lock.release();
@@ -59,6 +55,30 @@ export async function openPglite(folder: string): Promise<Database> {
       `the database in ${folder} cannot be opened: ${(error as Error).message}`,
       { cause: error },
     );
+  }
+}
+
+/** Puts a new database into a folder. */
+async function initialise(data: string): Promise<void> {
+  const pglite = await startPglite(new NodeFS(data));
+  await pglite.close();
+}
+
+async function startPglite(fs: NodeFS): Promise<PGlite> {
+  let reason = '';
+  try {
+    return await PGlite.create({
+      fs,
+      startParams: START_PARAMETERS,
+      initDbStartParams: INITDB_PARAMETERS,
+      parsers: PARSERS,
+      onStderr(text) {
+        reason = /(?:FATAL|PANIC): .*/.exec(text)?.[0] ?? reason;
+        return false;
+      },
+    });
+  } catch (error) {
+    throw reason === '' ? error : new Error(reason, { cause: error });
   }
 }
 
@@ -75,77 +95,6 @@ export async function lockedFolder(folder: string): Promise<FolderLock> {
     }
     throw error;
   }
-}
-
-/** What Emscripten hands to the file operations of NODEFS. */
-interface Stream {
-  readonly nfd?: number;
-  readonly node: object;
-}
-
-interface NodeFsModule {
-  readonly NODEFS: {
-    readonly stream_ops: { fsync?: (stream: Stream) => number };
-    realPath(node: object): string;
-  };
-}
-
-/**
- * PGlite's folder with an fsync(2) that is one. After a crash PostgreSQL syncs every file it has,
- * of which all but a few have been synced before: those are left out while it starts.
- */
-class DurableFolder extends NodeFS {
-  /** Files older than this were synced, in milliseconds since the epoch. */
-  #syncedUntil: number;
-
-  constructor(data: string, abandonedSince: number | undefined) {
-    super(data);
-    this.#syncedUntil = (abandonedSince ?? 0) - CLOCK_MARGIN;
-  }
-
-  override async init(...parameters: Parameters<NodeFS['init']>): ReturnType<NodeFS['init']> {
-    const { emscriptenOpts } = await super.init(...parameters);
-    const preRun = [emscriptenOpts.preRun ?? []].flat();
-    const addFsync = (module: unknown) => {
-      const { NODEFS } = module as NodeFsModule;
-      NODEFS.stream_ops.fsync = ({ nfd, node }) => {
-        this.#sync(nfd, () => NODEFS.realPath(node));
-        return 0;
-      };
-    };
-    return { emscriptenOpts: { ...emscriptenOpts, preRun: [...preRun, addFsync] } };
-  }
-
-  /** From now on every fsync(2) counts. */
-  hasStarted(): void {
-    this.#syncedUntil = 0;
-  }
-
-  /** NODEFS opens no descriptor for directories. */
-  #sync(descriptor: number | undefined, path: () => string): void {
-    if (descriptor !== undefined) {
-      if (fstatSync(descriptor).mtimeMs >= this.#syncedUntil) {
-        fsyncSync(descriptor);
-      }
-    } else if (process.platform !== 'win32') {
-      const directory = openSync(path(), 'r');
-      fsyncSync(directory);
-      closeSync(directory);
-    }
-  }
-}
-
-/** What a new database consists of has been written without syncing it. */
-async function syncAll(folder: string): Promise<void> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile());
-  await Promise.all(
-    files.map(async ({ parentPath, name }) => {
-      const file = await open(join(parentPath, name), 'r+');
-      await file.sync();
-      await file.close();
-    }),
-  );
 }
 
 /** What belongs to a PGlite beside itself. */
