@@ -1,6 +1,7 @@
 // Clients of the auth service, made, changed and removed by Taskcluster's own JavaScript client.
-import test, { type ExecutionContext } from 'ava';
+import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
+import { openDatabase } from '../ts/deployment/storage/database.js';
 import { openStorage } from '../ts/deployment/storage/index.js';
 import { authOf, errorOf } from './harness/auth.js';
 import { onEveryBackend, type Place } from './harness/backends.js';
@@ -195,8 +196,14 @@ onEveryBackend('clients are listed by prefix and in pages', async (t, place) => 
   t.deepEqual(pages, [ids.slice(0, 2), ids.slice(2, 4), ids.slice(4)]);
 });
 
-test('what has expired is removed, if it was to be', async (t) => {
-  const storage = await openStorage({ folder: freshDirectory(t), database: await schemaFor() });
+/** Data that a deployment and whoever looks at them beside it have open together. */
+async function dataAt(t: ExecutionContext, { databaseUrl: url }: Place) {
+  const folder = freshDirectory(t);
+  return { folder, database: await (url ? openDatabase({ folder, url }) : schemaFor()) };
+}
+
+onEveryBackend('what has expired is removed, if it was to be', async (t, place) => {
+  const storage = await openStorage(await dataAt(t, place));
   t.teardown(() => storage.close());
   const { clients } = storage.store;
   const at = (ms: number) => new Date(Date.now() + ms);
@@ -216,10 +223,9 @@ test('what has expired is removed, if it was to be', async (t) => {
   );
 });
 
-test('the last use of a client is noted, not each', async (t) => {
-  const folder = freshDirectory(t);
-  const database = await schemaFor();
-  const deployment = await deploymentFor(t, { folder, database });
+onEveryBackend('the last use of a client is noted, not each', async (t, place) => {
+  const data = await dataAt(t, place);
+  const deployment = await deploymentFor(t, data);
   const auth = authOf(deployment);
   const scopes = ['auth:current-scopes'];
   const { accessToken, lastDateUsed } = await auth.createClient(CLIENT, {
@@ -231,7 +237,7 @@ test('the last use of a client is noted, not each', async (t) => {
   await own.currentScopes();
   t.is((await auth.client(CLIENT)).lastDateUsed, lastDateUsed);
   const days = 24 * 60 * 60 * 1000;
-  const storage = await openStorage({ folder, database });
+  const storage = await openStorage(data);
   await storage.store.clients.used(CLIENT, new Date(Date.now() - days));
   await own.currentScopes();
   t.true((await auth.client(CLIENT)).lastDateUsed >= lastDateUsed);

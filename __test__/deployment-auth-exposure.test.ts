@@ -7,6 +7,7 @@ import type { ScopeTemplate, ScopeTemplatePart } from '../ts/deployment/api/scop
 import { publicScopes } from '../ts/deployment/exposure.js';
 import { SERVICES } from '../ts/deployment/services.js';
 import { authOf } from './harness/auth.js';
+import { onEveryBackend } from './harness/backends.js';
 import { authorization, deploymentFor, send } from './harness/deployment.js';
 import { definition, queueOf } from './harness/queue.js';
 
@@ -123,38 +124,42 @@ function bodyOf(method: string) {
     : { headers: { 'Content-Type': 'application/json' }, body: '{}' };
 }
 
-test('a private deployment tells nobody without credentials anything', async (t) => {
-  const deployment = await deploymentFor(t);
-  const taskId = 'fN1SbArXTPSVFNUvaOlinQ';
-  await queueOf(deployment, deployment.credentials).createTask(taskId, definition());
-  await authOf(deployment).createRole('present', { description: '', scopes: [] });
-  const present = {
-    taskId,
-    taskGroupId: taskId,
-    runId: '0',
-    taskQueueId: 'demo/local',
-    clientId: 'static%2Ftaskcluster%2Froot',
-    roleId: 'present',
-  };
-  const absent = { ...present, taskId: 'VgnEz2Q9QXqzAvGSkEHMEg', taskGroupId: 'x', roleId: 'y' };
-  for (const { what, name, isOpen, method, target } of [
-    ...everyCall(present),
-    ...everyCall(absent),
-  ]) {
-    const answer = await send(deployment, { method, target, ...bodyOf(method) });
-    if (isOpen) {
-      t.true(OPEN.includes(name), what);
-      continue;
+onEveryBackend(
+  'a private deployment tells nobody without credentials anything',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, place);
+    const taskId = 'fN1SbArXTPSVFNUvaOlinQ';
+    await queueOf(deployment, deployment.credentials).createTask(taskId, definition());
+    await authOf(deployment).createRole('present', { description: '', scopes: [] });
+    const present = {
+      taskId,
+      taskGroupId: taskId,
+      runId: '0',
+      taskQueueId: 'demo/local',
+      clientId: 'static%2Ftaskcluster%2Froot',
+      roleId: 'present',
+    };
+    const absent = { ...present, taskId: 'VgnEz2Q9QXqzAvGSkEHMEg', taskGroupId: 'x', roleId: 'y' };
+    for (const { what, name, isOpen, method, target } of [
+      ...everyCall(present),
+      ...everyCall(absent),
+    ]) {
+      const answer = await send(deployment, { method, target, ...bodyOf(method) });
+      if (isOpen) {
+        t.true(OPEN.includes(name), what);
+        continue;
+      }
+      t.is(answer.status, 403, `${what}: ${answer.text}`);
+      t.deepEqual(Object.keys(answer.json), ['code', 'message', 'requestInfo'], what);
+      t.is(answer.json.code, 'InsufficientScopes', what);
+      t.regex(answer.json.message, /^This request requires Taskcluster credentials/, what);
     }
-    t.is(answer.status, 403, `${what}: ${answer.text}`);
-    t.deepEqual(Object.keys(answer.json), ['code', 'message', 'requestInfo'], what);
-    t.is(answer.json.code, 'InsufficientScopes', what);
-    t.regex(answer.json.message, /^This request requires Taskcluster credentials/, what);
-  }
-});
+  },
+);
 
-test('what everybody may do does not help a wrong signature', async (t) => {
+onEveryBackend('what everybody may do does not help a wrong signature', async (t, place) => {
   const deployment = await deploymentFor(t, {
+    ...place,
     roles: [{ roleId: 'anonymous', scopes: ['auth:*', 'queue:*', 'secrets:*'] }],
   });
   const wrong = { ...deployment.credentials, accessToken: 'wrong' };
@@ -174,22 +179,28 @@ test('what everybody may do does not help a wrong signature', async (t) => {
   }
 });
 
-test('a deployment whose role anonymous is public answers what it says, and no more', async (t) => {
-  const deployment = await deploymentFor(t, {
-    roles: [{ roleId: 'anonymous', scopes: publicScopes(SERVICES) }],
-  });
-  const endpoints = SERVICES.flatMap((service) => service.endpoints);
-  for (const { what, name, isOpen, method, target } of everyCall({
-    taskId: 'VgnEz2Q9QXqzAvGSkEHMEg',
-    taskGroupId: 'VgnEz2Q9QXqzAvGSkEHMEg',
-    runId: '0',
-    name: 'public/x',
-    taskQueueId: 'demo/local',
-  })) {
-    const answer = await send(deployment, { method, target, ...bodyOf(method) });
-    const isGranted = endpoints.some((each) => each.name === name && each.everybody !== undefined);
-    if (!isOpen) {
-      t.is(answer.json?.code === 'InsufficientScopes', !isGranted, `${what}: ${answer.text}`);
+onEveryBackend(
+  'a deployment whose role anonymous is public answers what it says, and no more',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, {
+      ...place,
+      roles: [{ roleId: 'anonymous', scopes: publicScopes(SERVICES) }],
+    });
+    const endpoints = SERVICES.flatMap((service) => service.endpoints);
+    for (const { what, name, isOpen, method, target } of everyCall({
+      taskId: 'VgnEz2Q9QXqzAvGSkEHMEg',
+      taskGroupId: 'VgnEz2Q9QXqzAvGSkEHMEg',
+      runId: '0',
+      name: 'public/x',
+      taskQueueId: 'demo/local',
+    })) {
+      const answer = await send(deployment, { method, target, ...bodyOf(method) });
+      const isGranted = endpoints.some(
+        (each) => each.name === name && each.everybody !== undefined,
+      );
+      if (!isOpen) {
+        t.is(answer.json?.code === 'InsufficientScopes', !isGranted, `${what}: ${answer.text}`);
+      }
     }
-  }
-});
+  },
+);

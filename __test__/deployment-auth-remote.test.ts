@@ -4,13 +4,14 @@ import type { AddressInfo } from 'node:net';
 import test from 'ava';
 import express from 'express';
 import { RemoteAuthError, remoteValidator } from '../ts/deployment/api/remote-validator.js';
+import { onEveryBackend } from './harness/backends.js';
 import { authorization, deploymentFor, send } from './harness/deployment.js';
 
 const request = { method: 'get', resource: '/x', host: 'example.com', port: 80 };
 const roles = [{ roleId: 'anonymous', scopes: ['secrets:get:everybody'] }];
 
-test('a thousand calls without credentials cost auth one', async (t) => {
-  const deployment = await deploymentFor(t, { roles });
+onEveryBackend('a thousand calls without credentials cost auth one', async (t, place) => {
+  const deployment = await deploymentFor(t, { ...place, roles });
   const validator = remoteValidator(deployment);
   const found = await Promise.all(Array.from({ length: 1000 }, () => validator(request)));
   t.is(deployment.counters().anonymous, 1);
@@ -20,46 +21,52 @@ test('a thousand calls without credentials cost auth one', async (t) => {
   });
 });
 
-test('a thousand requests without credentials cost auth no more than one a second', async (t) => {
-  const deployment = await deploymentFor(t, { roles });
-  const start = Date.now();
-  const answers = await Promise.all(
-    Array.from({ length: 1000 }, () =>
-      send(deployment, { target: '/api/secrets/v1/secret/everybody' }),
-    ),
-  );
-  const most = 1 + Math.floor((Date.now() - start) / 900);
-  t.true(answers.every(({ status }) => status === 404));
-  const { anonymous } = deployment.counters();
-  t.true(anonymous >= 1 && anonymous <= most, `${anonymous} calls, at most ${most}`);
-});
+onEveryBackend(
+  'a thousand requests without credentials cost auth no more than one a second',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, { ...place, roles });
+    const start = Date.now();
+    const answers = await Promise.all(
+      Array.from({ length: 1000 }, () =>
+        send(deployment, { target: '/api/secrets/v1/secret/everybody' }),
+      ),
+    );
+    const most = 1 + Math.floor((Date.now() - start) / 900);
+    t.true(answers.every(({ status }) => status === 404));
+    const { anonymous } = deployment.counters();
+    t.true(anonymous >= 1 && anonymous <= most, `${anonymous} calls, at most ${most}`);
+  },
+);
 
-test('every request with credentials is asked for, and what auth says comes through', async (t) => {
-  const deployment = await deploymentFor(t);
-  const validator = remoteValidator(deployment);
-  const signed = (timestamp?: number) =>
-    validator({
-      ...request,
-      authorization: authorization(deployment, {
-        client: deployment.credentials,
-        target: '/x',
-        host: 'example.com',
-        port: 80,
-        ...(timestamp === undefined ? {} : { timestamp }),
-      }),
-    });
-  const found = await signed();
-  t.like(found, { status: 'auth-success', clientId: 'static/taskcluster/root', scopes: ['*'] });
-  t.true(found.status !== 'auth-failed' && found.expires instanceof Date);
-  const late = await signed(1);
-  t.is(late.status, 'auth-failed');
-  t.regex(late.status === 'auth-failed' ? late.message : '', /^Stale timestamp/);
-  t.regex(late.status === 'auth-failed' ? (late.challenge ?? '') : '', /^Hawk ts=".*tsm="/);
-  t.deepEqual(deployment.counters(), { verified: 1, refused: 1, anonymous: 0 });
-});
+onEveryBackend(
+  'every request with credentials is asked for, and what auth says comes through',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, place);
+    const validator = remoteValidator(deployment);
+    const signed = (timestamp?: number) =>
+      validator({
+        ...request,
+        authorization: authorization(deployment, {
+          client: deployment.credentials,
+          target: '/x',
+          host: 'example.com',
+          port: 80,
+          ...(timestamp === undefined ? {} : { timestamp }),
+        }),
+      });
+    const found = await signed();
+    t.like(found, { status: 'auth-success', clientId: 'static/taskcluster/root', scopes: ['*'] });
+    t.true(found.status !== 'auth-failed' && found.expires instanceof Date);
+    const late = await signed(1);
+    t.is(late.status, 'auth-failed');
+    t.regex(late.status === 'auth-failed' ? late.message : '', /^Stale timestamp/);
+    t.regex(late.status === 'auth-failed' ? (late.challenge ?? '') : '', /^Hawk ts=".*tsm="/);
+    t.deepEqual(deployment.counters(), { verified: 1, refused: 1, anonymous: 0 });
+  },
+);
 
-test('what auth cannot read is the fault of whoever sent it', async (t) => {
-  const deployment = await deploymentFor(t);
+onEveryBackend('what auth cannot read is the fault of whoever sent it', async (t, place) => {
+  const deployment = await deploymentFor(t, place);
   const host = `${'x'.repeat(60)}.`.repeat(5);
   const answer = await send(deployment, {
     target: '/api/secrets/v1/secret/x',
@@ -69,21 +76,24 @@ test('what auth cannot read is the fault of whoever sent it', async (t) => {
   t.regex(answer.json.message, /^Bad Request: \n?Schema Validation Failed!/);
 });
 
-test('a payload that is not the one that was signed is refused by every service', async (t) => {
-  const deployment = await deploymentFor(t);
-  const target = '/api/secrets/v1/secret/x';
-  const payload = JSON.stringify({ secret: {}, expires: new Date(Date.now() + 60_000) });
-  const client = deployment.credentials;
-  const put = (body: string) => {
-    const Authorization = authorization(deployment, { client, method: 'PUT', target, payload });
-    const headers = { Authorization, 'Content-Type': 'application/json' };
-    return send(deployment, { method: 'PUT', target, headers, body });
-  };
-  t.is((await put(payload)).status, 200);
-  const other = await put(`${payload} `);
-  t.is(other.status, 401);
-  t.regex(other.json.message, /^Invalid payload hash/);
-});
+onEveryBackend(
+  'a payload that is not the one that was signed is refused by every service',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, place);
+    const target = '/api/secrets/v1/secret/x';
+    const payload = JSON.stringify({ secret: {}, expires: new Date(Date.now() + 60_000) });
+    const client = deployment.credentials;
+    const put = (body: string) => {
+      const Authorization = authorization(deployment, { client, method: 'PUT', target, payload });
+      const headers = { Authorization, 'Content-Type': 'application/json' };
+      return send(deployment, { method: 'PUT', target, headers, body });
+    };
+    t.is((await put(payload)).status, 200);
+    const other = await put(`${payload} `);
+    t.is(other.status, 401);
+    t.regex(other.json.message, /^Invalid payload hash/);
+  },
+);
 
 test('auth is asked again when it fails, and a failure is not kept', async (t) => {
   let calls = 0;

@@ -1,6 +1,5 @@
 // What nobody sends by accident: the queue and the secrets service refuse it in Taskcluster's shape,
 // and it never turns into a fault of theirs.
-import test from 'ava';
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend } from './harness/backends.js';
 import { authorization, deploymentFor, send } from './harness/deployment.js';
@@ -81,32 +80,35 @@ onEveryBackend('bad input is refused, and is no fault', async (t, place) => {
   t.deepEqual(faults, []);
 });
 
-test('each of many claims that a worker abandons leaves the task to others', async (t) => {
-  const deployment = await deploymentFor(t);
-  const queue = queueOf(deployment, deployment.credentials);
-  const target = '/api/queue/v1/claim-work/demo/local';
-  const abandoned = Array.from({ length: 20 }, () => {
-    const controller = new AbortController();
-    const client = deployment.credentials;
-    const sent = fetch(deployment.rootUrl + target, {
-      method: 'POST',
-      signal: controller.signal,
-      body: JSON.stringify({ ...WORKER, tasks: 1 }),
-      headers: {
-        'Content-Type': 'application/json',
-        Authorization: authorization(deployment, { client, method: 'POST', target }),
-      },
-    }).catch(() => undefined);
-    return { controller, sent };
-  });
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  for (const { controller, sent } of abandoned) {
-    controller.abort();
-    await sent;
-  }
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  const taskId = taskcluster.slugid();
-  await queue.createTask(taskId, definition());
-  const { tasks } = await queue.claimWork('demo/local', { ...WORKER, tasks: 1 });
-  t.is(tasks[0].status.taskId, taskId);
-});
+onEveryBackend(
+  'each of many claims that a worker abandons leaves the task to others',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, place);
+    const queue = queueOf(deployment, deployment.credentials);
+    const target = '/api/queue/v1/claim-work/demo/local';
+    const abandoned = Array.from({ length: 20 }, () => {
+      const controller = new AbortController();
+      const client = deployment.credentials;
+      const sent = fetch(deployment.rootUrl + target, {
+        method: 'POST',
+        signal: controller.signal,
+        body: JSON.stringify({ ...WORKER, tasks: 1 }),
+        headers: {
+          'Content-Type': 'application/json',
+          Authorization: authorization(deployment, { client, method: 'POST', target }),
+        },
+      }).catch(() => undefined);
+      return { controller, sent };
+    });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    for (const { controller, sent } of abandoned) {
+      controller.abort();
+      await sent;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const taskId = taskcluster.slugid();
+    await queue.createTask(taskId, definition());
+    const { tasks } = await queue.claimWork('demo/local', { ...WORKER, tasks: 1 });
+    t.is(tasks[0].status.taskId, taskId);
+  },
+);

@@ -2,6 +2,7 @@
 // Taskcluster's auth service.
 import test, { type ExecutionContext } from 'ava';
 import { newTaskId } from '../ts/demo/worker.js';
+import { onEveryBackend, type Place } from './harness/backends.js';
 import {
   type Answer,
   authorization,
@@ -33,8 +34,8 @@ const roles = [
   { roleId: 'project:*', scopes: ['project-scope'] },
 ];
 
-function start(t: ExecutionContext) {
-  return deploymentFor(t, { clients: Object.values(clients), roles });
+function start(t: ExecutionContext, place: Place = {}) {
+  return deploymentFor(t, { ...place, clients: Object.values(clients), roles });
 }
 
 type Deployment = Awaited<ReturnType<typeof start>>;
@@ -274,16 +275,19 @@ for (const [what, [asked, reason]] of Object.entries(REFUSED)) {
   });
 }
 
-test('a client whose clock is wrong is told the time, and is believed with it', async (t) => {
-  const deployment = await start(t);
-  const { headers } = await ask(deployment, { timestamp: now() - 3600 });
-  const [, ts] =
-    /^Hawk ts="(\d+)", tsm="[^"]+", error="[^"]+"$/.exec(headers['www-authenticate'] ?? '') ?? [];
-  t.true(Math.abs(Number(ts) - now()) < 5, headers['www-authenticate'] ?? 'no challenge');
-});
+onEveryBackend(
+  'a client whose clock is wrong is told the time, and is believed with it',
+  async (t, place) => {
+    const deployment = await start(t, place);
+    const { headers } = await ask(deployment, { timestamp: now() - 3600 });
+    const [, ts] =
+      /^Hawk ts="(\d+)", tsm="[^"]+", error="[^"]+"$/.exec(headers['www-authenticate'] ?? '') ?? [];
+    t.true(Math.abs(Number(ts) - now()) < 5, headers['www-authenticate'] ?? 'no challenge');
+  },
+);
 
-test('the hash of a payload counts where a signature covers it', async (t) => {
-  const deployment = await start(t);
+onEveryBackend('the hash of a payload counts where a signature covers it', async (t, place) => {
+  const deployment = await start(t, place);
   const target = '/api/auth/v1/scopes/expand';
   const payload = '{"scopes": ["assume:project:z"]}';
   const expand = (body: string, contentType: string) =>
@@ -301,30 +305,33 @@ test('the hash of a payload counts where a signature covers it', async (t) => {
   t.regex(wrong.json.message, /Invalid payload hash/);
 });
 
-test('bewits: good for GET and HEAD of one target until they expire', async (t) => {
-  const deployment = await start(t);
-  const target = CURRENT_SCOPES;
-  const signing = { client: narrow, target, ext: { authorizedScopes: ['secrets:get:a'] } };
-  const signed = withBewit(deployment, signing);
-  const answer = await send(deployment, { target: signed });
-  t.deepEqual(answer.json, { scopes: [...ANONYMOUS, 'secrets:get:a'] }, answer.text);
-  t.is((await send(deployment, { target: signed, method: 'HEAD' })).status, 200);
-  t.is((await send(deployment, { target: signed.replace('current', 'current/') })).status, 401);
-  t.is((await send(deployment, { target: `${signed}&x=1` })).status, 401);
+onEveryBackend(
+  'bewits: good for GET and HEAD of one target until they expire',
+  async (t, place) => {
+    const deployment = await start(t, place);
+    const target = CURRENT_SCOPES;
+    const signing = { client: narrow, target, ext: { authorizedScopes: ['secrets:get:a'] } };
+    const signed = withBewit(deployment, signing);
+    const answer = await send(deployment, { target: signed });
+    t.deepEqual(answer.json, { scopes: [...ANONYMOUS, 'secrets:get:a'] }, answer.text);
+    t.is((await send(deployment, { target: signed, method: 'HEAD' })).status, 200);
+    t.is((await send(deployment, { target: signed.replace('current', 'current/') })).status, 401);
+    t.is((await send(deployment, { target: `${signed}&x=1` })).status, 401);
 
-  const asTask = temporary(root, { name: 'task-client/x', scopes: ['auth:current-scopes'] });
-  const ofTask = withBewit(deployment, { client: asTask, target });
-  t.is((await send(deployment, { target: ofTask })).status, 200);
-  const expired = withBewit(deployment, { client: root, target }, -1);
-  t.is((await send(deployment, { target: expired })).status, 401);
-  const put = withBewit(deployment, { client: root, target: '/api/secrets/v1/secret/x' });
-  const body = JSON.stringify({ secret: {}, expires: new Date() });
-  const headers = { 'Content-Type': 'application/json' };
-  t.is((await send(deployment, { method: 'PUT', target: put, body, headers })).status, 401);
-});
+    const asTask = temporary(root, { name: 'task-client/x', scopes: ['auth:current-scopes'] });
+    const ofTask = withBewit(deployment, { client: asTask, target });
+    t.is((await send(deployment, { target: ofTask })).status, 200);
+    const expired = withBewit(deployment, { client: root, target }, -1);
+    t.is((await send(deployment, { target: expired })).status, 401);
+    const put = withBewit(deployment, { client: root, target: '/api/secrets/v1/secret/x' });
+    const body = JSON.stringify({ secret: {}, expires: new Date() });
+    const headers = { 'Content-Type': 'application/json' };
+    t.is((await send(deployment, { method: 'PUT', target: put, body, headers })).status, 401);
+  },
+);
 
-test('targets are verified byte for byte', async (t) => {
-  const deployment = await start(t);
+onEveryBackend('targets are verified byte for byte', async (t, place) => {
+  const deployment = await start(t, place);
   for (const name of [
     'public//a',
     'public/a/',
@@ -343,28 +350,30 @@ test('targets are verified byte for byte', async (t) => {
   }
 });
 
-test('without credentials: what the role anonymous grants, which is nothing unless it is set', async (t) => {
-  const open = await start(t);
+onEveryBackend('without credentials: what the role anonymous grants', async (t, place) => {
+  const open = await start(t, place);
   const scopes = await send(open, { target: CURRENT_SCOPES });
   t.deepEqual(scopes.json, { scopes: ANONYMOUS });
   t.deepEqual(open.counters(), { verified: 0, refused: 0, anonymous: 1 });
+});
 
-  const closed = await deploymentFor(t);
+onEveryBackend('without credentials and a role anonymous: nothing', async (t, place) => {
+  const closed = await deploymentFor(t, place);
   const refused = await send(closed, { target: CURRENT_SCOPES });
   t.is(refused.status, 403);
   t.is(refused.json.code, 'InsufficientScopes');
   t.regex(refused.json.message, /requires Taskcluster credentials[\s\S]*auth:current-scopes/);
 });
 
-test('a wrong signature is never rescued by what everybody may do', async (t) => {
-  const deployment = await start(t);
+onEveryBackend('a wrong signature is never rescued by what everybody may do', async (t, place) => {
+  const deployment = await start(t, place);
   t.is((await send(deployment, { target: CURRENT_SCOPES })).status, 200);
   const wrong: Client = { ...root, accessToken: 'wrong' };
   t.is((await ask(deployment, { client: wrong })).status, 401);
 });
 
-test('authenticateHawk judges a signature for another service', async (t) => {
-  const deployment = await start(t);
+onEveryBackend('authenticateHawk judges a signature for another service', async (t, place) => {
+  const deployment = await start(t, place);
   const judge = (request: object) =>
     send(deployment, {
       method: 'POST',
@@ -386,8 +395,8 @@ test('authenticateHawk judges a signature for another service', async (t) => {
   t.like(anonymous.json, { status: 'no-auth', scheme: 'none', scopes: ANONYMOUS });
 });
 
-test('the test client: tester with the access token no-secret', async (t) => {
-  const deployment = await start(t);
+onEveryBackend('the test client: tester with the access token no-secret', async (t, place) => {
+  const deployment = await start(t, place);
   const tester = { clientId: 'tester', accessToken: 'no-secret' };
   const get = (client: Client) =>
     ask(deployment, { client, target: '/api/auth/v1/test-authenticate-get/' });
