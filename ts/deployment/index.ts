@@ -9,6 +9,7 @@
  * are services, `web` signs people in, `storage` keeps what they know.
  */
 import { createHmac, randomUUID } from 'node:crypto';
+import { EventEmitter } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import express, { type ErrorRequestHandler, type Express } from 'express';
@@ -17,7 +18,7 @@ import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
 import type { SignatureValidator } from './api/authenticate.js';
 import type { ApiBuilder } from './api/builder.js';
 import { documents } from './api/documents.js';
-import { remoteValidator } from './api/remote-validator.js';
+import { type RoleChanges, remoteValidator } from './api/remote-validator.js';
 import {
   asApiError,
   type FaultListener,
@@ -123,9 +124,11 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const rootUrl = rootUrlOf(server);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
   const resolver = new ScopeResolver(store);
-  await storage.database.listen(ROLES_CHANNEL, () => resolver.rolesChanged());
+  const changes: RoleChanges = new EventEmitter();
+  changes.on('roles', () => resolver.rolesChanged());
+  await storage.database.listen(ROLES_CHANNEL, () => changes.emit('roles'));
   const ownValidator = counted(counters, resolver);
-  const validator = remoteValidator({ rootUrl });
+  const validator = remoteValidator({ rootUrl, changes });
   const { onFault = reportFault, checkOutput = false } = options;
   const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
   const objects = new ObjectStore({ store, folder, signingKey, validator, onFault });

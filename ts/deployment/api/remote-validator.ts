@@ -2,11 +2,13 @@
  * How services other than auth learn who calls them: they ask auth, which alone knows access tokens.
  *
  * What a request without credentials may do is the same for all of them. It is asked once for all
- * who wait, and kept for less than a second, so that a change of the role `anonymous` shows
- * everywhere by then and a burst of such requests costs auth nothing (RFC 165).
+ * who wait, and kept so short that a change of the role `anonymous` shows everywhere within a second:
+ * until it is heard of by whoever hears of changes, for less than a second by others. A burst of such
+ * requests costs auth one (RFC 165).
  *
  * What it is not: it keeps nothing of requests with credentials. Each is asked for.
  */
+import type { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Authentication, HawkRequest, SignatureValidator } from './authenticate.js';
 
@@ -18,10 +20,20 @@ export class RemoteAuthError extends Error {
 export interface RemoteValidatorOptions {
   /** Of the deployment whose auth service is asked. */
   readonly rootUrl: string;
+  /** Says when roles have changed, as soon as any process of the deployment can know. */
+  readonly changes?: RoleChanges | undefined;
 }
+
+export type RoleChanges = EventEmitter<{ roles: [] }>;
 
 /** For how long the answer to `authenticateAnonymous` is kept, in milliseconds from the question. */
 const ANONYMOUS_AGE = 900;
+
+/** The same where changes are heard of. */
+const LONGEST_AGE = 30_000;
+
+/** How long after one who hears of a change auth may have heard of it too, in milliseconds. */
+const SETTLING = 900;
 
 /** How long to wait before asking again when auth cannot be reached, in milliseconds. */
 const RETRY_DELAYS = [50, 200, 800];
@@ -29,9 +41,10 @@ const RETRY_DELAYS = [50, 200, 800];
 const ANSWER_TIMEOUT = 30_000;
 
 /** A validator that asks the auth service of a deployment. */
-export function remoteValidator({ rootUrl }: RemoteValidatorOptions): SignatureValidator {
+export function remoteValidator({ rootUrl, changes }: RemoteValidatorOptions): SignatureValidator {
   const auth = `${rootUrl}/api/auth/v1`;
-  const anonymous = shared(() => ask(`${auth}/authenticate-anonymous`, { method: 'GET' }));
+  const question = () => ask(`${auth}/authenticate-anonymous`, { method: 'GET' });
+  const anonymous = shared(question, changes);
   return (request) => (hasCredentials(request) ? authenticateHawk(auth, request) : anonymous());
 }
 
@@ -48,24 +61,33 @@ async function authenticateHawk(auth: string, request: HawkRequest): Promise<Aut
 }
 
 /** Asks one question for all who ask while it is open, and for those who come soon after. */
-function shared(question: () => Promise<Authentication>): () => Promise<Authentication> {
+function shared(
+  question: () => Promise<Authentication>,
+  changes: RoleChanges | undefined,
+): () => Promise<Authentication> {
   let open: Promise<Authentication> | undefined;
   let kept: { readonly answer: Authentication; readonly until: number } | undefined;
+  let changed = Number.NEGATIVE_INFINITY;
+  changes?.on('roles', () => {
+    changed = performance.now();
+    kept = undefined;
+  });
   const put = async () => {
-    const asked = Date.now();
+    const asked = performance.now();
     try {
       const answer = await question();
-      const expires = answer.status === 'auth-failed' ? 0 : answer.expires.getTime();
-      kept = { answer, until: Math.min(asked + ANONYMOUS_AGE, expires) };
+      // Neither an answer from before a change nor one soon after it need be the last.
+      const isSettled = changes !== undefined && asked > changed + SETTLING;
+      const left = answer.status === 'auth-failed' ? 0 : answer.expires.getTime() - Date.now();
+      const oldest = asked + (isSettled ? LONGEST_AGE : ANONYMOUS_AGE);
+      kept = { answer, until: Math.min(oldest, performance.now() + left) };
       return answer;
     } finally {
       open = undefined;
     }
   };
   return async () => {
-    // A clock that is set back must not make an answer last.
-    const left = (kept?.until ?? 0) - Date.now();
-    if (kept !== undefined && left > 0 && left <= ANONYMOUS_AGE) {
+    if (kept !== undefined && performance.now() < kept.until) {
       return kept.answer;
     }
     open ??= put();
