@@ -166,8 +166,10 @@ impl CredentialSet {
 
     /// Names the set in an answer; what upstream sent under our names gives way.
     pub fn name_in(&self, headers: &mut HeaderMap) {
-        for name in &OURS {
-            headers.remove(name);
+        if headers.keys().any(|name| OURS.contains(name)) {
+            for name in &OURS {
+                headers.remove(name);
+            }
         }
         for (name, value) in &self.answer_headers {
             headers.insert(name.clone(), value.clone());

@@ -27,6 +27,8 @@ use crate::route::Target;
 
 /// Bytes that may wait to be written.
 const QUEUE_LIMIT: usize = 512 * 1024;
+/// Room for a batch that is kept when there is little to write.
+const KEPT: usize = 16 * 1024;
 /// Between two writes; what comes meanwhile is written at once.
 const BATCH: Duration = Duration::from_millis(20);
 /// Before another try where the log's reader is slow and its end does not block.
@@ -355,8 +357,13 @@ impl Shared {
             if write_all(&mut out, &batch).is_err() {
                 self.metrics.dropped_log_lines.add(lines);
             }
+            let busy = batch.len() > KEPT;
             batch.clear();
-            batch.shrink_to(QUEUE_LIMIT / 8);
+            // Not while every batch is as large: the allocator would give pages back and fault
+            // them in again fifty times a second.
+            if !busy {
+                batch.shrink_to(KEPT);
+            }
             self.pause();
         }
     }
