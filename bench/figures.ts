@@ -37,29 +37,116 @@ function times(factor: number, peer: string, key: string, what = peer): Limit {
   return {
     text: `${factor} of ${what}`,
     reference,
-    bound: (medians) => scaled(reference(medians), factor),
+    bound: (medians) => {
+      const value = reference(medians);
+      return value === undefined ? undefined : value * factor;
+    },
   };
 }
 
-function scaled(value: number | undefined, factor: number, more = 0): number | undefined {
-  return value === undefined ? undefined : value * factor + more;
+/** `factor` times what `peer` has of the same figure, and `more` of it. */
+function and(limit: Limit, more: number, text: string): Limit {
+  return {
+    ...limit,
+    text: `${limit.text} plus ${text}`,
+    bound: (medians) => {
+      const bound = limit.bound(medians);
+      return bound === undefined ? undefined : bound + more;
+    },
+  };
 }
 
-function cpuOfGet(key: string, label: string, more: readonly Limit[]): Figure {
-  const limits = [times(1, 'nginx', key), ...more];
-  return { key, label: `CPU per small GET, ${label}`, unit: 'us', limits };
+function alone(most: number, text: string): Limit {
+  return { text, bound: () => most };
 }
 
 const SAME_AT_64 = times(1.25, 'ours', 'get-64.cpu', 'ours at 64');
 
+function cpuOfGet(key: string, label: string, ...more: Limit[]): Figure {
+  const limits = [times(1, 'nginx', key), ...more];
+  return { key, label: `CPU per small GET, ${label}`, unit: 'us', limits };
+}
+
+function cpuOfGib(direction: string, upstream: string, factor: number): Figure {
+  const key = `${direction}${upstream === 'TLS' ? '-tls' : ''}.cpu`;
+  const limits = [times(factor, 'nginx', key)];
+  return { key, label: `CPU per GiB ${direction}, ${upstream} upstream`, unit: 's', limits };
+}
+
+function growth(name: string, label: string, mebibytes: number): Figure {
+  const limits = [alone(mebibytes * 2 ** 20, `${mebibytes} MiB`)];
+  const key = `${name}.memory`;
+  return { key, label: `memory growth while ${label}`, unit: 'MiB', limits };
+}
+
 export const FIGURES: readonly Figure[] = [
-  cpuOfGet('get-64.cpu', '64 connections, plain upstream', [
+  cpuOfGet(
+    'get-64.cpu',
+    '64 connections',
     times(1, 'HAProxy', 'get-64.cpu'),
     times(0.15, 'go', 'get-64.cpu'),
-  ]),
-  cpuOfGet('get-8.cpu', '8 connections', [SAME_AT_64]),
-  cpuOfGet('get-1000.cpu', '1,000 connections', [SAME_AT_64]),
-  cpuOfGet('get-64-tls.cpu', '64 connections, TLS upstream', []),
+  ),
+  cpuOfGet('get-8.cpu', '8 connections', SAME_AT_64),
+  cpuOfGet('get-1000.cpu', '1,000 connections', SAME_AT_64),
+  cpuOfGet('get-64-tls.cpu', '64 connections, TLS upstream'),
+  {
+    key: 'latency.added',
+    label: "p99 added at half of nginx's top load",
+    unit: 'us',
+    limits: [times(1, 'nginx', 'latency.added')],
+  },
+  cpuOfGib('down', 'plain', 0.5),
+  cpuOfGib('down', 'TLS', 0.7),
+  cpuOfGib('up', 'plain', 0.35),
+  cpuOfGib('up', 'TLS', 0.7),
+  {
+    key: 'down.first',
+    label: 'first byte of 1 GiB',
+    unit: 'us',
+    limits: [and(times(1.2, 'direct', 'down.first'), 1e-3, '1 ms')],
+  },
+  growth('down', '1 GiB passes down', 8),
+  growth('down-tls', '1 GiB passes down, TLS upstream', 8),
+  growth('down-long', '16 GiB pass down', 8),
+  growth('up', '1 GiB passes up', 16),
+  growth('up-tls', '1 GiB passes up, TLS upstream', 16),
+  growth('up-long', '16 GiB pass up', 16),
+  {
+    key: 'idle.memory',
+    label: 'memory per idle connection at 10,000',
+    unit: 'KiB',
+    limits: [alone(16 * 2 ** 10, '16 KiB')],
+  },
+  {
+    key: 'streams.memory',
+    label: 'memory per stream at 1,000 slow streams',
+    unit: 'KiB',
+    limits: [alone(64 * 2 ** 10, '64 KiB')],
+  },
+  {
+    key: 'start.listening',
+    label: 'start to listening',
+    unit: 'ms',
+    limits: [times(1.3, 'node', 'start.empty', '`node -e 0`')],
+  },
+  {
+    key: 'start.memory',
+    label: 'resident memory when idle',
+    unit: 'MiB',
+    limits: [and(times(1, 'node', 'start.memory', 'a bare Node server'), 8 * 2 ** 20, '8 MiB')],
+  },
+  {
+    key: 'admission.check',
+    label: 'CPU of an admission check with 10,000 sockets',
+    unit: 'us',
+    limits: [alone(50e-6, '50 us')],
+  },
+  {
+    key: 'admission.flood',
+    label: 'p99 of the allowed user while another floods',
+    unit: 'ms',
+    limits: [alone(50e-3, '50 ms')],
+  },
 ];
 
 /** A value in its unit, with three digits that count. */

@@ -1,7 +1,9 @@
-// Clients that put load on a peer. wrk drives small GETs as fast as they are answered; it is a
-// program of its own, so that its CPU time is nobody else's.
-import { spawn } from 'node:child_process';
+// Clients that put load on a peer, as programs of their own, so that their CPU time is nobody else's.
+// wrk drives small GETs as fast as they are answered; bench/load does what wrk does not.
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { chmodSync, copyFileSync } from 'node:fs';
+import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { BenchError, findProgram } from './program.js';
 
@@ -35,4 +37,105 @@ export async function runWrk(url: string, connections: number, seconds: number):
     throw new BenchError(`not every request to ${url} was answered with 2xx:\n${told}`);
   }
   return { requests, perSecond };
+}
+
+interface Target {
+  port: number;
+  /** The request target. */
+  path: string;
+}
+
+interface Rate extends Target {
+  /** Requests a second. */
+  rate: number;
+  seconds: number;
+  connections: number;
+  /** Each request has a connection of its own. */
+  isFresh?: boolean;
+  /** The user who makes the connections. */
+  uid?: number;
+}
+
+/** In seconds. */
+export interface Latencies {
+  readonly requests: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+/** In seconds. */
+export interface Transfer {
+  readonly seconds: number;
+  /** From the request to the first byte of the answer's body. */
+  readonly first?: number;
+}
+
+/** The clients of bench/load; its own documentation says what each does. */
+export class LoadProgram {
+  readonly file: string;
+
+  /** @param file - Its path. */
+  constructor(file: string) {
+    this.file = file;
+  }
+
+  rate({ rate, seconds, connections, isFresh = false, uid, ...target }: Rate): Promise<Latencies> {
+    const how = ['--rate', rate, '--seconds', seconds, '--connections', connections];
+    return this.#run('rate', target, [...how, ...(isFresh ? ['--fresh'] : [])], uid);
+  }
+
+  connections({ count, ...target }: Target & { count: number }): Promise<{ seconds: number }> {
+    return this.#run('connections', target, ['--count', count]);
+  }
+
+  down(target: Target): Promise<Transfer> {
+    return this.#run('down', target, []);
+  }
+
+  up({ bytes, ...target }: Target & { bytes: number }): Promise<Transfer> {
+    return this.#run('up', target, ['--bytes', bytes]);
+  }
+
+  /** Connections of `uid` as fast as they can be made. */
+  flood(port: number, seconds: number, uid: number): Promise<{ connections: number }> {
+    const how = ['--seconds', seconds, '--connections', 8];
+    return this.#run('flood', { port, path: '/' }, how, uid);
+  }
+
+  async #run<T>(
+    mode: string,
+    target: Target,
+    more: readonly (string | number)[],
+    uid?: number,
+  ): Promise<T> {
+    const where = ['--target', `127.0.0.1:${target.port}`, '--path', target.path];
+    const child = spawn(this.file, [mode, ...where, ...more.map(String)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...(uid === undefined ? {} : { uid, gid: uid }),
+    });
+    const ended = once(child, 'exit');
+    const [told, problem] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
+    if (child.exitCode !== 0) {
+      throw new BenchError(`load ${mode} from port ${target.port} failed: ${problem}`);
+    }
+    return JSON.parse(told) as T;
+  }
+}
+
+/** @param directory - Where other users may run it. */
+export function buildLoadProgram(directory: string): LoadProgram {
+  const args = ['build', '--release', '-p', 'taskcluster-proxy-load'];
+  const format = ['--message-format', 'json-render-diagnostics'];
+  const built = spawnSync('cargo', [...args, ...format], {
+    cwd: path.resolve(import.meta.dirname, '..'),
+    encoding: 'utf8',
+  });
+  const file = /"executable":"([^"]+)"/.exec(built.stdout ?? '')?.[1];
+  if (file === undefined) {
+    throw new BenchError(`bench/load cannot be built: ${built.error ?? built.stderr}`);
+  }
+  const copy = path.join(directory, 'load');
+  copyFileSync(file, copy);
+  chmodSync(copy, 0o755);
+  return new LoadProgram(copy);
 }

@@ -1,24 +1,36 @@
 // `npm run bench`: measures the proxy beside others and says how it compares. It installs nothing;
 // what is missing on this machine is left out with a line that says so.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { buildLoadProgram } from './load.js';
 import { HELP, type Options, readOptions } from './options.js';
 import { command } from './peers/command.js';
 import { direct } from './peers/direct.js';
 import { haproxy } from './peers/haproxy.js';
 import { nginx } from './peers/nginx.js';
-import { ours } from './peers/ours.js';
+import { type OurPeer, ours } from './peers/ours.js';
 import type { Peer } from './peers/peer.js';
 import { BenchError, findProgram } from './program.js';
 import { Results } from './results.js';
-import { runScenario } from './run.js';
-import type { Scenario, Settings } from './scenarios/scenario.js';
+import { admission } from './scenarios/admission.js';
+import { held } from './scenarios/held.js';
+import { latency } from './scenarios/latency.js';
+import type { Bench, Scenario } from './scenarios/scenario.js';
 import { smallGets } from './scenarios/small-gets.js';
+import { start } from './scenarios/start.js';
+import { transfers } from './scenarios/transfers.js';
 import { asText, rows } from './table.js';
 import { startUpstream } from './upstream.js';
 
-const SCENARIOS: readonly Scenario[] = [...smallGets];
+const SCENARIOS: readonly Scenario[] = [
+  ...smallGets,
+  latency,
+  ...transfers,
+  ...held,
+  start,
+  ...admission,
+];
 
 try {
   await main(readOptions(process.argv.slice(2)));
@@ -54,19 +66,25 @@ async function measure(options: Options, directory: string): Promise<void> {
       'nginx is not installed; it is the upstream (Debian: apt-get install nginx)',
     );
   }
-  const peers = findPeers(options);
-  const upstream = await startUpstream(program, directory);
-  const settings = { upstream, seconds: options.seconds, isLong: options.long };
+  // Other users run the load program that lies here.
+  chmodSync(directory, 0o711);
+  progress('building bench/load');
+  const load = buildLoadProgram(directory);
+  const { peers, own } = findPeers(options);
+  const upstream = await startUpstream(program, load, directory);
   const results = new Results();
+  const note = (sentence: string) => {
+    results.notes.push(sentence);
+    progress('');
+    console.error(sentence);
+  };
+  const { rounds, seconds, long: isLong } = options;
+  const given = { ours: own, rounds, seconds, isLong, directory, progress, note };
+  const bench: Bench = { ...given, upstream, load, peers, results };
+  const began = Date.now();
   try {
-    for (const scenario of chosen(options, settings)) {
-      const taking = peers.filter((peer) => peer !== direct || scenario.hasDirect);
-      const place = path.join(directory, scenario.name);
-      const { rounds } = options;
-      await runScenario(
-        { scenario, peers: taking, rounds, settings, directory: place, progress },
-        results,
-      );
+    for (const scenario of chosen(options, bench)) {
+      await scenario.run(bench);
     }
   } finally {
     progress('');
@@ -74,9 +92,10 @@ async function measure(options: Options, directory: string): Promise<void> {
   }
   const names = peers.map(({ name }) => name);
   console.log(asText(rows(results.median, names), names));
+  console.error(`measured in ${Math.round((Date.now() - began) / 1_000)} s`);
 }
 
-function findPeers({ peers, with: commands }: Options): Peer[] {
+function findPeers({ peers, with: commands }: Options) {
   const wanted = (name: string) => peers.length === 0 || peers.includes(name.toLowerCase());
   const found: Peer[] = [];
   const add = (name: string, find: () => Peer | undefined) => {
@@ -91,19 +110,21 @@ function findPeers({ peers, with: commands }: Options): Peer[] {
     }
   };
   add('direct', () => direct);
+  let own: OurPeer | undefined;
   add('ours', () => {
     progress('building the addon for release');
-    return ours();
+    own = ours();
+    return own;
   });
   add('nginx', nginx);
   add('HAProxy', haproxy);
   for (const given of commands) {
     add(given.split('=')[0] ?? '', () => command(given));
   }
-  return found;
+  return { peers: found, own };
 }
 
-function chosen({ only }: Options, settings: Settings): Scenario[] {
+function chosen({ only }: Options, bench: Bench): Scenario[] {
   const named = SCENARIOS.filter(
     ({ name }) => only.length === 0 || only.some((start) => name.startsWith(start)),
   );
@@ -111,9 +132,9 @@ function chosen({ only }: Options, settings: Settings): Scenario[] {
     throw new BenchError(`--only ${only.join(',')} names no scenario (--list shows them)`);
   }
   return named.filter((scenario) => {
-    const reason = scenario.missing?.(settings);
+    const reason = scenario.missing?.(bench);
     if (reason !== undefined) {
-      console.error(`Left out: ${scenario.about}, since ${reason}.`);
+      bench.note(`Left out: ${scenario.about}, since ${reason}.`);
     }
     return reason === undefined;
   });

@@ -13,6 +13,8 @@ export type Values = Record<string, Record<string, number[]>>;
 
 export class Results {
   readonly values: Values = {};
+  /** What a reader of the figures should know. */
+  readonly notes: string[] = [];
 
   add(peer: string, figures: Record<string, number>): void {
     for (const [key, value] of Object.entries(figures)) {
@@ -23,7 +25,18 @@ export class Results {
   }
 
   readonly median = (figure: string, peer: string): number | undefined => {
+    if (figure === 'latency.added') {
+      return this.#added(peer);
+    }
     const values = this.values[figure]?.[peer];
     return values === undefined ? undefined : median(values);
   };
+
+  /** What a proxy adds to the latency of the upstream itself. */
+  #added(peer: string): number | undefined {
+    const [all, direct] = [peer, 'direct'].map((name) => this.median('latency.p99', name));
+    return all === undefined || direct === undefined || peer === 'direct'
+      ? undefined
+      : all - direct;
+  }
 }

@@ -39,7 +39,8 @@ function verdict({ key, unit }: Figure, limit: Limit, medians: Medians): Verdict
   }
   const reference = limit.reference?.(medians);
   const ratio = reference === undefined ? format(own, unit) : (own / reference).toFixed(2);
-  return [{ ratio, atMost: limit.text, holds: own <= bound }];
+  const atMost = reference === undefined ? limit.text : `${limit.text} (${format(bound, unit)})`;
+  return [{ ratio, atMost, holds: own <= bound }];
 }
 
 const HEAD = ['figure', 'unit'];

@@ -4,17 +4,23 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Authority } from '../__test__/harness/authority.js';
+import type { LoadProgram } from './load.js';
 import { Program, unusedPort } from './program.js';
 
 /** All targets are of this shape, which the Go program's routes take too. */
 export const TARGETS = {
   small: '/api/queue/v1/small',
-  big: '/api/queue/v1/big',
+  gib: '/api/queue/v1/gib',
+  long: '/api/queue/v1/long',
+  /** 64 KiB a second. */
+  slow: '/api/queue/v1/slow',
+  sink: '/api/queue/v1/sink',
 } as const;
 
-/** As long as an answer of Taskcluster's `queue.task` is likely to be. */
+/** About as long as the answer of Taskcluster's `queue.status`. */
 const SMALL_BODY = JSON.stringify({ status: 'x'.repeat(1_000) });
-const BIG_BYTES = 16 * 2 ** 30;
+
+const FILES = { gib: 2 ** 30, long: 16 * 2 ** 30 } as const;
 
 export type Scheme = 'plain' | 'tls';
 
@@ -31,19 +37,33 @@ export function rootUrl(upstream: Upstream, scheme: Scheme): string {
 }
 
 /** @param nginx - The program's path. */
-export async function startUpstream(nginx: string, directory: string): Promise<Upstream> {
+export async function startUpstream(
+  nginx: string,
+  load: LoadProgram,
+  directory: string,
+): Promise<Upstream> {
   const ports = { plain: await unusedPort(), tls: await unusedPort() };
   const authority = await Authority.create();
   const leaf = await authority.issue(['localhost', '127.0.0.1']);
   writeFileSync(path.join(directory, 'upstream.pem'), leaf.cert);
   writeFileSync(path.join(directory, 'upstream.key'), leaf.key);
-  makeSparse(path.join(directory, 'big'), BIG_BYTES);
+  for (const [name, bytes] of Object.entries(FILES)) {
+    makeSparse(path.join(directory, name), bytes);
+  }
+  const sink = await unusedPort();
   const file = path.join(directory, 'upstream.conf');
-  writeFileSync(file, configuration(directory, ports));
+  writeFileSync(file, configuration(directory, ports, sink));
   const log = path.join(directory, 'upstream.log');
-  const program = new Program([nginx, '-p', directory, '-c', file, '-e', 'stderr'], { log });
-  await program.listensOn(ports.tls);
-  return { ports, authority: authority.writeRoot(directory), stop: () => program.stop() };
+  const programs = [
+    new Program([load.file, 'sink', '--target', `127.0.0.1:${sink}`], { log }),
+    new Program([nginx, '-p', directory, '-c', file, '-e', 'stderr'], { log }),
+  ];
+  await programs[0]?.listensOn(sink);
+  await programs[1]?.listensOn(ports.tls);
+  const stop = async () => {
+    await Promise.all(programs.map((program) => program.stop()));
+  };
+  return { ports, authority: authority.writeRoot(directory), stop };
 }
 
 function makeSparse(file: string, bytes: number): void {
@@ -52,7 +72,7 @@ function makeSparse(file: string, bytes: number): void {
   closeSync(descriptor);
 }
 
-function configuration(directory: string, ports: Record<Scheme, number>): string {
+function configuration(directory: string, ports: Record<Scheme, number>, sink: number): string {
   return `
 daemon off;
 ${userLine()}
@@ -75,7 +95,17 @@ http {
     ssl_certificate_key ${directory}/upstream.key;
     ssl_session_cache shared:sessions:8m;
     location = ${TARGETS.small} { default_type application/json; return 200 '${SMALL_BODY}'; }
-    location = ${TARGETS.big} { default_type application/octet-stream; alias ${directory}/big; }
+    default_type application/octet-stream;
+    location = ${TARGETS.gib} { alias ${directory}/gib; }
+    location = ${TARGETS.long} { alias ${directory}/long; }
+    location = ${TARGETS.slow} { alias ${directory}/gib; limit_rate 64k; }
+    location = ${TARGETS.sink} {
+      client_max_body_size 0;
+      proxy_pass http://127.0.0.1:${sink};
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_request_buffering off;
+    }
   }
 }
 `;

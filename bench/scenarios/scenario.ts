@@ -1,5 +1,10 @@
 // What a scenario is: one thing that is done to every peer in turn, and the figures that come of it.
-import type { Running } from '../peers/peer.js';
+// Here too is how peers take turns; what is done stands in the files beside this one.
+import path from 'node:path';
+import type { LoadProgram } from '../load.js';
+import type { OurPeer } from '../peers/ours.js';
+import type { Destination, Peer, Running } from '../peers/peer.js';
+import type { Results } from '../results.js';
 import type { Scheme, Upstream } from '../upstream.js';
 
 export interface Scenario {
@@ -7,25 +12,104 @@ export interface Scenario {
   readonly name: string;
   /** What is done, for the line of progress. */
   readonly about: string;
-  readonly scheme: Scheme;
-  /** Each measurement has a proxy of its own, because what came before would show in its memory. */
-  readonly isFresh: boolean;
-  /** Whether the upstream alone is measured too. */
-  readonly hasDirect: boolean;
-  /** Why it is left out here, in a sentence. */
-  missing?(settings: Settings): string | undefined;
-  /** Once after the start of a peer, not measured. */
-  warmUp?(running: Running, settings: Settings): Promise<void>;
-  /** One measurement: figures by their keys. */
-  measure(running: Running, settings: Settings): Promise<Record<string, number>>;
+  /** Why it is left out here, in a clause. */
+  missing?(bench: Bench): string | undefined;
+  run(bench: Bench): Promise<void>;
 }
 
-export interface Settings {
+/** What a scenario works with. */
+export interface Bench {
   readonly upstream: Upstream;
-  /** How long load lasts, where a scenario is bounded by time: whole seconds. */
+  readonly load: LoadProgram;
+  readonly peers: readonly Peer[];
+  /** Nothing where it is not among the peers. */
+  readonly ours: OurPeer | undefined;
+  readonly results: Results;
+  readonly rounds: number;
+  /** How long load lasts, where time bounds it: whole seconds. */
   readonly seconds: number;
   /** Also what takes many minutes. */
   readonly isLong: boolean;
+  /** For files, gone after the run. */
+  readonly directory: string;
+  progress(words: string): void;
+  /** Something that a reader of the figures should know, in a sentence. */
+  note(sentence: string): void;
 }
 
-export const url = ({ port }: Running, target: string) => `http://127.0.0.1:${port}${target}`;
+export type Figures = Record<string, number>;
+
+export interface Turns {
+  readonly name: string;
+  readonly about: string;
+  readonly scheme: Scheme;
+  /** Those that take part; all but `direct` when absent. */
+  takes?(peer: Peer): boolean;
+  /** Each measurement has a proxy of its own, because what came before would show in its memory. */
+  readonly isFresh?: boolean;
+  missing?(bench: Bench): string | undefined;
+  /** Once after the start of a peer, not measured. */
+  warmUp?(running: Running, bench: Bench): Promise<void>;
+  /** One measurement: figures by their keys. */
+  measure(running: Running, bench: Bench): Promise<Figures>;
+}
+
+/** A scenario in which the peers take turns, round after round. */
+export function inTurn(turns: Turns): Scenario {
+  const { name, about, missing } = turns;
+  return { name, about, ...(missing && { missing }), run: (bench) => takeTurns(turns, bench) };
+}
+
+async function takeTurns(turns: Turns, bench: Bench): Promise<void> {
+  const { takes = ({ name }: Peer) => name !== 'direct', isFresh = false } = turns;
+  const peers = bench.peers.filter(takes);
+  const started = new Map<string, Running>();
+  try {
+    for (let round = 0; round < bench.rounds; round += 1) {
+      for (const peer of rotated(peers, round)) {
+        tellRound(bench, turns.about, round, peer.name);
+        const running = started.get(peer.name) ?? (await start(turns, peer, bench));
+        started.set(peer.name, running);
+        bench.results.add(peer.name, await turns.measure(running, bench));
+        if (isFresh) {
+          started.delete(peer.name);
+          await running.stop();
+        }
+      }
+    }
+  } finally {
+    await Promise.all([...started.values()].map((running) => running.stop()));
+  }
+}
+
+export function tellRound(bench: Bench, about: string, round: number, peer: string): void {
+  bench.progress(`${about}: round ${round + 1} of ${bench.rounds}, ${peer}`);
+}
+
+/** Another is first in each round, so that none always follows the same. */
+function rotated(peers: readonly Peer[], round: number): Peer[] {
+  const first = round % Math.max(peers.length, 1);
+  return [...peers.slice(first), ...peers.slice(0, first)];
+}
+
+async function start(turns: Turns, peer: Peer, bench: Bench): Promise<Running> {
+  const running = await peer.start(destination(bench, turns.scheme, `${turns.name}-${peer.name}`));
+  await turns.warmUp?.(running, bench);
+  return running;
+}
+
+/** @param name - Of the directory for configuration and logs. */
+export function destination(bench: Bench, scheme: Scheme, name: string): Destination {
+  return { upstream: bench.upstream, scheme, directory: path.join(bench.directory, name) };
+}
+
+export const url = ({ port }: Pick<Running, 'port'>, target: string) =>
+  `http://127.0.0.1:${port}${target}`;
+
+/** The process of a peer that takes part for what it costs. */
+export function processOf({ pid }: Running): number {
+  if (pid === undefined) {
+    throw new Error('the upstream itself has no process of a proxy');
+  }
+  return pid;
+}

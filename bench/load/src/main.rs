@@ -8,7 +8,7 @@
 //! load connections --target 127.0.0.1:8080 --path /x --count 4000
 //! load down --target 127.0.0.1:8080 --path /x
 //! load up --target 127.0.0.1:8080 --path /x --bytes 1073741824
-//! load flood --target 127.0.0.1:8080 --seconds 2 --connections 2
+//! load flood --target 127.0.0.1:8080 --seconds 2 --connections 8
 //! load sink --target 127.0.0.1:9000
 //! ```
 //!
@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -190,29 +192,43 @@ fn up(given: &Arguments) -> Outcome<()> {
     Ok(())
 }
 
-/// Connections as fast as they can be made, each left when the peer has closed it or for the next.
+/// Connections as fast as they can be made. Half of the threads wait until the peer has closed them,
+/// the others reset them at once, which leaves no port waiting either.
 fn flood(given: &Arguments) -> Outcome<()> {
     let target = given.target()?;
     let end = Instant::now() + Duration::from_secs(given.number("--seconds")?);
-    let made = Arc::new(AtomicU64::new(0));
     let workers: Vec<_> = (0..given.number("--connections")?)
-        .map(|_| {
-            let made = Arc::clone(&made);
+        .map(|number| {
             thread::spawn(move || {
+                let mut made: u64 = 0;
                 while Instant::now() < end {
-                    if let Ok(mut stream) = TcpStream::connect(target) {
-                        made.fetch_add(1, Ordering::Relaxed);
-                        // What happens to it is the peer's matter.
-                        let _ = stream.write_all(b"GET /api/queue/v1/small HTTP/1.1\r\n\r\n");
+                    // One that cannot be made, or is ended meanwhile, is what a flood brings.
+                    if visit(target, number % 2 == 0).is_ok() {
+                        made += 1;
                     }
                 }
+                made
             })
         })
         .collect();
+    let mut made = 0;
     for worker in workers {
-        worker.join().map_err(|_| "a thread panicked")?;
+        made += worker.join().map_err(|_| "a thread panicked")?;
     }
-    println!("{{\"connections\":{}}}", made.load(Ordering::Relaxed));
+    println!("{{\"connections\":{made}}}");
+    Ok(())
+}
+
+fn visit(target: SocketAddr, stays: bool) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.connect(&target.into())?;
+    (&socket).write_all(b"GET /api/queue/v1/small HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    if stays {
+        // Refused connections end here, by an end of file or a reset.
+        let _ = (&socket).read(&mut [0; 512]);
+    }
     Ok(())
 }
 

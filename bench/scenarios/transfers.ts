@@ -1,0 +1,98 @@
+// Long bodies, down and up: CPU for each GiB, memory while they pass, the time to their first byte.
+// The proxy is a new one each time, warmed by small GETs.
+import { cpuSince, readCpu, readMemory, resetPeak } from '../measure.js';
+import type { Peer, Running } from '../peers/peer.js';
+import { type Scheme, TARGETS } from '../upstream.js';
+import { type Bench, type Figures, inTurn, type Scenario } from './scenario.js';
+
+const GIB = 2 ** 30;
+const LONG_GIB = 16;
+const WARM_UP_REQUESTS = 100;
+
+/** In one measurement, one after another. */
+const TRANSFERS = 2;
+
+export const transfers: readonly Scenario[] = [
+  transfer('down', 'plain'),
+  transfer('down', 'tls'),
+  transfer('up', 'plain'),
+  transfer('up', 'tls'),
+  longTransfer('down'),
+  longTransfer('up'),
+];
+
+type Direction = 'down' | 'up';
+
+function transfer(direction: Direction, scheme: Scheme): Scenario {
+  const name = `${direction}${scheme === 'tls' ? '-tls' : ''}`;
+  const hasDirect = direction === 'down' && scheme === 'plain';
+  return inTurn({
+    name,
+    about: `1 GiB ${direction}, ${scheme === 'tls' ? 'TLS' : 'plain'} upstream`,
+    scheme,
+    isFresh: true,
+    takes: (peer) => hasDirect || peer.name !== 'direct',
+    warmUp,
+    measure: (running, bench) => {
+      const path = direction === 'down' ? TARGETS.gib : TARGETS.sink;
+      return measure(running, bench, { name, direction, path, bytes: GIB, count: TRANSFERS });
+    },
+  });
+}
+
+/** A program that reads bodies into memory whole could not be asked for this. */
+function longTransfer(direction: Direction): Scenario {
+  const name = `${direction}-long`;
+  return inTurn({
+    name,
+    about: `${LONG_GIB} GiB ${direction}, plain upstream`,
+    scheme: 'plain',
+    isFresh: true,
+    takes: ({ name: peer }: Peer) => ['ours', 'nginx', 'HAProxy'].includes(peer),
+    missing: ({ isLong }) => (isLong ? undefined : 'it takes minutes (--long)'),
+    warmUp,
+    measure: (running, bench) => {
+      const path = direction === 'down' ? TARGETS.long : TARGETS.sink;
+      const bytes = LONG_GIB * GIB;
+      return measure(running, bench, { name, direction, path, bytes, count: 1 });
+    },
+  });
+}
+
+async function warmUp({ port }: Running, { load }: Bench): Promise<void> {
+  await load.connections({ port, path: TARGETS.small, count: WARM_UP_REQUESTS });
+}
+
+interface Part {
+  name: string;
+  direction: Direction;
+  path: string;
+  bytes: number;
+  count: number;
+}
+
+async function measure({ pid, port }: Running, { load }: Bench, part: Part): Promise<Figures> {
+  const { name, direction, path, bytes, count } = part;
+  const before = pid === undefined ? undefined : { cpu: readCpu(pid), memory: readMemory(pid) };
+  if (pid !== undefined) {
+    resetPeak(pid);
+  }
+  const figures: Figures = {};
+  for (let each = 0; each < count; each += 1) {
+    const done =
+      direction === 'down' ? await load.down({ port, path }) : await load.up({ port, path, bytes });
+    figures[`${name}.seconds`] = done.seconds;
+    if (done.first !== undefined) {
+      // The first transfer's, if there are several, is that of a proxy with cold buffers.
+      figures[`${name}.first`] ??= done.first;
+    }
+  }
+  if (pid === undefined || before === undefined) {
+    return figures;
+  }
+  return {
+    ...figures,
+    [`${name}.cpu`]: (cpuSince(pid, before.cpu) / (bytes * count)) * GIB,
+    [`${name}.memory`]: readMemory(pid).peak - before.memory.resident,
+  };
+}
