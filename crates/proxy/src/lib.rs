@@ -31,6 +31,8 @@ mod accept;
 mod admit;
 mod answer;
 mod backoff;
+#[doc(hidden)]
+pub mod bench;
 mod bewit;
 mod browser;
 mod credentials;

@@ -1,0 +1,15 @@
+//! What routing, header hygiene and signing cost each request.
+
+use taskcluster_proxy_bench::{Criterion, criterion, criterion_group, criterion_main, run_on};
+
+mod cases;
+
+fn stations(c: &mut Criterion) {
+    for mut case in cases::all() {
+        case.assert_allocations();
+        run_on(c, case.name, case.head, case.run);
+    }
+}
+
+criterion_group!(name = benches; config = criterion(); targets = stations);
+criterion_main!(benches);

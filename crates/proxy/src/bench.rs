@@ -1,0 +1,78 @@
+//! The stations of a request's way that wait for nothing, each to be called alone: for the
+//! micro-benchmarks and for the tests that count allocations. What this is not: part of the API.
+
+use std::cell::RefCell;
+use std::hint::black_box;
+
+use http::{HeaderMap, HeaderValue, Uri, Version};
+use taskcluster_proxy_hawk::Credentials;
+
+use crate::StartError;
+use crate::browser::{BrowserGuard, HostRule};
+use crate::credentials::{Build, CredentialSet};
+use crate::headers;
+use crate::route::{RootUrl, request_target, route};
+use crate::sign::Signing;
+
+/// What the stations of one thread have between requests.
+pub struct Stations {
+    root: RootUrl,
+    guard: BrowserGuard,
+    set: CredentialSet,
+    signing: RefCell<Signing>,
+}
+
+impl Stations {
+    /// For the deployment at `root_url`.
+    ///
+    /// # Errors
+    /// As [`crate::check_root_url`].
+    pub fn new(root_url: &str, credentials: &Credentials) -> Result<Self, StartError> {
+        let root =
+            RootUrl::parse(root_url).map_err(|error| StartError::Options(error.to_string()))?;
+        let build = Build {
+            version: HeaderValue::from_static("1.0.0"),
+            revision: HeaderValue::from_static("0123456789abcdef0123456789abcdef01234567"),
+        };
+        Ok(Self {
+            root,
+            guard: BrowserGuard {
+                allow_cross_site: false,
+                hosts: HostRule::default(),
+            },
+            set: CredentialSet::new(credentials, None, build),
+            signing: RefCell::new(Signing::new()),
+        })
+    }
+
+    /// Whether nothing in a request's head tells of a page that must not spend the credentials.
+    pub fn judge(&self, headers: &HeaderMap) -> bool {
+        self.guard.check(headers, None, Version::HTTP_11).is_ok()
+    }
+
+    /// Finds out where a request goes.
+    pub fn route(&self, uri: &Uri) {
+        if let Ok(target) = request_target(uri) {
+            black_box(route(&target, &self.root));
+        }
+    }
+
+    /// Strips a request on its way to upstream.
+    pub fn strip_request(&self, headers: &mut HeaderMap) {
+        black_box(headers::upgrade_protocol(headers));
+        headers::strip_request(headers);
+        headers::join_cookies(headers);
+    }
+
+    /// The `Authorization` of a GET request for `target` of the deployment.
+    pub fn sign(&self, target: &str) -> HeaderValue {
+        let mut signing = self.signing.borrow_mut();
+        signing.authorization(&self.set, "GET", self.root.origin(), target)
+    }
+
+    /// Strips an answer on its way to the client, and names the credential set in it.
+    pub fn strip_response(&self, headers: &mut HeaderMap) {
+        headers::strip_response(headers);
+        self.set.name_in(headers);
+    }
+}
