@@ -4,10 +4,9 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import test, { type ExecutionContext } from 'ava';
-import { type Browser, chromium } from 'playwright-core';
-import { freshDirectory } from './harness/directory.js';
+import { launch } from './harness/browser.js';
 import { type RunningProxy, startProxy } from './harness/proxy.js';
-import { pathOf, testWith } from './harness/tools.js';
+import { testWith } from './harness/tools.js';
 import { answerOk, startUpstream, type Upstream } from './harness/upstream.js';
 
 async function start(t: ExecutionContext, flags: string[] = []) {
@@ -152,27 +151,6 @@ test('--host allows a name, and * all of them', async (t) => {
   const all = await start(t, ['--host', '*']);
   t.is(await statusOf(all.proxy, 'evil.example.com'), 200);
 });
-
-/** Chromium as a task would start it, with a name of public DNS that leads here. */
-async function launch(t: ExecutionContext): Promise<Browser> {
-  const browser = await chromium.launch({
-    executablePath: pathOf('chromium'),
-    env: { ...process.env, HOME: freshDirectory(t) },
-    args: [
-      '--headless',
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--host-resolver-rules=MAP rebound.example.com 127.0.0.1',
-    ],
-  });
-  t.teardown(() => browser.close());
-  return browser;
-}
 
 /** A web server of somebody else's on this machine: another origin, by its port. */
 async function startForeignPage(t: ExecutionContext): Promise<string> {

@@ -66,7 +66,7 @@ onEveryBackend('signs in, acts by credentials of his own, signs out', async (t, 
   t.is(signedIn.status, 204, signedIn.text);
   const [cookie] = signedIn.headers['set-cookie'] ?? [];
   t.regex(cookie ?? '', /^taskcluster-session=[\w-]{43}; Max-Age=604800; Path=\/login; /);
-  t.regex(cookie ?? '', /; HttpOnly; SameSite=Strict$/);
+  t.regex(cookie ?? '', /; HttpOnly; SameSite=Lax$/);
   const session = cookieOf(signedIn);
   const found = await user(deployment, session);
   t.like(found.json, {
@@ -234,6 +234,23 @@ onEveryBackend('what a user has begun ends with his password and with him', asyn
   }
 });
 
+onEveryBackend('a password is kept anew at sign-in once that costs more', async (t, place) => {
+  const where = place.databaseUrl === undefined ? { database: await schemaFor() } : place;
+  const options = { folder: freshDirectory(t), ...where };
+  const deployment = await deploymentFor(t, options);
+  const { store } = await openStorage(options);
+  await store.users.add({ name: 'bob', passwordHash: WEAKER, roles: ['x'] });
+  const hash = async () => (await store.users.get('bob'))?.passwordHash ?? '';
+  t.is((await signIn(deployment, { name: 'bob', password: 'passworD' })).status, 401);
+  t.is(await hash(), WEAKER);
+  const cookie = cookieOf(await signIn(deployment, { name: 'bob', password: 'password' }));
+  const kept = await hash();
+  t.regex(kept, /^\$scrypt\$ln=14,r=8,p=5\$/);
+  t.is((await user(deployment, cookie)).status, 200, 'the session stays');
+  t.is((await signIn(deployment, { name: 'bob', password: 'password' })).status, 204);
+  t.is(await hash(), kept);
+});
+
 test('whoever is refused learns nothing, and gets no session', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE] });
   const unknown = await signIn(deployment, { name: 'bob', password: ALICE.password });
@@ -311,7 +328,7 @@ test('a session is new with every sign-in, and secure behind TLS', async (t) => 
   const first = cookieOf(await signIn(deployment, ALICE));
   const again = await signIn(deployment, ALICE, { cookie: first, 'x-forwarded-proto': 'https' });
   t.not(cookieOf(again), first);
-  t.regex(again.headers['set-cookie']?.[0] ?? '', /; HttpOnly; Secure; SameSite=Strict$/);
+  t.regex(again.headers['set-cookie']?.[0] ?? '', /; HttpOnly; Secure; SameSite=Lax$/);
   t.is((await user(deployment, first)).status, 401);
   t.is((await user(deployment, `a=b; ${cookieOf(again)}; c=d`)).status, 200);
 });

@@ -3,7 +3,7 @@
  * where artifacts lie. It verifies every signature and refuses what the real services refuse.
  *
  * What it is for: trying the proxy on a machine without a network, and tests that want a strict
- * upstream. What it is not: it has no web interface and no provisioning of workers.
+ * upstream. What it is not: it has no pages but for signing in, and no provisioning of workers.
  *
  * The folders: `api` declares and serves endpoints, `auth` knows who calls, `queue` and `secrets`
  * are services, `web` signs people in, `storage` keeps what they know.
@@ -48,6 +48,7 @@ import { PENDING_CHANNEL } from './storage/sql/tasks.js';
 import type { NewRole, Store } from './storage/store.js';
 import { LOGIN_PATH, web } from './web/index.js';
 import { addUser, type UserOptions } from './web/local-users.js';
+import { type RegisteredClient, RegisteredClients } from './web/registered-clients.js';
 
 export interface DeploymentOptions extends StorageOptions, AnonymousOptions {
   /** An IP address; 127.0.0.1 when absent. */
@@ -61,8 +62,10 @@ export interface DeploymentOptions extends StorageOptions, AnonymousOptions {
   readonly clients?: readonly ClientOptions[];
   /** `anonymous` is everybody's; without it nobody may do anything without credentials. */
   readonly roles?: readonly NewRole[];
-  /** People who may sign in at `/login/local`; nobody when absent. */
+  /** People who may sign in at `/login`, beside those that the data have. */
   readonly users?: readonly UserOptions[];
+  /** Third parties that may ask these people for credentials; nobody when absent. */
+  readonly registeredClients?: readonly RegisteredClient[];
   /** For how many seconds a claimed task is its worker's until it must reclaim it; 1200 if absent. */
   readonly claimTimeout?: number;
   /** Hears of faults, whose clients get a number only; they go to stderr when absent. */
@@ -118,6 +121,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
 
 async function startOn(storage: Storage, options: DeploymentOptions): Promise<Deployment> {
   const { store, objects: folder } = storage;
+  const registered = new RegisteredClients(options.registeredClients ?? []);
   await grantAnonymous(storage, options);
   const { root, queue: queueClient, web: webClient } = await addClientsAndRoles(store, options);
   const server = await listen(options);
@@ -151,7 +155,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   mount(secrets, { ...serving, context: { store } });
   app.use(documents(SERVICES, rootUrl));
   app.use(OBJECTS_PATH, objects.router());
-  app.use(LOGIN_PATH, web({ store, credentials: webClient, onFault }));
+  app.use(LOGIN_PATH, web({ store, resolver, credentials: webClient, registered, onFault }));
   finish(app, onFault);
   server.on('request', app);
   return {

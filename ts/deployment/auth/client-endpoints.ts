@@ -1,11 +1,10 @@
 /** Endpoints that tell of clients, make, change and remove them. Static ones cannot be changed. */
-import { randomBytes } from 'node:crypto';
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import type { Client } from '../storage/store.js';
-import type { ScopeResolver } from './clients.js';
+import { createClient, newAccessToken, type ScopeResolver } from './clients.js';
 import type { AuthContext } from './index.js';
 import { CLIENT_ID } from './names.js';
 import {
@@ -93,28 +92,15 @@ function declareCreation(auth: Auth): void {
       await authorize({ clientId, scopes });
       checkNotStatic(clientId);
       checkScopes(scopes);
-      const now = new Date();
       const expires = instant(body.expires);
-      const dates = { created: now, lastModified: now, lastDateUsed: now, lastRotated: now };
       const wanted = { clientId, description, scopes, expires, deleteOnExpiration };
-      const accessToken = newAccessToken();
-      const client = await store.clients.add({ ...wanted, ...dates, accessToken, disabled: false });
-      if (client.disabled || !isAs(client, wanted)) {
+      const client = await createClient(store, wanted);
+      if (client === undefined) {
         throw new ApiError('RequestConflict', 'Client already exists');
       }
       return { ...(await clientJson(client, resolver)), accessToken: client.accessToken };
     },
   );
-}
-
-/** Making a client again as it was made is no conflict: the first answer may have been lost. */
-function isAs(
-  client: Client,
-  wanted: Pick<Client, 'description' | 'scopes' | 'expires' | 'deleteOnExpiration'>,
-): boolean {
-  const identity = ({ description, scopes, expires, deleteOnExpiration }: typeof wanted) =>
-    JSON.stringify([description, scopes, expires, deleteOnExpiration]);
-  return identity(client) === identity(wanted);
 }
 
 function declareUpdate(auth: Auth): void {
@@ -256,9 +242,4 @@ export function checkScopes(scopes: readonly string[]): void {
   if (scopes.some((scope) => scope.endsWith('**'))) {
     throw new ApiError('InputError', 'scopes must not end with `**`');
   }
-}
-
-/** As long as two slugids, and as random. */
-function newAccessToken(): string {
-  return randomBytes(33).toString('base64url');
 }

@@ -2,7 +2,8 @@
  * The auth service's own view of its clients and roles: which client may be used now, and what
  * scopes stand for.
  */
-import type { Store } from '../storage/store.js';
+import { randomBytes } from 'node:crypto';
+import type { Client, Store } from '../storage/store.js';
 import { RoleExpansion } from './roles.js';
 import type { LoadedClient } from './signature-validator.js';
 
@@ -59,4 +60,36 @@ export class ScopeResolver {
     }
     return { ...client, scopes: await this.expandScopes(client.scopes) };
   }
+}
+
+/** What has to be said of a client to make one. */
+export type WantedClient = Pick<
+  Client,
+  'clientId' | 'description' | 'scopes' | 'expires' | 'deleteOnExpiration'
+>;
+
+/**
+ * Makes a client with an access token of its own. Making it again as it was made gives the same
+ * one, since the first answer may have been lost; undefined where there is another one of its id.
+ */
+export async function createClient(
+  store: Store,
+  wanted: WantedClient,
+): Promise<Client | undefined> {
+  const now = new Date();
+  const dates = { created: now, lastModified: now, lastDateUsed: now, lastRotated: now };
+  const accessToken = newAccessToken();
+  const client = await store.clients.add({ ...wanted, ...dates, accessToken, disabled: false });
+  return client.disabled || !isAs(client, wanted) ? undefined : client;
+}
+
+function isAs(client: WantedClient, wanted: WantedClient): boolean {
+  const identity = ({ description, scopes, expires, deleteOnExpiration }: WantedClient) =>
+    JSON.stringify([description, scopes, expires, deleteOnExpiration]);
+  return identity(client) === identity(wanted);
+}
+
+/** As long as two slugids, and as random. */
+export function newAccessToken(): string {
+  return randomBytes(33).toString('base64url');
 }

@@ -3,8 +3,8 @@
  * services, and what the operator gives ids under `static/`. Nobody can change them by the API, and
  * those that are not configured any more are removed at the next start.
  */
-import { randomBytes } from 'node:crypto';
 import type { Client, NewClient, Store } from '../storage/store.js';
+import { newAccessToken } from './clients.js';
 
 /** Of a client that does not expire. */
 export interface PermanentCredentials {
@@ -86,7 +86,7 @@ async function ownClient(
   const time = new Date();
   const wanted: Required<NewClient> = {
     clientId,
-    accessToken: randomBytes(33).toString('base64url'),
+    accessToken: newAccessToken(),
     description: '',
     scopes,
     expires: never(),

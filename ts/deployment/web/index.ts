@@ -1,44 +1,76 @@
 /**
- * What a deployment has for people: local users sign in with a password, and get temporary
- * credentials of their own for as long as they are.
+ * What a deployment has for people: local users sign in with a password, get temporary credentials
+ * of their own for as long as they are, and let third parties have some.
  *
- * `POST /login/local` with `{"name", "password"}` begins a session, `POST /login/logout` ends it;
- * `GET /login/user` says who has signed in, and `POST /login/credentials` gives credentials.
+ * For programs, `POST /login/local` with `{"name", "password"}` begins a session, `POST
+ * /login/logout` ends it; `GET /login/user` says who has signed in, and `POST /login/credentials`
+ * gives credentials. For people, `GET /login` is a page. For third parties there is what begins
+ * with `/login/oauth/`.
  *
- * What it is not: it shows no pages, and it is no service of the API. No endpoint of the services
- * knows its cookie.
+ * What it is not: it is no service of the API. No endpoint of the services knows its cookie.
  */
 import express, { type ErrorRequestHandler, type RequestHandler, type Router } from 'express';
 import type { NativeCredentials } from '../../native.js';
 import { ApiError } from '../api/errors.js';
 import { asApiError, type FaultListener, sendError } from '../api/router.js';
 import { schemaError } from '../api/schema.js';
+import type { ScopeResolver } from '../auth/clients.js';
 import type { OpenSession, Store } from '../storage/store.js';
+import {
+  AUTHORIZE_PATH,
+  AuthorizationError,
+  authorize,
+  DECISION_PATH,
+  decide,
+} from './authorization.js';
 import { NAME } from './local-users.js';
-import { isPassword, TooManySignInsError } from './passwords.js';
+import { html, navigationsOnly, sendPage, style } from './pages.js';
+import { TooManySignInsError } from './passwords.js';
+import type { RegisteredClients } from './registered-clients.js';
 import { Sessions } from './sessions.js';
-import { User } from './user.js';
+import { LONGEST_PASSWORD, type SignIn, signInByForm, signInPage, signingIn } from './sign-in.js';
+import { thirdParties } from './third-party.js';
+import { userOf } from './user.js';
 
 /** The path that all of it is under. */
 export const LOGIN_PATH = '/login';
 
 export interface WebOptions {
   readonly store: Store;
+  readonly resolver: ScopeResolver;
   /** The web server's own, which issue the credentials of users. */
   readonly credentials: NativeCredentials;
+  readonly registered: RegisteredClients;
   readonly onFault: FaultListener;
 }
 
 /** To be mounted at `LOGIN_PATH`. */
-export function web({ store, credentials, onFault }: WebOptions): Router {
+export function web(options: WebOptions): Router {
+  const { store, credentials, registered, onFault } = options;
   const sessions = new Sessions(store);
+  const signIn = signingIn(store, sessions);
   const router = express.Router({ caseSensitive: true });
+  router.use((_request, response, next) => {
+    response.set('Cache-Control', 'no-store');
+    next();
+  });
+  router.get('/style.css', style);
+  router.get('/', navigationsOnly, signInPage(sessions, registered));
+  router.get(AUTHORIZE_PATH, navigationsOnly, authorize({ ...options, sessions }));
+  router.use('/oauth', thirdParties(options));
   router.use(ownPagesOnly);
+  const readForm = express.urlencoded({ extended: false, limit: BODY_LIMIT });
+  router.post('/', readForm, signInByForm(signIn, registered));
+  router.post(DECISION_PATH, readForm, decide({ ...options, sessions }));
   const readText = express.text({ type: 'application/json', limit: BODY_LIMIT });
-  router.post('/local', readText, signIn(store, sessions));
+  router.post('/local', readText, signInByJson(signIn));
   router.post('/logout', async (request, response) => {
     await sessions.close(request, response);
-    response.status(200).end();
+    if (request.is('application/x-www-form-urlencoded')) {
+      response.redirect(303, '/login');
+    } else {
+      response.status(200).end();
+    }
   });
   router.get('/user', async (request, response) => {
     const session = signedIn(await sessions.of(request));
@@ -58,8 +90,7 @@ const BODY_LIMIT = '16kb';
  * A page of somebody else must neither use a session nor begin one. `SameSite` alone would let in
  * those of other ports of this machine, which are of the same site.
  */
-const ownPagesOnly: RequestHandler = ({ headers }, response, next) => {
-  response.set('Cache-Control', 'no-store');
+const ownPagesOnly: RequestHandler = ({ headers }, _response, next) => {
   const { origin, host } = headers;
   const site = headers['sec-fetch-site'];
   const isOwn = origin === undefined || origin === `http://${host}` || origin === `https://${host}`;
@@ -78,18 +109,15 @@ const signInRequest = {
   type: 'object',
   properties: {
     name: { type: 'string', pattern: NAME.source },
-    password: { type: 'string', minLength: 1, maxLength: 1024 },
+    password: { type: 'string', minLength: 1, maxLength: LONGEST_PASSWORD },
   },
   additionalProperties: false,
   required: ['name', 'password'],
 } as const;
 
-function signIn(store: Store, sessions: Sessions): RequestHandler {
+function signInByJson(signIn: SignIn): RequestHandler {
   return async (request, response) => {
-    const { name, password } = readSignIn(request.body);
-    const user = await store.users.get(name);
-    const isRight = await isPassword(password, user?.passwordHash);
-    if (!isRight || user === undefined || !(await sessions.open(request, response, user))) {
+    if (!(await signIn(request, response, readSignIn(request.body)))) {
       throw new ApiError('AuthenticationFailed', 'There is no user with this name and password');
     }
     response.status(204).end();
@@ -124,10 +152,6 @@ function signedIn(session: OpenSession | undefined): OpenSession {
   return session;
 }
 
-function userOf({ user }: OpenSession): User {
-  return new User(`local/${user.name}`, user.roles);
-}
-
 /** In milliseconds, as Taskcluster's own web server has them. */
 const CREDENTIALS_LIFETIME = 15 * 60 * 1000;
 /** By how much earlier a client is told to come for new ones. */
@@ -149,6 +173,16 @@ function answerError(onFault: FaultListener): ErrorRequestHandler {
         .status(429)
         .set('Retry-After', '5')
         .json({ code: error.name, message: error.message });
+      return;
+    }
+    if (error instanceof AuthorizationError) {
+      const { status, code, name, message } = error;
+      if (request.accepts(['json', 'html']) === 'html') {
+        const content = html`<p>${message}.</p>`;
+        sendPage(response, { status, title: 'This cannot be done', content });
+      } else {
+        response.status(status).json({ code, name, message });
+      }
       return;
     }
     // Nothing of the payload: there is a password in it.

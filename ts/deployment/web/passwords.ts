@@ -28,6 +28,12 @@ export async function hashPassword(password: string): Promise<string> {
   return written(COST, randomBytes(SALT_LENGTH), password);
 }
 
+/** Whether a password is kept as it was when less work was thought to be enough. */
+export function isCheaper(kept: string): boolean {
+  const { ln, r, p } = read(kept);
+  return 2 ** ln * r * p < 2 ** COST.ln * COST.r * COST.p;
+}
+
 let waiting = 0;
 let turn: Promise<unknown> = Promise.resolve();
 
@@ -63,13 +69,20 @@ const FORM =
   /^\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]{43})$/;
 
 async function check(password: string, kept: string): Promise<boolean> {
+  const { salt, hash, ...cost } = read(kept);
+  return timingSafeEqual(await derive(cost, salt, password), hash);
+}
+
+function read(kept: string): Cost & { readonly salt: Buffer; readonly hash: Buffer } {
   const [, ln, r, p, salt, hash] = FORM.exec(kept) ?? [];
   if (salt === undefined || hash === undefined) {
     throw new Error('what is kept of a password is not as this program writes it');
   }
-  const cost = { ln: Number(ln), r: Number(r), p: Number(p) };
-  const found = await derive(cost, Buffer.from(salt, 'base64'), password);
-  return timingSafeEqual(found, Buffer.from(hash, 'base64'));
+  return {
+    ...{ ln: Number(ln), r: Number(r), p: Number(p) },
+    salt: Buffer.from(salt, 'base64'),
+    hash: Buffer.from(hash, 'base64'),
+  };
 }
 
 async function written(cost: Cost, salt: Buffer, password: string): Promise<string> {

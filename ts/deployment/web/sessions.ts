@@ -1,17 +1,13 @@
-/**
- * Who has signed in where: a browser, or whatever else keeps cookies, holds a random id, and the
- * store holds the hash of it, so that nobody can take a session over who can read the data.
- */
-import { createHash, randomBytes } from 'node:crypto';
+/** Who has signed in where: a browser, or whatever else keeps cookies, holds a random id. */
 import type { CookieOptions, Request, Response } from 'express';
 import type { LocalUser, OpenSession, Store } from '../storage/store.js';
+import { hashOf, newId } from './random-ids.js';
 
 const COOKIE = 'taskcluster-session';
 
 /** As Taskcluster's own web server has it: a week, in milliseconds. */
 const LIFETIME = 7 * 24 * 60 * 60 * 1000;
 
-const ID_LENGTH = 32;
 const ID = new RegExp(`(?:^|;)\\s*${COOKIE}=([A-Za-z0-9_-]{43})\\s*(?:;|$)`);
 
 export class Sessions {
@@ -26,9 +22,9 @@ export class Sessions {
    * user's password is not that any more.
    */
   async open(request: Request, response: Response, user: LocalUser): Promise<boolean> {
-    const id = randomBytes(ID_LENGTH).toString('base64url');
+    const id = newId();
     const session = {
-      idHash: hashed(id),
+      idHash: hashOf(id),
       userName: user.name,
       expires: new Date(Date.now() + LIFETIME),
     };
@@ -43,7 +39,13 @@ export class Sessions {
   /** The session that a request is part of. */
   async of(request: Request): Promise<OpenSession | undefined> {
     const id = idOf(request);
-    return id === undefined ? undefined : this.#store.sessions.get(hashed(id), new Date());
+    return id === undefined ? undefined : this.#store.sessions.get(hashOf(id), new Date());
+  }
+
+  /** What tells a request's session from others, and is of no use to anybody else. */
+  mark(request: Request): string | undefined {
+    const id = idOf(request);
+    return id === undefined ? undefined : Buffer.from(hashOf(id)).toString('base64url');
   }
 
   async close(request: Request, response: Response): Promise<void> {
@@ -54,20 +56,20 @@ export class Sessions {
   async #end(request: Request): Promise<void> {
     const id = idOf(request);
     if (id !== undefined) {
-      await this.#store.sessions.remove(hashed(id));
+      await this.#store.sessions.remove(hashOf(id));
     }
   }
 }
 
+/**
+ * Lax, since a user comes to where third parties ask by a link of theirs. What changes anything is
+ * a POST, and `ownPagesOnly` looks at those.
+ */
 function attributes({ headers }: Request): CookieOptions {
   const secure = headers['x-forwarded-proto'] === 'https';
-  return { path: '/login', httpOnly: true, sameSite: 'strict', secure };
+  return { path: '/login', httpOnly: true, sameSite: 'lax', secure };
 }
 
 function idOf({ headers }: Request): string | undefined {
   return ID.exec(headers.cookie ?? '')?.[1];
-}
-
-function hashed(id: string): Uint8Array {
-  return createHash('sha256').update(id).digest();
 }

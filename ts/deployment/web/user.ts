@@ -1,5 +1,6 @@
 /** Somebody who has signed in, and what that permits. */
 import { type NativeCredentials, native } from '../../native.js';
+import type { LocalUser, OpenSession } from '../storage/store.js';
 
 export class User {
   /** `<provider>/<name>`, which is also the id of the client that acts for the user. */
@@ -33,4 +34,14 @@ export class User {
       scopes,
     });
   }
+}
+
+/** Somebody who signs in with a password. */
+export function localUser({ name, roles }: Pick<LocalUser, 'name' | 'roles'>): User {
+  return new User(`local/${name}`, roles);
+}
+
+/** Whose session it is. */
+export function userOf({ user }: OpenSession): User {
+  return localUser(user);
 }

@@ -1,0 +1,140 @@
+/** The pages by which a person signs in and out, and what a password begins on any way. */
+import type { Request, RequestHandler, Response } from 'express';
+import type { OpenSession, Store } from '../storage/store.js';
+import { AUTHORIZE_PATH, problem } from './authorization.js';
+import { field } from './fields.js';
+import { NAME } from './local-users.js';
+import { html, sendPage } from './pages.js';
+import { hashPassword, isCheaper, isPassword, TooManySignInsError } from './passwords.js';
+import type { RegisteredClients } from './registered-clients.js';
+import type { Sessions } from './sessions.js';
+import { userOf } from './user.js';
+
+/** In UTF-16 code units. */
+export const LONGEST_PASSWORD = 1024;
+
+/** Begins a session. @throws TooManySignInsError */
+export type SignIn = (
+  request: Request,
+  response: Response,
+  person: { readonly name: string; readonly password: string },
+) => Promise<boolean>;
+
+export function signingIn(store: Store, sessions: Sessions): SignIn {
+  return async (request, response, { name, password }) => {
+    // Once more where what is kept of the password has changed while it was looked at.
+    for (let attempt = 1; attempt <= 2; attempt += 1) {
+      const user = await store.users.get(name);
+      if (!(await isPassword(password, user?.passwordHash)) || user === undefined) {
+        return false;
+      }
+      if (await sessions.open(request, response, user)) {
+        if (isCheaper(user.passwordHash)) {
+          await store.users.rehash(name, user.passwordHash, await hashPassword(password));
+        }
+        return true;
+      }
+    }
+    return false;
+  };
+}
+
+/** Asks for name and password, or says who has signed in. */
+export function signInPage(sessions: Sessions, registered: RegisteredClients): RequestHandler {
+  return async (request, response) => {
+    const target = continuation(field(request.query, 'continue'), registered);
+    const session = await sessions.of(request);
+    if (session === undefined) {
+      askForPassword(response, { target });
+    } else if (target === undefined) {
+      showUser(response, session);
+    } else {
+      response.redirect(target.path);
+    }
+  };
+}
+
+/** Takes the form, and goes on to where the user was kept from going. */
+export function signInByForm(signIn: SignIn, registered: RegisteredClients): RequestHandler {
+  return async (request, response) => {
+    const name = field(request.body, 'name') ?? '';
+    const password = field(request.body, 'password') ?? '';
+    const target = continuation(field(request.body, 'continue'), registered);
+    const isPossible = NAME.test(name) && password !== '' && password.length <= LONGEST_PASSWORD;
+    try {
+      if (isPossible && (await signIn(request, response, { name, password }))) {
+        response.redirect(303, target?.path ?? '/login');
+        return;
+      }
+    } catch (error) {
+      if (!(error instanceof TooManySignInsError)) {
+        throw error;
+      }
+      response.set('Retry-After', '5');
+      askForPassword(response, { target, status: 429, name, message: `${error.message}.` });
+      return;
+    }
+    const message = 'There is no user with this name and password.';
+    askForPassword(response, { target, status: 401, name, message });
+  };
+}
+
+/** Where a user was going: to where a third party asks, which may send him on at once. */
+interface Continuation {
+  readonly path: string;
+  readonly redirectUri: string;
+}
+
+function continuation(
+  given: string | undefined,
+  registered: RegisteredClients,
+): Continuation | undefined {
+  const start = `/login${AUTHORIZE_PATH}?`;
+  if (!given?.startsWith(start)) {
+    return undefined;
+  }
+  const query = new URLSearchParams(given.slice(start.length));
+  const redirectUri = query.get('redirect_uri') ?? '';
+  const isRegistered = registered.find(query.get('client_id') ?? '', redirectUri) !== undefined;
+  return isRegistered ? { path: given, redirectUri } : undefined;
+}
+
+interface Asking {
+  readonly target: Continuation | undefined;
+  readonly status?: number;
+  readonly name?: string;
+  readonly message?: string;
+}
+
+function askForPassword(response: Response, asking: Asking): void {
+  const { target, status = 200, name = '', message } = asking;
+  sendPage(response, {
+    status,
+    title: 'Sign in to Taskcluster',
+    redirectUri: target?.redirectUri,
+    content: html`${problem(message)}
+<form method="post" action="/login">
+${target === undefined ? '' : html`<input type="hidden" name="continue" value="${target.path}">`}
+<label for="name">Name</label>
+<input id="name" name="name" value="${name}" autocomplete="username" required autofocus>
+<label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required>
+<button type="submit">Sign in</button>
+</form>`,
+  });
+}
+
+function showUser(response: Response, session: OpenSession): void {
+  const user = userOf(session);
+  sendPage(response, {
+    title: 'You are signed in',
+    content: html`<p>You are <code>${user.identity}</code>, with these scopes and what roles add to
+them:</p>
+<ul>
+${user.scopes().map((scope) => html`<li><code>${scope}</code></li>`)}
+</ul>
+<form method="post" action="/login/logout">
+<button type="submit">Sign out</button>
+</form>`,
+  });
+}
