@@ -2,7 +2,10 @@
 // Taskcluster's auth service.
 import test, { type ExecutionContext } from 'ava';
 import { newTaskId } from '../ts/demo/worker.js';
+import type { Database } from '../ts/deployment/storage/database.js';
 import { onEveryBackend, type Place } from './harness/backends.js';
+import { schemaFor } from './harness/database.js';
+import { pause, within } from './harness/deadline.js';
 import {
   type Answer,
   authorization,
@@ -14,6 +17,7 @@ import {
   temporary,
   withBewit,
 } from './harness/deployment.js';
+import { unusedPort } from './harness/upstream.js';
 
 const ANONYMOUS = ['anonymous-scope', 'assume:anonymous', 'auth:current-scopes'];
 
@@ -420,4 +424,29 @@ onEveryBackend('the test client: tester with the access token no-secret', async 
     });
   t.deepEqual((await post({})).json, { clientId: 'tester', scopes: ['a:*', 'assume:anonymous'] });
   t.is((await post({ authorizedScopes: ['a:c'] })).status, 403);
+});
+
+test('whoever connects while it starts is answered', async (t) => {
+  const database = await schemaFor();
+  const slow: Database = {
+    location: database.location,
+    isExclusive: database.isExclusive,
+    query: (...statement) => database.query(...statement),
+    script: (sql) => database.script(sql),
+    transaction: (work) => database.transaction(work),
+    listen: (channel, listener) => pause(300).then(() => database.listen(channel, listener)),
+    close: () => database.close(),
+  };
+  const port = await unusedPort();
+  const started = deploymentFor(t, { database: slow, port });
+  let answer: Answer | undefined;
+  while (answer === undefined) {
+    const sent = send({ rootUrl: `http://127.0.0.1:${port}` }, { target: '/__heartbeat__' });
+    answer = await within(
+      sent.catch(() => pause(5).then(() => undefined)),
+      'an answer',
+    );
+  }
+  t.is(answer.status, 200);
+  await started;
 });

@@ -124,21 +124,22 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const registered = new RegisteredClients(options.registeredClients ?? []);
   await grantAnonymous(storage, options);
   const { root, queue: queueClient, web: webClient } = await addClientsAndRoles(store, options);
-  const server = await listen(options);
-  const rootUrl = rootUrlOf(server);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
   const resolver = new ScopeResolver(store);
   const changes: RoleChanges = new EventEmitter();
   changes.on('roles', () => resolver.rolesChanged());
   await storage.database.listen(ROLES_CHANNEL, () => changes.emit('roles'));
+  const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
+  const claims = new Claims({ store, credentials: queueClient, claimTimeout });
+  await storage.database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
+  const server = await listen(options);
+  // From here on nothing is waited for: a request would find nobody to answer it.
+  const rootUrl = rootUrlOf(server);
   const ownValidator = counted(counters, resolver);
   const validator = remoteValidator({ rootUrl, changes });
   const { onFault = reportFault, checkOutput = false } = options;
   const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
   const objects = new ObjectStore({ store, folder, signingKey, validator, onFault });
-  const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
-  const claims = new Claims({ store, credentials: queueClient, claimTimeout });
-  await storage.database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
   const housekeeping = new Housekeeping({
     store,
     folder,
