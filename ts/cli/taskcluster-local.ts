@@ -15,13 +15,16 @@ import { declareBackup } from './local/backup.js';
 import { declareExposure } from './local/exposure.js';
 import { declareMigrate } from './local/migrate.js';
 import { addPlaceOptions, type PlaceOptions } from './local/place.js';
+import { readRegisteredClients } from './local/registered-clients.js';
 import { declareRotateKeys } from './local/rotate-keys.js';
+import { declareUser } from './local/user.js';
 
 interface StartOptions extends Partial<PlaceOptions> {
   readonly port: number;
   readonly ipAddress: string;
   readonly anonymousScope: readonly string[];
   readonly public: boolean;
+  readonly registeredClients?: string;
 }
 
 /** `EX_USAGE` of `sysexits.h`, with which `taskcluster-proxy` ends as well. */
@@ -47,6 +50,12 @@ const starting = program
       .conflicts('private')
       .default(false),
   )
+  .addOption(
+    new Option(
+      '--registered-clients <file>',
+      "third parties that may ask users for credentials: JSON as in Taskcluster's REGISTERED_CLIENTS",
+    ).env('TASKCLUSTER_LOCAL_REGISTERED_CLIENTS'),
+  )
   .action(start);
 addPlaceOptions(starting);
 
@@ -55,6 +64,7 @@ declareAnonymousRole(program);
 declareMigrate(program);
 declareBackup(program);
 declareRotateKeys(program);
+declareUser(program);
 
 await program.parseAsync();
 
@@ -67,6 +77,7 @@ async function start(options: StartOptions): Promise<void> {
     }
   };
   try {
+    const registeredClients = await readRegisteredClients(options.registeredClients);
     const deployment = await startDeployment({
       folder,
       databaseUrl,
@@ -74,6 +85,7 @@ async function start(options: StartOptions): Promise<void> {
       port,
       isPublic: options.public,
       anonymousScopes: anonymousScope,
+      registeredClients,
     });
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.once(signal, () => void deployment.stop().then(cleanUp));

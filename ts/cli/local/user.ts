@@ -1,0 +1,165 @@
+/**
+ * `taskcluster-local user`: the people who may sign in to a deployment. Passwords come from the
+ * standard input, or are asked for on a terminal: every user of a machine sees command lines.
+ */
+import { createInterface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import type { Command } from 'commander';
+import { openStorage } from '../../deployment/storage/index.js';
+import type { Store } from '../../deployment/storage/store.js';
+import { addNewUser, removeUser, setPassword } from '../../deployment/web/local-users.js';
+import { localUser } from '../../deployment/web/user.js';
+import { orOneSentence, type PlaceOptions, requirePlace } from './place.js';
+
+interface UserOptions extends PlaceOptions {
+  readonly json: boolean;
+}
+
+/** A password that cannot be taken. The message says what to do. */
+class PasswordError extends Error {
+  override readonly name = 'PasswordError';
+}
+
+export function declareUser(program: Command): void {
+  const user = program
+    .command('user')
+    .description('Say who may sign in to a deployment at /login, by a name and a password.');
+  declareAdd(user);
+  declareRemove(user);
+  declareList(user);
+  declareSetPassword(user);
+}
+
+function declareAdd(user: Command): void {
+  const command = user
+    .command('add')
+    .description(
+      'Add a user. The password is the first line of the standard input, or asked for on a ' +
+        'terminal. What the user may do is granted to the role login-identity:local/<name>.',
+    )
+    .argument('<name>', 'of letters, digits and @:.+|_-')
+    .option('--role <roleId>', 'give the user this role too; may be repeated', collect, [])
+    .action(
+      orOneSentence(async (name: string, options: UserOptions & { role: readonly string[] }) => {
+        const { role: roles, json } = options;
+        const password = await readPassword(name);
+        await withStore(options, (store) => addNewUser(store, { name, password, roles }));
+        report(
+          json,
+          { name, roles },
+          `Added ${name}, who is ${localUser({ name, roles }).identity}.`,
+        );
+      }),
+    );
+  addOptions(command);
+}
+
+function declareRemove(user: Command): void {
+  const command = user
+    .command('remove')
+    .description('Remove a user, end what is open of his, and disable the clients made for him.')
+    .argument('<name>')
+    .action(
+      orOneSentence(async (name: string, options: UserOptions) => {
+        await withStore(options, (store) => removeUser(store, name));
+        report(options.json, { name }, `Removed ${name}.`);
+      }),
+    );
+  addOptions(command);
+}
+
+function declareList(user: Command): void {
+  const command = user
+    .command('list')
+    .description('List the users, each with the roles that were given beside his own.')
+    .action(
+      orOneSentence(async (options: UserOptions) => {
+        const users = await withStore(options, (store) => store.users.all());
+        const lines = users.map(({ name, roles }) => [name, ...roles].join('  '));
+        const told = users.map(({ name, roles }) => ({ name, roles }));
+        report(options.json, told, lines.join('\n'));
+      }),
+    );
+  addOptions(command);
+}
+
+function declareSetPassword(user: Command): void {
+  const command = user
+    .command('set-password')
+    .description(
+      'Give a user another password, which comes as with add, and end all sessions of his.',
+    )
+    .argument('<name>')
+    .action(
+      orOneSentence(async (name: string, options: UserOptions) => {
+        const password = await readPassword(name);
+        await withStore(options, (store) => setPassword(store, name, password));
+        report(options.json, { name }, `Gave ${name} another password.`);
+      }),
+    );
+  addOptions(command);
+}
+
+function addOptions(command: Command): void {
+  command.option('--json', 'print it as JSON', false);
+  requirePlace(command);
+}
+
+function collect(value: string, values: readonly string[]): string[] {
+  return [...values, value];
+}
+
+async function withStore<Result>(
+  { dataFolder, databaseUrl }: PlaceOptions,
+  work: (store: Store) => Promise<Result>,
+): Promise<Result> {
+  const storage = await openStorage({ folder: dataFolder, databaseUrl });
+  try {
+    return await work(storage.store);
+  } finally {
+    await storage.close();
+  }
+}
+
+function report(json: boolean, value: object, words: string): void {
+  const printed = json ? JSON.stringify(value, null, 2) : words;
+  if (printed !== '') {
+    console.log(printed);
+  }
+}
+
+/** @throws PasswordError */
+async function readPassword(name: string): Promise<string> {
+  if (!process.stdin.isTTY) {
+    const [line = ''] = (await text(process.stdin)).split(/\r?\n/);
+    if (line === '') {
+      throw new PasswordError(
+        'there is no password: write it into the standard input, on one line',
+      );
+    }
+    return line;
+  }
+  const password = await prompt(`Password for ${name}: `);
+  if ((await prompt('The same again: ')) !== password) {
+    throw new PasswordError('these are two different passwords: begin again');
+  }
+  return password;
+}
+
+/** Asks on the terminal, without showing what is typed. */
+async function prompt(question: string): Promise<string> {
+  process.stderr.write(question);
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const reader = createInterface({ input: process.stdin, output: nowhere, terminal: true });
+  const interrupted = new Promise<never>((_resolve, reject) => {
+    reader.once('SIGINT', () => reject(new PasswordError('interrupted: nothing has changed')));
+    reader.once('close', () => reject(new PasswordError('there is no password: type one')));
+  });
+  try {
+    return await Promise.race([reader.question(''), interrupted]);
+  } finally {
+    reader.close();
+    process.stderr.write('\n');
+  }
+}
