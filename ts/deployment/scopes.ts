@@ -56,13 +56,59 @@ function only(parts: readonly ScopeExpression[], whole: ScopeExpression): ScopeE
 
 /** The union of sets of scopes in normal form: sorted, nothing in it that another scope grants. */
 export function union(...sets: readonly (readonly string[])[]): string[] {
-  const keys = [...new Set(sets.flat())].map(sortKey).sort();
+  const plain: string[] = [];
+  const above: string[] = [];
+  for (const scope of new Set(sets.flat())) {
+    if (scope.endsWith('*')) {
+      above.push(scope.slice(0, -1));
+    } else {
+      plain.push(scope);
+    }
+  }
+  const stars = above.sort().map((prefix) => `${prefix}*`);
+  return merged(stars, plain.sort());
+}
+
+/**
+ * As `union` of one long set, in steps of a few milliseconds: whoever goes through it can do other
+ * things in between.
+ */
+export function* unionInSteps(scopes: readonly string[]): Generator<void, string[]> {
+  let sets: string[][] = [];
+  for (let from = 0; from < scopes.length; from += STEP) {
+    sets.push(union(scopes.slice(from, from + STEP)));
+    yield;
+  }
+  while (sets.length > 1) {
+    const pairs: string[][] = [];
+    for (let at = 0; at < sets.length; at += 2) {
+      pairs.push(merged(sets[at] ?? [], sets[at + 1] ?? []));
+      yield;
+    }
+    sets = pairs;
+  }
+  return sets[0] ?? [];
+}
+
+/** So many scopes are sorted within a few milliseconds. */
+const STEP = 5000;
+
+/** Two sets that are in the order of the normal form, without what another scope grants. */
+function merged(a: readonly string[], b: readonly string[]): string[] {
   const normal: string[] = [];
-  for (const key of keys) {
-    const scope = key.endsWith(STAR) ? `${key.slice(0, -1)}*` : key.slice(0, -1);
-    const last = normal.at(-1);
+  let last: string | undefined;
+  for (let i = 0, j = 0; i < a.length || j < b.length; ) {
+    const [left, right] = [a[i], b[j]];
+    const isLeft = right === undefined || (left !== undefined && precedes(left, right));
+    const scope = (isLeft ? left : right) ?? '';
+    if (isLeft) {
+      i += 1;
+    } else {
+      j += 1;
+    }
     if (last === undefined || !grants(last, scope)) {
       normal.push(scope);
+      last = scope;
     }
   }
   return normal;
@@ -79,7 +125,7 @@ export function intersection(a: readonly string[], b: readonly string[]): string
 
 /** The scopes in the order of the normal form, none left out. */
 export function ordered(scopes: readonly string[]): string[] {
-  return [...scopes].sort((a, b) => (sortKey(a) < sortKey(b) ? -1 : 1));
+  return [...scopes].sort((a, b) => (precedes(a, b) ? -1 : 1));
 }
 
 /**
@@ -127,4 +173,9 @@ const LAST = '\u007f';
  */
 function sortKey(scope: string): string {
   return scope.endsWith('*') ? scope.slice(0, -1) + STAR : scope + END;
+}
+
+/** Whether a scope comes first in the order of the normal form. */
+function precedes(a: string, b: string): boolean {
+  return a.endsWith('*') || b.endsWith('*') ? sortKey(a) < sortKey(b) : a < b;
 }

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Client, Store } from '../storage/store.js';
-import { RoleExpansion } from './roles.js';
+import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
 import type { LoadedClient } from './signature-validator.js';
 
 /** A client that is unknown, disabled or past its expiry. The message is for whoever called. */
@@ -18,6 +18,8 @@ const USE_NOTED_EVERY = 6 * 60 * 60 * 1000;
 export class ScopeResolver {
   readonly #store: Store;
   #expansion: Promise<RoleExpansion> | undefined;
+  /** The last that there was: most roles are still as they were when one has changed. */
+  #before: RoleExpansion | undefined;
 
   constructor(store: Store) {
     this.#store = store;
@@ -36,11 +38,18 @@ export class ScopeResolver {
 
   async #readRoles(): Promise<RoleExpansion> {
     try {
-      return new RoleExpansion(await this.#store.roles.all());
+      const expansion = new RoleExpansion(await this.#store.roles.all(), this.#before);
+      this.#before = expansion;
+      return expansion;
     } catch (error) {
       this.#expansion = undefined;
       throw error;
     }
+  }
+
+  /** Whether roles can be together. @throws RoleError */
+  checkRoles(roles: readonly RoleScopes[]): void {
+    checkRoles(roles, this.#before);
   }
 
   /** @throws ClientError */

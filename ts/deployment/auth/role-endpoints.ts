@@ -7,7 +7,7 @@ import type { Role, Store } from '../storage/store.js';
 import { checkScopes } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
 import type { AuthContext } from './index.js';
-import { checkRoles, RoleError } from './roles.js';
+import { RoleError, type RoleScopes } from './roles.js';
 import {
   createRoleRequest,
   getRoleResponse,
@@ -142,7 +142,7 @@ function declareCreation(auth: Auth): void {
       const wanted = { roleId, scopes: ordered(body.scopes), description: body.description };
       const role = await store.roles.change(roleId, (present, all) => {
         if (present === undefined) {
-          checkTogether([...all, wanted]);
+          checkTogether([...all, wanted], resolver);
           return { ...wanted, created: now, lastModified: now };
         }
         if (present.description !== wanted.description || !isSame(present.scopes, wanted.scopes)) {
@@ -183,7 +183,7 @@ function declareUpdate(auth: Auth): void {
         const held = await resolver.expandScopes(before.scopes);
         const scopesAdded = body.scopes.filter((scope) => !satisfies(held, scope));
         await authorize({ roleId, scopesAdded });
-        after = await update(store, before, body);
+        after = await update({ store, resolver }, before, body);
       }
       resolver.rolesChanged();
       return roleJson(after, resolver);
@@ -193,7 +193,7 @@ function declareUpdate(auth: Auth): void {
 
 /** Changes the role, unless it has got other scopes meanwhile. */
 async function update(
-  store: Store,
+  { store, resolver }: Pick<AuthContext, 'store' | 'resolver'>,
   { roleId, scopes: before }: Role,
   { scopes, description }: Pick<Role, 'scopes' | 'description'>,
 ): Promise<Role | undefined> {
@@ -204,7 +204,10 @@ async function update(
       return present;
     }
     const after = { ...present, scopes, description, lastModified: new Date() };
-    checkTogether(all.map((each) => (each === present ? after : each)));
+    checkTogether(
+      all.map((each) => (each === present ? after : each)),
+      resolver,
+    );
     isUpdated = true;
     return after;
   });
@@ -239,9 +242,9 @@ function isSame(a: readonly string[], b: readonly string[]): boolean {
 }
 
 /** @throws ApiError */
-function checkTogether(roles: Parameters<typeof checkRoles>[0]): void {
+function checkTogether(roles: readonly RoleScopes[], resolver: ScopeResolver): void {
   try {
-    checkRoles(roles);
+    resolver.checkRoles(roles);
   } catch (error) {
     throw error instanceof RoleError ? new ApiError('InputError', error.message) : error;
   }

@@ -5,7 +5,8 @@
  * ends in `*` assumes every role under it. In the scopes of a role whose id ends in `*`, `<..>` is
  * what the `*` stood for.
  */
-import { extended, union } from '../scopes.js';
+import { setImmediate } from 'node:timers/promises';
+import { extended, union, unionInSteps } from '../scopes.js';
 import { RoleTrie } from './role-trie.js';
 
 /** Scopes that come with `assume:<roleId>`. */
@@ -22,10 +23,14 @@ export class RoleError extends Error {
 /** A role taken apart. */
 interface Rule {
   readonly roleId: string;
+  /** What it was made of. */
+  readonly scopes: readonly string[];
   /** What everybody gets who assumes it. */
   readonly plain: readonly string[];
   /** The text before and after each scope's `<..>`. */
   readonly parameterised: readonly (readonly [before: string, after: string])[];
+  /** The roles that it may assume, whatever its `<..>` stands for. */
+  readonly assumes: readonly string[];
 }
 
 const PARAMETER = '<..>';
@@ -33,47 +38,78 @@ const PARAMETER = '<..>';
 /** How many scopes the results that are kept may hold together. */
 const KEPT_SCOPES = 1_000_000;
 
+/** For how long scopes are expanded before others get their turn, in milliseconds. */
+const SLICE = 10;
+
 /**
- * Finds out whether no role leads back to itself, and whether each `<..>` has one meaning.
+ * Finds out whether no role leads back to itself, and whether each `<..>` has one meaning. It is
+ * soon done with roles that are `known`.
  *
  * @throws RoleError With the sentence of Taskcluster's auth service.
  */
-export function checkRoles(roles: readonly RoleScopes[]): void {
-  const rules = roles.map(takeApart);
-  checkCycles(rules, new RoleTrie(rules));
+export function checkRoles(roles: readonly RoleScopes[], known?: RoleExpansion): void {
+  new RoleExpansion(roles, known);
 }
 
 /** What scopes stand for under a set of roles, which does not change. */
 export class RoleExpansion {
+  readonly #rules: ReadonlyMap<string, Rule>;
   readonly #trie: RoleTrie<Rule>;
   /** Results by the scopes that assume something, the one used last at the end. */
   readonly #kept = new Map<string, readonly string[]>();
   #keptScopes = 0;
+  /** Those that are being worked out. */
+  readonly #open = new Map<string, Promise<readonly string[]>>();
 
-  /** @throws RoleError */
-  constructor(roles: readonly RoleScopes[]) {
-    const rules = roles.map(takeApart);
+  /**
+   * Takes over from `before` what has not changed.
+   *
+   * @throws RoleError
+   */
+  constructor(roles: readonly RoleScopes[], before?: RoleExpansion) {
+    const known = before === undefined ? new Map<string, Rule>() : before.#rules;
+    const rules = roles.map((role) => {
+      const rule = known.get(role.roleId);
+      return rule !== undefined && isSame(rule.scopes, role.scopes) ? rule : takeApart(role);
+    });
+    this.#rules = new Map(rules.map((rule) => [rule.roleId, rule]));
     this.#trie = new RoleTrie(rules);
     checkCycles(rules, this.#trie);
   }
 
   /** The scopes and all that the roles add to them, in normal form. */
-  expand(scopes: readonly string[]): readonly string[] {
+  async expand(scopes: readonly string[]): Promise<readonly string[]> {
     const normal = union(scopes);
     const assuming = normal.filter((scope) => assumed(scope) !== undefined);
-    return assuming.length === 0 ? normal : extended(this.#expandKept(assuming), normal);
+    return assuming.length === 0 ? normal : extended(await this.#expandKept(assuming), normal);
   }
 
-  #expandKept(assuming: readonly string[]): readonly string[] {
+  async #expandKept(assuming: readonly string[]): Promise<readonly string[]> {
     const key = assuming.join('\n');
     const kept = this.#kept.get(key);
-    const expanded = kept ?? this.#follow(assuming);
-    if (kept === undefined) {
-      this.#keptScopes += expanded.length;
-    } else {
+    if (kept !== undefined) {
       this.#kept.delete(key);
+      this.#kept.set(key, kept);
+      return kept;
     }
+    const open = this.#open.get(key) ?? this.#expandNew(key, assuming);
+    this.#open.set(key, open);
+    return open;
+  }
+
+  async #expandNew(key: string, assuming: readonly string[]): Promise<readonly string[]> {
+    try {
+      const expanded = await inSlices(this.#follow(assuming));
+      this.#keep(key, expanded);
+      return expanded;
+    } finally {
+      this.#open.delete(key);
+    }
+  }
+
+  #keep(key: string, expanded: readonly string[]): void {
     this.#kept.set(key, expanded);
+    this.#keptScopes += expanded.length;
     for (const [oldest, { length }] of this.#kept) {
       if (this.#keptScopes <= KEPT_SCOPES) {
         break;
@@ -81,10 +117,9 @@ export class RoleExpansion {
       this.#kept.delete(oldest);
       this.#keptScopes -= length;
     }
-    return expanded;
   }
 
-  #follow(assuming: readonly string[]): string[] {
+  *#follow(assuming: readonly string[]): Generator<void, string[]> {
     const held = new Set(assuming);
     // Scopes that are added on the way are come to in their turn.
     for (const scope of held) {
@@ -95,10 +130,30 @@ export class RoleExpansion {
             held.add(granted);
           }
         });
+        yield;
       }
     }
-    return union([...held]);
+    return yield* unionInSteps([...held]);
   }
+}
+
+/** Goes through it to its end. What is short is done at once. */
+async function inSlices<Result>(steps: Generator<void, Result>): Promise<Result> {
+  let started = performance.now();
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) {
+      return step.value;
+    }
+    if (performance.now() - started > SLICE) {
+      await setImmediate();
+      started = performance.now();
+    }
+  }
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((scope, index) => scope === b[index]);
 }
 
 /** The id of the role that a scope assumes, which may end in `*`; `undefined` if it assumes none. */
@@ -109,7 +164,10 @@ function assumed(scope: string): string | undefined {
   return scope.endsWith('*') && 'assume:'.startsWith(scope.slice(0, -1)) ? '*' : undefined;
 }
 
-function* grantedScopes(rule: Rule, parameter: string): Generator<string> {
+function* grantedScopes(
+  rule: Pick<Rule, 'plain' | 'parameterised'>,
+  parameter: string,
+): Generator<string> {
   yield* rule.plain;
   for (const [before, after] of rule.parameterised) {
     yield before + (parameter.endsWith('*') ? parameter : parameter + after);
@@ -117,15 +175,13 @@ function* grantedScopes(rule: Rule, parameter: string): Generator<string> {
 }
 
 function takeApart({ roleId, scopes }: RoleScopes): Rule {
-  if (!roleId.endsWith('*')) {
-    return { roleId, plain: union(scopes), parameterised: [] };
-  }
   const normal = union(scopes);
-  return {
-    roleId,
-    plain: normal.filter((scope) => !scope.includes(PARAMETER)),
-    parameterised: normal.filter((scope) => scope.includes(PARAMETER)).map(divide),
-  };
+  const isOpen = (scope: string) => roleId.endsWith('*') && scope.includes(PARAMETER);
+  const plain = normal.filter((scope) => !isOpen(scope));
+  const parameterised = normal.filter(isOpen).map(divide);
+  const granted = [...grantedScopes({ plain, parameterised }, '*')];
+  const assumes = granted.map(assumed).filter((role) => role !== undefined);
+  return { roleId, scopes, plain, parameterised, assumes };
 }
 
 function divide(scope: string): [before: string, after: string] {
@@ -175,11 +231,8 @@ function checkCycles(rules: readonly Rule[], trie: RoleTrie<Rule>): void {
 /** The rules that may follow from a rule, whatever its `<..>` stands for; the first one last. */
 function dependencies(rule: Rule, trie: RoleTrie<Rule>): Rule[] {
   const found = new Set<Rule>();
-  for (const scope of grantedScopes(rule, '*')) {
-    const role = assumed(scope);
-    if (role !== undefined) {
-      trie.visit(role, (next) => found.add(next));
-    }
+  for (const role of rule.assumes) {
+    trie.visit(role, (next) => found.add(next));
   }
   return [...found].reverse();
 }
