@@ -73,7 +73,7 @@ async function places(): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   const databaseUrl = await (await postgresql()).createDatabase();
   found.set('postgres://user:password@127.0.0.1/taskcluster', databaseUrl);
-  for (const port of ['8090', '8091', '8092', '8093']) {
+  for (const port of ['8090', '8091', '8092', '8093', '8094']) {
     found.set(port, String(await unusedPort()));
   }
   return found;
