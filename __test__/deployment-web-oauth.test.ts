@@ -1,7 +1,12 @@
 // Third parties of the deployment: users let them have credentials, by OAuth 2 as Taskcluster has it.
 import test from 'ava';
 import taskcluster from 'taskcluster-client';
+import { ScopeResolver } from '../ts/deployment/auth/clients.js';
+import { syncStaticClients } from '../ts/deployment/auth/static-clients.js';
 import type { Deployment, DeploymentOptions } from '../ts/deployment/index.js';
+import { openStorage } from '../ts/deployment/storage/index.js';
+import { scanClients } from '../ts/deployment/web/client-scan.js';
+import { addNewUser } from '../ts/deployment/web/local-users.js';
 import {
   type RegisteredClient,
   RegisteredClientError,
@@ -9,7 +14,9 @@ import {
 } from '../ts/deployment/web/registered-clients.js';
 import { readTimeExpression } from '../ts/deployment/web/time-expression.js';
 import { onEveryBackend } from './harness/backends.js';
+import { schemaFor } from './harness/database.js';
 import { type Answer, deploymentFor, send } from './harness/deployment.js';
+import { freshDirectory } from './harness/directory.js';
 
 const ALICE = { name: 'alice', password: 'correct horse', roles: ['team:a'] };
 const BOB = { name: 'bob', password: 'battery staple' };
@@ -238,6 +245,44 @@ onEveryBackend('what is kept cannot be used by whoever reads it, and ends', asyn
   const denied = told(await ask(deployment, cookie, question(TRUSTED)));
   t.is(denied.error, 'access_denied');
   t.regex(denied.error_description ?? '', /has to have the scope auth:create-client:<\.\.>\/\*$/);
+});
+
+onEveryBackend('what a user may not do any more, his clients may not either', async (t, place) => {
+  const { database = await schemaFor(), databaseUrl } = place;
+  const where = databaseUrl === undefined ? { database } : { databaseUrl };
+  const { store, close } = await openStorage({ folder: freshDirectory(t), ...where });
+  t.teardown(close);
+  await syncStaticClients(store, []);
+  await addNewUser(store, ALICE);
+  await store.roles.put({ roleId: 'team:a', scopes: ['queue:*'] });
+  await store.roles.put({ roleId: 'anonymous', scopes: ['secrets:list'] });
+  const add = (name: string, scopes: string[]) => {
+    const expires = new Date('3000-01-01');
+    const dates = { created: expires, lastModified: expires, lastDateUsed: expires };
+    const secret = { accessToken: 'x', lastRotated: expires, disabled: false };
+    const rest = { description: '', deleteOnExpiration: true };
+    return store.clients.add({ clientId: name, scopes, expires, ...dates, ...secret, ...rest });
+  };
+  const many = Array.from({ length: 110 }, (_, index) => `local/alice/many-${index}`);
+  for (const name of many) {
+    await add(name, []);
+  }
+  await add('local/alice/fits', ['queue:create-task:x', 'secrets:list', 'assume:team:a']);
+  await add('local/alice/more', ['queue:create-task:x', 'secrets:get:x']);
+  await add('local/bob/nobody', []);
+  await add('local/bob', []);
+  await add('local/alice', ['assume:anonymous']);
+  await add('other/bob/x', ['*']);
+  const disabled = async () => {
+    await scanClients({ store, resolver: new ScopeResolver(store) });
+    const all = await store.clients.list('', { after: '', limit: 1000 });
+    return all.filter((client) => client.disabled).map(({ clientId }) => clientId);
+  };
+  t.deepEqual(await disabled(), ['local/alice/more', 'local/bob', 'local/bob/nobody']);
+  await store.roles.put({ roleId: 'team:a', scopes: ['queue:create-task:y'] });
+  t.deepEqual(await disabled(), [
+    ...['local/alice/fits', 'local/alice/more', 'local/bob', 'local/bob/nobody'],
+  ]);
 });
 
 test('the implicit grant tells the token in the fragment, and always asks', async (t) => {

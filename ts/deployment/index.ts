@@ -46,6 +46,7 @@ import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
 import { ROLES_CHANNEL } from './storage/sql/roles.js';
 import { PENDING_CHANNEL } from './storage/sql/tasks.js';
 import type { NewRole, Store } from './storage/store.js';
+import { ClientScan } from './web/client-scan.js';
 import { LOGIN_PATH, web } from './web/index.js';
 import { addUser, type UserOptions } from './web/local-users.js';
 import { type RegisteredClient, RegisteredClients } from './web/registered-clients.js';
@@ -145,6 +146,11 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     folder,
     onFault: (fault) => onFault(fault, randomUUID()),
   });
+  const clientScan = new ClientScan({
+    store,
+    resolver,
+    onFault: (fault) => onFault(fault, randomUUID()),
+  });
   const app = application();
   const serving = { validator, onFault, checkOutput };
   const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
@@ -166,6 +172,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     stop: async () => {
       await close(server);
       await housekeeping.stop();
+      await clientScan.stop();
       await storage.close();
     },
   };

@@ -80,17 +80,20 @@ export async function removeUser(store: Store, name: string): Promise<void> {
       throw new UserError(unknown(name));
     }
     await grantRolesOfUsers(transaction);
-    await disableClients(transaction, `local/${name}/`);
+    await disableClients(transaction, `local/${name}`);
   });
 }
 
-async function disableClients(store: Store, prefix: string): Promise<void> {
+/** Those of a user: of his identity's own name, and what is under it. */
+async function disableClients(store: Store, identity: string): Promise<void> {
   const limit = 100;
   for (let after = '', isMore = true; isMore; ) {
-    const page = await store.clients.list(prefix, { after, limit });
+    const page = await store.clients.list(identity, { after, limit });
     for (const { clientId } of page) {
       const lastModified = new Date();
-      await store.clients.change(clientId, (each) => ({ ...each, disabled: true, lastModified }));
+      if (clientId === identity || clientId.startsWith(`${identity}/`)) {
+        await store.clients.change(clientId, (each) => ({ ...each, disabled: true, lastModified }));
+      }
       after = clientId;
     }
     isMore = page.length === limit;
