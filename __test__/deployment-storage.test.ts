@@ -127,6 +127,38 @@ for (const { name: backend, test, place } of BACKENDS) {
     );
   });
 
+  test(`${backend}: roles that were read before are read again when they have changed`, async (t) => {
+    const { store, database, keys } = await open(t, await place(t));
+    const put = ({ roles }: Store, roleId: string, ...scopes: string[]) =>
+      roles.put({ roleId, scopes });
+    const expect = async (inner: Store, expected: Record<string, string[]>) => {
+      const all = await inner.roles.all();
+      t.deepEqual(Object.fromEntries(all.map(({ roleId, scopes }) => [roleId, scopes])), expected);
+    };
+    await expect(store, {});
+    await Promise.all(['a', 'b', 'c'].map((roleId) => put(store, roleId, '1')));
+    await expect(store, { a: ['1'], b: ['1'], c: ['1'] });
+    await put(sqlStore(database, keys), 'b', '2');
+    await store.roles.change('c', () => undefined);
+    await expect(store, { a: ['1'], b: ['2'] });
+    const failing = store.transaction(async (inner) => {
+      for (const scope of ['3', '4', '5']) {
+        await put(inner, 'a', scope);
+        await expect(inner, { a: [scope], b: ['2'] });
+      }
+      throw new Error('on the way');
+    });
+    await t.throwsAsync(failing, { message: 'on the way' });
+    await expect(store, { a: ['1'], b: ['2'] });
+    await put(store, 'c', '1');
+    await database.script('DELETE FROM roles');
+    await database.script('VACUUM FULL roles');
+    await expect(store, {});
+    await put(store, 'c', '6');
+    await database.script('VACUUM FULL roles');
+    await expect(store, { c: ['6'] });
+  });
+
   test(`${backend}: what is sealed is not in the data`, async (t) => {
     const options = await place(t);
     const storage = await open(t, options);

@@ -9,8 +9,9 @@ import type { Role, Store } from '../store.js';
 export const ROLES_CHANNEL = 'roles_changed';
 
 export function roles(database: Queryable): Store['roles'] {
+  const known: KnownRoles = { roles: new Map() };
   return {
-    all: () => all(database),
+    all: () => all(database, known),
     async put({ roleId, scopes, description = '' }) {
       await database.query(
         `INSERT INTO roles (role_id, scopes, description) VALUES ($1, $2, $3)
@@ -23,7 +24,7 @@ export function roles(database: Queryable): Store['roles'] {
       database.transaction(async (transaction) => {
         // Whether there is a cycle depends on all of them.
         await transaction.query('LOCK TABLE roles IN SHARE ROW EXCLUSIVE MODE');
-        const present = await all(transaction);
+        const present = await all(transaction, known);
         const role = present.find((each) => each.roleId === roleId);
         const changed = change(role, present);
         if (changed === undefined) {
@@ -36,11 +37,64 @@ export function roles(database: Queryable): Store['roles'] {
   };
 }
 
-function all(database: Queryable): Promise<Role[]> {
-  return database.query(
-    `SELECT role_id AS "roleId", scopes, description, created, last_modified AS "lastModified"
-     FROM roles ORDER BY role_id`,
+/** Roles as they were last read, by their ids, each with the version of its row. */
+interface KnownRoles {
+  roles: ReadonlyMap<string, readonly [version: string, role: Role]>;
+}
+
+/**
+ * Which transaction wrote the row, and where to: a row is never changed, another one takes its place
+ * (PostgreSQL, section 5.6).
+ */
+const VERSION = "xmin || ' ' || ctid";
+
+/** All as of one moment. Only those are read whole that are not known. */
+async function all(database: Queryable, known: KnownRoles): Promise<Role[]> {
+  for (;;) {
+    const present = await versions(database);
+    const { roles: before } = known;
+    const unknown = present.filter(([roleId, version]) => before.get(roleId)?.[0] !== version);
+    const read = await several(
+      database,
+      unknown.map(([roleId]) => roleId),
+    );
+    const roles = new Map<string, readonly [version: string, role: Role]>();
+    for (const [roleId, version] of present) {
+      const found = read.get(roleId) ?? before.get(roleId);
+      if (found?.[0] === version) {
+        roles.set(roleId, found);
+      }
+    }
+    known.roles = roles;
+    // Else one has been changed or removed since they were counted.
+    if (roles.size === present.length) {
+      return Array.from(roles.values(), ([, role]) => role);
+    }
+  }
+}
+
+/** In one value: ten thousand rows would take their time. */
+async function versions(database: Queryable): Promise<[roleId: string, version: string][]> {
+  const [row] = await database.query<{ all: [string, string][] | null }>(
+    `SELECT json_agg(json_build_array(role_id, ${VERSION}) ORDER BY role_id) AS "all" FROM roles`,
   );
+  return row?.all ?? [];
+}
+
+async function several(
+  database: Queryable,
+  roleIds: readonly string[],
+): Promise<KnownRoles['roles']> {
+  if (roleIds.length === 0) {
+    return new Map();
+  }
+  const rows = await database.query<Role & { version: string }>(
+    `SELECT role_id AS "roleId", scopes, description, created, last_modified AS "lastModified",
+       ${VERSION} AS version
+     FROM roles WHERE role_id = ANY($1)`,
+    [roleIds],
+  );
+  return new Map(rows.map(({ version, ...role }) => [role.roleId, [version, role]]));
 }
 
 async function write(transaction: Queryable, role: Role): Promise<void> {
