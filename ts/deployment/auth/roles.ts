@@ -125,12 +125,14 @@ export class RoleExpansion {
     for (const scope of held) {
       const role = assumed(scope);
       if (role !== undefined) {
-        this.#trie.visit(role, (rule, parameter) => {
+        const visited: [rule: Rule, parameter: string][] = [];
+        this.#trie.visit(role, (...visit) => visited.push(visit));
+        for (const [rule, parameter] of visited) {
           for (const granted of grantedScopes(rule, parameter)) {
             held.add(granted);
           }
-        });
-        yield;
+          yield;
+        }
       }
     }
     return yield* unionInSteps([...held]);
