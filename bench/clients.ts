@@ -8,6 +8,9 @@ import { BenchError } from './program.js';
 /** How many are being opened at a time; it bounds how many connections to the upstream there are. */
 const AT_ONCE = 64;
 
+/** A program that reads a body to its end before it passes on the first byte never passes it on. */
+const PATIENCE_MS = 10_000;
+
 /** How many descriptors a process of this user may have open. */
 export function descriptorLimit(): number {
   const limits = readFileSync('/proc/self/limits', 'utf8');
@@ -28,7 +31,7 @@ export async function openIdle(port: number, target: string, count: number): Pro
 export async function openStreams(port: number, target: string, count: number): Promise<Socket[]> {
   return openMany(count, async () => {
     const socket = await request(port, target);
-    await once(socket, 'data');
+    await once(socket, 'data', { signal: AbortSignal.timeout(PATIENCE_MS) });
     socket.resume();
     return socket;
   });
@@ -47,14 +50,19 @@ async function openMany(count: number, open: () => Promise<Socket>): Promise<Soc
   const worker = async () => {
     while (started < count) {
       started += 1;
-      sockets.push(await open());
+      try {
+        sockets.push(await open());
+      } catch (error) {
+        started = count;
+        throw error;
+      }
     }
   };
-  try {
-    await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  } catch (error) {
+  const ends = await Promise.allSettled(Array.from({ length: AT_ONCE }, worker));
+  const failure = ends.find((end) => end.status === 'rejected');
+  if (failure !== undefined) {
     closeAll(sockets);
-    throw new BenchError(`connection ${sockets.length} of ${count} failed: ${error}`);
+    throw new BenchError(`${sockets.length} of ${count} connections opened: ${failure.reason}`);
   }
   return sockets;
 }

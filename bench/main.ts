@@ -1,8 +1,10 @@
 // `npm run bench`: measures the proxy beside others and says how it compares. It installs nothing;
 // what is missing on this machine is left out with a line that says so.
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { chart } from './chart.js';
+import { asJson, caption, writeDocument } from './document.js';
 import { buildLoadProgram } from './load.js';
 import { HELP, type Options, readOptions } from './options.js';
 import { command } from './peers/command.js';
@@ -12,6 +14,7 @@ import { nginx } from './peers/nginx.js';
 import { type OurPeer, ours } from './peers/ours.js';
 import type { Peer } from './peers/peer.js';
 import { BenchError, findProgram } from './program.js';
+import { makeReport, type Report } from './report.js';
 import { Results } from './results.js';
 import { admission } from './scenarios/admission.js';
 import { held } from './scenarios/held.js';
@@ -20,7 +23,7 @@ import type { Bench, Scenario } from './scenarios/scenario.js';
 import { smallGets } from './scenarios/small-gets.js';
 import { start } from './scenarios/start.js';
 import { transfers } from './scenarios/transfers.js';
-import { asText, rows } from './table.js';
+import { asText } from './table.js';
 import { startUpstream } from './upstream.js';
 
 const SCENARIOS: readonly Scenario[] = [
@@ -52,11 +55,12 @@ async function main(options: Options): Promise<void> {
     return;
   }
   const directory = mkdtempSync(path.join(tmpdir(), 'taskcluster-proxy-bench-'));
-  try {
-    await measure(options, directory);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
+  // Also where the bench is interrupted.
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => process.exit(130));
   }
+  await measure(options, directory);
 }
 
 async function measure(options: Options, directory: string): Promise<void> {
@@ -83,16 +87,32 @@ async function measure(options: Options, directory: string): Promise<void> {
   const bench: Bench = { ...given, upstream, load, peers, results };
   const began = Date.now();
   try {
-    for (const scenario of chosen(options, bench)) {
-      await scenario.run(bench);
+    const scenarios = chosen(options, bench);
+    for (const [at, scenario] of scenarios.entries()) {
+      const place = `${at + 1}/${scenarios.length} `;
+      await scenario.run({ ...bench, progress: (words) => progress(place + words) });
     }
   } finally {
     progress('');
     await upstream.stop();
   }
-  const names = peers.map(({ name }) => name);
-  console.log(asText(rows(results.median, names), names));
+  tell(makeReport(results, peers, options), results, options);
   console.error(`measured in ${Math.round((Date.now() - began) / 1_000)} s`);
+}
+
+function tell(report: Report, results: Results, { json, svg, writeDocs }: Options): void {
+  const names = report.peers.map(({ name }) => name);
+  console.log(`${caption(report)}\n\n${asText(report.table, names)}`);
+  const drawing = chart(results.median, names, caption(report));
+  if (json !== undefined) {
+    writeFileSync(json, asJson(report));
+  }
+  if (svg !== undefined) {
+    writeFileSync(svg, drawing);
+  }
+  if (writeDocs) {
+    writeDocument(report, drawing);
+  }
 }
 
 function findPeers({ peers, with: commands }: Options) {

@@ -17,6 +17,7 @@ export const HELP = `Measures the proxy beside others, in alternation, on Linux.
   --long              Also what takes many minutes: bodies of 16 GiB.
   --json FILE         Write every value as JSON.
   --svg FILE          Draw a chart.
+  --write-docs        Write figures, chart and JSON into docs/performance.*.
   --list              Show the scenarios.
   --help              Show this help.
 
@@ -32,6 +33,7 @@ export interface Options {
   long: boolean;
   json: string | undefined;
   svg: string | undefined;
+  writeDocs: boolean;
   list: boolean;
   help: boolean;
 }
@@ -48,6 +50,7 @@ export function readOptions(args: string[]): Options {
     long: values.long ?? false,
     json: values.json,
     svg: values.svg,
+    writeDocs: values['write-docs'] ?? false,
     list: values.list ?? false,
     help: values.help ?? false,
   };
@@ -66,6 +69,7 @@ function parse(args: string[]) {
         long: { type: 'boolean' },
         json: { type: 'string' },
         svg: { type: 'string' },
+        'write-docs': { type: 'boolean' },
         list: { type: 'boolean' },
         help: { type: 'boolean' },
       },

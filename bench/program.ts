@@ -21,6 +21,16 @@ export interface ProgramOptions {
   env?: Record<string, string>;
 }
 
+/** What has not ended yet. */
+const living = new Set<ChildProcess>();
+
+// A bench that is interrupted leaves no servers behind.
+process.on('exit', () => {
+  for (const child of living) {
+    child.kill('SIGTERM');
+  }
+});
+
 export class Program {
   readonly pid: number;
   readonly #child: ChildProcess;
@@ -39,7 +49,10 @@ export class Program {
     closeSync(descriptor);
     this.#command = command;
     this.#log = log;
-    this.#exited = once(this.#child, 'exit').catch(() => undefined);
+    living.add(this.#child);
+    this.#exited = once(this.#child, 'exit')
+      .catch(() => undefined)
+      .finally(() => living.delete(this.#child));
     this.pid = this.#child.pid ?? 0;
   }
 

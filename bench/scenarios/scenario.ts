@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { LoadProgram } from '../load.js';
 import type { OurPeer } from '../peers/ours.js';
 import type { Destination, Peer, Running } from '../peers/peer.js';
+import { BenchError } from '../program.js';
 import type { Results } from '../results.js';
 import type { Scheme, Upstream } from '../upstream.js';
 
@@ -62,24 +63,42 @@ export function inTurn(turns: Turns): Scenario {
 
 async function takeTurns(turns: Turns, bench: Bench): Promise<void> {
   const { takes = ({ name }: Peer) => name !== 'direct', isFresh = false } = turns;
-  const peers = bench.peers.filter(takes);
-  const started = new Map<string, Running>();
+  const peers = new Set(bench.peers.filter(takes));
+  const started = new Map<Peer, Running>();
+  const stop = async (peer: Peer) => {
+    await started.get(peer)?.stop();
+    started.delete(peer);
+  };
   try {
     for (let round = 0; round < bench.rounds; round += 1) {
-      for (const peer of rotated(peers, round)) {
+      for (const peer of rotated([...peers], round)) {
         tellRound(bench, turns.about, round, peer.name);
-        const running = started.get(peer.name) ?? (await start(turns, peer, bench));
-        started.set(peer.name, running);
-        bench.results.add(peer.name, await turns.measure(running, bench));
-        if (isFresh) {
-          started.delete(peer.name);
-          await running.stop();
+        try {
+          const running = started.get(peer) ?? (await start(turns, peer, bench, started));
+          bench.results.add(peer.name, await turns.measure(running, bench));
+        } catch (error) {
+          peers.delete(peer);
+          tellFailure(bench, turns.about, peer, error);
+        }
+        if (isFresh || !peers.has(peer)) {
+          await stop(peer);
         }
       }
     }
   } finally {
-    await Promise.all([...started.values()].map((running) => running.stop()));
+    await Promise.all([...started.keys()].map(stop));
   }
+}
+
+/** A run of minutes is not lost for one peer that fails. */
+function tellFailure(bench: Bench, about: string, { name }: Peer, error: unknown): void {
+  if (!(error instanceof BenchError)) {
+    throw error;
+  }
+  if (name === bench.ours?.name) {
+    process.exitCode = 1;
+  }
+  bench.note(`Failed: ${about}, ${name}: ${error.message.trim()}`);
 }
 
 export function tellRound(bench: Bench, about: string, round: number, peer: string): void {
@@ -92,8 +111,14 @@ function rotated(peers: readonly Peer[], round: number): Peer[] {
   return [...peers.slice(first), ...peers.slice(0, first)];
 }
 
-async function start(turns: Turns, peer: Peer, bench: Bench): Promise<Running> {
+async function start(
+  turns: Turns,
+  peer: Peer,
+  bench: Bench,
+  started: Map<Peer, Running>,
+): Promise<Running> {
   const running = await peer.start(destination(bench, turns.scheme, `${turns.name}-${peer.name}`));
+  started.set(peer, running);
   await turns.warmUp?.(running, bench);
   return running;
 }

@@ -9,9 +9,6 @@ const GIB = 2 ** 30;
 const LONG_GIB = 16;
 const WARM_UP_REQUESTS = 100;
 
-/** In one measurement, one after another. */
-const TRANSFERS = 2;
-
 export const transfers: readonly Scenario[] = [
   transfer('down', 'plain'),
   transfer('down', 'tls'),
@@ -35,7 +32,7 @@ function transfer(direction: Direction, scheme: Scheme): Scenario {
     warmUp,
     measure: (running, bench) => {
       const path = direction === 'down' ? TARGETS.gib : TARGETS.sink;
-      return measure(running, bench, { name, direction, path, bytes: GIB, count: TRANSFERS });
+      return measure(running, bench, { name, direction, path, bytes: GIB });
     },
   });
 }
@@ -54,7 +51,7 @@ function longTransfer(direction: Direction): Scenario {
     measure: (running, bench) => {
       const path = direction === 'down' ? TARGETS.long : TARGETS.sink;
       const bytes = LONG_GIB * GIB;
-      return measure(running, bench, { name, direction, path, bytes, count: 1 });
+      return measure(running, bench, { name, direction, path, bytes });
     },
   });
 }
@@ -68,31 +65,26 @@ interface Part {
   direction: Direction;
   path: string;
   bytes: number;
-  count: number;
 }
 
 async function measure({ pid, port }: Running, { load }: Bench, part: Part): Promise<Figures> {
-  const { name, direction, path, bytes, count } = part;
+  const { name, direction, path, bytes } = part;
   const before = pid === undefined ? undefined : { cpu: readCpu(pid), memory: readMemory(pid) };
   if (pid !== undefined) {
     resetPeak(pid);
   }
-  const figures: Figures = {};
-  for (let each = 0; each < count; each += 1) {
-    const done =
-      direction === 'down' ? await load.down({ port, path }) : await load.up({ port, path, bytes });
-    figures[`${name}.seconds`] = done.seconds;
-    if (done.first !== undefined) {
-      // The first transfer's, if there are several, is that of a proxy with cold buffers.
-      figures[`${name}.first`] ??= done.first;
-    }
+  const isDown = direction === 'down';
+  const done = await (isDown ? load.down({ port, path }) : load.up({ port, path, bytes }));
+  const figures: Figures = { [`${name}.seconds`]: done.seconds };
+  if (done.first !== undefined) {
+    figures[`${name}.first`] = done.first;
   }
   if (pid === undefined || before === undefined) {
     return figures;
   }
   return {
     ...figures,
-    [`${name}.cpu`]: (cpuSince(pid, before.cpu) / (bytes * count)) * GIB,
+    [`${name}.cpu`]: (cpuSince(pid, before.cpu) / bytes) * GIB,
     [`${name}.memory`]: readMemory(pid).peak - before.memory.resident,
   };
 }
