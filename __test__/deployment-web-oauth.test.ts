@@ -285,6 +285,36 @@ onEveryBackend('what a user may not do any more, his clients may not either', as
   ]);
 });
 
+test('a code with a challenge is for whoever has the verifier', async (t) => {
+  const deployment = await deploymentFor(t, OPTIONS);
+  const cookie = await signIn(deployment);
+  // Those of RFC 7636, appendix B.
+  const verifier = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk';
+  const challenge = 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM';
+  const s256 = { code_challenge: challenge, code_challenge_method: 'S256' };
+  const status = async (changes: Record<string, string>, form: Record<string, string>) => {
+    const { code = '' } = told(await ask(deployment, cookie, question(TRUSTED, changes)));
+    return (await exchange(deployment, { code, redirect_uri: CALLBACK, ...form })).status;
+  };
+  t.is(await status(s256, { code_verifier: verifier }), 200);
+  t.is(await status(s256, { code_verifier: challenge }), 403);
+  t.is(await status(s256, {}), 403);
+  t.is(await status({}, { code_verifier: verifier }), 403, 'the challenge was taken away');
+  for (const wrong of [
+    { code_challenge: verifier, code_challenge_method: 'plain' },
+    { code_challenge: challenge },
+    { code_challenge: 'x', code_challenge_method: 'S256' },
+    { code_challenge_method: 'S256' },
+  ]) {
+    const answer = await ask(deployment, cookie, question(TRUSTED, wrong));
+    t.is(told(answer).error, 'invalid_request', JSON.stringify(wrong));
+  }
+  const { id } = fieldsOf(await ask(deployment, cookie, question(CODE, s256)));
+  const { code = '' } = told(await decide(deployment, cookie, { transaction_id: id }));
+  const form = { code, redirect_uri: CALLBACK, code_verifier: verifier };
+  t.is((await exchange(deployment, form)).status, 200, 'also where the user was asked');
+});
+
 test('the implicit grant tells the token in the fragment, and always asks', async (t) => {
   const deployment = await deploymentFor(t, OPTIONS);
   const cookie = await signIn(deployment);

@@ -34,6 +34,8 @@ export interface GrantedClient {
   readonly description: string;
   readonly scopes: readonly string[];
   readonly expires: string;
+  /** What the verifier that comes with the code has to hash to (RFC 7636, S256). */
+  readonly challenge: string | undefined;
 }
 
 /** How a third party asks, once it is known where to send the user back to. */
@@ -41,19 +43,20 @@ interface Question {
   readonly thirdParty: RegisteredClient;
   readonly redirectUri: string;
   readonly responseType: string;
-  readonly state?: string;
+  readonly state: string | undefined;
+  readonly challenge: string | undefined;
   /** For how long it wants the credentials, in words. */
   readonly lifetime: string;
 }
 
 /** What is kept of a question while its user thinks, beside what a grant has anyway. */
-interface KeptQuestion extends Pick<Question, 'responseType' | 'state' | 'lifetime'> {
+interface KeptQuestion extends Pick<Question, 'responseType' | 'state' | 'challenge' | 'lifetime'> {
   /** The session that it was put in: nobody answers for somebody else. */
   readonly session: string;
   readonly clientId: string;
 }
 
-interface Decision extends Omit<GrantedClient, 'expires'> {
+interface Decision extends Omit<GrantedClient, 'expires' | 'challenge'> {
   readonly expires: Date;
 }
 
@@ -168,13 +171,13 @@ function readQuestion(query: unknown, registered: RegisteredClients): Question {
         'deployment to register both, letter for letter',
     );
   }
-  const state = field(query, 'state');
   return {
     thirdParty,
     redirectUri,
     responseType: field(query, 'response_type') ?? '',
     lifetime: lifetimeOf(field(query, 'expires') ?? '', thirdParty),
-    ...(state === undefined ? {} : { state }),
+    state: field(query, 'state'),
+    challenge: field(query, 'code_challenge'),
   };
 }
 
@@ -186,7 +189,8 @@ function lifetimeOf(asked: string, { maxExpires }: RegisteredClient): string {
 }
 
 /** @throws AuthorizationError for the third party to know */
-function checkQuestion({ thirdParty, responseType, lifetime }: Question, query: unknown): void {
+function checkQuestion(question: Question, query: unknown): void {
+  const { thirdParty, responseType, lifetime, challenge } = question;
   if (responseType === '') {
     throw new AuthorizationError('invalid_request', 'Missing required parameter: response_type');
   }
@@ -205,10 +209,22 @@ function checkQuestion({ thirdParty, responseType, lifetime }: Question, query: 
       'Ask for exactly the scopes that are registered for this client',
     );
   }
+  checkChallenge(challenge, field(query, 'code_challenge_method'));
   if ((readTimeExpression(lifetime) ?? 0) <= 0) {
     throw new AuthorizationError(
       'invalid_request',
       'expires lies in the past: ask for a later time',
+    );
+  }
+}
+
+/** A challenge that is the verifier itself would protect from nobody who has seen it. */
+function checkChallenge(challenge: string | undefined, method: string | undefined): void {
+  const isS256 = method === 'S256' && /^[\w-]{43}$/.test(challenge ?? '');
+  if ((challenge !== undefined || method !== undefined) && !isS256) {
+    throw new AuthorizationError(
+      'invalid_request',
+      'code_challenge has to be made by the code_challenge_method S256',
     );
   }
 }
@@ -239,14 +255,15 @@ interface Asking extends AuthorizationOptions {
 
 async function ask(asking: Asking): Promise<void> {
   const { store, sessions, resolver, request, response, session, question, clientId } = asking;
-  const { thirdParty, redirectUri, responseType, state, lifetime } = question;
+  const { thirdParty, redirectUri, responseType, state, challenge, lifetime } = question;
   const id = newId();
   const details: KeptQuestion = {
     session: sessions.mark(request) ?? '',
     clientId,
     responseType,
     lifetime,
-    ...(state === undefined ? {} : { state }),
+    state,
+    challenge,
   };
   await store.thirdPartyGrants.add({
     idHash: hashOf(id),
@@ -290,12 +307,12 @@ export function problem(text: string | undefined) {
 /** @throws AuthorizationError where the third party is not registered any more */
 function revive(
   { thirdParty: clientId, redirectUri }: ThirdPartyGrant,
-  { responseType, state, lifetime }: KeptQuestion,
+  { responseType, state, challenge, lifetime }: KeptQuestion,
   registered: RegisteredClients,
 ): Question {
   const query = { client_id: clientId, redirect_uri: redirectUri, response_type: responseType };
   const question = readQuestion(query, registered);
-  return { ...question, lifetime, ...(state === undefined ? {} : { state }) };
+  return { ...question, lifetime, state, challenge };
 }
 
 /** Longer ones than these are nobody's. */
@@ -339,7 +356,7 @@ async function grant(
   question: Question,
   { clientId, description, scopes, expires }: Decision,
 ): Promise<string> {
-  const { thirdParty, redirectUri, responseType } = question;
+  const { thirdParty, redirectUri, responseType, challenge } = question;
   if (!satisfies(thirdParty.scope, { AllOf: scopes })) {
     throw new AuthorizationError('invalid_scope', 'These are scopes that it did not ask for');
   }
@@ -357,6 +374,7 @@ async function grant(
     description,
     scopes: intersection(scopes, held),
     expires: new Date(Math.min(expires.getTime(), latest)).toJSON(),
+    challenge,
   };
   const id = newId();
   const kind = responseType === 'token' ? 'token' : 'code';

@@ -95,10 +95,20 @@ function exchange({ store, registered }: ThirdPartyOptions): RequestHandler {
   };
 }
 
-/** A client_id may be left out, as Taskcluster has it: it is no secret. */
-function isOf({ thirdParty, redirectUri }: ThirdPartyGrant, form: unknown): boolean {
+/**
+ * A client_id may be left out, as Taskcluster has it: it is no secret. A verifier has to be there
+ * where there was a challenge, and nowhere else (RFC 9700, 2.1.1).
+ */
+function isOf({ thirdParty, redirectUri, details }: ThirdPartyGrant, form: unknown): boolean {
   const clientId = field(form, 'client_id') ?? thirdParty;
-  return clientId === thirdParty && field(form, 'redirect_uri') === redirectUri;
+  const verifier = field(form, 'code_verifier');
+  const challenge =
+    verifier === undefined ? undefined : Buffer.from(hashOf(verifier)).toString('base64url');
+  return (
+    clientId === thirdParty &&
+    field(form, 'redirect_uri') === redirectUri &&
+    (details as GrantedClient).challenge === challenge
+  );
 }
 
 function isRegistered(granted: ThirdPartyGrant, registered: RegisteredClients): boolean {
