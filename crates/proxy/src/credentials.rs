@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use taskcluster_proxy_hawk::{Credentials, MAX_HEADER_LEN, Signer};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
-use crate::Update;
+use crate::{Update, headers};
 
 const VERSION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-version");
 const REVISION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-revision");
@@ -57,6 +57,8 @@ pub struct CredentialSet {
     client_id: HeaderValue,
     temporary_scopes: Option<HeaderField>,
     answer_headers: Box<[(HeaderName, HeaderValue)]>,
+    /// The same as lines of HTTP/1.
+    answer_lines: Box<[u8]>,
     build: Build,
     /// Seconds that the verifier's clock is ahead of ours.
     skew: Arc<AtomicI64>,
@@ -130,10 +132,15 @@ impl CredentialSet {
             let names: Vec<&str> = omitted.iter().map(HeaderName::as_str).collect();
             headers.push((OMITTED, header_value(&names.join(", "))));
         }
+        let mut lines = Vec::new();
+        for (name, value) in &headers {
+            headers::write_field(&mut lines, name, value.as_bytes());
+        }
         Self {
             signer,
             client_id,
             temporary_scopes,
+            answer_lines: lines.into(),
             answer_headers: headers.into(),
             build,
             skew,
@@ -166,13 +173,23 @@ impl CredentialSet {
 
     /// Names the set in an answer; what upstream sent under our names gives way.
     pub fn name_in(&self, headers: &mut HeaderMap) {
-        if headers.keys().any(|name| OURS.contains(name)) {
-            for name in &OURS {
-                headers.remove(name);
-            }
-        }
+        clear_ours(headers);
         for (name, value) in &self.answer_headers {
             headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// The fields of [`Self::name_in`] as lines of an HTTP/1 head.
+    pub fn answer_lines(&self) -> &[u8] {
+        &self.answer_lines
+    }
+}
+
+/// Takes out of an answer what upstream sent under our names.
+pub fn clear_ours(headers: &mut HeaderMap) {
+    if headers.keys().any(|name| OURS.contains(name)) {
+        for name in &OURS {
+            headers.remove(name);
         }
     }
 }

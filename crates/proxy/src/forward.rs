@@ -29,7 +29,7 @@ use crate::whole::Whole;
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// How often one request may find that the pooled connection it got has just been closed.
-const STALE_LIMIT: u32 = 16;
+pub const STALE_LIMIT: u32 = 16;
 
 /// The final answer, and the set that signed the request it answers.
 pub struct Forwarded {
@@ -38,6 +38,14 @@ pub struct Forwarded {
     pub entered: Entered,
     /// What the request's body still waits behind, to be kept until the answer has been relayed.
     pub held: Option<HeldBody>,
+}
+
+/// What became of a first try that was made before [`forward`] was asked.
+pub enum FirstTry {
+    /// It failed; the request came then.
+    Failed(Failure, Instant),
+    /// It was answered with this status, and another one is worth this pause.
+    Answered(StatusCode, Duration, Backoff),
 }
 
 /// A body that upstream answered without having asked for it (RFC 9110 10.1.1). It is given up
@@ -68,13 +76,28 @@ pub async fn forward(
         shared.replay_limit,
         Arc::clone(&shared.replay_budget),
     );
-    let mut backoff = Backoff::new(shared.retry, Instant::now());
+    let (mut backoff, mut first) = match session.first_try.take() {
+        None => (Backoff::new(shared.retry, Instant::now()), None),
+        Some(FirstTry::Failed(failure, began)) => {
+            (Backoff::new(shared.retry, began), Some(failure))
+        }
+        Some(FirstTry::Answered(status, pause, backoff)) => {
+            shared.log_retry(target, status.as_str(), pause);
+            shared.metrics.retries.add(1);
+            tokio::time::sleep(pause).await;
+            (backoff, None)
+        }
+    };
     let mut clock_learned = false;
     let mut stale = 0;
     loop {
         let entered = shared.in_force.enter().await;
         let set = outgoing.set(&entered);
-        let pause = match outgoing.attempt(&set, &replay).await {
+        let tried = match first.take() {
+            Some(failure) => Err(failure),
+            None => outgoing.attempt(&set, &replay).await,
+        };
+        let pause = match tried {
             Ok((response, _))
                 if response.status() == StatusCode::UNAUTHORIZED
                     && !clock_learned
@@ -84,7 +107,11 @@ pub async fn forward(
                 clock_learned = true;
                 continue;
             }
-            Ok((response, held)) => match pause_after(&response, &replay, &mut backoff) {
+            Ok((response, held)) => match replay
+                .can_replay()
+                .then(|| pause_after(response.status(), response.headers(), &mut backoff))
+                .flatten()
+            {
                 None => {
                     return Ok(Forwarded {
                         response,
@@ -129,17 +156,16 @@ pub async fn forward(
     }
 }
 
-/// How long to wait before another try; `None` where `response` is the final answer.
-fn pause_after(
-    response: &Response<ResponseBody>,
-    replay: &Replay,
+/// How long to wait before another try; `None` where the answer is final.
+pub fn pause_after(
+    status: StatusCode,
+    headers: &HeaderMap,
     backoff: &mut Backoff,
 ) -> Option<Duration> {
-    if !response.status().is_server_error() || !replay.can_replay() {
+    if !status.is_server_error() {
         return None;
     }
-    let asked = response
-        .headers()
+    let asked = headers
         .get(RETRY_AFTER)
         .and_then(|value| retry_after(value.as_bytes(), SystemTime::now()));
     backoff.next(Instant::now(), asked)
@@ -156,9 +182,20 @@ struct Outgoing<'a> {
     expects_continue: bool,
 }
 
-enum Failure {
+/// Why a try has no answer.
+pub enum Failure {
+    /// What sending came to.
     Send(SendError),
+    /// What the client is told at once.
     Refused(Refusal),
+}
+
+/// Leaves of a request's fields what goes out as it came.
+pub fn to_upstream(headers: &mut HeaderMap) {
+    headers::strip_request(headers);
+    for name in [HOST, AUTHORIZATION, AUTHORIZED_SCOPES] {
+        headers.remove(name);
+    }
 }
 
 impl<'a> Outgoing<'a> {
@@ -173,12 +210,9 @@ impl<'a> Outgoing<'a> {
             .may_upgrade()
             .then(|| headers::upgrade_protocol(&headers))
             .flatten();
-        headers::strip_request(&mut headers);
+        to_upstream(&mut headers);
         if session.http2 {
             headers::join_cookies(&mut headers);
-        }
-        for name in [HOST, AUTHORIZATION, AUTHORIZED_SCOPES] {
-            headers.remove(name);
         }
         let upgrades = upgrade.is_some();
         if let Some(protocol) = upgrade {

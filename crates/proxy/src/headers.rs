@@ -79,6 +79,22 @@ pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     (!cleartext_http2).then(|| value.clone())
 }
 
+/// Appends a field to an HTTP/1 head, its name with the capitals that are custom there.
+pub fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(name.as_str().as_bytes());
+    let mut begins = true;
+    for byte in &mut out[start..] {
+        if begins {
+            byte.make_ascii_uppercase();
+        }
+        begins = *byte == b'-';
+    }
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
 fn strip(headers: &mut HeaderMap) {
     // Few of them are there: one look at the names is cheaper than asking for each.
     let mut present = [false; HOP_BY_HOP.len()];
@@ -109,7 +125,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// Whether a field that is a list of tokens holds `token`.
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut tokens = headers.get_all(name).iter().flat_map(tokens);
     tokens.any(|candidate| candidate.eq_ignore_ascii_case(token.as_bytes()))
 }

@@ -36,6 +36,7 @@ pub mod bench;
 mod bewit;
 mod browser;
 mod credentials;
+mod fast_path;
 mod forward;
 mod framing;
 mod headers;

@@ -115,6 +115,7 @@ pub struct RunningRequest {
     metrics: Arc<Metrics>,
     started: Instant,
     status: Option<StatusCode>,
+    withdrawn: bool,
 }
 
 /// A client's connection; closed when it is dropped.
@@ -149,6 +150,7 @@ impl Metrics {
             metrics: Arc::clone(self),
             started: Instant::now(),
             status: None,
+            withdrawn: false,
         }
     }
 
@@ -344,6 +346,11 @@ impl RunningRequest {
         self.status = Some(status);
     }
 
+    /// Takes the request back: somebody else counts it.
+    pub fn withdraw(&mut self) {
+        self.withdrawn = true;
+    }
+
     /// Since the request came.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
@@ -352,7 +359,11 @@ impl RunningRequest {
 
 impl Drop for RunningRequest {
     fn drop(&mut self) {
-        self.metrics.ended(self.status, self.started.elapsed());
+        if self.withdrawn {
+            self.metrics.running_requests.take_one();
+        } else {
+            self.metrics.ended(self.status, self.started.elapsed());
+        }
     }
 }
 

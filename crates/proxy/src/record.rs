@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Method, Request, StatusCode, Uri};
-use hyper::body::Incoming;
+use http::{Method, StatusCode, Uri};
 
 use crate::answer::Refusal;
 use crate::log::RequestLine;
@@ -23,20 +22,22 @@ pub struct Record {
     target: Option<Target>,
     status: Option<StatusCode>,
     bytes: u64,
+    withdrawn: bool,
 }
 
 impl Record {
     /// Counts a request in. `stands_in` says that its head was refused and another stands for it.
-    pub fn begin(session: &Rc<Session>, request: &Request<Incoming>, stands_in: bool) -> Self {
+    pub fn begin(session: &Rc<Session>, method: &Method, uri: &Uri, stands_in: bool) -> Self {
         Self {
             session: Rc::clone(session),
             running: session.thread.shared.metrics.request(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
+            method: method.clone(),
+            uri: uri.clone(),
             stands_in,
             target: None,
             status: None,
             bytes: 0,
+            withdrawn: false,
         }
     }
 
@@ -54,6 +55,12 @@ impl Record {
         self.status = Some(status);
         self.running.answered(status);
         self
+    }
+
+    /// Takes the record back: somebody else keeps one of this request.
+    pub fn withdraw(mut self) {
+        self.withdrawn = true;
+        self.running.withdraw();
     }
 
     pub fn relayed(&mut self, bytes: usize) {
@@ -85,6 +92,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.withdrawn {
+            self.session.connection.withdraw();
+            return;
+        }
         self.session.connection.end();
         let shared = &self.session.thread.shared;
         shared.metrics.response_bytes.add(self.bytes);

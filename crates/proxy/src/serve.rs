@@ -40,7 +40,7 @@ pub async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<RelayBody>, Infallible> {
     let refusal = session.connection.begin();
-    let mut record = Record::begin(&session, &request, refusal.is_some());
+    let mut record = Record::begin(&session, request.method(), request.uri(), refusal.is_some());
     let outcome = match refusal {
         Some(refusal) => Err(refusal),
         None => dispatch(&session, request, &mut record).await,

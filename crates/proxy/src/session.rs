@@ -1,7 +1,7 @@
 //! What a request is served with: what all threads share, what its thread has, and what is known of
 //! its connection. What this is not: it does nothing with them; see [`crate::serve`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use crate::answer::Refusal;
 use crate::backoff::RetryPolicy;
 use crate::browser::BrowserGuard;
 use crate::credentials::{Abandoned, Build, CredentialSet, InForce};
+use crate::fast_path::Buffers;
+use crate::forward::FirstTry;
 use crate::framing::{ChunkedError, Connection};
 use crate::log::Log;
 use crate::metrics::Metrics;
@@ -79,6 +81,7 @@ pub struct Thread {
     pub shared: Arc<Shared>,
     pub upstream: Rc<Upstream>,
     pub signing: RefCell<Signing>,
+    pub buffers: Buffers,
     /// `None` where the platform tells nothing of peers.
     pub lookup: RefCell<Option<Lookup>>,
 }
@@ -90,6 +93,7 @@ impl Thread {
             shared,
             upstream: Upstream::new(upstream),
             signing: RefCell::new(Signing::new()),
+            buffers: Buffers::default(),
             lookup: RefCell::new(Lookup::open().ok()),
         })
     }
@@ -112,6 +116,8 @@ pub struct Session {
     /// The connection was taken from those held back for whoever updates the credentials.
     pub reserved: bool,
     pub http2: bool,
+    /// What the [`crate::fast_path`] leaves to [`crate::forward`].
+    pub first_try: Cell<Option<FirstTry>>,
 }
 
 impl Session {

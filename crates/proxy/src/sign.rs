@@ -38,15 +38,28 @@ impl Signing {
         origin: &Origin,
         target: &str,
     ) -> HeaderValue {
+        let mut header = std::mem::take(&mut self.header);
+        header.clear();
+        self.write_authorization(&mut header, set, method, origin, target);
+        let mut value = HeaderValue::from_bytes(&header).unwrap_or(HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        self.header = header;
+        value
+    }
+
+    /// Appends the `Authorization` of one try to `out`.
+    pub fn write_authorization(
+        &mut self,
+        out: &mut Vec<u8>,
+        set: &CredentialSet,
+        method: &str,
+        origin: &Origin,
+        target: &str,
+    ) {
         let nonce = self.nonces.next();
-        self.header.clear();
         let request = signed_request(method, origin, target);
         set.signer()
-            .write_authorization(&mut self.header, &request, now(set), &nonce);
-        let mut value =
-            HeaderValue::from_bytes(&self.header).unwrap_or(HeaderValue::from_static(""));
-        value.set_sensitive(true);
-        value
+            .write_authorization(out, &request, now(set), &nonce);
     }
 }
 

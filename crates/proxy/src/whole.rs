@@ -4,6 +4,7 @@
 //! ended, and a body that was broken off would go on as if it were whole. Here only `END_STREAM`
 //! (RFC 9113 8.1) ends one. HTTP/1 bodies pass as they are: hyper tells their ends apart.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::framing::ChunkedError;
 use crate::metrics::Metrics;
 
 /// A body as hyper hands it out, made strict about its end.
@@ -30,6 +32,12 @@ pub enum BodyError {
     /// The stream was reset as if nothing were wrong.
     #[error("the HTTP/2 stream was reset before its end")]
     CutShort,
+    /// The connection it came on failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Its chunked coding is broken.
+    #[error(transparent)]
+    Chunked(#[from] ChunkedError),
 }
 
 impl<B> Whole<B> {

@@ -23,7 +23,8 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::admit::Rights;
-use crate::framing::{self, Clock, Connection, Gate, MAX_FIELDS, Phase, Protocol, Tick};
+use crate::fast_path::{self, Served};
+use crate::framing::{self, Clock, Connection, Gate, MAX_FIELDS, Next, Phase, Protocol, Tick};
 use crate::metrics::OpenConnection;
 use crate::places::Slot;
 use crate::serve::respond;
@@ -125,6 +126,7 @@ impl Worker {
             rights,
             reserved: slot.reserved,
             http2: false,
+            first_try: Cell::default(),
         };
         let id = Id {
             reserved: slot.reserved,
@@ -248,19 +250,47 @@ async fn drive(mut session: Session, driver: &Driver) {
     let mut gate = Gate::new(Rc::clone(&connection));
     let protocol = driver.until_stopped(gate.protocol()).await;
     match protocol.unwrap_or(Ok(None)) {
+        // What not every connection comes to is in a box, so that those that wait are small.
         Ok(Some(Protocol::Http1)) => drive_http1(session, driver, gate).await,
         Ok(Some(Protocol::Http2)) => {
             session.http2 = true;
-            drive_http2(session, driver, gate).await;
+            Box::pin(drive_http2(session, driver, gate)).await;
         }
         Ok(None) | Err(_) => {}
     }
 }
 
-async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
+async fn drive_http1(session: Session, driver: &Driver, mut gate: Gate) {
     let session = Rc::new(session);
-    let connection = Rc::clone(&session.connection);
+    // Elsewhere a client that has left is noticed by reading, which the fast path does not.
     let sees_half_close = session.thread.lookup.borrow().is_some();
+    if sees_half_close && drive_fast(&session, driver, &mut gate).await {
+        return framing::close(&session.connection).await;
+    }
+    Box::pin(drive_hyper(session, driver, gate, sees_half_close)).await;
+}
+
+/// Serves what is for the fast path; whether the connection has come to its end so.
+async fn drive_fast(session: &Rc<Session>, driver: &Driver, gate: &mut Gate) -> bool {
+    loop {
+        let served = match driver.until_stopped(gate.next()).await {
+            Some(Next::Plain(head)) => {
+                fast_path::serve(session, gate, head, || driver.stop.get()).await
+            }
+            Some(Next::End) => Served::Last,
+            None if gate.held().is_empty() => Served::Last,
+            None | Some(Next::Other) => Served::NotHere,
+        };
+        match served {
+            Served::Next => {}
+            Served::Last => return true,
+            Served::NotHere => return false,
+        }
+    }
+}
+
+async fn drive_hyper(session: Rc<Session>, driver: &Driver, gate: Gate, sees_half_close: bool) {
+    let connection = Rc::clone(&session.connection);
     let service = service_fn(move |request| respond(Rc::clone(&session), request));
     let mut http = http1::Builder::new()
         .auto_date_header(false)

@@ -9,6 +9,9 @@ pub struct Chunked {
     place: Place,
     left: u64,
     overhead: u32,
+    /// Bytes of data passed.
+    data: u64,
+    lenient: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +47,27 @@ impl Chunked {
             place: Place::SizeStart,
             left: 0,
             overhead: 0,
+            data: 0,
+            lenient: false,
+        }
+    }
+
+    /// The beginning of a body in which white space may follow a size, as some servers pad them.
+    pub const fn lenient() -> Self {
+        Self {
+            lenient: true,
+            ..Self::new()
         }
     }
 
     /// Whether the body's end has been passed.
     pub fn is_done(self) -> bool {
         self.place == Place::Done
+    }
+
+    /// How many bytes of data have been passed.
+    pub fn data(self) -> u64 {
+        self.data
     }
 
     /// Goes on through `bytes` and tells how many of them belong to the body.
@@ -62,6 +80,7 @@ impl Chunked {
             if self.place == Place::Data {
                 let skipped = self.left.min((bytes.len() - at) as u64);
                 self.left -= skipped;
+                self.data += skipped;
                 at += usize::try_from(skipped).map_err(|_| ChunkedError)?;
                 if self.left == 0 {
                     self.place = Place::DataCr;
@@ -85,6 +104,7 @@ impl Chunked {
                 Ok(Place::Size)
             }
             (Place::Size, b';') => Ok(Place::Extension),
+            (Place::Size, b' ' | b'\t') if self.lenient => self.counted(Place::Extension),
             (Place::Size | Place::Extension, b'\r') => Ok(Place::SizeEnd),
             (Place::Extension, b'\t' | b' '..=b'~' | 0x80..) => self.counted(Place::Extension),
             (Place::SizeEnd, b'\n') if self.left == 0 => Ok(Place::TrailerStart),

@@ -23,6 +23,9 @@ pub struct Head {
     pub body: BodyLength,
     /// It has an `Upgrade` field: what follows the body may not be HTTP/1.
     pub upgrade: bool,
+    /// A GET or HEAD in origin form that asks for an answer and nothing else: no body, no field
+    /// that concerns the connection or how the message is to be handled.
+    pub plain: bool,
 }
 
 /// How the end of a body is found (RFC 9112 6.3).
@@ -73,6 +76,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
         }
     };
     let version = request_line_version(request_line)?;
+    let reads = request_line.starts_with(b"GET /") || request_line.starts_with(b"HEAD /");
     let mut fields = Fields::default();
     loop {
         match lines.next()? {
@@ -86,6 +90,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
         len: lines.at,
         body,
         upgrade: fields.upgrade,
+        plain: reads && version == Version::Http11 && !fields.special,
     }))
 }
 
@@ -147,6 +152,28 @@ struct Fields {
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
+    special: bool,
+}
+
+/// Fields that ask for more than an answer; `Connection` does so unless it only asks for what is
+/// usual.
+const SPECIAL: [&[u8]; 8] = [
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-taskcluster-authorized-scopes",
+];
+
+fn is_special(name: &[u8], value: &[u8]) -> bool {
+    SPECIAL
+        .iter()
+        .any(|special| special.len() == name.len() && name.eq_ignore_ascii_case(special))
+        && !(name.len() == b"connection".len()
+            && value.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
 }
 
 impl Fields {
@@ -169,6 +196,7 @@ impl Fields {
         {
             return Err(HeadError::FieldValue);
         }
+        self.special |= is_special(name, value);
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
@@ -240,14 +268,6 @@ const TOKEN: [bool; 256] = {
 mod tests {
     use super::*;
 
-    fn head(len: usize, body: BodyLength) -> Head {
-        Head {
-            len,
-            body,
-            upgrade: false,
-        }
-    }
-
     #[test]
     fn reads_what_is_certain() {
         let cases: &[(&str, BodyLength)] = &[
@@ -275,9 +295,10 @@ mod tests {
             ),
         ];
         for (text, body) in cases {
+            let head = inspect(text.as_bytes());
             assert_eq!(
-                inspect(text.as_bytes()),
-                Ok(Some(head(text.len(), *body))),
+                head.map(|head| head.map(|head| (head.len, head.body, head.upgrade))),
+                Ok(Some((text.len(), *body, false))),
                 "{text:?}"
             );
             for end in 0..text.len() {
@@ -294,6 +315,36 @@ mod tests {
             .unwrap();
         assert!(upgrade.upgrade);
         assert_eq!(upgrade.len, 38);
+    }
+
+    #[test]
+    fn tells_what_asks_for_an_answer_and_nothing_else() {
+        let cases = [
+            ("GET /", "Host: x", true),
+            ("HEAD /a?b", "Host: x\r\nRange: bytes=0-1", true),
+            ("GET /", "Connection: Keep-Alive", true),
+            ("GET /", "X-Te: a\r\nUpgrade-Insecure-Requests: 1", true),
+            ("get /", "Host: x", false),
+            ("DELETE /", "Host: x", false),
+            ("OPTIONS *", "Host: x", false),
+            ("GET http://x/", "Host: x", false),
+            ("GET /", "Connection: close", false),
+            ("GET /", "Connection: keep-alive, x", false),
+            ("GET /", "Content-Length: 0", false),
+            ("GET /", "EXPECT: 100-continue", false),
+            ("GET /", "TE: trailers", false),
+            ("GET /", "Trailer: etag", false),
+            ("GET /", "Transfer-Encoding: chunked", false),
+            ("GET /", "Upgrade: websocket", false),
+            ("GET /", "X-Taskcluster-Authorized-Scopes: []", false),
+        ];
+        for (start, field, plain) in cases {
+            let text = format!("{start} HTTP/1.1\r\n{field}\r\n\r\n");
+            let head = inspect(text.as_bytes()).unwrap().unwrap();
+            assert_eq!(head.plain, plain, "{text:?}");
+        }
+        let old = inspect(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
+        assert!(!old.plain);
     }
 
     #[test]

@@ -29,10 +29,9 @@ use tokio::net::TcpStream;
 
 use crate::answer::Refusal;
 
-use chunked::Chunked;
-pub use chunked::ChunkedError;
+pub use chunked::{Chunked, ChunkedError};
 use head::BodyLength;
-pub use head::{HeadError, MAX_FIELDS};
+pub use head::{Head, HeadError, MAX_FIELDS};
 use http2::Frames;
 
 /// What stands in for a head that was refused.
@@ -41,6 +40,9 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r
 /// RFC 9113 3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Bytes asked of the socket for a head, which most heads do not fill; what the allocator has at
+/// hand.
+const FIRST_READ: usize = 1000;
 /// Bytes asked of the socket while a head is incomplete.
 const HEAD_READ: usize = 4096;
 
@@ -149,6 +151,12 @@ impl Connection {
         }
     }
 
+    /// Takes a request back that was counted in: it will be counted again.
+    pub fn withdraw(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+        self.served.set(self.served.get() - 1);
+    }
+
     /// Whether a request is under way.
     pub fn is_busy(&self) -> bool {
         self.in_flight.get() > 0
@@ -243,6 +251,16 @@ pub struct Gate {
     at_end: bool,
 }
 
+/// What comes next on a connection of HTTP/1.
+pub enum Next {
+    /// A head that is held whole, see [`Head::plain`].
+    Plain(Head),
+    /// Another one, or what is none.
+    Other,
+    /// Nothing more.
+    End,
+}
+
 enum Place {
     Head,
     Body(u64),
@@ -296,16 +314,67 @@ impl Gate {
         if !self.held.is_empty() && self.connection.phase.get() != Phase::Head {
             self.connection.enter(Phase::Head);
         }
-        self.held.reserve(HEAD_READ);
         let held = &mut self.held;
         let read = self.connection.poll_stream(|stream| {
-            let reading = stream.get_mut().read_buf(held);
-            std::pin::pin!(reading).poll(cx)
+            loop {
+                ready!(stream.poll_read_ready(cx))?;
+                held.reserve(if held.is_empty() {
+                    FIRST_READ
+                } else {
+                    HEAD_READ
+                });
+                match stream.try_read_buf(held) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return Poll::Ready(read),
+                }
+            }
         });
         if read.is_pending() {
             self.connection.remember(cx);
+            // A connection that waits for a request costs no buffer.
+            if self.held.is_empty() {
+                self.held = BytesMut::new();
+            }
         }
         read
+    }
+
+    /// Waits for the next head; to be asked only where the last message has been passed on whole.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            if !self.held.is_empty() {
+                match head::inspect(&self.held) {
+                    Ok(Some(head)) if head.plain => return Next::Plain(head),
+                    Ok(None) => {}
+                    Ok(Some(_)) | Err(_) => return Next::Other,
+                }
+            }
+            match std::future::poll_fn(|cx| self.poll_hold(cx)).await {
+                Ok(0) if self.held.is_empty() => return Next::End,
+                Ok(0) | Err(_) => return Next::Other,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Waits until the client takes more.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ready = self
+            .connection
+            .poll_stream(|stream| stream.poll_write_ready(cx));
+        self.connection.blocked.set(ready.is_pending());
+        ready
+    }
+
+    /// The bytes from the next head on, as far as they have come.
+    pub fn held(&self) -> &[u8] {
+        &self.held
+    }
+
+    /// Takes `head` off what is held: it has been dealt with.
+    pub fn pass(&mut self, head: Head) {
+        self.held.advance(head.len);
+        self.passed(head);
     }
 
     /// How many of `bytes` are certain.

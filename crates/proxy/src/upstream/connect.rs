@@ -11,7 +11,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -154,18 +154,14 @@ impl Connector {
         }
     }
 
-    /// Connects to `origin` by `way`.
-    pub(super) async fn connect<B>(
+    /// Connects to `origin` by `way`, and tells what is to be spoken there.
+    pub(super) async fn open(
         &self,
         origin: &Origin,
         way: &Way,
         only_http1: bool,
         permit: OwnedSemaphorePermit,
-    ) -> Result<Link<B>, SendError>
-    where
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
+    ) -> Result<(UpstreamIo, Protocol), SendError> {
         let stream = match way {
             Way::Direct => Stream::Plain(self.dial(origin).await?),
             Way::Forward(proxy) => self.dial_proxy(proxy).await?,
@@ -181,12 +177,27 @@ impl Connector {
         } else {
             (stream, Protocol::Http1)
         };
-        let heard = Heard::default();
-        let io = TokioIo::new(UpstreamIo {
+        let io = UpstreamIo {
             stream,
-            heard: heard.clone(),
+            heard: Heard::default(),
             _permit: permit,
-        });
+        };
+        Ok((io, protocol))
+    }
+
+    /// Begins to speak `protocol`.
+    pub(super) async fn begin<B>(
+        &self,
+        origin: &Origin,
+        io: UpstreamIo,
+        protocol: Protocol,
+    ) -> Result<Link<B>, SendError>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let heard = io.heard.clone();
+        let io = TokioIo::new(io);
         match protocol {
             Protocol::Http1 => self.begin_http1(origin, io, heard).await.map(Link::Http1),
             Protocol::Http2 => self.begin_http2(origin, io, heard).await.map(Link::Http2),
@@ -472,6 +483,17 @@ impl Heard {
 }
 
 // === impl UpstreamIo ===
+
+impl UpstreamIo {
+    /// Whether nothing has come since the last answer: neither an end nor what nobody asked for.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(self)
+            .poll_read(&mut context, &mut ReadBuf::new(&mut byte))
+            .is_pending()
+    }
+}
 
 impl AsyncRead for UpstreamIo {
     fn poll_read(

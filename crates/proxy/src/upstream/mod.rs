@@ -20,6 +20,7 @@
 mod connect;
 pub mod environment;
 mod pool;
+mod socket;
 pub mod tls;
 
 use std::cell::{Cell, RefCell};
@@ -45,9 +46,10 @@ use hyper::body::Incoming;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use self::connect::{Connector, Way};
+use self::connect::{Connector, UpstreamIo, Way};
 use self::environment::{Proxies, ProxyProtocol};
-use self::pool::{Lease, Pool};
+use self::pool::{Lease, Maker, Pool};
+pub use self::socket::Socket;
 use self::tls::{Protocol, Roots};
 use crate::metrics::Metrics;
 use crate::replay::ReplayBody;
@@ -125,6 +127,13 @@ struct Held<B> {
     lease: Lease<B>,
     host: Rc<Host<B>>,
     upstream: Rc<Upstream<B>>,
+}
+
+/// Where a request's connection comes from.
+enum Found<'h, T, B> {
+    Free(T),
+    /// The others wait until the maker is dropped.
+    New(UpstreamIo, Protocol, Option<Maker<'h, B>>),
 }
 
 /// Why there is no answer. Each is one sentence that names the host and holds no secret.
@@ -328,13 +337,37 @@ where
         Ok(host)
     }
 
-    /// A free connection, or a new one. Where it may turn out to be one that many can use, only one
-    /// is made at a time.
+    /// A free connection, or a new one.
     async fn lease(&self, host: &Host<B>, only_http1: bool) -> Result<Lease<B>, SendError> {
         let pool = &host.pool;
+        let free = || pool.take(only_http1);
+        let (io, protocol, maker) = match self.free_or_new(host, only_http1, free).await? {
+            Found::Free(lease) => return Ok(lease),
+            Found::New(io, protocol, maker) => (io, protocol, maker),
+        };
+        match self.connector.begin(&host.origin, io, protocol).await {
+            Ok(link) => Ok(pool.add(link, only_http1)),
+            Err(failure) => {
+                if let Some(maker) = maker {
+                    maker.failed(&failure);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// What `free` finds in the pool of `host`, or a new connection. Where that may turn out to be
+    /// one that many can use, only one is made at a time.
+    async fn free_or_new<'h, T>(
+        &self,
+        host: &'h Host<B>,
+        only_http1: bool,
+        free: impl Fn() -> Option<T>,
+    ) -> Result<Found<'h, T, B>, SendError> {
+        let pool = &host.pool;
         loop {
-            if let Some(lease) = pool.take(only_http1) {
-                return Ok(lease);
+            if let Some(found) = free() {
+                return Ok(Found::Free(found));
             }
             let may_be_shared =
                 host.origin.secure() && !only_http1 && pool.protocol() != Some(Protocol::Http1);
@@ -346,16 +379,15 @@ where
             let Some(permit) = self.permit(pool).await? else {
                 continue;
             };
-            let connecting = self
+            let opening = self
                 .connector
-                .connect(&host.origin, &host.way, only_http1, permit);
+                .open(&host.origin, &host.way, only_http1, permit);
             // In a box, so that the many requests that find a connection have small futures.
-            match Box::pin(connecting).await {
-                Ok(link) => {
+            match Box::pin(opening).await {
+                Ok((io, protocol)) => {
                     self.config.metrics.upstream_connections.add(1);
-                    let lease = pool.add(link, only_http1);
                     self.start_reaping();
-                    return Ok(lease);
+                    return Ok(Found::New(io, protocol, maker));
                 }
                 Err(failure) => {
                     if let SendError::Descriptors { .. } = failure {
@@ -405,9 +437,7 @@ impl<B> Upstream<B> {
             Lease::Http1(_) if self.config.is_starving() && !pool.is_awaited() => {}
             Lease::Http1(link) => {
                 pool.put(link);
-                if pool.idle() > MAX_IDLE {
-                    pool.reap_one();
-                }
+                pool.trim(MAX_IDLE);
             }
             Lease::Http2(stream) => drop(stream),
         }

@@ -17,14 +17,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::SendError;
-use super::connect::{Http1Link, Http2Link, Link};
+use super::connect::{Http1Link, Http2Link, Link, UpstreamIo};
 use super::tls::Protocol;
 
 /// All connections that one kind of request can be sent on: those to an origin, or those to the
 /// proxy that http origins are reached by.
 pub(super) struct Pool<B> {
     /// The one used last is at the back.
-    idle: RefCell<VecDeque<Idle<B>>>,
+    idle: RefCell<VecDeque<Idle<Http1Link<B>>>>,
+    /// Connections of HTTP/1.1 that are bytes and nothing else; the one used last is at the back.
+    sockets: RefCell<VecDeque<Idle<UpstreamIo>>>,
     shared: RefCell<Vec<Rc<Shared<B>>>>,
     /// What the last connection turned out to speak.
     protocol: Cell<Option<Protocol>>,
@@ -35,8 +37,8 @@ pub(super) struct Pool<B> {
     freed: Notify,
 }
 
-struct Idle<B> {
-    link: Http1Link<B>,
+struct Idle<L> {
+    link: L,
     since: Instant,
 }
 
@@ -81,6 +83,7 @@ impl<B> Pool<B> {
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
             idle: RefCell::default(),
+            sockets: RefCell::default(),
             shared: RefCell::default(),
             protocol: Cell::new(None),
             making: RefCell::default(),
@@ -166,6 +169,30 @@ impl<B> Pool<B> {
         self.tell();
     }
 
+    /// A socket that is free now.
+    pub(super) fn take_socket(&self) -> Option<UpstreamIo> {
+        loop {
+            let mut socket = self.sockets.borrow_mut().pop_back()?.link;
+            if socket.is_quiet() {
+                return Some(socket);
+            }
+        }
+    }
+
+    /// Takes back a socket whose answer has been read.
+    pub(super) fn put_socket(&self, socket: UpstreamIo) {
+        self.sockets.borrow_mut().push_back(Idle {
+            link: socket,
+            since: Instant::now(),
+        });
+        self.tell();
+    }
+
+    /// Remembers what a new connection turned out to speak.
+    pub(super) fn speaks(&self, protocol: Protocol) {
+        self.protocol.set(Some(protocol));
+    }
+
     fn tell(&self) {
         if self.waiting.get() > 0 {
             self.freed.notify_one();
@@ -209,30 +236,39 @@ impl<B> Pool<B> {
     pub(super) fn reap(&self, now: Instant, limit: Duration) -> Option<Instant> {
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| now < idle.since + limit && !idle.link.sender.is_closed());
+        let mut sockets = self.sockets.borrow_mut();
+        sockets.retain_mut(|idle| now < idle.since + limit && idle.link.is_quiet());
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| {
             let idle = shared.streams.get() == 0 && now >= shared.idle_since.get() + limit;
             !idle && !shared.is_closed()
         });
         let http1 = idle.front().map(|idle| idle.since);
+        let bare = sockets.front().map(|idle| idle.since);
         let http2 = shared.iter().map(|shared| shared.idle_since.get()).min();
-        let first = http1.into_iter().chain(http2).min()?;
+        let first = http1.into_iter().chain(bare).chain(http2).min()?;
         Some((first + limit).max(now + limit / 8))
     }
 
-    /// Lets go of the HTTP/1.1 connection that has been idle longest.
-    pub(super) fn reap_one(&self) {
-        self.idle.borrow_mut().pop_front();
-    }
-
-    /// How many HTTP/1.1 connections are idle.
-    pub(super) fn idle(&self) -> usize {
-        self.idle.borrow().len()
+    /// Lets go of HTTP/1.1 connections over `limit`, those first that have been idle longest.
+    pub(super) fn trim(&self, limit: usize) {
+        let (mut idle, mut sockets) = (self.idle.borrow_mut(), self.sockets.borrow_mut());
+        while idle.len() + sockets.len() > limit {
+            let oldest = idle.front().map(|idle| idle.since);
+            let barest = sockets.front().map(|idle| idle.since);
+            if oldest.is_none_or(|oldest| barest.is_some_and(|barest| barest < oldest)) {
+                sockets.pop_front();
+            } else {
+                idle.pop_front();
+            }
+        }
     }
 
     /// Whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.idle.borrow().is_empty() && self.shared.borrow().is_empty()
+        self.idle.borrow().is_empty()
+            && self.sockets.borrow().is_empty()
+            && self.shared.borrow().is_empty()
     }
 }
 

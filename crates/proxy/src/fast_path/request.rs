@@ -1,0 +1,106 @@
+//! A request that the fast path may serve, and how it goes out.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+use crate::credentials::CredentialSet;
+use crate::forward::to_upstream;
+use crate::route::{Route, Target, route};
+use crate::session::Session;
+use crate::sign::Signing;
+
+/// Fields of a request that is read here; one with more is hyper's.
+const MAX_FIELDS: usize = 100;
+
+/// A request without a body.
+pub struct Request {
+    pub method: Method,
+    pub uri: Uri,
+    pub target: Target,
+    /// Those that go out as they came.
+    headers: HeaderMap,
+}
+
+impl Request {
+    /// Reads a head that is [`crate::framing::Head::plain`]; `None` where its answer is not simply
+    /// upstream's.
+    pub fn read(session: &Session, head: &[u8]) -> Option<Self> {
+        if !session.rights.proxy || session.reserved {
+            return None;
+        }
+        let shared = &session.thread.shared;
+        let bytes = Bytes::copy_from_slice(head);
+        let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
+        let mut parsed = httparse::Request::new(&mut []);
+        let status = parsed.parse_with_uninit_headers(head, &mut fields).ok()?;
+        if status.is_partial() {
+            return None;
+        }
+        let method = Method::from_bytes(parsed.method?.as_bytes()).ok()?;
+        let path = parsed.path?;
+        let mut headers = header_map(&bytes, head, parsed.headers)?;
+        shared.guard.check(&headers, None, Version::HTTP_11).ok()?;
+        let Route::Upstream(target) = route(path, &shared.root) else {
+            return None;
+        };
+        let uri = Uri::from_maybe_shared(part(&bytes, head, path.as_bytes())).ok()?;
+        to_upstream(&mut headers);
+        Some(Self {
+            method,
+            uri,
+            target,
+            headers,
+        })
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// Appends the request to `out`, signed for one try.
+    pub fn write(&self, out: &mut Vec<u8>, signing: &mut Signing, set: &CredentialSet) {
+        let Target { origin, target } = &self.target;
+        let method = self.method.as_str();
+        for part in [method, " ", target.as_str(), " HTTP/1.1\r\nhost: "] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.extend_from_slice(origin.host_header().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in &self.headers {
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"authorization: ");
+        signing.write_authorization(out, set, method, origin, target.as_str());
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+/// The fields of `head`, of which `bytes` are a copy to keep.
+pub fn header_map(
+    bytes: &Bytes,
+    head: &[u8],
+    fields: &[httparse::Header<'_>],
+) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_maybe_shared(part(bytes, head, field.value)).ok()?;
+        headers.append(name, value);
+    }
+    Some(headers)
+}
+
+/// Where `bytes`, a copy of `head`, have what is `part` of it.
+pub fn part(bytes: &Bytes, head: &[u8], part: &[u8]) -> Bytes {
+    // An empty part may be anywhere.
+    if part.is_empty() {
+        return Bytes::new();
+    }
+    let start = part.as_ptr().addr() - head.as_ptr().addr();
+    bytes.slice(start..start + part.len())
+}
