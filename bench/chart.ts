@@ -1,9 +1,9 @@
-// The chart of a run, as SVG: CPU and latency of each peer as a share of nginx's. Figures that nginx has
-// no part in, or that are bounded by a number of their own, stand in the table alone.
+// The chart of a run, as SVG: CPU and latency of each peer as a share of nginx's. Figures that nginx
+// has no part in, or that are bounded by a number of their own, stand in the table alone.
 import { FIGURES, type Figure, format, type Medians } from './figures.js';
 
-const WIDTH = 860;
-const LABEL = 300;
+const WIDTH = 880;
+const LABEL = 330;
 const RIGHT = 90;
 const BAR = 13;
 const GAP = 12;
@@ -20,7 +20,9 @@ const OTHERS = '#777777';
 /** Its peers are those that were measured, `direct` left out. */
 export function chart(medians: Medians, peers: readonly string[], caption: string): string {
   const shown = peers.filter((peer) => peer !== 'direct');
-  const figures = FIGURES.filter(({ key }) => (medians(key, 'nginx') ?? 0) > 0);
+  const figures = FIGURES.filter(
+    ({ key, isCharted }) => isCharted && (medians(key, 'nginx') ?? 0) > 0,
+  );
   const group = shown.length * BAR + GAP;
   const height = TOP + figures.length * group + BOTTOM;
   const bars = figures.map((figure, at) => drawGroup(figure, medians, shown, TOP + at * group));
@@ -29,8 +31,8 @@ export function chart(medians: Medians, peers: readonly string[], caption: strin
 <rect width="${WIDTH}" height="${height}" rx="6" fill="#ffffff"/>
 <text x="16" y="26" font-size="15" font-weight="600" fill="#222222">CPU and latency as a share of nginx's: less is better</text>
 ${legend(shown)}
-${bars.join('\n')}
 ${scale(height)}
+${bars.join('\n')}
 <text x="16" y="${height - 12}" font-size="11" fill="#666666">${escapeXml(caption)}</text>
 </svg>
 `;
@@ -68,7 +70,7 @@ function drawGroup(
       const told = `${format(value, unit)} ${unit}${value / whole > MOST ? ' →' : ''}`;
       parts.push(
         `<rect x="${LABEL}" y="${y}" width="${length.toFixed(1)}" height="${BAR - 2}" fill="${colour(at)}"/>`,
-        `<text x="${(LABEL + length + 5).toFixed(1)}" y="${y + BAR - 3}" font-size="10" fill="#444444">${escapeXml(told)}</text>`,
+        `<text x="${(LABEL + length + 5).toFixed(1)}" y="${y + BAR - 3}" font-size="10" fill="#444444" stroke="#ffffff" stroke-width="3" paint-order="stroke">${escapeXml(told)}</text>`,
       );
     }
   }

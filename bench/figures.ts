@@ -29,13 +29,15 @@ export interface Figure {
   readonly label: string;
   readonly unit: Unit;
   readonly limits: readonly Limit[];
+  /** A share of nginx's tells something, so that it stands in the chart. */
+  readonly isCharted?: boolean;
 }
 
 /** `factor` times what `peer` has, of this figure or of another. */
 function times(factor: number, peer: string, key: string, what = peer): Limit {
   const reference = (medians: Medians) => medians(key, peer);
   return {
-    text: `${factor} of ${what}`,
+    text: factor === 1 ? `that of ${what}` : `${factor} of ${what}`,
     reference,
     bound: (medians) => {
       const value = reference(medians);
@@ -64,13 +66,19 @@ const SAME_AT_64 = times(1.25, 'ours', 'get-64.cpu', 'ours at 64');
 
 function cpuOfGet(key: string, label: string, ...more: Limit[]): Figure {
   const limits = [times(1, 'nginx', key), ...more];
-  return { key, label: `CPU per small GET, ${label}`, unit: 'us', limits };
+  return { key, label: `CPU per small GET, ${label}`, unit: 'us', limits, isCharted: true };
 }
 
 function cpuOfGib(direction: string, upstream: string, factor: number): Figure {
   const key = `${direction}${upstream === 'TLS' ? '-tls' : ''}.cpu`;
   const limits = [times(factor, 'nginx', key)];
-  return { key, label: `CPU per GiB ${direction}, ${upstream} upstream`, unit: 's', limits };
+  return {
+    key,
+    label: `CPU per GiB ${direction}, ${upstream} upstream`,
+    unit: 's',
+    limits,
+    isCharted: true,
+  };
 }
 
 function growth(name: string, label: string, mebibytes: number): Figure {
@@ -94,6 +102,7 @@ export const FIGURES: readonly Figure[] = [
     label: "p99 added at half of nginx's top load",
     unit: 'us',
     limits: [times(1, 'nginx', 'latency.added')],
+    isCharted: true,
   },
   cpuOfGib('down', 'plain', 0.5),
   cpuOfGib('down', 'TLS', 0.7),

@@ -63,11 +63,8 @@ export interface Latencies {
   readonly p99: number;
 }
 
-/** In seconds. */
 export interface Transfer {
   readonly seconds: number;
-  /** From the request to the first byte of the answer's body. */
-  readonly first?: number;
 }
 
 /** The clients of bench/load; its own documentation says what each does. */
@@ -90,6 +87,11 @@ export class LoadProgram {
 
   down(target: Target): Promise<Transfer> {
     return this.#run('down', target, []);
+  }
+
+  /** @returns seconds from a request to the first byte of the answer's body: the median of `count`. */
+  first({ count, ...target }: Target & { count: number }): Promise<{ first: number }> {
+    return this.#run('first', target, ['--count', count]);
   }
 
   up({ bytes, ...target }: Target & { bytes: number }): Promise<Transfer> {

@@ -22,7 +22,7 @@ import { latency } from './scenarios/latency.js';
 import type { Bench, Scenario } from './scenarios/scenario.js';
 import { smallGets } from './scenarios/small-gets.js';
 import { start } from './scenarios/start.js';
-import { transfers } from './scenarios/transfers.js';
+import { longTransfers, transfers } from './scenarios/transfers.js';
 import { asText } from './table.js';
 import { startUpstream } from './upstream.js';
 
@@ -51,7 +51,11 @@ async function main(options: Options): Promise<void> {
     return;
   }
   if (options.list) {
-    console.log(SCENARIOS.map(({ name, about }) => `${name.padEnd(14)}${about}`).join('\n'));
+    console.log(
+      [...SCENARIOS, ...longTransfers]
+        .map(({ name, about }) => `${name.padEnd(17)}${about}`)
+        .join('\n'),
+    );
     return;
   }
   const directory = mkdtempSync(path.join(tmpdir(), 'taskcluster-proxy-bench-'));
@@ -82,8 +86,8 @@ async function measure(options: Options, directory: string): Promise<void> {
     progress('');
     console.error(sentence);
   };
-  const { rounds, seconds, long: isLong } = options;
-  const given = { ours: own, rounds, seconds, isLong, directory, progress, note };
+  const { rounds, seconds } = options;
+  const given = { ours: own, rounds, seconds, directory, progress, note };
   const bench: Bench = { ...given, upstream, load, peers, results };
   const began = Date.now();
   try {
@@ -132,8 +136,7 @@ function findPeers({ peers, with: commands }: Options) {
   add('direct', () => direct);
   let own: OurPeer | undefined;
   add('ours', () => {
-    progress('building the addon for release');
-    own = ours();
+    own = ours(progress);
     return own;
   });
   add('nginx', nginx);
@@ -144,8 +147,9 @@ function findPeers({ peers, with: commands }: Options) {
   return { peers: found, own };
 }
 
-function chosen({ only }: Options, bench: Bench): Scenario[] {
-  const named = SCENARIOS.filter(
+function chosen({ only, long }: Options, bench: Bench): Scenario[] {
+  const all = long ? [...SCENARIOS, ...longTransfers] : SCENARIOS;
+  const named = all.filter(
     ({ name }) => only.length === 0 || only.some((start) => name.startsWith(start)),
   );
   if (named.length === 0) {

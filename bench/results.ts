@@ -32,11 +32,10 @@ export class Results {
     return values === undefined ? undefined : median(values);
   };
 
-  /** What a proxy adds to the latency of the upstream itself. */
+  /** What a proxy adds to the latency of the upstream itself; 0, where that had the worse p99. */
   #added(peer: string): number | undefined {
     const [all, direct] = [peer, 'direct'].map((name) => this.median('latency.p99', name));
-    return all === undefined || direct === undefined || peer === 'direct'
-      ? undefined
-      : all - direct;
+    const isKnown = all !== undefined && direct !== undefined && peer !== 'direct';
+    return isKnown ? Math.max(0, all - direct) : undefined;
   }
 }

@@ -38,9 +38,13 @@ function verdict({ key, unit }: Figure, limit: Limit, medians: Medians): Verdict
     return [];
   }
   const reference = limit.reference?.(medians);
-  const ratio = reference === undefined ? format(own, unit) : (own / reference).toFixed(2);
+  const ratio = reference === undefined ? format(own, unit) : share(own, reference);
   const atMost = reference === undefined ? limit.text : `${limit.text} (${format(bound, unit)})`;
   return [{ ratio, atMost, holds: own <= bound }];
+}
+
+function share(own: number, reference: number): string {
+  return reference > 0 ? (own / reference).toFixed(2) : '';
 }
 
 const HEAD = ['figure', 'unit'];

@@ -33,8 +33,8 @@ export interface OurPeer extends Peer {
  * copy of the command; Cargo knows whether there is anything to do.
  * `TASKCLUSTER_PROXY_COMMAND` names another build of the command.
  */
-export function ours(): OurPeer {
-  const file = TASKCLUSTER_PROXY_COMMAND ?? stage();
+export function ours(progress: (words: string) => void): OurPeer {
+  const file = TASKCLUSTER_PROXY_COMMAND ?? stage(progress);
   const command = [process.execPath, file];
   const told = spawnSync(process.execPath, [file, '--version'], { encoding: 'utf8' });
   if (told.status !== 0) {
@@ -51,7 +51,8 @@ export function ours(): OurPeer {
   };
 }
 
-function stage(): string {
+function stage(progress: (words: string) => void): string {
+  progress('building the addon for release');
   mkdirSync(path.join(STAGE, path.dirname(COMMAND)), { recursive: true });
   const build = ['build', '--release', '--platform', '--no-js', '--dts', 'addon.d.ts'];
   const to = ['--manifest-path', 'crates/addon/Cargo.toml', '--output-dir', 'build/bench'];

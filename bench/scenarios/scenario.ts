@@ -29,8 +29,6 @@ export interface Bench {
   readonly rounds: number;
   /** How long load lasts, where time bounds it: whole seconds. */
   readonly seconds: number;
-  /** Also what takes many minutes. */
-  readonly isLong: boolean;
   /** For files, gone after the run. */
   readonly directory: string;
   progress(words: string): void;

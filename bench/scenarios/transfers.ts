@@ -9,14 +9,17 @@ const GIB = 2 ** 30;
 const LONG_GIB = 16;
 const WARM_UP_REQUESTS = 100;
 
+/** Answers in each measurement that are left after their first byte. */
+const FIRST_BYTES = 5;
+
 export const transfers: readonly Scenario[] = [
   transfer('down', 'plain'),
   transfer('down', 'tls'),
   transfer('up', 'plain'),
   transfer('up', 'tls'),
-  longTransfer('down'),
-  longTransfer('up'),
 ];
+
+export const longTransfers: readonly Scenario[] = [longTransfer('down'), longTransfer('up')];
 
 type Direction = 'down' | 'up';
 
@@ -46,7 +49,6 @@ function longTransfer(direction: Direction): Scenario {
     scheme: 'plain',
     isFresh: true,
     takes: ({ name: peer }: Peer) => ['ours', 'nginx', 'HAProxy'].includes(peer),
-    missing: ({ isLong }) => (isLong ? undefined : 'it takes minutes (--long)'),
     warmUp,
     measure: (running, bench) => {
       const path = direction === 'down' ? TARGETS.long : TARGETS.sink;
@@ -76,15 +78,13 @@ async function measure({ pid, port }: Running, { load }: Bench, part: Part): Pro
   const isDown = direction === 'down';
   const done = await (isDown ? load.down({ port, path }) : load.up({ port, path, bytes }));
   const figures: Figures = { [`${name}.seconds`]: done.seconds };
-  if (done.first !== undefined) {
-    figures[`${name}.first`] = done.first;
+  if (pid !== undefined && before !== undefined) {
+    figures[`${name}.cpu`] = (cpuSince(pid, before.cpu) / bytes) * GIB;
+    figures[`${name}.memory`] = readMemory(pid).peak - before.memory.resident;
   }
-  if (pid === undefined || before === undefined) {
-    return figures;
+  if (isDown) {
+    const { first } = await load.first({ port, path, count: FIRST_BYTES });
+    figures[`${name}.first`] = first;
   }
-  return {
-    ...figures,
-    [`${name}.cpu`]: (cpuSince(pid, before.cpu) / bytes) * GIB,
-    [`${name}.memory`]: readMemory(pid).peak - before.memory.resident,
-  };
+  return figures;
 }

@@ -7,6 +7,7 @@
 //! load rate --target 127.0.0.1:8080 --path /x --rate 5000 --seconds 2 --connections 32 [--fresh]
 //! load connections --target 127.0.0.1:8080 --path /x --count 4000
 //! load down --target 127.0.0.1:8080 --path /x
+//! load first --target 127.0.0.1:8080 --path /x --count 5
 //! load up --target 127.0.0.1:8080 --path /x --bytes 1073741824
 //! load flood --target 127.0.0.1:8080 --seconds 2 --connections 8
 //! load sink --target 127.0.0.1:9000
@@ -40,6 +41,7 @@ fn main() {
         "rate" => rate(&given),
         "connections" => connections(&given),
         "down" => down(&given),
+        "first" => first(&given),
         "up" => up(&given),
         "flood" => flood(&given),
         "sink" => sink(&given),
@@ -155,18 +157,35 @@ fn down(given: &Arguments) -> Outcome<()> {
     let mut buffer = vec![0; BUFFER];
     let head = Head::read(&mut stream, &mut buffer)?.ok_or("no answer")?;
     let mut bytes = head.excess as u64;
-    let mut first = (bytes > 0).then(|| start.elapsed());
     while bytes < head.length {
         let read = stream.read(&mut buffer)?;
         if read == 0 {
             return Err(format!("the answer broke off after {bytes} bytes").into());
         }
-        first.get_or_insert_with(|| start.elapsed());
         bytes += read as u64;
     }
     let seconds = start.elapsed().as_secs_f64();
-    let first = first.unwrap_or_default().as_secs_f64();
-    println!("{{\"bytes\":{bytes},\"seconds\":{seconds},\"first\":{first}}}");
+    println!("{{\"bytes\":{bytes},\"seconds\":{seconds}}}");
+    Ok(())
+}
+
+/// Answers that are left after the first byte of their body; the median of what that took.
+fn first(given: &Arguments) -> Outcome<()> {
+    let client = Client::new(given)?;
+    let mut buffer = vec![0; BUFFER];
+    let mut times = Vec::new();
+    for _ in 0..given.number("--count")? {
+        let mut stream = client.connect()?;
+        let start = Instant::now();
+        stream.write_all(client.request.as_bytes())?;
+        let head = Head::read(&mut stream, &mut buffer)?.ok_or("no answer")?;
+        if head.excess == 0 && stream.read(&mut buffer)? == 0 {
+            return Err("the answer broke off before its body".into());
+        }
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    println!("{{\"first\":{}}}", percentile(&times, 50));
     Ok(())
 }
 

@@ -1,0 +1,75 @@
+// What the bench makes of what it measured: medians, and whether ours keeps within its limits. The
+// measuring itself is not run here; it wants a quiet machine and minutes.
+import test from 'ava';
+import { chart } from '../bench/chart.js';
+import { median, Results } from '../bench/results.js';
+import { asMarkdown, asText, rows } from '../bench/table.js';
+
+const PEERS = ['direct', 'ours', 'nginx'];
+
+function measured(values: Record<string, Record<string, number[]>>): Results {
+  const results = new Results();
+  for (const [key, peers] of Object.entries(values)) {
+    for (const [peer, list] of Object.entries(peers)) {
+      for (const value of list) {
+        results.add(peer, { [key]: value });
+      }
+    }
+  }
+  return results;
+}
+
+test('the median is the middle, or between the two in the middle', (t) => {
+  t.is(median([3, 1, 2]), 2);
+  t.is(median([4, 1, 3, 2]), 2.5);
+});
+
+test('a figure is judged against the medians of the same run', (t) => {
+  const results = measured({
+    'get-64.cpu': { ours: [14e-6, 12e-6, 99e-6], nginx: [14e-6, 15e-6, 13e-6] },
+    'down.cpu': { ours: [0.5], nginx: [0.9] },
+  });
+  const [get, down, ...others] = rows(results.median, PEERS);
+  t.deepEqual(get?.cells, ['', '14.0', '14.0']);
+  t.deepEqual(get?.verdicts, [{ ratio: '1.00', atMost: 'that of nginx (14.0)', holds: true }]);
+  t.deepEqual(down?.verdicts, [{ ratio: '0.56', atMost: '0.5 of nginx (0.450)', holds: false }]);
+  t.deepEqual(others, []);
+});
+
+test('limits stand alone, add to a reference, or compare with another figure', (t) => {
+  const results = measured({
+    'down.first': { ours: [2.1e-3], direct: [1e-3] },
+    'start.listening': { ours: [50e-3] },
+    'start.empty': { node: [40e-3] },
+    'idle.memory': { ours: [17 * 1024] },
+  });
+  const verdicts = rows(results.median, PEERS).flatMap((row) => row.verdicts);
+  t.deepEqual(verdicts, [
+    { ratio: '2.10', atMost: '1.2 of direct plus 1 ms (2200)', holds: true },
+    { ratio: '17.0', atMost: '16 KiB', holds: false },
+    { ratio: '1.25', atMost: '1.3 of `node -e 0` (52.0)', holds: true },
+  ]);
+});
+
+test("added latency is the proxy's less that of the upstream", (t) => {
+  const results = measured({
+    'latency.p99': { direct: [1e-3], ours: [1.2e-3], nginx: [0.9e-3] },
+  });
+  t.is(results.median('latency.added', 'ours')?.toFixed(6), '0.000200');
+  t.is(results.median('latency.added', 'nginx'), 0);
+  t.is(rows(results.median, PEERS)[0]?.verdicts[0]?.holds, false);
+});
+
+test('the table is text and Markdown, the chart SVG', (t) => {
+  const results = measured({ 'get-64.cpu': { ours: [28e-6], nginx: [14e-6] } });
+  const table = rows(results.median, PEERS);
+  const [head = '', line = ''] = asText(table, PEERS).split('\n');
+  t.is(head.indexOf('holds'), line.indexOf('NO'));
+  const columns = asMarkdown(table, PEERS)
+    .split('\n')
+    .map((each) => each.split('|').length);
+  t.deepEqual(new Set(columns).size, 1);
+  const svg = chart(results.median, ['ours', 'nginx', '<other>'], 'here & now');
+  t.regex(svg, /^<svg .*28\.0 us.*here &amp; now.*<\/svg>\n$/s);
+  t.false(svg.includes('<other>'));
+});
