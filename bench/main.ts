@@ -74,6 +74,7 @@ async function measure(options: Options, directory: string): Promise<void> {
       'nginx is not installed; it is the upstream (Debian: apt-get install nginx)',
     );
   }
+  const wanted = chosen(options);
   // Other users run the load program that lies here.
   chmodSync(directory, 0o711);
   progress('building bench/load');
@@ -91,7 +92,7 @@ async function measure(options: Options, directory: string): Promise<void> {
   const bench: Bench = { ...given, upstream, load, peers, results };
   const began = Date.now();
   try {
-    const scenarios = chosen(options, bench);
+    const scenarios = possible(wanted, bench);
     for (const [at, scenario] of scenarios.entries()) {
       const place = `${at + 1}/${scenarios.length} `;
       await scenario.run({ ...bench, progress: (words) => progress(place + words) });
@@ -147,7 +148,7 @@ function findPeers({ peers, with: commands }: Options) {
   return { peers: found, own };
 }
 
-function chosen({ only, long }: Options, bench: Bench): Scenario[] {
+function chosen({ only, long }: Options): Scenario[] {
   const all = long ? [...SCENARIOS, ...longTransfers] : SCENARIOS;
   const named = all.filter(
     ({ name }) => only.length === 0 || only.some((start) => name.startsWith(start)),
@@ -155,7 +156,11 @@ function chosen({ only, long }: Options, bench: Bench): Scenario[] {
   if (named.length === 0) {
     throw new BenchError(`--only ${only.join(',')} names no scenario (--list shows them)`);
   }
-  return named.filter((scenario) => {
+  return named;
+}
+
+function possible(scenarios: readonly Scenario[], bench: Bench): Scenario[] {
+  return scenarios.filter((scenario) => {
     const reason = scenario.missing?.(bench);
     if (reason !== undefined) {
       bench.note(`Left out: ${scenario.about}, since ${reason}.`);
