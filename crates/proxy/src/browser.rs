@@ -194,15 +194,16 @@ fn read(authority: &str) -> Result<HostPort<'_>, BrowserError> {
 /// Dotted labels, at most one trailing dot. Percent-encoding is refused: what it decodes to is
 /// what a client would have asked DNS for.
 fn is_name(host: &str) -> bool {
-    host.strip_suffix('.')
-        .unwrap_or(host)
-        .split('.')
-        .all(|label| {
-            !label.is_empty()
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        })
+    let mut label_is_empty = true;
+    for byte in host.strip_suffix('.').unwrap_or(host).bytes() {
+        match byte {
+            b'.' if label_is_empty => return false,
+            b'.' => label_is_empty = true,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => label_is_empty = false,
+            _ => return false,
+        }
+    }
+    !label_is_empty
 }
 
 /// An IPv6 literal in brackets, with a zone or without (RFC 6874).

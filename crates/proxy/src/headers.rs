@@ -116,6 +116,10 @@ fn strip(headers: &mut HeaderMap) {
 /// Fields that `Connection` names and that nothing else strips or keeps. Empty, and so without an
 /// allocation, for `close` and `keep-alive`.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut fields = headers.get_all(CONNECTION).iter();
+    if fields.all(|field| field.as_bytes().eq_ignore_ascii_case(b"keep-alive")) {
+        return Vec::new();
+    }
     let options = headers.get_all(CONNECTION).iter().flat_map(tokens);
     options
         .filter(|option| !USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual)))

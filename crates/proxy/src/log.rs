@@ -558,17 +558,15 @@ impl Line for RequestLine<'_> {
             out.extend_from_slice(upstream.origin.url().as_bytes());
             escape(&redact(upstream.target.as_str()), out);
         }
-        // A Vec takes everything that is written to it.
-        let _ = match self.status {
-            Some(status) => write!(out, " | {status}"),
-            None => write!(out, " | -"),
-        };
-        let _ = write!(
-            out,
-            " | {} bytes | {} ms",
-            self.bytes,
-            self.took.as_millis()
-        );
+        let mut number = itoa::Buffer::new();
+        let status = self.status.map(|status| number.format(status));
+        out.extend_from_slice(b" | ");
+        out.extend_from_slice(status.unwrap_or("-").as_bytes());
+        out.extend_from_slice(b" | ");
+        out.extend_from_slice(number.format(self.bytes).as_bytes());
+        out.extend_from_slice(b" bytes | ");
+        out.extend_from_slice(number.format(self.took.as_millis()).as_bytes());
+        out.extend_from_slice(b" ms");
     }
 
     fn json(&self, time: Timestamp, out: &mut Vec<u8>) -> serde_json::Result<()> {

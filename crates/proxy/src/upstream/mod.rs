@@ -58,6 +58,8 @@ use crate::route::Origin;
 /// Idle connections that a thread keeps. More are of use only to a thread that has more requests
 /// at a time, and each may hold a read buffer.
 const MAX_IDLE: usize = 256;
+/// The same of sockets, which hold nothing but their descriptor.
+const MAX_IDLE_SOCKETS: usize = 1024;
 /// Origins that are remembered before those without a connection are forgotten.
 const MAX_HOSTS: usize = 1024;
 /// What is left of an answer that nobody wants is worth reading for its connection up to this.
@@ -437,7 +439,7 @@ impl<B> Upstream<B> {
             Lease::Http1(_) if self.config.is_starving() && !pool.is_awaited() => {}
             Lease::Http1(link) => {
                 pool.put(link);
-                pool.trim(MAX_IDLE);
+                pool.trim(MAX_IDLE, MAX_IDLE_SOCKETS);
             }
             Lease::Http2(stream) => drop(stream),
         }

@@ -250,18 +250,14 @@ impl<B> Pool<B> {
         Some((first + limit).max(now + limit / 8))
     }
 
-    /// Lets go of HTTP/1.1 connections over `limit`, those first that have been idle longest.
-    pub(super) fn trim(&self, limit: usize) {
-        let (mut idle, mut sockets) = (self.idle.borrow_mut(), self.sockets.borrow_mut());
-        while idle.len() + sockets.len() > limit {
-            let oldest = idle.front().map(|idle| idle.since);
-            let barest = sockets.front().map(|idle| idle.since);
-            if oldest.is_none_or(|oldest| barest.is_some_and(|barest| barest < oldest)) {
-                sockets.pop_front();
-            } else {
-                idle.pop_front();
-            }
-        }
+    /// Lets go of what has been idle longest, past so many links and sockets.
+    pub(super) fn trim(&self, links: usize, sockets: usize) {
+        let mut idle = self.idle.borrow_mut();
+        let surplus = idle.len().saturating_sub(links);
+        idle.drain(..surplus);
+        let mut idle = self.sockets.borrow_mut();
+        let surplus = idle.len().saturating_sub(sockets);
+        idle.drain(..surplus);
     }
 
     /// Whether there is nothing in it.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connect::{UpstreamIo, Way};
 use super::tls::Protocol;
-use super::{Found, Host, MAX_IDLE, SendError, Upstream, io_error, name_of};
+use super::{Found, Host, MAX_IDLE, MAX_IDLE_SOCKETS, SendError, Upstream, io_error, name_of};
 use crate::replay::ReplayBody;
 use crate::route::Origin;
 
@@ -78,7 +78,7 @@ impl<B> Socket<B> {
             return;
         }
         pool.put_socket(self.io);
-        pool.trim(MAX_IDLE);
+        pool.trim(MAX_IDLE, MAX_IDLE_SOCKETS);
     }
 
     /// What an error means for a request of whose answer nothing has come, or something where
