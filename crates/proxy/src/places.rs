@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use taskcluster_proxy_peer::raise_descriptor_limit;
 use tokio::sync::{Notify, Semaphore};
 
-/// Descriptors that tasks' connections never take: the runtime's own, the log's, and what an update
-/// of the credentials needs.
-const HELD_BACK: usize = 128;
+/// Descriptors that tasks' connections never take: the runtime's own, the log's, the pipes of
+/// downloads, and what an update of the credentials needs.
+const HELD_BACK: usize = 160;
 
 /// Of those held back, connections that may ask for an update or for health. Once half of them are
 /// open, the one that has been idle for longest makes room for the next.

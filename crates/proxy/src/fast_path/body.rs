@@ -12,8 +12,10 @@ use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::READ;
 use super::answer::Answer;
+#[cfg(target_os = "linux")]
+use super::splice;
+use super::{Buffers, READ};
 use crate::framing::{Chunked, Gate};
 use crate::record::Record;
 use crate::upstream::Socket;
@@ -99,18 +101,24 @@ pub async fn pass(
     gate: &mut Gate,
     mut socket: Socket,
     mut answer: Answer,
-    buffer: &RefCell<Box<[u8]>>,
+    buffers: &Buffers,
     record: &mut Record,
 ) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if let Length::Known(left) = &mut answer.length {
+        let spliced = splice::pass(gate, &socket, left, &buffers.pipes, record).await;
+        spliced.map_err(|side| side.tell(record))?;
+    }
     let mut room = SLOW_READ;
     while !answer.length.is_done() {
-        let kept = match pass_some(gate, &mut socket, &mut answer, buffer, record, room).await? {
-            Passed::Some(kept) => kept,
-            Passed::End => {
-                gate.write_all(b"0\r\n\r\n").await?;
-                return Ok(());
-            }
-        };
+        let kept =
+            match pass_some(gate, &mut socket, &mut answer, &buffers.read, record, room).await? {
+                Passed::Some(kept) => kept,
+                Passed::End => {
+                    gate.write_all(b"0\r\n\r\n").await?;
+                    return Ok(());
+                }
+            };
         if kept.is_empty() {
             room = (room * 2).min(READ);
         } else {
@@ -166,24 +174,30 @@ async fn pass_some(
         };
         Poll::Ready(Ok(Passed::Some(bytes[written..taken].to_vec())))
     });
-    passed.await.map_err(|side| match side {
-        Side::Client(error) => error,
-        Side::Upstream(error) => {
-            record.broke_off(&error);
-            ErrorKind::UnexpectedEof.into()
-        }
-    })
+    let passed = passed.await;
+    passed.map_err(|side| side.tell(record))
 }
 
 /// Whose fault it is that a body does not come to its end.
-enum Side {
+pub enum Side {
     Client(io::Error),
     Upstream(BodyError),
 }
 
 impl Side {
-    fn upstream(error: io::Error) -> Self {
+    pub fn upstream(error: io::Error) -> Self {
         Self::Upstream(error.into())
+    }
+
+    /// Says in the log where upstream broke off; what is left to do is to close the connection.
+    fn tell(self, record: &Record) -> io::Error {
+        match self {
+            Self::Client(error) => error,
+            Self::Upstream(error) => {
+                record.broke_off(&error);
+                ErrorKind::UnexpectedEof.into()
+            }
+        }
     }
 }
 

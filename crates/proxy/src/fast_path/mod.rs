@@ -15,6 +15,8 @@
 mod answer;
 mod body;
 mod request;
+#[cfg(target_os = "linux")]
+mod splice;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -43,6 +45,8 @@ const READ: usize = 64 * 1024;
 pub struct Buffers {
     read: RefCell<Box<[u8]>>,
     write: RefCell<Vec<u8>>,
+    #[cfg(target_os = "linux")]
+    pipes: splice::Pipes,
 }
 
 /// What became of a head.
@@ -189,7 +193,7 @@ async fn relay(
         record.broke_off(&error);
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
-    body::pass(gate, socket, answer, &buffers.read, &mut record).await
+    body::pass(gate, socket, answer, buffers, &mut record).await
 }
 
 impl Buffers {
@@ -213,6 +217,8 @@ impl Default for Buffers {
             // The pages that are never written are never resident.
             read: RefCell::new(vec![0; READ].into_boxed_slice()),
             write: RefCell::default(),
+            #[cfg(target_os = "linux")]
+            pipes: splice::Pipes::default(),
         }
     }
 }

@@ -24,6 +24,8 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use hyper::upgrade::OnUpgrade;
 use socket2::SockRef;
+#[cfg(target_os = "linux")]
+use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -359,6 +361,26 @@ impl Gate {
             .poll_stream(|stream| stream.poll_write_ready(cx));
         self.connection.blocked.set(ready.is_pending());
         ready
+    }
+
+    /// Writes by what `write` does with the socket, whenever the client takes more.
+    #[cfg(target_os = "linux")]
+    pub fn poll_write_by(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let written = self
+                .connection
+                .with_stream(|stream| stream.try_io(Interest::WRITABLE, || write(stream)));
+            match written {
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Some(written) => return Poll::Ready(written),
+                None => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            }
+        }
     }
 
     /// The bytes from the next head on, as far as they have come.

@@ -485,6 +485,15 @@ impl Heard {
 // === impl UpstreamIo ===
 
 impl UpstreamIo {
+    /// The socket itself where the bytes on it are the message's own.
+    #[cfg(target_os = "linux")]
+    pub(super) fn plain(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(_) | Stream::TlsInTls(_) => None,
+        }
+    }
+
     /// Whether nothing has come since the last answer: neither an end nor what nobody asked for.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];

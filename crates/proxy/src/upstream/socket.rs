@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+#[cfg(target_os = "linux")]
+use tokio::net::TcpStream;
 
 use super::connect::{UpstreamIo, Way};
 use super::tls::Protocol;
@@ -79,6 +81,12 @@ impl<B> Socket<B> {
         }
         pool.put_socket(self.io);
         pool.trim(MAX_IDLE, MAX_IDLE_SOCKETS);
+    }
+
+    /// The TCP connection where nothing is encrypted on it.
+    #[cfg(target_os = "linux")]
+    pub fn plain(&self) -> Option<&TcpStream> {
+        self.io.plain()
     }
 
     /// What an error means for a request of whose answer nothing has come, or something where
