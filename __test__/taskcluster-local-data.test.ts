@@ -210,6 +210,20 @@ test('older data stay public when they are served, until that is undone', async 
   await stop(again);
 });
 
+test('one sentence where there are no data, and none are made', async (t) => {
+  const folder = path.join(freshDirectory(t), 'mistyped');
+  const flags = ['--data-folder', folder];
+  const backup = path.join(freshDirectory(t), 'backup.tar');
+  const commands = [['backup', backup], ['rotate-keys'], ['user', 'list'], ['user', 'remove', 'a']];
+  for (const command of commands) {
+    const { code, stderr } = await run(...command, ...flags);
+    t.is(code, 1, command.join(' '));
+    t.regex(stderr, /^taskcluster-local: there are no data in .*mistyped: name the folder that /);
+  }
+  t.false(existsSync(folder));
+  t.false(existsSync(backup));
+});
+
 test('one sentence where no data folder is named', async (t) => {
   for (const command of [['migrate'], ['backup', 'x'], ['restore', 'x']]) {
     const { code, stderr } = await run(...command);

@@ -1,8 +1,7 @@
 /** `taskcluster-local backup` and `restore`: all data in one file, and back. */
 import type { Command } from 'commander';
 import { type BackupSummary, backUp, restore } from '../../deployment/storage/backup.js';
-import { openStorage } from '../../deployment/storage/index.js';
-import { orOneSentence, type PlaceOptions, requirePlace } from './place.js';
+import { openData, orOneSentence, type PlaceOptions, requirePlace } from './place.js';
 
 export function declareBackup(program: Command): void {
   const backup = program
@@ -13,8 +12,8 @@ export function declareBackup(program: Command): void {
     )
     .argument('<file>', 'a file that does not exist yet')
     .action(
-      orOneSentence(async (file: string, { dataFolder, databaseUrl }: PlaceOptions) => {
-        const storage = await openStorage({ folder: dataFolder, databaseUrl });
+      orOneSentence(async (file: string, place: PlaceOptions) => {
+        const storage = await openData(place);
         try {
           report('Backed up', await backUp(storage, file));
         } finally {

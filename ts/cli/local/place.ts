@@ -1,5 +1,8 @@
 /** Where a deployment's data are, as several commands are told it, and how they fail. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { openStorage, type Storage } from '../../deployment/storage/index.js';
 
 export interface PlaceOptions {
   readonly dataFolder: string;
@@ -27,6 +30,27 @@ export function requirePlace(command: Command): Command {
   addPlaceOptions(command);
   command.options.find((option) => option.long === '--data-folder')?.makeOptionMandatory();
   return command;
+}
+
+/** A place where no deployment has been. The message says what to do. */
+export class PlaceError extends Error {
+  override readonly name = 'PlaceError';
+}
+
+/**
+ * Opens what is there, for commands that make no data: a folder whose name was mistyped must not
+ * look like a deployment with nothing in it.
+ *
+ * @throws PlaceError, and as `openStorage`
+ */
+export async function openData({ dataFolder, databaseUrl }: PlaceOptions): Promise<Storage> {
+  const needed = databaseUrl === undefined ? join(dataFolder, 'database') : dataFolder;
+  if (!existsSync(needed)) {
+    throw new PlaceError(
+      `there are no data in ${dataFolder}: name the folder that \`taskcluster-local start\` was given`,
+    );
+  }
+  return openStorage({ folder: dataFolder, databaseUrl });
 }
 
 /** Ends with 1 and one sentence where it fails. */

@@ -1,10 +1,9 @@
 /** `taskcluster-local rotate-keys`: a new key, with which all that is sealed is sealed again. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { openStorage } from '../../deployment/storage/index.js';
 import { sealAgain } from '../../deployment/storage/rotation.js';
 import { addKey, KEYS_VARIABLE } from '../../deployment/storage/sealing.js';
-import { orOneSentence, type PlaceOptions, requirePlace } from './place.js';
+import { openData, orOneSentence, type PlaceOptions, requirePlace } from './place.js';
 
 export function declareRotateKeys(program: Command): void {
   const command = program
@@ -17,9 +16,9 @@ export function declareRotateKeys(program: Command): void {
   requirePlace(command);
 }
 
-async function run({ dataFolder, databaseUrl }: PlaceOptions): Promise<void> {
-  const file = join(dataFolder, 'keys');
-  const storage = await openStorage({ folder: dataFolder, databaseUrl });
+async function run(place: PlaceOptions): Promise<void> {
+  const file = join(place.dataFolder, 'keys');
+  const storage = await openData(place);
   try {
     const isGiven = process.env[KEYS_VARIABLE] !== undefined;
     const keys = isGiven ? storage.keys : await addKey(file);

@@ -6,11 +6,11 @@ import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { openStorage } from '../../deployment/storage/index.js';
+import { openStorage, type Storage } from '../../deployment/storage/index.js';
 import type { Store } from '../../deployment/storage/store.js';
 import { addNewUser, removeUser, setPassword } from '../../deployment/web/local-users.js';
 import { localUser } from '../../deployment/web/user.js';
-import { orOneSentence, type PlaceOptions, requirePlace } from './place.js';
+import { openData, orOneSentence, type PlaceOptions, requirePlace } from './place.js';
 
 interface UserOptions extends PlaceOptions {
   readonly json: boolean;
@@ -44,7 +44,9 @@ function declareAdd(user: Command): void {
       orOneSentence(async (name: string, options: UserOptions & { role: readonly string[] }) => {
         const { role: roles, json } = options;
         const password = await readPassword(name);
-        await withStore(options, (store) => addNewUser(store, { name, password, roles }));
+        const { dataFolder: folder, databaseUrl } = options;
+        const storage = await openStorage({ folder, databaseUrl });
+        await withStore(storage, (store) => addNewUser(store, { name, password, roles }));
         report(
           json,
           { name, roles },
@@ -62,7 +64,7 @@ function declareRemove(user: Command): void {
     .argument('<name>')
     .action(
       orOneSentence(async (name: string, options: UserOptions) => {
-        await withStore(options, (store) => removeUser(store, name));
+        await withStore(await openData(options), (store) => removeUser(store, name));
         report(options.json, { name }, `Removed ${name}.`);
       }),
     );
@@ -75,7 +77,7 @@ function declareList(user: Command): void {
     .description('List the users, each with the roles that were given beside his own.')
     .action(
       orOneSentence(async (options: UserOptions) => {
-        const users = await withStore(options, (store) => store.users.all());
+        const users = await withStore(await openData(options), (store) => store.users.all());
         const lines = users.map(({ name, roles }) => [name, ...roles].join('  '));
         const told = users.map(({ name, roles }) => ({ name, roles }));
         report(options.json, told, lines.join('\n'));
@@ -94,7 +96,7 @@ function declareSetPassword(user: Command): void {
     .action(
       orOneSentence(async (name: string, options: UserOptions) => {
         const password = await readPassword(name);
-        await withStore(options, (store) => setPassword(store, name, password));
+        await withStore(await openData(options), (store) => setPassword(store, name, password));
         report(options.json, { name }, `Gave ${name} another password.`);
       }),
     );
@@ -111,10 +113,9 @@ function collect(value: string, values: readonly string[]): string[] {
 }
 
 async function withStore<Result>(
-  { dataFolder, databaseUrl }: PlaceOptions,
+  storage: Storage,
   work: (store: Store) => Promise<Result>,
 ): Promise<Result> {
-  const storage = await openStorage({ folder: dataFolder, databaseUrl });
   try {
     return await work(storage.store);
   } finally {
