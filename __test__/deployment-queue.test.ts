@@ -192,6 +192,7 @@ onEveryBackend('an artifact: up by a signed URL, down by a redirect', async (t, 
   t.is(await whole.text(), body);
   t.is(whole.headers.get('content-type'), 'text/plain');
   t.is(whole.headers.get('etag'), put.headers.get('etag'));
+  t.regex(whole.headers.get('content-security-policy') ?? '', /^sandbox (?!.*allow-same-origin)/);
   const etag = whole.headers.get('etag') ?? '';
   const ranges: [Record<string, string>, number, string][] = [
     [{ Range: 'bytes=7-' }, 206, 'artifact'],

@@ -4,8 +4,10 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ExecutionContext } from 'ava';
 import type { Page } from 'playwright-core';
+import taskcluster from 'taskcluster-client';
 import { launch } from './harness/browser.js';
 import { deploymentFor } from './harness/deployment.js';
+import { definition, QUEUE, queueOf, WORKER } from './harness/queue.js';
 import { testWith } from './harness/tools.js';
 
 const ALICE = { name: 'alice', password: 'correct horse' };
@@ -150,3 +152,46 @@ testWith('chromium')(
     t.regex(complaints.join('\n'), /frame-ancestors|X-Frame-Options|403/);
   },
 );
+
+/** An artifact that tries to have the credentials of whoever looks at it, and says what it got. */
+const GREEDY_PAGE = `<!doctype html><title>loading</title><script>
+  Promise.all(['POST /login/credentials', 'GET /login/user'].map((request) => {
+    const [method, target] = request.split(' ');
+    return fetch(target, { method, credentials: 'include' }).then(({ status }) => status, () => 'nothing');
+  })).then((answers) => { document.title = 'got ' + answers; });
+</script>`;
+
+testWith('chromium')('an artifact that is a page cannot act for who looks at it', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE] });
+  const { rootUrl } = deployment;
+  const root = queueOf(deployment, deployment.credentials);
+  const taskId = taskcluster.slugid();
+  await root.createTask(taskId, definition());
+  const [claim] = (await root.claimWork(QUEUE, { ...WORKER, tasks: 1 })).tasks;
+  const task = queueOf(deployment, claim.credentials);
+  const { putUrl, contentType } = await task.createArtifact(taskId, 0, 'public/report.html', {
+    storageType: 's3',
+    contentType: 'text/html',
+    expires: taskcluster.fromNow('30 minutes'),
+  });
+  await fetch(putUrl, {
+    method: 'PUT',
+    body: GREEDY_PAGE,
+    headers: { 'Content-Type': contentType },
+  });
+  const { url } = await root.getArtifact(taskId, 0, 'public/report.html');
+
+  const browser = await launch(t);
+  const page = await browser.newPage();
+  await page.goto(`${rootUrl}/login`);
+  await page.getByLabel('Name').fill(ALICE.name);
+  await page.getByLabel('Password').fill(ALICE.password);
+  await Promise.all([
+    page.waitForNavigation(),
+    page.getByRole('button', { name: 'Sign in' }).click(),
+  ]);
+  t.is(await page.title(), 'You are signed in');
+  await page.goto(url);
+  await page.waitForFunction(`document.title.startsWith('got')`);
+  t.is(await page.title(), 'got nothing,nothing');
+});

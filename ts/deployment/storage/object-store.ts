@@ -27,6 +27,12 @@ const READ_BUFFER = 256 * 1024;
 /** The path that every object's URL begins with. */
 export const OBJECTS_PATH = '/api/objects/v1';
 
+/**
+ * An artifact may be a page that whoever made a task has written. It is shown as if from an origin of
+ * its own: else it could use the session of the person who looks at it (CSP3, 6.2.2 `sandbox`).
+ */
+const FOREIGN_PAGE = 'sandbox allow-scripts allow-popups allow-downloads';
+
 export interface ObjectStoreOptions {
   readonly store: Store;
   readonly folder: ObjectFolder;
@@ -57,7 +63,10 @@ export class ObjectStore {
   router(): Router {
     const router = express.Router({ caseSensitive: true });
     router.use((_request, response, next) => {
-      response.set('Access-Control-Allow-Origin', '*');
+      response.set({
+        'Access-Control-Allow-Origin': '*',
+        'Content-Security-Policy': FOREIGN_PAGE,
+      });
       next();
     });
     router.put('/:name', (request, response) => this.#put(request, response));
