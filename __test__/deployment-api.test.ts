@@ -304,7 +304,10 @@ test("nobody's endpoint, monitoring, and browsers", async (t) => {
   const unknown = await get('/api/queue/v1/nothing');
   t.is(unknown.status, 404);
   t.deepEqual(unknown.json, { error: 'Not found' });
-  t.is((await get('/api/auth/v1/ping')).json.alive, true);
+  for (const service of ['auth', 'queue', 'secrets', 'web-server']) {
+    t.is((await get(`/api/${service}/v1/ping`)).json.alive, true, service);
+  }
+  t.is((await get('/robots.txt')).text, 'User-Agent: *\nDisallow: /\n');
   t.deepEqual((await get('/__heartbeat__')).json, {});
   t.deepEqual(Object.keys((await get('/__version__')).json), ['version', 'commit']);
   const preflight = await get('/api/queue/v1/task/x', 'OPTIONS');
@@ -314,6 +317,16 @@ test("nobody's endpoint, monitoring, and browsers", async (t) => {
   const { headers } = await get('/api/auth/v1/ping');
   t.regex(headers['x-for-request-id']?.toString() ?? '', /^[0-9a-f-]{36}$/);
   t.is(headers['x-powered-by'], undefined);
+  t.regex(
+    String(headers['content-security-policy']),
+    /^default-src 'none'; frame-ancestors 'none';/,
+  );
+  t.is(headers['strict-transport-security'], undefined);
+  const secured = await send(deployment, {
+    target: '/api/auth/v1/ping',
+    headers: { 'X-Forwarded-Proto': 'https' },
+  });
+  t.regex(secured.headers['strict-transport-security'] ?? '', /^max-age=7776000;/);
 });
 
 /** A service with one endpoint of each kind. */

@@ -50,6 +50,7 @@ import { ClientScan } from './web/client-scan.js';
 import { LOGIN_PATH, web } from './web/index.js';
 import { addUser, type UserOptions } from './web/local-users.js';
 import { type RegisteredClient, RegisteredClients } from './web/registered-clients.js';
+import { webServer } from './web/service.js';
 
 export interface DeploymentOptions extends StorageOptions, AnonymousOptions {
   /** An IP address; 127.0.0.1 when absent. */
@@ -160,6 +161,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   mount(auth, { ...serving, validator: ownValidator, context: authContext });
   mount(queue, { ...serving, context: { store, claims, objects, rootUrl } });
   mount(secrets, { ...serving, context: { store } });
+  mount(webServer, { ...serving, context: undefined });
   app.use(documents(SERVICES, rootUrl));
   app.use(OBJECTS_PATH, objects.router());
   app.use(LOGIN_PATH, web({ store, resolver, credentials: webClient, registered, onFault }));
@@ -237,14 +239,24 @@ function counted(
   };
 }
 
+/** As Taskcluster's services have it: what a browser shows of an API runs nothing. */
+const NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'";
+
+/** For whom TLS ends in front of us: 90 days, as Taskcluster's services have it. */
+const STRICT_TRANSPORT = 'max-age=7776000; includeSubDomains';
+
 /** What every answer has, and what belongs to no service. */
 function application(): Express {
   const app = express();
   app.disable('x-powered-by');
   app.set('json spaces', 2);
   app.use((request, response, next) => {
-    const trace = request.headers['x-taskcluster-trace-id'];
+    const { 'x-taskcluster-trace-id': trace, 'x-forwarded-proto': scheme } = request.headers;
+    if (scheme === 'https') {
+      response.set('strict-transport-security', STRICT_TRANSPORT);
+    }
     response.set({
+      'content-security-policy': NOTHING_RUNS,
       'x-content-type-options': 'nosniff',
       'x-for-trace-id': typeof trace === 'string' ? trace : randomUUID(),
       'x-for-request-id': randomUUID(),
@@ -256,6 +268,9 @@ function application(): Express {
   });
   app.get(['/__heartbeat__', '/__lbheartbeat__'], (_request, response) => {
     response.json({});
+  });
+  app.get('/robots.txt', (_request, response) => {
+    response.type('text/plain').send('User-Agent: *\nDisallow: /\n');
   });
   return app;
 }
