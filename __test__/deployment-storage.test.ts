@@ -394,6 +394,28 @@ testWith('postgres')('a lost connection that listened is made again, and says so
   t.deepEqual(heard, [undefined, 'again']);
 });
 
+testWith('postgres')('a silent connection is probed', async (t) => {
+  const sockets = '/proc/net/tcp';
+  if (!existsSync(sockets)) {
+    t.pass('only Linux tells');
+    return;
+  }
+  const { database } = await open(t, (await BACKENDS[1]?.place(t)) ?? { folder: '' });
+  await database.listen('things', () => undefined);
+  const ports = await database.query<{ port: number }>(
+    'SELECT client_port AS port FROM pg_stat_activity WHERE datname = current_database()',
+  );
+  t.is(ports.length, 2);
+  // While data are under way the timer is another one.
+  await pause(100);
+  for (const { port } of ports) {
+    const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+    const line = readFileSync(sockets, 'utf8').match(new RegExp(`: ${local} .*`))?.[0] ?? '';
+    const [, ticks = ''] = / 02:([0-9A-F]{8}) /.exec(line) ?? [];
+    t.true(Number.parseInt(ticks, 16) <= 1000, line);
+  }
+});
+
 testWith('postgres')('a backup of either database restores into the other', async (t) => {
   const [pglite, server] = BACKENDS;
   const first = (await pglite?.place(t)) ?? { folder: '' };

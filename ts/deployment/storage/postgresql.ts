@@ -15,6 +15,12 @@ const RECONNECT_DELAY = 100;
 /** How long a server may take to answer before it is taken for dead, in milliseconds. */
 const CONNECT_TIMEOUT = 10_000;
 
+/**
+ * After how long of silence a connection is probed, in milliseconds. The one that listens is silent by
+ * nature: what is between may forget it, and nobody would hear of another change.
+ */
+const PROBE_AFTER = 10_000;
+
 /** @throws DatabaseOpenError */
 export async function openPostgresql(url: string): Promise<Database> {
   const database = new PostgresqlDatabase(connectionOf(url));
@@ -58,6 +64,7 @@ function connectionOf(url: string): Connection {
     connectionString: url,
     connectionTimeoutMillis: CONNECT_TIMEOUT,
     keepAlive: true,
+    keepAliveInitialDelayMillis: PROBE_AFTER,
     types: { getTypeParser },
     application_name: 'taskcluster-local',
   };
