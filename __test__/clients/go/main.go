@@ -33,10 +33,9 @@ func main() {
 	log.SetFlags(0)
 	var todo plan
 	must(json.NewDecoder(os.Stdin).Decode(&todo))
-	rootURL := tcclient.RootURLFromEnvVars()
-	queue := tcqueue.New(nil, rootURL)
-	secrets := tcsecrets.New(nil, rootURL)
-	auth := tcauth.New(nil, rootURL)
+	queue := tcqueue.NewFromEnv()
+	secrets := tcsecrets.NewFromEnv()
+	auth := tcauth.NewFromEnv()
 
 	status, err := queue.CreateTask(todo.TaskID, &todo.Task)
 	must(err)
