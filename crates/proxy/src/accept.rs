@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,6 @@ use std::time::Duration;
 use http::HeaderValue;
 use socket2::{Domain, Protocol, Socket, Type};
 use taskcluster_proxy_hawk::Credentials;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
@@ -25,6 +24,7 @@ use crate::admit::{Admission, Rights, Rules};
 use crate::backoff::RetryPolicy;
 use crate::browser::{BrowserGuard, HostRule, machine_name};
 use crate::credentials::{Build, CredentialSet, InForce};
+use crate::listener::Listener;
 use crate::log::Log;
 use crate::metrics::{Counters, Metrics};
 use crate::places::{Limits, Places, Slot};
@@ -89,7 +89,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     let listeners = listen(options)?;
     let addresses = listeners
         .iter()
-        .map(std::net::TcpListener::local_addr)
+        .map(TcpListener::local_addr)
         .collect::<io::Result<Vec<_>>>()?;
     let mut running = Running {
         addresses,
@@ -152,7 +152,7 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
 
 /// The listeners that the options ask for, and one on 127.0.0.1 beside an allowed network, so that
 /// the launcher has a way whose address nothing rewrites.
-fn listen(options: &Options) -> Result<Vec<std::net::TcpListener>, StartError> {
+fn listen(options: &Options) -> Result<Vec<TcpListener>, StartError> {
     let mut addresses = options.ip_addresses.clone();
     let everywhere = addresses.is_empty();
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -178,7 +178,7 @@ fn listen(options: &Options) -> Result<Vec<std::net::TcpListener>, StartError> {
 }
 
 /// All interfaces by one socket where the system has IPv6, by IPv4 alone where it has not.
-fn listen_everywhere(port: u16) -> Result<std::net::TcpListener, StartError> {
+fn listen_everywhere(port: u16) -> Result<TcpListener, StartError> {
     match listen_on(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), false) {
         Err(StartError::Listen { source, .. }) if source.kind() != io::ErrorKind::AddrInUse => {
             listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), false)
@@ -187,8 +187,8 @@ fn listen_everywhere(port: u16) -> Result<std::net::TcpListener, StartError> {
     }
 }
 
-fn listen_on(address: SocketAddr, only_v6: bool) -> Result<std::net::TcpListener, StartError> {
-    let open = || -> io::Result<std::net::TcpListener> {
+fn listen_on(address: SocketAddr, only_v6: bool) -> Result<TcpListener, StartError> {
+    let open = || -> io::Result<TcpListener> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -219,7 +219,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(self: Rc<Self>, listener: TcpListener) {
+    async fn run(self: Rc<Self>, listener: Listener) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => self.accepted(stream, peer).await,
@@ -254,7 +254,8 @@ impl Acceptor {
             .ok_or("the proxy is being stopped")?;
         let slot = self.place(rights, &worker.load).await;
         let slot = slot.ok_or("too many connections are open")?;
-        let stream = stream.into_std().map_err(|error| error.to_string())?;
+        let nonblocking = stream.set_nonblocking(true);
+        nonblocking.map_err(|error| error.to_string())?;
         let counted = self.shared.metrics.connection();
         let accepted = Box::new(Accepted {
             stream,
@@ -367,7 +368,7 @@ impl Running {
 
     fn start_acceptor(
         &mut self,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<TcpListener>,
         admission: Option<Admission>,
         limits: Limits,
     ) -> io::Result<()> {
@@ -388,8 +389,8 @@ impl Running {
                     limits,
                     workers,
                 });
-                let registered: io::Result<Vec<TcpListener>> =
-                    listeners.into_iter().map(TcpListener::from_std).collect();
+                let registered: io::Result<Vec<Listener>> =
+                    listeners.into_iter().map(Listener::new).collect();
                 match registered {
                     Ok(listeners) => {
                         for listener in listeners {

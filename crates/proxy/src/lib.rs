@@ -40,6 +40,7 @@ mod fast_path;
 mod forward;
 mod framing;
 mod headers;
+mod listener;
 mod log;
 mod metrics;
 mod places;

@@ -276,7 +276,7 @@ fn is_host_name(name: &str) -> bool {
 
 fn is_dotted(name: &str, allowed: impl Fn(u8) -> bool) -> bool {
     name.len() <= MAX_NAME
-        && name.split(|character| character == '.').all(|label| {
+        && name.split('.').all(|label| {
             (1..=MAX_LABEL).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
