@@ -341,7 +341,11 @@ impl Gate {
         loop {
             if !self.held.is_empty() {
                 match head::inspect(&self.held) {
-                    Ok(Some(head)) if head.plain => return Next::Plain(head),
+                    Ok(Some(head)) if head.plain => {
+                        // Whatever time it takes from here on is not the head's.
+                        self.connection.enter(Phase::Idle);
+                        return Next::Plain(head);
+                    }
                     Ok(None) => {}
                     Ok(Some(_)) | Err(_) => return Next::Other,
                 }
