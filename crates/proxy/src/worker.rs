@@ -353,10 +353,14 @@ impl Driver {
         let mut told = false;
         std::future::poll_fn(|cx| {
             self.remember(cx.waker());
-            if self.stop.get() && !told {
-                told = true;
-                Pin::new(&mut *connection).graceful_shutdown();
+            // First what is held already: told before it has read anything, hyper would close on a
+            // request that runs.
+            let served = Pin::new(&mut *connection).poll(cx);
+            if served.is_ready() || told || !self.stop.get() {
+                return served;
             }
+            told = true;
+            Pin::new(&mut *connection).graceful_shutdown();
             Pin::new(&mut *connection).poll(cx)
         })
         .await
