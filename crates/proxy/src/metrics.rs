@@ -346,9 +346,15 @@ impl RunningRequest {
         self.status = Some(status);
     }
 
-    /// Takes the request back: somebody else counts it.
-    pub fn withdraw(&mut self) {
+    /// Takes the request back: somebody else counts it, and from when it came.
+    pub fn withdraw(&mut self) -> Instant {
         self.withdrawn = true;
+        self.started
+    }
+
+    /// The request came earlier than it was counted.
+    pub fn came(&mut self, at: Instant) {
+        self.started = at;
     }
 
     /// Since the request came.

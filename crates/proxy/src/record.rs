@@ -28,9 +28,13 @@ pub struct Record {
 impl Record {
     /// Counts a request in. `stands_in` says that its head was refused and another stands for it.
     pub fn begin(session: &Rc<Session>, method: &Method, uri: &Uri, stands_in: bool) -> Self {
+        let mut running = session.thread.shared.metrics.request();
+        if let Some(came) = session.came.take() {
+            running.came(came);
+        }
         Self {
             session: Rc::clone(session),
-            running: session.thread.shared.metrics.request(),
+            running,
             method: method.clone(),
             uri: uri.clone(),
             stands_in,
@@ -60,7 +64,7 @@ impl Record {
     /// Takes the record back: somebody else keeps one of this request.
     pub fn withdraw(mut self) {
         self.withdrawn = true;
-        self.running.withdraw();
+        self.session.came.set(Some(self.running.withdraw()));
     }
 
     pub fn relayed(&mut self, bytes: usize) {

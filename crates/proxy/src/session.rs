@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use taskcluster_proxy_hawk::Credentials;
 use taskcluster_proxy_peer::{Lookup, Presence};
@@ -118,6 +118,8 @@ pub struct Session {
     pub http2: bool,
     /// What the [`crate::fast_path`] leaves to [`crate::forward`].
     pub first_try: Cell<Option<FirstTry>>,
+    /// When the request came whose record was withdrawn.
+    pub came: Cell<Option<Instant>>,
 }
 
 impl Session {

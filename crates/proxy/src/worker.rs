@@ -127,6 +127,7 @@ impl Worker {
             reserved: slot.reserved,
             http2: false,
             first_try: Cell::default(),
+            came: Cell::default(),
         };
         let id = Id {
             reserved: slot.reserved,
