@@ -27,6 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
@@ -498,9 +499,11 @@ impl UpstreamIo {
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let mut context = Context::from_waker(Waker::noop());
-        Pin::new(self)
-            .poll_read(&mut context, &mut ReadBuf::new(&mut byte))
-            .is_pending()
+        // A task whose turn is over is told that everything is pending.
+        let look = pin!(unconstrained(poll_fn(|cx| {
+            Pin::new(&mut *self).poll_read(cx, &mut ReadBuf::new(&mut byte))
+        })));
+        look.poll(&mut context).is_pending()
     }
 }
 
