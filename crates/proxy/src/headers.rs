@@ -128,6 +128,64 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
+/// Whether an HTTP/1 message has the chunked coding. `None` where it has another one: nobody asked
+/// for that, and since it stops here, its bytes would pass for the content (RFC 9112 6.1, 7). Also
+/// where anything stands behind `chunked`, since some readers look at the very end alone.
+pub fn is_chunked(headers: &HeaderMap) -> Option<bool> {
+    let codings = headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    let mut chunked = false;
+    for coding in codings {
+        if chunked {
+            return None;
+        }
+        chunked = coding.eq_ignore_ascii_case(b"chunked");
+        if !chunked && !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") {
+            return None;
+        }
+    }
+    Some(chunked)
+}
+
+/// `Content-Length` does not tell a length.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LengthError;
+
+/// The value of `Content-Length`, if there is any; of one that is repeated, one is left (RFC 9110
+/// 8.6).
+///
+/// # Errors
+/// Where it is no length, or more than one.
+pub fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, LengthError> {
+    let mut length = None;
+    let mut count = 0;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        for digits in value.as_bytes().split(|byte| *byte == b',') {
+            let digits = digits.trim_ascii();
+            // A number may be written with a sign, a length may not.
+            if !digits.iter().all(u8::is_ascii_digit) {
+                return Err(LengthError);
+            }
+            let number: u64 = std::str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+                .ok_or(LengthError)?;
+            if length.is_some_and(|earlier| earlier != number) {
+                return Err(LengthError);
+            }
+            length = Some(number);
+            count += 1;
+        }
+    }
+    if let Some(length) = length.filter(|_| count > 1) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(length)
+}
+
 /// Whether a field that is a list of tokens holds `token`.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let mut tokens = headers.get_all(name).iter().flat_map(tokens);
@@ -258,6 +316,77 @@ mod tests {
         assert_eq!(values("set-cookie"), ["1", "2", "3", "1"]);
         assert_eq!(values("vary"), ["a", "b", "a"]);
         assert_eq!(map.len(), 7);
+    }
+
+    #[test]
+    fn one_chunked_is_the_only_coding() {
+        for (fields, chunked) in [
+            ("", Some(false)),
+            ("transfer-encoding: chunked", Some(true)),
+            ("transfer-encoding: \t CHUNKED ", Some(true)),
+            ("transfer-encoding: chunked,", None),
+            (
+                "transfer-encoding: chunked|transfer-encoding: identity",
+                None,
+            ),
+            ("transfer-encoding: , chunked", Some(true)),
+            (
+                "transfer-encoding: identity|transfer-encoding: chunked",
+                Some(true),
+            ),
+            ("transfer-encoding: identity", Some(false)),
+            ("transfer-encoding: gzip", None),
+            ("transfer-encoding: gzip, chunked", None),
+            ("transfer-encoding: chunked, gzip", None),
+            ("transfer-encoding: chunked, chunked", None),
+            (
+                "transfer-encoding: chunked|transfer-encoding: chunked",
+                None,
+            ),
+            ("transfer-encoding: chunked;q=1", None),
+            ("transfer-encoding: \"chunked\"", None),
+            ("transfer-encoding: xchunked", None),
+            ("transfer-encoding: chunked\u{e9}", None),
+        ] {
+            assert_eq!(is_chunked(&headers(fields)), chunked, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_one_number() {
+        for (fields, length, left) in [
+            ("", Ok(None), ""),
+            ("content-length: 0", Ok(Some(0)), "content-length: 0"),
+            ("content-length: 007", Ok(Some(7)), "content-length: 007"),
+            ("content-length: 7,\t07 ", Ok(Some(7)), "content-length: 7"),
+            (
+                "content-length: 7|x: 1|content-length: 7",
+                Ok(Some(7)),
+                "content-length: 7|x: 1",
+            ),
+            (
+                "content-length: 18446744073709551615",
+                Ok(Some(u64::MAX)),
+                "content-length: 18446744073709551615",
+            ),
+            ("content-length: 18446744073709551616", Err(LengthError), ""),
+            ("content-length: 7, 8", Err(LengthError), ""),
+            ("content-length: 7|content-length: 8", Err(LengthError), ""),
+            ("content-length: 7,", Err(LengthError), ""),
+            ("content-length: ", Err(LengthError), ""),
+            ("content-length: +7", Err(LengthError), ""),
+            ("content-length: -7", Err(LengthError), ""),
+            ("content-length: 0x7", Err(LengthError), ""),
+            ("content-length: 7.0", Err(LengthError), ""),
+            ("content-length: 7 7", Err(LengthError), ""),
+            ("content-length: 7\u{a0}", Err(LengthError), ""),
+        ] {
+            let mut map = headers(fields);
+            assert_eq!(content_length(&mut map), length, "{fields}");
+            if length.is_ok() {
+                assert_eq!(map, headers(left), "{fields}");
+            }
+        }
     }
 
     #[test]

@@ -17,12 +17,12 @@ use super::request::{header_map, part};
 use crate::credentials::{CredentialSet, clear_ours};
 use crate::headers;
 use crate::record::Record;
-use crate::upstream::{SendError, Socket};
+use crate::upstream::{ODD_CODING, ODD_LENGTH, SendError, Socket};
 
 /// Most bytes in a head, as on the way in.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most fields in a head.
-const MAX_FIELDS: usize = 512;
+pub const MAX_FIELDS: usize = 512;
 
 /// An answer whose head has come.
 pub struct Answer {
@@ -76,7 +76,8 @@ pub async fn read(
         Fault::TooLong => socket.not_http("message head is too large"),
         Fault::Parse(error) => socket.not_http(&error.to_string()),
         Fault::Field => socket.not_http("invalid HTTP header parsed"),
-        Fault::Length => socket.not_http("invalid content-length parsed"),
+        Fault::Length => socket.not_http(ODD_LENGTH),
+        Fault::Coding => socket.not_http(ODD_CODING),
         Fault::Upgrade => socket.not_http("it changes to a protocol that nobody asked for"),
     })
 }
@@ -88,6 +89,7 @@ enum Fault {
     Parse(httparse::Error),
     Field,
     Length,
+    Coding,
     Upgrade,
 }
 
@@ -109,6 +111,9 @@ fn parse(mut bytes: &[u8], to_head: bool) -> Result<Option<Answer>, Fault> {
         let (httparse::Status::Complete(len), Some(code)) = (status, parsed.code) else {
             return Ok(None);
         };
+        if len > MAX_HEAD {
+            return Err(Fault::TooLong);
+        }
         match code {
             101 => return Err(Fault::Upgrade),
             100..=199 => bytes = &bytes[len..],
@@ -130,11 +135,14 @@ impl Answer {
         let reason = parsed.reason.unwrap_or_default().as_bytes();
         let mut headers = header_map(&bytes, head, parsed.headers).ok_or(Fault::Field)?;
         let is_http11 = parsed.version == Some(1);
-        let length = Length::of(status, &mut headers, to_head).ok_or(Fault::Length)?;
+        // RFC 9112 6.3: what has both may be an attempt at response splitting.
+        let is_odd =
+            headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
+        let length = Length::of(status, is_http11, &mut headers, to_head)?;
         let closes = headers::has_token(&headers, &CONNECTION, "close");
         Ok(Self {
             status,
-            keeps: is_http11 && !closes && !length.is_until_close(),
+            keeps: is_http11 && !closes && !is_odd && !length.is_until_close(),
             length,
             rest: rest.to_vec(),
             reason: part(&bytes, head, reason),
@@ -178,37 +186,146 @@ impl Answer {
 }
 
 impl Length {
-    /// RFC 9112 6.3; a length that the transfer coding overrides is taken out.
-    fn of(status: StatusCode, headers: &mut HeaderMap, to_head: bool) -> Option<Self> {
-        if to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            return Some(Self::Known(0));
-        }
-        if headers.contains_key(TRANSFER_ENCODING) {
+    /// RFC 9112 6.3. A `Content-Length` that says nothing about the body is taken out, and one that
+    /// is repeated is left once.
+    fn of(
+        status: StatusCode,
+        is_http11: bool,
+        headers: &mut HeaderMap,
+        to_head: bool,
+    ) -> Result<Self, Fault> {
+        let is_coded = headers.contains_key(TRANSFER_ENCODING);
+        if is_coded || status == StatusCode::NO_CONTENT {
             headers.remove(CONTENT_LENGTH);
-            let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-            let last = codings
-                .next_back()
-                .and_then(|codings| codings.as_bytes().rsplit(|byte| *byte == b',').next());
-            let chunked =
-                last.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-            return Some(if chunked {
-                Self::chunked()
-            } else {
-                Self::UntilClose
-            });
         }
-        let mut lengths = headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| {
-            value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .map(<[u8]>::trim_ascii)
-        });
-        let Some(first) = lengths.next() else {
-            return Some(Self::UntilClose);
-        };
-        let same = lengths.all(|other| other == first);
-        let digits = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
-        let length = std::str::from_utf8(first).ok()?.parse().ok()?;
-        (same && digits).then_some(Self::Known(length))
+        let length = headers::content_length(headers).map_err(|_| Fault::Length)?;
+        let is_chunked = headers::is_chunked(headers).ok_or(Fault::Coding)?;
+        if to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            return Ok(Self::Known(0));
+        }
+        match is_chunked {
+            // RFC 9112 6.1: the framing of such a message is faulty.
+            _ if is_coded && !is_http11 => Err(Fault::Coding),
+            true => Ok(Self::chunked()),
+            false => Ok(length.map_or(Self::UntilClose, Self::Known)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the answer's body ends and whether its connection is kept, in a few letters.
+    fn read(text: &str, to_head: bool) -> String {
+        match parse(text.as_bytes(), to_head) {
+            Ok(None) => "more".into(),
+            Ok(Some(answer)) => {
+                let length = match answer.length {
+                    Length::Known(length) => length.to_string(),
+                    Length::Chunked(_) => "chunked".into(),
+                    Length::UntilClose => "close".into(),
+                };
+                let keeps = if answer.keeps { "" } else { ", not kept" };
+                format!("{} {length}{keeps}", answer.status.as_u16())
+            }
+            Err(Fault::Parse(_)) => "parse".into(),
+            Err(Fault::Length) => "length".into(),
+            Err(Fault::Coding) => "coding".into(),
+            Err(Fault::Upgrade) => "upgrade".into(),
+            Err(Fault::TooLong) => "too long".into(),
+            Err(Fault::Field) => "field".into(),
+            Err(Fault::Io(_)) => "io".into(),
+        }
+    }
+
+    #[test]
+    fn tells_how_a_body_ends() {
+        for (start, fields, to_get, to_head) in [
+            ("1.1 200", "", "200 close, not kept", "200 0"),
+            ("1.1 200", "Content-Length: 5", "200 5", "200 0"),
+            ("1.1 200", "Content-Length: 5, 5", "200 5", "200 0"),
+            ("1.1 200", "Content-Length: 5, 6", "length", "length"),
+            ("1.1 200", "Content-Length: +5", "length", "length"),
+            (
+                "1.1 200",
+                "Transfer-Encoding: chunked",
+                "200 chunked",
+                "200 0",
+            ),
+            (
+                "1.1 200",
+                "Transfer-Encoding: identity",
+                "200 close, not kept",
+                "200 0",
+            ),
+            (
+                "1.1 200",
+                "Transfer-Encoding: gzip, chunked",
+                "coding",
+                "coding",
+            ),
+            (
+                "1.1 200",
+                "Transfer-Encoding: chunked\r\nContent-Length: 5",
+                "200 chunked, not kept",
+                "200 0, not kept",
+            ),
+            (
+                "1.1 200",
+                "Connection: a, CLOSE\r\nContent-Length: 5",
+                "200 5, not kept",
+                "200 0, not kept",
+            ),
+            (
+                "1.0 200",
+                "Content-Length: 5",
+                "200 5, not kept",
+                "200 0, not kept",
+            ),
+            (
+                "1.0 200",
+                "Transfer-Encoding: chunked",
+                "coding",
+                "200 0, not kept",
+            ),
+            ("1.1 204", "Content-Length: 5", "204 0", "204 0"),
+            ("1.1 204", "Transfer-Encoding: chunked", "204 0", "204 0"),
+            ("1.1 205", "Content-Length: 0", "205 0", "205 0"),
+            ("1.1 304", "Content-Length: 5", "304 0", "304 0"),
+            ("1.1 101", "Upgrade: x", "upgrade", "upgrade"),
+            ("1.1 100", "", "more", "more"),
+            ("1.1 099", "", "field", "field"),
+            ("1.1 200", "A : b", "parse", "parse"),
+            ("1.1 200", "A: b\r\n c", "parse", "parse"),
+            ("2.0 200", "", "parse", "parse"),
+        ] {
+            let end = if fields.is_empty() { "" } else { "\r\n" };
+            let text = format!("HTTP/{start} OK\r\n{fields}{end}\r\n");
+            assert_eq!(read(&text, false), to_get, "{text:?}");
+            assert_eq!(read(&text, true), to_head, "HEAD {text:?}");
+            let behind_another = format!("HTTP/1.1 103 Hints\r\nLink: a\r\n\r\n{text}");
+            assert_eq!(read(&behind_another, false), to_get, "{behind_another:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_taken_when_it_is_whole_and_only_it() {
+        let interim = "HTTP/1.1 100 Go\r\n\r\n";
+        let head = "HTTP/1.1 200 Fine\r\nA:\r\nContent-Length: 2\r\n\r\n";
+        let text = format!("{interim}{head}");
+        for end in 0..text.len() {
+            assert_eq!(read(&text[..end], false), "more", "{end}");
+        }
+        let answer = parse(format!("{text}okHTTP").as_bytes(), false);
+        let answer = answer.ok().flatten().expect("an answer");
+        assert_eq!(answer.rest, b"okHTTP");
+        assert_eq!(answer.reason, "Fine");
+        assert_eq!(answer.headers["a"], "");
+        let fields = |count| format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(count));
+        assert_eq!(read(&fields(MAX_FIELDS), false), "200 close, not kept");
+        assert_eq!(read(&fields(MAX_FIELDS + 1), false), "parse");
+        let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(MAX_HEAD));
+        assert_eq!(read(&long, false), "too long");
     }
 }

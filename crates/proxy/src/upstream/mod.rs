@@ -40,7 +40,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -51,6 +51,7 @@ use self::environment::{Proxies, ProxyProtocol};
 use self::pool::{Lease, Maker, Pool};
 pub use self::socket::Socket;
 use self::tls::{Protocol, Roots};
+use crate::headers;
 use crate::metrics::Metrics;
 use crate::replay::ReplayBody;
 use crate::route::Origin;
@@ -64,6 +65,10 @@ const MAX_IDLE_SOCKETS: usize = 1024;
 const MAX_HOSTS: usize = 1024;
 /// What is left of an answer that nobody wants is worth reading for its connection up to this.
 const MAX_DRAIN: u64 = 8 * 1024;
+/// Why an answer is refused whose body's length is not certain.
+pub const ODD_LENGTH: &str = "invalid content-length parsed";
+/// Why one is refused whose body is not what it would pass for.
+pub const ODD_CODING: &str = "it has a transfer coding that nobody asked for";
 /// How often a thread that waits for a permit reminds the others.
 const REMIND: Duration = Duration::from_millis(100);
 
@@ -593,7 +598,15 @@ where
                 }
             };
             let mut failure = match sent {
-                Ok(response) => return Ok(held.answer(response)),
+                Ok(mut response) => {
+                    return match odd_framing(response.headers_mut()) {
+                        None => Ok(held.answer(response)),
+                        Some(reason) => Err(SendError::NotHttp {
+                            host: name_of(&held.host.origin),
+                            reason: reason.into(),
+                        }),
+                    };
+                }
                 Err(failure) => failure,
             };
             match failure.take_message() {
@@ -734,6 +747,18 @@ impl SendError {
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Stale { .. })
     }
+}
+
+/// Why nobody can tell what the body of an answer is, though hyper took it.
+fn odd_framing(headers: &mut HeaderMap) -> Option<&'static str> {
+    // RFC 9112 6.3: the coding overrides it, and who forwards takes it out.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    if headers::content_length(headers).is_err() {
+        return Some(ODD_LENGTH);
+    }
+    headers::is_chunked(headers).is_none().then_some(ODD_CODING)
 }
 
 /// How errors name an origin: host, and port where it is not the scheme's own.
