@@ -10,13 +10,18 @@ use std::io::{self, ErrorKind, Write};
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRAILER};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::answer::Answer;
+use super::answer::{Answer, MAX_FIELDS};
+use super::request::header_map;
 #[cfg(target_os = "linux")]
 use super::splice;
 use super::{Buffers, READ};
-use crate::framing::{Chunked, Gate};
+use crate::credentials::clear_ours;
+use crate::framing::{Chunked, ChunkedError, Gate};
+use crate::headers;
 use crate::record::Record;
 use crate::upstream::Socket;
 use crate::whole::BodyError;
@@ -28,15 +33,18 @@ const SLOW_READ: usize = 16 * 1024;
 pub enum Length {
     /// So many bytes are left.
     Known(u64),
-    /// The chunked coding, which passes as it is.
-    Chunked(Chunked),
+    /// The chunked coding, whose sizes and data pass as they are.
+    Chunked(Coding),
     /// The end of the connection; the client gets it in chunks.
     UntilClose,
 }
 
 impl Length {
     pub fn chunked() -> Self {
-        Self::Chunked(Chunked::lenient())
+        Self::Chunked(Coding {
+            place: Chunked::lenient(),
+            trailers: Vec::new(),
+        })
     }
 
     pub fn is_until_close(&self) -> bool {
@@ -50,29 +58,101 @@ impl Length {
     fn is_done(&self) -> bool {
         match self {
             Self::Known(left) => *left == 0,
-            Self::Chunked(chunked) => chunked.is_done(),
+            Self::Chunked(coding) => coding.place.is_done(),
             Self::UntilClose => false,
         }
     }
 
-    /// How many of `bytes` are the body's, and how many of those are data.
-    fn take(&mut self, bytes: &[u8]) -> Result<(usize, usize), BodyError> {
+    /// What of `bytes` is the body's.
+    fn take(&mut self, bytes: &[u8]) -> Result<Taken, BodyError> {
         match self {
             Self::Known(left) => {
                 let taken =
                     usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= taken as u64;
-                Ok((taken, taken))
+                Ok(Taken::as_it_is(taken, taken))
             }
-            Self::Chunked(chunked) => {
-                let before = chunked.data();
-                let taken = chunked.advance(bytes)?;
-                let data = usize::try_from(chunked.data() - before).unwrap_or(taken);
-                Ok((taken, data))
+            Self::Chunked(coding) => coding.take(bytes),
+            Self::UntilClose => {
+                let mut chunk = Vec::with_capacity(bytes.len() + 16);
+                write_chunk(&mut chunk, bytes);
+                Ok(Taken {
+                    instead: Some(chunk),
+                    ..Taken::as_it_is(bytes.len(), bytes.len())
+                })
             }
-            Self::UntilClose => Ok((bytes.len(), bytes.len())),
         }
     }
+}
+
+/// What of some bytes is a body's.
+struct Taken {
+    /// So many of them.
+    bytes: usize,
+    /// So many of those are data.
+    data: usize,
+    /// What the client gets in their place.
+    instead: Option<Vec<u8>>,
+}
+
+impl Taken {
+    fn as_it_is(bytes: usize, data: usize) -> Self {
+        Self {
+            bytes,
+            data,
+            instead: None,
+        }
+    }
+}
+
+/// A chunked body on its way to a client that shares its connection with other answers: it gets
+/// nothing that two readers could take differently, or that speaks of another connection.
+pub struct Coding {
+    place: Chunked,
+    /// The trailers as they came, until they are whole.
+    trailers: Vec<u8>,
+}
+
+impl Coding {
+    fn take(&mut self, bytes: &[u8]) -> Result<Taken, BodyError> {
+        let start = self.place;
+        let taken = self.place.advance(bytes)?;
+        let data = usize::try_from(self.place.data() - start.data()).unwrap_or(taken);
+        if self.place.is_plain() && self.trailers.is_empty() {
+            return Ok(Taken::as_it_is(taken, data));
+        }
+        self.place = start;
+        let mut out = Vec::with_capacity(taken);
+        self.place.separate(bytes, &mut out, &mut self.trailers)?;
+        if self.place.is_done() {
+            write_trailers(&mut out, &std::mem::take(&mut self.trailers))?;
+        }
+        Ok(Taken {
+            instead: Some(out),
+            ..Taken::as_it_is(taken, data)
+        })
+    }
+}
+
+/// Appends the end of a chunked body, whose trailers came as `section`. Those that would be of the
+/// framing, of the connection, or ours if they stood in the head are left out (RFC 9110 6.5.1).
+fn write_trailers(out: &mut Vec<u8>, section: &[u8]) -> Result<(), ChunkedError> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields)
+    else {
+        return Err(ChunkedError);
+    };
+    let bytes = Bytes::copy_from_slice(section);
+    let mut trailers = header_map(&bytes, section, fields).ok_or(ChunkedError)?;
+    headers::strip_response(&mut trailers);
+    clear_ours(&mut trailers);
+    trailers.remove(CONTENT_LENGTH);
+    trailers.remove(TRAILER);
+    for (name, value) in &trailers {
+        headers::write_field(out, name, value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(())
 }
 
 /// Appends to `out` what came of the body with the head.
@@ -81,15 +161,11 @@ impl Length {
 /// When that is no body.
 pub fn begin(answer: &mut Answer, out: &mut Vec<u8>, record: &mut Record) -> Result<(), BodyError> {
     let rest = std::mem::take(&mut answer.rest);
-    let (taken, data) = answer.length.take(&rest)?;
-    record.relayed(data);
+    let taken = answer.length.take(&rest)?;
+    record.relayed(taken.data);
     // What nobody asked for is nobody's answer.
-    answer.keeps &= taken == rest.len();
-    if answer.length.is_until_close() {
-        write_chunk(out, &rest);
-    } else {
-        out.extend_from_slice(&rest[..taken]);
-    }
+    answer.keeps &= taken.bytes == rest.len();
+    out.extend_from_slice(taken.instead.as_deref().unwrap_or(&rest[..taken.bytes]));
     Ok(())
 }
 
@@ -160,19 +236,18 @@ async fn pass_some(
                 _ => Err(Side::upstream(ErrorKind::UnexpectedEof.into())),
             });
         }
-        let (taken, data) = answer.length.take(bytes).map_err(Side::Upstream)?;
-        record.relayed(data);
-        answer.keeps &= taken == bytes.len();
-        if answer.length.is_until_close() {
-            let mut chunk = Vec::with_capacity(bytes.len() + 16);
-            write_chunk(&mut chunk, bytes);
-            return Poll::Ready(Ok(Passed::Some(chunk)));
+        let taken = answer.length.take(bytes).map_err(Side::Upstream)?;
+        record.relayed(taken.data);
+        answer.keeps &= taken.bytes == bytes.len();
+        if let Some(instead) = taken.instead {
+            return Poll::Ready(Ok(Passed::Some(instead)));
         }
-        let written = match Pin::new(&mut *gate).poll_write(cx, &bytes[..taken]) {
+        let bytes = &bytes[..taken.bytes];
+        let written = match Pin::new(&mut *gate).poll_write(cx, bytes) {
             Poll::Ready(written) => written.map_err(Side::Client)?,
             Poll::Pending => 0,
         };
-        Poll::Ready(Ok(Passed::Some(bytes[written..taken].to_vec())))
+        Poll::Ready(Ok(Passed::Some(bytes[written..].to_vec())))
     });
     let passed = passed.await;
     passed.map_err(|side| side.tell(record))
@@ -208,5 +283,73 @@ fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
         let _ = write!(out, "{:x}\r\n", data.len());
         out.extend_from_slice(data);
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the client gets of `body` where it comes in two parts, and what is left over.
+    fn pass(mut length: Length, body: &str, cut: usize) -> Result<(String, usize, u64), BodyError> {
+        let (mut out, mut left, mut data) = (Vec::new(), 0, 0);
+        for part in [&body.as_bytes()[..cut], &body.as_bytes()[cut..]] {
+            let taken = length.take(part)?;
+            out.extend(taken.instead.as_deref().unwrap_or(&part[..taken.bytes]));
+            left += part.len() - taken.bytes;
+            data += taken.data as u64;
+        }
+        assert!(length.is_done() || length.is_until_close());
+        Ok((String::from_utf8_lossy(&out).into_owned(), left, data))
+    }
+
+    #[test]
+    fn a_body_ends_where_it_ends_however_it_is_cut() {
+        for (body, gets, left, data) in [
+            ("0\r\n\r\n", "0\r\n\r\n", 0, 0),
+            ("2\r\nok\r\n0\r\n\r\n", "2\r\nok\r\n0\r\n\r\n", 0, 2),
+            ("2\r\nok\r\n0\r\n\r\nHTTP", "2\r\nok\r\n0\r\n\r\n", 4, 2),
+            ("2 ;a\r\nok\r\n0 \r\n\r\n", "2\r\nok\r\n0\r\n\r\n", 0, 2),
+            (
+                "2\r\n\r\n\r\n0\r\nx-a:b \r\nX-Taskcluster-Endpoint: x\r\nContent-Length: 9\r\n\r\n",
+                "2\r\n\r\n\r\n0\r\nX-A: b\r\n\r\n",
+                0,
+                2,
+            ),
+            ("0\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n\r\n", 0, 0),
+        ] {
+            for cut in 0..=body.len() {
+                let passed = pass(Length::chunked(), body, cut).expect("a body");
+                assert_eq!(passed, (gets.to_owned(), left, data), "{body:?} at {cut}");
+            }
+        }
+        for cut in 0..=4 {
+            let passed = pass(Length::Known(2), "okay", cut).expect("a body");
+            assert_eq!(passed, ("ok".to_owned(), 2, 2));
+        }
+        let passed = pass(Length::UntilClose, "okay", 1).expect("a body");
+        assert_eq!(passed, ("1\r\no\r\n3\r\nkay\r\n".to_owned(), 0, 4));
+        let passed = pass(Length::UntilClose, "okay", 0).expect("a body");
+        assert_eq!(passed, ("4\r\nokay\r\n".to_owned(), 0, 4));
+        assert!(Length::Known(0).is_done());
+        assert!(!Length::Known(u64::MAX).is_done());
+    }
+
+    #[test]
+    fn trailers_are_fields() {
+        for section in [
+            "X-A\r\n\r\n",
+            ": b\r\n\r\n",
+            "X-A : b\r\n\r\n",
+            "X A: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+        ] {
+            let body = format!("0\r\n{section}");
+            for cut in 0..=body.len() {
+                assert!(pass(Length::chunked(), &body, cut).is_err(), "{body:?}");
+            }
+        }
+        let many = "X-A: b\r\n".repeat(MAX_FIELDS + 1);
+        assert!(pass(Length::chunked(), &format!("0\r\n{many}\r\n"), 0).is_err());
     }
 }

@@ -104,3 +104,48 @@ pub fn part(bytes: &Bytes, head: &[u8], part: &[u8]) -> Bytes {
     let start = part.as_ptr().addr() - head.as_ptr().addr();
     bytes.slice(start..start + part.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_head_is_the_same_part_of_its_copy() {
+        let head = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
+        let bytes = Bytes::copy_from_slice(head);
+        for start in 0..=head.len() {
+            for end in start..=head.len() {
+                assert_eq!(part(&bytes, head, &head[start..end]), head[start..end]);
+            }
+        }
+        assert_eq!(part(&bytes, head, b""), "");
+    }
+
+    #[test]
+    fn fields_keep_their_bytes_and_their_order() {
+        for (section, fields) in [
+            ("\r\n", &[] as &[(&str, &[u8])]),
+            ("A:\r\n\r\n", &[("a", b"")]),
+            ("A: \t \r\nB:b\r\n\r\n", &[("a", b""), ("b", b"b")]),
+            (
+                "A: 1\r\nB: \u{e9} \t2 \r\na: 3\r\n\r\n",
+                &[("a", b"1"), ("a", b"3"), ("b", b"\xc3\xa9 \t2")],
+            ),
+            ("!#$%&'*+-.^_`|~9: x\r\n\r\n", &[("!#$%&'*+-.^_`|~9", b"x")]),
+        ] {
+            let head = section.as_bytes();
+            let mut space = [httparse::EMPTY_HEADER; 8];
+            let Ok(httparse::Status::Complete((_, parsed))) =
+                httparse::parse_headers(head, &mut space)
+            else {
+                panic!("{section:?}");
+            };
+            let map = header_map(&Bytes::copy_from_slice(head), head, parsed).expect("fields");
+            let read: Vec<_> = map
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_bytes()))
+                .collect();
+            assert_eq!(read, fields, "{section:?}");
+        }
+    }
+}

@@ -12,12 +12,15 @@ pub struct Chunked {
     /// Bytes of data passed.
     data: u64,
     lenient: bool,
+    /// Whether something else than sizes and data has been passed since [`Self::advance`] was asked.
+    odd: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     SizeStart,
     Size,
+    Padding,
     Extension,
     SizeEnd,
     Data,
@@ -49,6 +52,7 @@ impl Chunked {
             overhead: 0,
             data: 0,
             lenient: false,
+            odd: false,
         }
     }
 
@@ -70,11 +74,50 @@ impl Chunked {
         self.data
     }
 
+    /// Whether what [`Self::advance`] went through last was sizes and data alone.
+    pub fn is_plain(self) -> bool {
+        !self.odd
+    }
+
+    /// Goes on as [`Self::advance`] does; sizes and data go to `out`, what is behind the last chunk
+    /// to `trailers`, padding and extensions nowhere.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn separate(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        trailers: &mut Vec<u8>,
+    ) -> Result<usize, ChunkedError> {
+        let mut at = 0;
+        while at < bytes.len() && self.place != Place::Done {
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let step = match self.place {
+                Place::Data => left.min(bytes.len() - at),
+                _ => 1,
+            };
+            let part = &bytes[at..at + step];
+            let from = self.place;
+            self.advance(part)?;
+            match (from, self.place) {
+                (_, Place::Padding | Place::Extension) => {}
+                (Place::TrailerStart | Place::Trailer | Place::TrailerLf | Place::EndLf, _) => {
+                    trailers.extend_from_slice(part);
+                }
+                _ => out.extend_from_slice(part),
+            }
+            at += step;
+        }
+        Ok(at)
+    }
+
     /// Goes on through `bytes` and tells how many of them belong to the body.
     ///
     /// # Errors
     /// At the first byte that cannot stand where it does.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, ChunkedError> {
+        self.odd = false;
         let mut at = 0;
         while at < bytes.len() && self.place != Place::Done {
             if self.place == Place::Data {
@@ -87,6 +130,10 @@ impl Chunked {
                 }
             } else {
                 self.place = self.step(bytes[at])?;
+                self.odd |= matches!(
+                    self.place,
+                    Place::Padding | Place::Extension | Place::Trailer
+                );
                 at += 1;
             }
         }
@@ -103,9 +150,10 @@ impl Chunked {
                 self.left = self.left << 4 | digit;
                 Ok(Place::Size)
             }
-            (Place::Size, b';') => Ok(Place::Extension),
-            (Place::Size, b' ' | b'\t') if self.lenient => self.counted(Place::Extension),
-            (Place::Size | Place::Extension, b'\r') => Ok(Place::SizeEnd),
+            (Place::Size | Place::Padding, b';') => Ok(Place::Extension),
+            // Not counted: a long body may have as many of these as it has chunks.
+            (Place::Size | Place::Padding, b' ' | b'\t') if self.lenient => Ok(Place::Padding),
+            (Place::Size | Place::Padding | Place::Extension, b'\r') => Ok(Place::SizeEnd),
             (Place::Extension, b'\t' | b' '..=b'~' | 0x80..) => self.counted(Place::Extension),
             (Place::SizeEnd, b'\n') if self.left == 0 => Ok(Place::TrailerStart),
             (Place::SizeEnd, b'\n') => Ok(Place::Data),
@@ -191,5 +239,60 @@ mod tests {
                 String::from_utf8_lossy(case)
             );
         }
+    }
+
+    #[test]
+    fn separates_what_a_client_gets_from_what_it_does_not() {
+        let cases: &[(&str, &str, &str)] = &[
+            ("2\r\nok\r\n0\r\n\r\n", "2\r\nok\r\n0\r\n", "\r\n"),
+            (
+                "2 \t ;a;b=\"c; 9\"\r\nok\r\n00;d\r\n\r\n",
+                "2\r\nok\r\n00\r\n",
+                "\r\n",
+            ),
+            (
+                "2  \r\n; \r\n0 \r\nA: b\r\n\r\n",
+                "2\r\n; \r\n0\r\n",
+                "A: b\r\n\r\n",
+            ),
+        ];
+        for (text, body, section) in cases {
+            let bytes = [text.as_bytes(), b"HTTP/1.1"].concat();
+            for cut in 0..text.len() {
+                let (mut out, mut trailers) = (Vec::new(), Vec::new());
+                let mut coding = Chunked::lenient();
+                let mut separate = |part| coding.separate(part, &mut out, &mut trailers);
+                assert_eq!(separate(&bytes[..cut]), Ok(cut));
+                assert_eq!(separate(&bytes[cut..]), Ok(text.len() - cut));
+                assert!(coding.is_done());
+                assert_eq!(String::from_utf8_lossy(&out), *body);
+                assert_eq!(String::from_utf8_lossy(&trailers), *section);
+            }
+        }
+    }
+
+    #[test]
+    fn white_space_behind_a_size_is_lenience_and_nothing_else() {
+        for (bytes, lenient) in [
+            ("5 \r\n", true),
+            ("5 \t;a\r\n", true),
+            ("5 5\r\n", false),
+            ("5 a\r\n", false),
+            (" 5\r\n", false),
+            ("\t\r\n", false),
+            ("5 \n", false),
+            ("5 \r\r\n", false),
+        ] {
+            let passed = Chunked::lenient().advance(bytes.as_bytes());
+            assert_eq!(passed.is_ok(), lenient, "{bytes:?}");
+            assert_eq!(Chunked::new().advance(bytes.as_bytes()), Err(ChunkedError));
+        }
+        let padded = "1      \r\na\r\n".repeat(MAX_OVERHEAD as usize);
+        assert!(Chunked::lenient().advance(padded.as_bytes()).is_ok());
+        let extended = format!("1;{}\r\n", "a".repeat(MAX_OVERHEAD as usize + 1));
+        assert_eq!(
+            Chunked::lenient().advance(extended.as_bytes()),
+            Err(ChunkedError)
+        );
     }
 }
