@@ -24,7 +24,9 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use crate::admit::Rights;
 use crate::fast_path::{self, Served};
-use crate::framing::{self, Clock, Connection, Gate, MAX_FIELDS, Next, Phase, Protocol, Tick};
+use crate::framing::{
+    self, Clock, Connection, Crowd, Gate, MAX_FIELDS, Next, Phase, Protocol, Tick,
+};
 use crate::metrics::OpenConnection;
 use crate::places::Slot;
 use crate::serve::respond;
@@ -34,9 +36,6 @@ use crate::upstream::UpstreamConfig;
 
 /// How long a connection may be open without a request.
 const IDLE: Duration = Duration::from_secs(10 * 60);
-
-/// Largest read at once, and so most of a body that is in memory on an HTTP/1 connection.
-const READ_BUFFER: usize = 256 * 1024;
 
 /// Requests that one HTTP/2 connection may have under way.
 const MAX_STREAMS: u32 = 250;
@@ -52,6 +51,7 @@ const MAX_HEADER_LIST: u32 = 64 * 1024;
 pub struct Worker {
     thread: Rc<Thread>,
     clock: Rc<Clock>,
+    crowd: Rc<Crowd>,
     /// In the order they came.
     connections: RefCell<BTreeMap<Id, Tracked>>,
     next: Cell<u64>,
@@ -94,7 +94,8 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, upstream: Arc<UpstreamConfig>) -> Rc<Self> {
         let worker = Rc::new(Self {
             thread: Thread::new(shared, upstream),
-            clock: Rc::new(Clock::default()),
+            clock: Rc::default(),
+            crowd: Rc::default(),
             connections: RefCell::default(),
             next: Cell::new(0),
             stopping: Cell::new(false),
@@ -117,7 +118,7 @@ impl Worker {
             return;
         };
         let _ = stream.set_nodelay(true);
-        let connection = Connection::new(stream, Rc::clone(&self.clock));
+        let connection = Connection::new(stream, Rc::clone(&self.clock), Rc::clone(&self.crowd));
         let driver = Rc::new(Driver::default());
         driver.stop.set(self.stopping.get());
         let session = Session {
@@ -296,7 +297,7 @@ async fn drive_hyper(session: Rc<Session>, driver: &Driver, gate: Gate, sees_hal
     let mut http = http1::Builder::new()
         .auto_date_header(false)
         .half_close(sees_half_close)
-        .max_buf_size(READ_BUFFER)
+        .max_buf_size(Crowd::LARGEST_READ)
         .max_headers(MAX_FIELDS)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(gate), service);

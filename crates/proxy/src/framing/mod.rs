@@ -16,7 +16,7 @@ mod http2;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -81,6 +81,23 @@ impl Clock {
     }
 }
 
+/// How many connections one thread has, which tells how much one of them may read at once.
+#[derive(Debug, Default)]
+pub struct Crowd(Cell<usize>);
+
+impl Crowd {
+    /// Most that is read at once, and so most of a body that is in memory on one connection: with
+    /// a quarter of it, an upload costs half as much again.
+    pub const LARGEST_READ: usize = 1024 * 1024;
+    /// What a thread's connections may read at once together, while they are few.
+    const READS: usize = 8 * 1024 * 1024;
+    const SMALLEST_READ: usize = 64 * 1024;
+
+    fn read(&self) -> usize {
+        (Self::READS / self.0.get().max(1)).clamp(Self::SMALLEST_READ, Self::LARGEST_READ)
+    }
+}
+
 /// What the time that passes on a connection counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -96,6 +113,7 @@ pub enum Phase {
 pub struct Connection {
     stream: RefCell<Option<TcpStream>>,
     clock: Rc<Clock>,
+    crowd: Rc<Crowd>,
     phase: Cell<Phase>,
     since: Cell<Tick>,
     in_flight: Cell<u32>,
@@ -112,11 +130,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, clock: Rc<Clock>) -> Rc<Self> {
+    pub fn new(stream: TcpStream, clock: Rc<Clock>, crowd: Rc<Crowd>) -> Rc<Self> {
         let since = Cell::new(clock.now());
+        crowd.0.set(crowd.0.get() + 1);
         Rc::new(Self {
             stream: RefCell::new(Some(stream)),
             clock,
+            crowd,
             phase: Cell::new(Phase::Silent),
             since,
             in_flight: Cell::new(0),
@@ -241,6 +261,12 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.crowd.0.set(self.crowd.0.get() - 1);
+    }
+}
+
 /// The socket as hyper sees it.
 pub struct Gate {
     connection: Rc<Connection>,
@@ -324,7 +350,7 @@ impl Gate {
             } else {
                 HEAD_READ
             });
-            std::pin::pin!(stream.get_mut().read_buf(held)).poll(cx)
+            pin!(stream.get_mut().read_buf(held)).poll(cx)
         });
         if read.is_pending() {
             self.connection.remember(cx);
@@ -497,9 +523,10 @@ impl Gate {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        let most = self.connection.crowd.read() as u64;
         let read = self
             .connection
-            .poll_stream(|stream| stream.poll_read(cx, buf));
+            .poll_stream(|stream| pin!(stream.get_mut().take(most)).poll_read(cx, buf));
         if read.is_pending() {
             self.connection.remember(cx);
         }
