@@ -378,6 +378,22 @@ test('chunks that are not certain end the connection', async (t) => {
   }
 });
 
+test("a long body ends where it ends, and what is behind it is nobody's", async (t) => {
+  const { upstream, proxy } = await start(t);
+  const body = 'body'.repeat(500_000);
+  const head = `${OK}Content-Length: ${body.length}\r\n\r\n`;
+  const requests = [requestBytes('GET', '/x/v1/first'), requestBytes('GET', '/x/v1/next')];
+  for (const [row, gets] of [
+    [{ answer: head + body, gets: '' }, head + body + NEXT],
+    [{ answer: head + body + OK.repeat(3), gets: '' }, head + body + NEXT],
+    [{ answer: head + body.slice(2), gets: '', closes: true }, head + body.slice(2)],
+  ] satisfies [Row, string][]) {
+    upstream.handler = answers(row);
+    const got = await conversation(proxy, Buffer.concat(requests));
+    t.true(got === gets, `${got.length} bytes, not ${gets.length}: ${got.slice(-200)}`);
+  }
+});
+
 test('a body of many padded chunks comes to its end', async (t) => {
   const { upstream, proxy } = await start(t);
   upstream.handler = async (exchange) => {
