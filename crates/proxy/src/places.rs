@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 /// Descriptors that tasks' connections never take: the runtime's own, the log's, the pipes of
 /// downloads, and what an update of the credentials needs.
-const HELD_BACK: usize = 160;
+const HELD_BACK: usize = 128;
 
 /// Of those held back, connections that may ask for an update or for health. Once half of them are
 /// open, the one that has been idle for longest makes room for the next.

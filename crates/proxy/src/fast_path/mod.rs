@@ -74,7 +74,9 @@ pub async fn serve(
     head: Head,
     ends: impl Fn() -> bool,
 ) -> Served {
-    let Some(request) = Request::read(session, &gate.held()[..head.len]) else {
+    let bytes = gate.take(head);
+    let Some(request) = Request::read(session, &bytes) else {
+        gate.put_back(&bytes);
         return Served::NotHere;
     };
     session.connection.begin();
@@ -84,6 +86,7 @@ pub async fn serve(
         Ok(answered) => answered,
         Err(first_try) => {
             record.withdraw();
+            gate.put_back(&bytes);
             session.first_try.set(first_try);
             return Served::NotHere;
         }

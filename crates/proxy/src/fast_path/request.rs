@@ -26,12 +26,11 @@ pub struct Request {
 impl Request {
     /// Reads a head that is [`crate::framing::Head::plain`]; `None` where its answer is not simply
     /// upstream's.
-    pub fn read(session: &Session, head: &[u8]) -> Option<Self> {
+    pub fn read(session: &Session, head: &Bytes) -> Option<Self> {
         if !session.rights.proxy || session.reserved {
             return None;
         }
         let shared = &session.thread.shared;
-        let bytes = Bytes::copy_from_slice(head);
         let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         let status = parsed.parse_with_uninit_headers(head, &mut fields).ok()?;
@@ -40,12 +39,12 @@ impl Request {
         }
         let method = Method::from_bytes(parsed.method?.as_bytes()).ok()?;
         let path = parsed.path?;
-        let mut headers = header_map(&bytes, head, parsed.headers)?;
+        let mut headers = header_map(head, head, parsed.headers)?;
         shared.guard.check(&headers, None, Version::HTTP_11).ok()?;
         let Route::Upstream(target) = route(path, &shared.root) else {
             return None;
         };
-        let uri = Uri::from_maybe_shared(part(&bytes, head, path.as_bytes())).ok()?;
+        let uri = Uri::from_maybe_shared(head.slice_ref(path.as_bytes())).ok()?;
         to_upstream(&mut headers);
         Some(Self {
             method,

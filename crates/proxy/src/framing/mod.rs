@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::OnUpgrade;
 use socket2::SockRef;
 #[cfg(target_os = "linux")]
@@ -418,9 +418,24 @@ impl Gate {
         &self.held
     }
 
-    /// Takes `head` off what is held: it has been dealt with.
+    /// Takes `head` out of what is held. It is to be put back, or passed.
+    pub fn take(&mut self, head: Head) -> Bytes {
+        if self.held.len() == head.len {
+            return std::mem::take(&mut self.held).freeze();
+        }
+        self.held.split_to(head.len).freeze()
+    }
+
+    /// Puts a head back that is left to others.
+    pub fn put_back(&mut self, head: &[u8]) {
+        let behind = std::mem::take(&mut self.held);
+        self.held.reserve(head.len() + behind.len());
+        self.held.extend_from_slice(head);
+        self.held.extend_from_slice(&behind);
+    }
+
+    /// Goes on behind `head`: it has been dealt with.
     pub fn pass(&mut self, head: Head) {
-        self.held.advance(head.len);
         self.passed(head);
     }
 
