@@ -39,8 +39,8 @@ use crate::{Options, StartError, Validator};
 const BACKLOG: i32 = 4096;
 
 /// Connections that a thread takes before the next one gets as many. A thread that is busy sleeps and
-/// wakes less for each request, and one core signs and encrypts more than most networks carry.
-const TOGETHER: usize = 64;
+/// wakes less for each request; with twice as many, requests begin to wait for each other.
+const TOGETHER: usize = 32;
 /// More threads than this would cost memory for a load that one task does not make.
 const MAX_WORKERS: usize = 4;
 

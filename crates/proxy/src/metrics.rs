@@ -114,6 +114,7 @@ pub struct Counters {
 pub struct RunningRequest {
     metrics: Arc<Metrics>,
     started: Instant,
+    took: Option<Duration>,
     status: Option<StatusCode>,
     withdrawn: bool,
 }
@@ -149,6 +150,7 @@ impl Metrics {
         RunningRequest {
             metrics: Arc::clone(self),
             started: Instant::now(),
+            took: None,
             status: None,
             withdrawn: false,
         }
@@ -357,9 +359,14 @@ impl RunningRequest {
         self.started = at;
     }
 
-    /// Since the request came.
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+    /// When the request came.
+    pub fn began(&self) -> Instant {
+        self.started
+    }
+
+    /// Ends the request's time, and tells how long it was.
+    pub fn end(&mut self) -> Duration {
+        *self.took.get_or_insert_with(|| self.started.elapsed())
     }
 }
 
@@ -368,7 +375,8 @@ impl Drop for RunningRequest {
         if self.withdrawn {
             self.metrics.running_requests.take_one();
         } else {
-            self.metrics.ended(self.status, self.started.elapsed());
+            let took = self.end();
+            self.metrics.ended(self.status, took);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! A request's line in the log and its place in the counters.
 
+use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Instant;
 
+use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 
 use crate::answer::Refusal;
@@ -16,7 +19,7 @@ pub struct Record {
     session: Rc<Session>,
     running: RunningRequest,
     method: Method,
-    uri: Uri,
+    request_target: RequestTarget,
     /// The request stands in for one whose head was refused.
     stands_in: bool,
     target: Option<Target>,
@@ -25,9 +28,32 @@ pub struct Record {
     withdrawn: bool,
 }
 
+/// A request target as it came.
+pub enum RequestTarget {
+    /// As hyper reads it.
+    Uri(Uri),
+    /// In origin form, of bytes that [`crate::route::check_target`] lets pass.
+    Origin(Bytes),
+}
+
+impl RequestTarget {
+    /// As it is logged.
+    fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Uri(uri) => request_target(uri).ok(),
+            Self::Origin(target) => std::str::from_utf8(target).ok().map(Cow::Borrowed),
+        }
+    }
+}
+
 impl Record {
     /// Counts a request in. `stands_in` says that its head was refused and another stands for it.
-    pub fn begin(session: &Rc<Session>, method: &Method, uri: &Uri, stands_in: bool) -> Self {
+    pub fn begin(
+        session: &Rc<Session>,
+        method: &Method,
+        request_target: RequestTarget,
+        stands_in: bool,
+    ) -> Self {
         let mut running = session.thread.shared.metrics.request();
         if let Some(came) = session.came.take() {
             running.came(came);
@@ -36,13 +62,18 @@ impl Record {
             session: Rc::clone(session),
             running,
             method: method.clone(),
-            uri: uri.clone(),
+            request_target,
             stands_in,
             target: None,
             status: None,
             bytes: 0,
             withdrawn: false,
         }
+    }
+
+    /// When the request came.
+    pub fn began(&self) -> Instant {
+        self.running.began()
     }
 
     /// Where the request goes, once that is known.
@@ -103,11 +134,11 @@ impl Drop for Record {
         self.session.connection.end();
         let shared = &self.session.thread.shared;
         shared.metrics.response_bytes.add(self.bytes);
-        let target = request_target(&self.uri);
+        let target = self.request_target.text();
         let (method, target) = match &target {
-            Ok(target) if !self.stands_in => (self.method.as_str(), target.as_ref()),
-            Ok(_) => ("-", "-"),
-            Err(_) => (self.method.as_str(), "-"),
+            Some(target) if !self.stands_in => (self.method.as_str(), target.as_ref()),
+            Some(_) => ("-", "-"),
+            None => (self.method.as_str(), "-"),
         };
         shared.log.request(&RequestLine {
             target,
@@ -115,7 +146,7 @@ impl Drop for Record {
             upstream: self.target.as_ref(),
             status: self.status.map(|status| status.as_u16()),
             bytes: self.bytes,
-            took: self.running.elapsed(),
+            took: self.running.end(),
         });
     }
 }

@@ -20,7 +20,7 @@ use crate::bewit;
 use crate::credentials::{AUTHORIZED_SCOPES, Abandoned, CredentialSet};
 use crate::forward::{Forwarded, forward};
 use crate::metrics;
-use crate::record::Record;
+use crate::record::{Record, RequestTarget};
 use crate::relay::{self, RelayBody};
 use crate::route::{Route, request_target, route};
 use crate::scopes;
@@ -40,7 +40,12 @@ pub async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<RelayBody>, Infallible> {
     let refusal = session.connection.begin();
-    let mut record = Record::begin(&session, request.method(), request.uri(), refusal.is_some());
+    let mut record = Record::begin(
+        &session,
+        request.method(),
+        RequestTarget::Uri(request.uri().clone()),
+        refusal.is_some(),
+    );
     let outcome = match refusal {
         Some(refusal) => Err(refusal),
         None => dispatch(&session, request, &mut record).await,

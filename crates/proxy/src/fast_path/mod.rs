@@ -30,7 +30,7 @@ use crate::backoff::Backoff;
 use crate::credentials::{CredentialSet, Entered};
 use crate::forward::{Failure, FirstTry, STALE_LIMIT, pause_after};
 use crate::framing::{Gate, Head};
-use crate::record::Record;
+use crate::record::{Record, RequestTarget};
 use crate::session::Session;
 use crate::sign;
 use crate::upstream::Socket;
@@ -80,9 +80,14 @@ pub async fn serve(
         return Served::NotHere;
     };
     session.connection.begin();
-    let mut record = Record::begin(session, &request.method, &request.uri, false);
+    let mut record = Record::begin(
+        session,
+        &request.method,
+        RequestTarget::Origin(request.came_as.clone()),
+        false,
+    );
     record.goes_to(&request.target);
-    let answered = match exchange(session, &request).await {
+    let answered = match exchange(session, &request, record.began().into()).await {
         Ok(answered) => answered,
         Err(first_try) => {
             record.withdraw();
@@ -102,9 +107,12 @@ pub async fn serve(
 }
 
 /// Asks upstream until there is a final answer; what else it comes to is for [`crate::forward`].
-async fn exchange(session: &Session, request: &Request) -> Result<Answered, Option<FirstTry>> {
+async fn exchange(
+    session: &Session,
+    request: &Request,
+    began: Instant,
+) -> Result<Answered, Option<FirstTry>> {
     let shared = &session.thread.shared;
-    let began = Instant::now();
     let mut clock_learned = false;
     let mut stale = 0;
     loop {

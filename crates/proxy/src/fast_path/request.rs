@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use crate::credentials::CredentialSet;
 use crate::forward::to_upstream;
@@ -17,7 +17,8 @@ const MAX_FIELDS: usize = 100;
 /// A request without a body.
 pub struct Request {
     pub method: Method,
-    pub uri: Uri,
+    /// The request target as it came.
+    pub came_as: Bytes,
     pub target: Target,
     /// Those that go out as they came.
     headers: HeaderMap,
@@ -44,11 +45,10 @@ impl Request {
         let Route::Upstream(target) = route(path, &shared.root) else {
             return None;
         };
-        let uri = Uri::from_maybe_shared(head.slice_ref(path.as_bytes())).ok()?;
         to_upstream(&mut headers);
         Some(Self {
             method,
-            uri,
+            came_as: head.slice_ref(path.as_bytes()),
             target,
             headers,
         })
