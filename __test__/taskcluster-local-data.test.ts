@@ -23,6 +23,7 @@ import { onEveryBackend, type Place } from './harness/backends.js';
 import { addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
+import { howToReach, type Reach } from './harness/local.js';
 import { pathOf } from './harness/tools.js';
 
 const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
@@ -38,28 +39,14 @@ async function run(...args: string[]) {
   return { stdout, stderr, code };
 }
 
-interface Local {
+interface Local extends Reach {
   readonly child: ChildProcess;
-  readonly rootUrl: string;
-  readonly credentials: { readonly clientId: string; readonly accessToken: string };
 }
 
 async function start(t: ExecutionContext, ...args: string[]): Promise<Local> {
   const child = spawn(process.execPath, [COMMAND, 'start', ...args]);
   t.teardown(() => child.kill('SIGKILL'));
-  let printed = '';
-  while (!/ACCESS_TOKEN=.*\n/.test(printed)) {
-    const [chunk] = await within(
-      once(child.stdout, 'data'),
-      'how to reach it',
-      DATABASE_PATIENCE_MS,
-    );
-    printed += chunk;
-  }
-  const [rootUrl = '', clientId = '', accessToken = ''] = [
-    ...printed.matchAll(/^export TASKCLUSTER_\w+=(.*)$/gm),
-  ].map(([, value]) => value ?? '');
-  return { child, rootUrl, credentials: { clientId, accessToken } };
+  return { child, ...(await howToReach(child)) };
 }
 
 async function stop({ child }: Local, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

@@ -9,8 +9,9 @@ import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { download, upload } from '../ts/demo/transfer.js';
-import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
+import { within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
+import { howToReach } from './harness/local.js';
 
 const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
 
@@ -24,19 +25,7 @@ function spawnLocal(t: ExecutionContext, ...args: string[]) {
 
 async function startLocal(t: ExecutionContext, ...args: string[]) {
   const { child, temporary } = spawnLocal(t, 'start', ...args);
-  let printed = '';
-  while (!/ACCESS_TOKEN=.*\n/.test(printed)) {
-    const [chunk] = await within(
-      once(child.stdout, 'data'),
-      'how to reach it',
-      DATABASE_PATIENCE_MS,
-    );
-    printed += chunk;
-  }
-  const [rootUrl = '', clientId = '', accessToken = ''] = [
-    ...printed.matchAll(/^export TASKCLUSTER_\w+=(.*)$/gm),
-  ].map(([, value]) => value ?? '');
-  return { child, temporary, rootUrl, credentials: { clientId, accessToken } };
+  return { child, temporary, ...(await howToReach(child)) };
 }
 
 test('it prints how to reach it, grants what it is told to, and leaves nothing', async (t) => {

@@ -1,0 +1,26 @@
+// The command taskcluster-local, started as an operator starts it.
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
+import { DATABASE_PATIENCE_MS, within } from './deadline.js';
+
+export interface Reach {
+  readonly rootUrl: string;
+  readonly credentials: { readonly clientId: string; readonly accessToken: string };
+}
+
+/** How to reach what `child`, a `taskcluster-local start`, serves: as it prints it. */
+export async function howToReach(child: ChildProcessWithoutNullStreams): Promise<Reach> {
+  let printed = '';
+  while (!/ACCESS_TOKEN=.*\n/.test(printed)) {
+    const [chunk] = await within(
+      once(child.stdout, 'data'),
+      'how to reach it',
+      DATABASE_PATIENCE_MS,
+    );
+    printed += chunk;
+  }
+  const [rootUrl = '', clientId = '', accessToken = ''] = [
+    ...printed.matchAll(/^export TASKCLUSTER_\w+=(.*)$/gm),
+  ].map(([, value]) => value ?? '');
+  return { rootUrl, credentials: { clientId, accessToken } };
+}
