@@ -17,12 +17,7 @@ use super::request::{header_map, part};
 use crate::credentials::{CredentialSet, clear_ours};
 use crate::headers;
 use crate::record::Record;
-use crate::upstream::{ODD_CODING, ODD_LENGTH, SendError, Socket};
-
-/// Most bytes in a head, as on the way in.
-const MAX_HEAD: usize = 64 * 1024;
-/// Most fields in a head.
-pub const MAX_FIELDS: usize = 512;
+use crate::upstream::{MAX_FIELDS, MAX_HEAD, ODD_CODING, ODD_LENGTH, SendError, Socket};
 
 /// An answer whose head has come.
 pub struct Answer {

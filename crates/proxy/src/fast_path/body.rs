@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRAILER};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::answer::{Answer, MAX_FIELDS};
+use super::answer::Answer;
 use super::request::header_map;
 #[cfg(target_os = "linux")]
 use super::splice;
@@ -23,7 +23,7 @@ use crate::credentials::clear_ours;
 use crate::framing::{Chunked, ChunkedError, Gate};
 use crate::headers;
 use crate::record::Record;
-use crate::upstream::Socket;
+use crate::upstream::{MAX_FIELDS, Socket};
 use crate::whole::BodyError;
 
 /// Read at once while the client is slow, which bounds what is kept for it.

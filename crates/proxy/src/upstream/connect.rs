@@ -40,9 +40,9 @@ use crate::route::Origin;
 /// What an answer's head may take, as on the way in. It is also the most that is read at once:
 /// downloads cost no less with larger buffers (tried up to 408 KiB; half of this costs a third
 /// more), and an idle connection may hold as much.
-const HTTP1_BUFFER: usize = 64 * 1024;
+pub const MAX_HEAD: usize = 64 * 1024;
 /// Header fields of an answer. The default, 100, is less than what other clients take.
-const MAX_HEADERS: usize = 512;
+pub const MAX_FIELDS: usize = 512;
 /// What an HTTP/2 stream may send before it is read: the bound on a slow reader's memory.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 /// Streams on one HTTP/2 connection; for more there is another connection.
@@ -137,7 +137,7 @@ impl Connector {
         tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
         tcp.set_keepalive_retries(Some(4));
         let mut http1 = http1::Builder::new();
-        http1.max_buf_size(HTTP1_BUFFER).max_headers(MAX_HEADERS);
+        http1.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
         let mut http2 = http2::Builder::new(LocalExecutor);
         http2
             .timer(TokioTimer::new())

@@ -47,6 +47,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::connect::{Connector, UpstreamIo, Way};
+pub use self::connect::{MAX_FIELDS, MAX_HEAD};
 use self::environment::{Proxies, ProxyProtocol};
 use self::pool::{Lease, Maker, Pool};
 pub use self::socket::Socket;
