@@ -42,8 +42,8 @@ pub struct Forwarded {
 
 /// What became of a first try that was made before [`forward`] was asked.
 pub enum FirstTry {
-    /// It failed; the request came then.
-    Failed(Failure, Instant),
+    /// It failed.
+    Failed(Failure),
     /// It was answered with this status, and another one is worth this pause.
     Answered(StatusCode, Duration, Backoff),
 }
@@ -58,13 +58,15 @@ impl Drop for HeldBody {
     }
 }
 
-/// Forwards `request` to `target`, narrowed to `scopes` where it asked for that.
+/// Forwards `request`, which came at `came`, to `target`, narrowed to `scopes` where it asked for
+/// that.
 ///
 /// # Errors
 /// When there is no answer to hand back.
 pub async fn forward(
     session: &Session,
     request: Request<Incoming>,
+    came: Instant,
     target: &Target,
     scopes: Option<Vec<String>>,
 ) -> Result<Forwarded, Refusal> {
@@ -77,10 +79,8 @@ pub async fn forward(
         Arc::clone(&shared.replay_budget),
     );
     let (mut backoff, mut first) = match session.first_try.take() {
-        None => (Backoff::new(shared.retry, Instant::now()), None),
-        Some(FirstTry::Failed(failure, began)) => {
-            (Backoff::new(shared.retry, began), Some(failure))
-        }
+        None => (Backoff::new(shared.retry, came), None),
+        Some(FirstTry::Failed(failure)) => (Backoff::new(shared.retry, came), Some(failure)),
         Some(FirstTry::Answered(status, pause, backoff)) => {
             shared.log_retry(target, status.as_str(), pause);
             shared.metrics.retries.add(1);

@@ -355,12 +355,12 @@ impl RunningRequest {
     }
 
     /// The request came earlier than it was counted.
-    pub fn came(&mut self, at: Instant) {
+    pub fn came_at(&mut self, at: Instant) {
         self.started = at;
     }
 
     /// When the request came.
-    pub fn began(&self) -> Instant {
+    pub fn came(&self) -> Instant {
         self.started
     }
 

@@ -56,7 +56,7 @@ impl Record {
     ) -> Self {
         let mut running = session.thread.shared.metrics.request();
         if let Some(came) = session.came.take() {
-            running.came(came);
+            running.came_at(came);
         }
         Self {
             session: Rc::clone(session),
@@ -72,8 +72,8 @@ impl Record {
     }
 
     /// When the request came.
-    pub fn began(&self) -> Instant {
-        self.running.began()
+    pub fn came(&self) -> Instant {
+        self.running.came()
     }
 
     /// Where the request goes, once that is known.

@@ -116,7 +116,8 @@ async fn dispatch(
         Route::Upstream(target) => {
             record.goes_to(&target);
             let scopes = narrowing(shared, &request)?;
-            let forwarded = forward(session, request, &target, scopes).await?;
+            let forwarded =
+                forward(session, request, record.came().into(), &target, scopes).await?;
             Ok(Outcome::Forwarded(Box::new(forwarded)))
         }
         Route::Bewit => sign_url(session, request).await,

@@ -87,7 +87,7 @@ pub async fn serve(
         false,
     );
     record.goes_to(&request.target);
-    let answered = match exchange(session, &request, record.began().into()).await {
+    let answered = match exchange(session, &request, record.came().into()).await {
         Ok(answered) => answered,
         Err(first_try) => {
             record.withdraw();
@@ -96,7 +96,7 @@ pub async fn serve(
             return Served::NotHere;
         }
     };
-    gate.pass(head);
+    gate.passed(head);
     let last = ends();
     let record = record.answered(answered.answer.status);
     match relay(session, gate, answered, record, last).await {
@@ -110,7 +110,7 @@ pub async fn serve(
 async fn exchange(
     session: &Session,
     request: &Request,
-    began: Instant,
+    came: Instant,
 ) -> Result<Answered, Option<FirstTry>> {
     let shared = &session.thread.shared;
     let mut clock_learned = false;
@@ -124,7 +124,7 @@ async fn exchange(
                 stale += 1;
                 continue;
             }
-            Err(failure) => return Err(Some(FirstTry::Failed(failure, began))),
+            Err(failure) => return Err(Some(FirstTry::Failed(failure))),
         };
         if answer.status == StatusCode::UNAUTHORIZED
             && !clock_learned
@@ -133,7 +133,7 @@ async fn exchange(
             clock_learned = true;
             continue;
         }
-        let mut backoff = Backoff::new(shared.retry, began);
+        let mut backoff = Backoff::new(shared.retry, came);
         if let Some(pause) = pause_after(answer.status, &answer.headers, &mut backoff) {
             return Err(Some(FirstTry::Answered(answer.status, pause, backoff)));
         }

@@ -434,11 +434,6 @@ impl Gate {
         self.held.extend_from_slice(&behind);
     }
 
-    /// Goes on behind `head`: it has been dealt with.
-    pub fn pass(&mut self, head: Head) {
-        self.passed(head);
-    }
-
     /// How many of `bytes` are certain.
     ///
     /// # Errors
@@ -488,7 +483,8 @@ impl Gate {
         Ok(at)
     }
 
-    fn passed(&mut self, head: head::Head) {
+    /// Goes on behind `head`: it has been handed on, or dealt with.
+    pub fn passed(&mut self, head: Head) {
         self.heads += 1;
         self.connection.phase.set(Phase::Idle);
         if head.upgrade {
