@@ -2,7 +2,7 @@
  * `taskcluster-local user`: the people who may sign in to a deployment. Passwords come from the
  * standard input, or are asked for on a terminal: every user of a machine sees command lines.
  */
-import { createInterface } from 'node:readline/promises';
+import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
@@ -141,26 +141,38 @@ async function readPassword(name: string): Promise<string> {
     }
     return line;
   }
-  const password = await prompt(`Password for ${name}: `);
-  if ((await prompt('The same again: ')) !== password) {
-    throw new PasswordError('these are two different passwords: begin again');
-  }
-  return password;
+  return askTwice(name);
 }
 
-/** Asks on the terminal, without showing what is typed. */
-async function prompt(question: string): Promise<string> {
-  process.stderr.write(question);
+/**
+ * Asks on the terminal, without showing what is typed, be it typed before its question.
+ * @throws PasswordError
+ */
+async function askTwice(name: string): Promise<string> {
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const reader = createInterface({ input: process.stdin, output: nowhere, terminal: true });
-  const interrupted = new Promise<never>((_resolve, reject) => {
-    reader.once('SIGINT', () => reject(new PasswordError('interrupted: nothing has changed')));
-    reader.once('close', () => reject(new PasswordError('there is no password: type one')));
+  let problem = 'there is no password: type one';
+  reader.once('SIGINT', () => {
+    problem = 'interrupted: nothing has changed';
+    reader.close();
   });
+  const lines = reader[Symbol.asyncIterator]();
+  const ask = async (question: string): Promise<string> => {
+    process.stderr.write(question);
+    const line = await lines.next();
+    process.stderr.write('\n');
+    if (line.done === true) {
+      throw new PasswordError(problem);
+    }
+    return line.value;
+  };
   try {
-    return await Promise.race([reader.question(''), interrupted]);
+    const password = await ask(`Password for ${name}: `);
+    if ((await ask('The same again: ')) !== password) {
+      throw new PasswordError('these are two different passwords: begin again');
+    }
+    return password;
   } finally {
     reader.close();
-    process.stderr.write('\n');
   }
 }
