@@ -17,7 +17,7 @@ import {
   temporary,
   withBewit,
 } from './harness/deployment.js';
-import { unusedPort } from './harness/upstream.js';
+import { unusedPort } from './harness/port.js';
 
 const ANONYMOUS = ['anonymous-scope', 'assume:anonymous', 'auth:current-scopes'];
 

@@ -11,9 +11,9 @@ import taskcluster from 'taskcluster-client';
 import { within } from './harness/deadline.js';
 import { deploymentFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
+import { unusedPort } from './harness/port.js';
 import { definition, QUEUE, queueOf, WORKER } from './harness/queue.js';
 import { pathOf, testWith } from './harness/tools.js';
-import { unusedPort } from './harness/upstream.js';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const [provisionerId, workerType] = QUEUE.split('/');

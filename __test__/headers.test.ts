@@ -1,9 +1,10 @@
 // Which header fields pass, which stop here, and which the proxy sets.
 import test, { type ExecutionContext } from 'ava';
 import { pause, within } from './harness/deadline.js';
+import { unusedPort } from './harness/port.js';
 import { type ProxyOptions, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials, temporaryCredentials } from './harness/signature.js';
-import { answerOk, startUpstream, unusedPort } from './harness/upstream.js';
+import { answerOk, startUpstream } from './harness/upstream.js';
 import { type Fields, names, value, values } from './harness/wire.js';
 
 async function start(t: ExecutionContext, options: Partial<ProxyOptions> = {}) {

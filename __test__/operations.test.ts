@@ -4,9 +4,10 @@ import test, { type ExecutionContext } from 'ava';
 import type { RawResponse } from './harness/connection.js';
 import { gate, within } from './harness/deadline.js';
 import { Http2Client } from './harness/http2.js';
+import { unusedPort } from './harness/port.js';
 import { type ProxyOptions, type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials, temporaryCredentials } from './harness/signature.js';
-import { answerOk, startUpstream, unusedPort } from './harness/upstream.js';
+import { answerOk, startUpstream } from './harness/upstream.js';
 import { value } from './harness/wire.js';
 
 async function start(t: ExecutionContext, options: Partial<ProxyOptions> = {}) {

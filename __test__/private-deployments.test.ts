@@ -11,9 +11,9 @@ import { sqlStore } from '../ts/deployment/storage/sql/index.js';
 import { addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
+import { unusedPort } from './harness/port.js';
 import { postgresql } from './harness/postgresql.js';
 import { testWith } from './harness/tools.js';
-import { unusedPort } from './harness/upstream.js';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const MARK = '== the next block ==';

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import net, { type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
@@ -13,6 +13,7 @@ import { COMMAND, ENOUGH, runCommand, startCommand } from './harness/command.js'
 import { copyForOthers } from './harness/copy.js';
 import { gate, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
+import { accepts, unusedPort } from './harness/port.js';
 
 const LISTEN = ['--port', '0', '--ip-address', '127.0.0.1'];
 const SECRET = 'S3cret-t0ken-of-the-test';
@@ -51,10 +52,14 @@ test('a ready file that cannot be written ends it with 1', async (t) => {
 });
 
 test('goes on where nobody reads its output', async (t) => {
-  const child = spawn(process.execPath, [COMMAND, '-i', '127.0.0.1', '-p', `${await freePort()}`], {
-    env: { ...ENOUGH },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    [COMMAND, '-i', '127.0.0.1', '-p', `${await unusedPort()}`],
+    {
+      env: { ...ENOUGH },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const exited = once(child, 'exit');
   t.teardown(async () => {
     child.kill('SIGKILL');
@@ -63,7 +68,7 @@ test('goes on where nobody reads its output', async (t) => {
   child.stdout.destroy();
   child.stderr.destroy();
   const port = child.spawnargs.at(-1);
-  await within(accepts(Number(port)), 'a listener');
+  await within(opens(Number(port)), 'a listener');
   for (let count = 0; count < 3; count += 1) {
     t.is((await fetch(`http://127.0.0.1:${port}/none`)).status, 404);
   }
@@ -76,7 +81,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const answer = fetch(`${urls[0]}/queue/v1/slow`);
     const response = await within(upstream.asked, 'a request');
     child.kill(signal);
-    await within(refuses(Number(new URL(urls[0] ?? '').port)), 'the end of accepting');
+    await within(closes(Number(new URL(urls[0] ?? '').port)), 'the end of accepting');
     t.is(child.exitCode, null);
     response.end('whole');
     t.is(await (await answer).text(), 'whole');
@@ -104,7 +109,7 @@ test('a second signal ends it at once', async (t) => {
   const answer = fetch(`${urls[0]}/queue/v1/slow`);
   await within(upstream.asked, 'a request');
   child.kill('SIGTERM');
-  await within(refuses(Number(new URL(urls[0] ?? '').port)), 'the end of accepting');
+  await within(closes(Number(new URL(urls[0] ?? '').port)), 'the end of accepting');
   child.kill('SIGINT');
   await t.throwsAsync(answer);
   t.deepEqual(await within(exited, 'the end', 2_000), [130, null]);
@@ -199,34 +204,17 @@ async function startUpstream(t: ExecutionContext) {
   return { asked: asked.opened, env };
 }
 
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 /** Resolves once `port` accepts, which is all that a launcher looks at. */
-async function accepts(port: number): Promise<void> {
-  while (!(await connects(port))) {
+async function opens(port: number): Promise<void> {
+  while (!(await accepts(port))) {
     await pause(20);
   }
 }
 
-async function refuses(port: number): Promise<void> {
-  while (await connects(port)) {
+async function closes(port: number): Promise<void> {
+  while (await accepts(port)) {
     await pause(20);
   }
-}
-
-function connects(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1', () => resolve(true));
-    socket.on('error', () => resolve(false));
-    socket.unref().destroySoon();
-  });
 }
 
 async function appears(file: string): Promise<void> {

@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { gate, pause, within } from './harness/deadline.js';
+import { unusedPort } from './harness/port.js';
 import { requestBytes, startProxy } from './harness/proxy.js';
-import { answerOk, type Handler, refuse, startUpstream, unusedPort } from './harness/upstream.js';
+import { answerOk, type Handler, refuse, startUpstream } from './harness/upstream.js';
 import { value } from './harness/wire.js';
 
 const QUICK = ['--retry-first', '20ms', '--retry-cap', '100ms', '--retry-for', '10s'];

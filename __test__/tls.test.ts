@@ -7,9 +7,10 @@ import { Authority } from './harness/authority.js';
 import { freshDirectory } from './harness/directory.js';
 import { startNginx } from './harness/nginx.js';
 import { startOutgoingProxy } from './harness/outgoing-proxy.js';
+import { unusedPort } from './harness/port.js';
 import { startProxy } from './harness/proxy.js';
 import { pathOf, testWith } from './harness/tools.js';
-import { startUpstream, unusedPort } from './harness/upstream.js';
+import { startUpstream } from './harness/upstream.js';
 import { value } from './harness/wire.js';
 
 const authority = await Authority.create();

@@ -4,8 +4,9 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Authority } from '../__test__/harness/authority.js';
+import { unusedPort } from '../__test__/harness/port.js';
 import type { LoadProgram } from './load.js';
-import { Program, unusedPort } from './program.js';
+import { Program } from './program.js';
 
 /** All targets are of this shape, which the Go program's routes take too. */
 export const TARGETS = {

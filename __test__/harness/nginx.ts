@@ -7,8 +7,8 @@ import type { ExecutionContext } from 'ava';
 import type { Leaf } from './authority.js';
 import { gate, within } from './deadline.js';
 import { freshDirectory } from './directory.js';
+import { unusedPort } from './port.js';
 import { pathOf } from './tools.js';
-import { unusedPort } from './upstream.js';
 
 export interface NginxOptions {
   leaf: Leaf;

@@ -294,13 +294,3 @@ export async function refuse(exchange: Exchange, reason: Error): Promise<void> {
     body: reason.message,
   });
 }
-
-/** A port of loopback on which nobody listens. */
-export async function unusedPort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}

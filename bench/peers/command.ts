@@ -2,7 +2,8 @@
 // a shell. `{port}`, `{rootUrl}` and `{log}` stand for what the bench gives it.
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { BenchError, findProgram, Program, unusedPort } from '../program.js';
+import { unusedPort } from '../../__test__/harness/port.js';
+import { BenchError, findProgram, Program } from '../program.js';
 import { rootUrl } from '../upstream.js';
 import { CREDENTIALS } from './ours.js';
 import type { Destination, Peer } from './peer.js';

@@ -3,7 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import { findProgram, Program, unusedPort } from '../program.js';
+import { unusedPort } from '../../__test__/harness/port.js';
+import { findProgram, Program } from '../program.js';
 import type { Destination, Peer } from './peer.js';
 
 /** Nothing where it is not installed. */

@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { findProgram, Program, unusedPort } from '../program.js';
+import { unusedPort } from '../../__test__/harness/port.js';
+import { findProgram, Program } from '../program.js';
 import { temporaryPaths, userLine } from '../upstream.js';
 import type { Destination, Peer } from './peer.js';
 

@@ -3,7 +3,8 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { BenchError, Program, unusedPort } from '../program.js';
+import { unusedPort } from '../../__test__/harness/port.js';
+import { BenchError, Program } from '../program.js';
 import { rootUrl } from '../upstream.js';
 import type { Destination, Peer } from './peer.js';
 

@@ -1,13 +1,12 @@
 /**
  * Starts `taskcluster-proxy` as generic-worker does: port, root URL, address and scopes as
- * arguments, credentials in the environment, ready when its port takes a connection; credentials
- * are renewed by `PUT /credentials`.
+ * arguments, credentials in the environment; credentials are renewed by `PUT /credentials`. It is
+ * ready when it says where it listens: a port that takes connections may be somebody else's.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
-import { setTimeout as pause } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Credentials } from '../index.js';
 
@@ -37,14 +36,13 @@ const COMMAND = fileURLToPath(new URL('../cli/taskcluster-proxy.cjs', import.met
 
 /** Starts the proxy and waits until it takes connections. */
 export async function startProxyProcess(options: ProxyProcessOptions): Promise<ProxyProcess> {
-  const port = await freePort(options.port);
   const { clientId, accessToken, certificate } = options.credentials;
   const child = spawn(
     process.execPath,
     [
       COMMAND,
       '--port',
-      String(port),
+      String(options.port ?? 0),
       '--root-url',
       options.rootUrl,
       '--ip-address',
@@ -58,52 +56,55 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<P
         TASKCLUSTER_ACCESS_TOKEN: accessToken,
         TASKCLUSTER_CERTIFICATE: certificate ?? '',
       },
-      stdio: ['ignore', 'ignore', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe'],
       // A group of its own: Ctrl-C is for us, and we then stop it in good order.
       detached: process.platform !== 'win32',
     },
   );
   const guard = guardAgainstOrphan(child);
-  const proxy = new RunningProxy(`http://${HOST}:${port}`, child);
+  const proxy = new RunningProxy(child);
   void proxy.ended.then(() => guard?.kill('SIGKILL'));
-  await proxy.ready(port);
+  await proxy.ready();
   return proxy;
 }
 
+type Child = ChildProcessByStdio<null, Readable, Readable>;
+
 class RunningProxy implements ProxyProcess {
-  readonly url: string;
+  url = '';
   readonly ended: Promise<string>;
   onLog: (line: string) => void = () => undefined;
-  readonly #child: ChildProcess;
+  readonly #child: Child;
   #hasEnded = false;
 
-  constructor(url: string, child: ChildProcess) {
-    this.url = url;
+  constructor(child: Child) {
     this.#child = child;
     let last = '';
-    if (child.stderr !== null) {
-      createInterface(child.stderr).on('line', (line) => {
-        last = line;
-        this.onLog(line);
-      });
-    }
+    createInterface(child.stderr).on('line', (line) => {
+      last = line;
+      this.onLog(line);
+    });
     this.ended = once(child, 'close').then(([code, signal]: unknown[]) => {
       this.#hasEnded = true;
       return `taskcluster-proxy ended with ${signal ?? code}: ${last}`;
     });
   }
 
-  async ready(port: number): Promise<void> {
-    const deadline = Date.now() + READY_TIMEOUT;
-    while (!(await accepts(port))) {
-      if (this.#hasEnded) {
-        throw new Error(await this.ended);
+  /** Until it listens, which it says on its standard output. */
+  async ready(): Promise<void> {
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), READY_TIMEOUT);
+    for await (const line of createInterface(this.#child.stdout)) {
+      const [, url] = /^Listening on (\S+)$/.exec(line) ?? [];
+      if (url !== undefined) {
+        this.url = url;
+        break;
       }
-      if (Date.now() > deadline) {
-        this.#child.kill('SIGKILL');
-        throw new Error(`taskcluster-proxy does not accept connections on port ${port}`);
-      }
-      await pause(20);
+    }
+    clearTimeout(timer);
+    // Unread, it would keep the end of the child from showing.
+    this.#child.stdout.resume();
+    if (this.url === '') {
+      throw new Error(await this.ended);
     }
   }
 
@@ -139,29 +140,4 @@ function guardAgainstOrphan({ pid }: ChildProcess): ChildProcess | undefined {
   });
   guard.on('error', () => undefined).unref();
   return guard;
-}
-
-async function accepts(port: number): Promise<boolean> {
-  const socket = connect(port, HOST);
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
-}
-
-/** A port that nobody listens on: this one, or any. Rejects as listening does. */
-async function freePort(port = 0): Promise<number> {
-  const server = createServer().listen(port, HOST);
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (typeof address !== 'object' || address === null) {
-    throw new Error('the system gave no free port');
-  }
-  return address.port;
 }

@@ -1,0 +1,41 @@
+// Ports of loopback for programs that must be told one: which are free, and who accepts there.
+import { once } from 'node:events';
+import net from 'node:net';
+
+const HOST = '127.0.0.1';
+
+/**
+ * Below what any system hands out by itself (Linux from 32768, others from 49152), so that nobody
+ * gets one of these by chance between our look at it and the program's.
+ */
+const FIRST = 10_000;
+const LAST = 32_000;
+
+/** A port on which nobody listens. */
+export async function unusedPort(): Promise<number> {
+  for (;;) {
+    const port = FIRST + Math.floor(Math.random() * (LAST - FIRST));
+    const server = net.createServer().listen(port, HOST);
+    try {
+      await once(server, 'listening');
+    } catch {
+      continue;
+    }
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
+}
+
+/** Whether anybody listens on a port. */
+export async function accepts(port: number): Promise<boolean> {
+  const socket = net.connect(port, HOST);
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
