@@ -8,11 +8,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use http::header::{HOST, HeaderName, ORIGIN};
 use http::uri::Authority;
-use http::{HeaderValue, StatusCode, Version};
+use http::{StatusCode, Version};
 use taskcluster_proxy_peer::hostname;
 use thiserror::Error;
+
+use crate::fields::{self, Fields};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -106,14 +108,14 @@ impl BrowserGuard {
     /// 8.3.1), yet a `Host` beside it has to pass as well.
     pub fn check(
         &self,
-        headers: &HeaderMap,
+        headers: &impl Fields,
         authority: Option<&Authority>,
         version: Version,
     ) -> Result<(), BrowserError> {
         let absolute = authority
             .map(|authority| read(authority.as_str()))
             .transpose()?;
-        let mut fields = headers.get_all(HOST).iter();
+        let mut fields = headers.values(&HOST);
         let host = fields.next().map(read_field).transpose()?;
         if fields.next().is_some() {
             return Err(BrowserError::ManyHosts);
@@ -140,16 +142,16 @@ impl BrowserGuard {
 
 /// Whether nothing tells of a page other than the proxy's own, which is `http://` and the host
 /// that the request names. A browser's user who types an address is `Sec-Fetch-Site: none`.
-fn is_same_origin(headers: &HeaderMap, own: Option<HostPort<'_>>) -> bool {
-    let own_page = headers.get_all(ORIGIN).iter().all(|origin| {
-        let origin = origin.to_str().ok().and_then(read_origin);
+fn is_same_origin(headers: &impl Fields, own: Option<HostPort<'_>>) -> bool {
+    let own_page = headers.values(&ORIGIN).all(|origin| {
+        let origin = fields::text(origin).and_then(read_origin);
         origin.zip(own).is_some_and(|(origin, own)| {
             origin.host.eq_ignore_ascii_case(own.host) && origin.port == own.port
         })
     });
     own_page
-        && headers.get_all(SEC_FETCH_SITE).iter().all(|site| {
-            let site = site.as_bytes().trim_ascii();
+        && headers.values(&SEC_FETCH_SITE).all(|site| {
+            let site = site.trim_ascii();
             !site.eq_ignore_ascii_case(b"cross-site") && !site.eq_ignore_ascii_case(b"same-site")
         })
 }
@@ -163,12 +165,8 @@ fn read_origin(origin: &str) -> Option<HostPort<'_>> {
         .flatten()
 }
 
-fn read_field(host: &HeaderValue) -> Result<HostPort<'_>, BrowserError> {
-    read(
-        host.to_str()
-            .map_err(|_| BrowserError::BadHost)?
-            .trim_matches([' ', '\t']),
-    )
+fn read_field(host: &[u8]) -> Result<HostPort<'_>, BrowserError> {
+    read(fields::text(host.trim_ascii()).ok_or(BrowserError::BadHost)?)
 }
 
 /// Reads `host[:port]`; the port of plain HTTP where none is written.
@@ -271,7 +269,10 @@ fn ends_with(host: &str, suffix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
+    use crate::fields::FieldLines;
 
     const OK: u16 = 200;
 
@@ -287,6 +288,9 @@ mod tests {
         }
         let authority = target.map(|target| target.parse::<Authority>().expect("an authority"));
         let verdict = guard.check(&headers, authority.as_ref(), version);
+        let lines = FieldLines::from_map(&headers);
+        let of_lines = guard.check(&lines, authority.as_ref(), version);
+        assert_eq!(of_lines, verdict, "lines of {head}");
         verdict.map_or_else(|error| error.status().as_u16(), |()| OK)
     }
 
@@ -366,6 +370,7 @@ mod tests {
             ("a\\b", 400),
             ("user@localhost", 400),
             ("localhost:port", 400),
+            ("[::1%\u{e9}]", 400),
             ("localhost:99999", 400),
             ("localhost:80:80", 400),
             ("::1", 400),

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use taskcluster_proxy_hawk::{Credentials, MAX_HEADER_LEN, Signer};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
+use crate::fields::Fields;
 use crate::{Update, headers};
 
 const VERSION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-version");
@@ -30,7 +31,7 @@ pub const AUTHORIZED_SCOPES: HeaderName =
     HeaderName::from_static("x-taskcluster-authorized-scopes");
 
 /// Every name that is ours to set in an answer.
-const OURS: [HeaderName; 8] = [
+static OURS: [HeaderName; 8] = [
     ENDPOINT,
     VERSION,
     REVISION,
@@ -134,7 +135,7 @@ impl CredentialSet {
         }
         let mut lines = Vec::new();
         for (name, value) in &headers {
-            headers::write_field(&mut lines, name, value.as_bytes());
+            headers::write_field(&mut lines, name.as_str().as_bytes(), value.as_bytes());
         }
         Self {
             signer,
@@ -186,12 +187,8 @@ impl CredentialSet {
 }
 
 /// Takes out of an answer what upstream sent under our names.
-pub fn clear_ours(headers: &mut HeaderMap) {
-    if headers.keys().any(|name| OURS.contains(name)) {
-        for name in &OURS {
-            headers.remove(name);
-        }
-    }
+pub fn clear_ours(headers: &mut impl Fields) {
+    headers.remove_all(&OURS);
 }
 
 fn scopes_field(scopes: &[String]) -> HeaderField {

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, RETRY_AFTER, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::answer::Refusal;
 use crate::backoff::{Backoff, retry_after};
 use crate::credentials::{AUTHORIZED_SCOPES, CredentialSet, Entered};
+use crate::fields::Fields;
 use crate::headers;
 use crate::replay::{Hold, Replay};
 use crate::route::Target;
@@ -30,6 +31,9 @@ const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// How often one request may find that the pooled connection it got has just been closed.
 pub const STALE_LIMIT: u32 = 16;
+
+/// Fields of a request that are made anew for upstream, or are for us.
+static NOT_SENT: [HeaderName; 3] = [HOST, AUTHORIZATION, AUTHORIZED_SCOPES];
 
 /// The final answer, and the set that signed the request it answers.
 pub struct Forwarded {
@@ -159,15 +163,16 @@ pub async fn forward(
 /// How long to wait before another try; `None` where the answer is final.
 pub fn pause_after(
     status: StatusCode,
-    headers: &HeaderMap,
+    headers: &impl Fields,
     backoff: &mut Backoff,
 ) -> Option<Duration> {
     if !status.is_server_error() {
         return None;
     }
     let asked = headers
-        .get(RETRY_AFTER)
-        .and_then(|value| retry_after(value.as_bytes(), SystemTime::now()));
+        .values(&RETRY_AFTER)
+        .next()
+        .and_then(|value| retry_after(value, SystemTime::now()));
     backoff.next(Instant::now(), asked)
 }
 
@@ -191,11 +196,9 @@ pub enum Failure {
 }
 
 /// Leaves of a request's fields what goes out as it came.
-pub fn to_upstream(headers: &mut HeaderMap) {
+pub fn to_upstream(headers: &mut impl Fields) {
     headers::strip_request(headers);
-    for name in [HOST, AUTHORIZATION, AUTHORIZED_SCOPES] {
-        headers.remove(name);
-    }
+    headers.remove_all(&NOT_SENT);
 }
 
 impl<'a> Outgoing<'a> {

@@ -10,6 +10,7 @@ use http::header::{
 };
 
 use crate::credentials::AUTHORIZED_SCOPES;
+use crate::fields::Fields;
 
 /// Fields of one connection by RFC 9110 7.6.1, with the de-facto `Proxy-Connection` and
 /// `Keep-Alive`, and the credentials of one hop (RFC 9110 11.7).
@@ -33,13 +34,13 @@ static END_TO_END: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHO
 const USUAL: [&[u8]; 4] = [b"close", b"keep-alive", b"te", b"upgrade"];
 
 /// Strips a request on its way to upstream. `TE: trailers` is kept where it was asked for.
-pub fn strip_request(headers: &mut HeaderMap) {
-    let trailers = headers.contains_key(TE) && has_token(headers, &TE, "trailers");
+pub fn strip_request(headers: &mut impl Fields) {
+    let trailers = has_token(headers, &TE, "trailers");
     strip(headers);
     if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.set(TE, HeaderValue::from_static("trailers"));
         // Who sends TE names it as an option of the connection (RFC 9110 10.1.4).
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        headers.set(CONNECTION, HeaderValue::from_static("te"));
     }
 }
 
@@ -61,7 +62,7 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Strips an answer on its way to the client.
-pub fn strip_response(headers: &mut HeaderMap) {
+pub fn strip_response(headers: &mut impl Fields) {
     strip(headers);
 }
 
@@ -75,52 +76,42 @@ pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     if values.next().is_some() || !has_token(headers, &CONNECTION, "upgrade") {
         return None;
     }
-    let cleartext_http2 = tokens(value).any(|token| token.eq_ignore_ascii_case(b"h2c"));
+    let cleartext_http2 = tokens(value.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"h2c"));
     (!cleartext_http2).then(|| value.clone())
 }
 
 /// Appends a field to an HTTP/1 head, its name with the capitals that are custom there.
-pub fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let start = out.len();
-    out.extend_from_slice(name.as_str().as_bytes());
-    let mut begins = true;
-    for byte in &mut out[start..] {
-        if begins {
-            byte.make_ascii_uppercase();
+    out.extend_from_slice(name);
+    let name = &mut out[start..];
+    name.make_ascii_lowercase();
+    for word in name.split_mut(|byte| *byte == b'-') {
+        if let Some(first) = word.first_mut() {
+            first.make_ascii_uppercase();
         }
-        begins = *byte == b'-';
     }
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
-fn strip(headers: &mut HeaderMap) {
-    // Few of them are there: one look at the names is cheaper than asking for each.
-    let mut present = [false; HOP_BY_HOP.len()];
-    for name in headers.keys() {
-        if let Some(index) = HOP_BY_HOP.iter().position(|hop| hop == name) {
-            present[index] = true;
-        }
+fn strip(headers: &mut impl Fields) {
+    let named = named_by_connection(headers);
+    if !named.is_empty() {
+        headers.remove_all(&named);
     }
-    for name in named_by_connection(headers) {
-        headers.remove(name);
-    }
-    for (name, present) in HOP_BY_HOP.iter().zip(present) {
-        if present {
-            headers.remove(name);
-        }
-    }
+    headers.remove_all(&HOP_BY_HOP);
 }
 
 /// Fields that `Connection` names and that nothing else strips or keeps. Empty, and so without an
 /// allocation, for `close` and `keep-alive`.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let mut fields = headers.get_all(CONNECTION).iter();
-    if fields.all(|field| field.as_bytes().eq_ignore_ascii_case(b"keep-alive")) {
+fn named_by_connection(headers: &impl Fields) -> Vec<HeaderName> {
+    let mut fields = headers.values(&CONNECTION);
+    if fields.all(|field| field.eq_ignore_ascii_case(b"keep-alive")) {
         return Vec::new();
     }
-    let options = headers.get_all(CONNECTION).iter().flat_map(tokens);
+    let options = headers.values(&CONNECTION).flat_map(tokens);
     options
         .filter(|option| !USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
@@ -131,11 +122,10 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 /// Whether an HTTP/1 message has the chunked coding. `None` where it has another one: nobody asked
 /// for that, and since it stops here, its bytes would pass for the content (RFC 9112 6.1, 7). Also
 /// where anything stands behind `chunked`, since some readers look at the very end alone.
-pub fn is_chunked(headers: &HeaderMap) -> Option<bool> {
+pub fn is_chunked(headers: &impl Fields) -> Option<bool> {
     let codings = headers
-        .get_all(TRANSFER_ENCODING)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .values(&TRANSFER_ENCODING)
+        .flat_map(|value| value.split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii);
     let mut chunked = false;
     for coding in codings {
@@ -159,11 +149,11 @@ pub struct LengthError;
 ///
 /// # Errors
 /// Where it is no length, or more than one.
-pub fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, LengthError> {
+pub fn content_length(headers: &mut impl Fields) -> Result<Option<u64>, LengthError> {
     let mut length = None;
     let mut count = 0;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        for digits in value.as_bytes().split(|byte| *byte == b',') {
+    for value in headers.values(&CONTENT_LENGTH) {
+        for digits in value.split(|byte| *byte == b',') {
             let digits = digits.trim_ascii();
             // A number may be written with a sign, a length may not.
             if !digits.iter().all(u8::is_ascii_digit) {
@@ -181,20 +171,20 @@ pub fn content_length(headers: &mut HeaderMap) -> Result<Option<u64>, LengthErro
         }
     }
     if let Some(length) = length.filter(|_| count > 1) {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        headers.set(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(length)
 }
 
 /// Whether a field that is a list of tokens holds `token`.
-pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let mut tokens = headers.get_all(name).iter().flat_map(tokens);
+pub fn has_token(headers: &impl Fields, name: &HeaderName, token: &str) -> bool {
+    let mut tokens = headers.values(name).flat_map(tokens);
     tokens.any(|candidate| candidate.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 /// The elements of a list (RFC 9110 5.6.1), without white space and parameters.
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(|element| {
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(|element| {
         let token = element
             .split(|byte| *byte == b';')
             .next()
@@ -206,6 +196,7 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::FieldLines;
 
     /// A map of fields written `name: value` and separated by `|`.
     fn headers(fields: &str) -> HeaderMap {
@@ -281,10 +272,15 @@ mod tests {
             ),
         ] {
             let (mut to_upstream, mut to_client) = (headers(fields), headers(fields));
+            let mut as_lines = [&to_upstream, &to_client].map(FieldLines::from_map);
             strip_request(&mut to_upstream);
             strip_response(&mut to_client);
             assert_eq!(to_upstream, headers(request), "request {fields}");
             assert_eq!(to_client, headers(response), "response {fields}");
+            strip_request(&mut as_lines[0]);
+            strip_response(&mut as_lines[1]);
+            let as_lines = as_lines.map(|lines| lines.to_map());
+            assert_eq!(as_lines, [to_upstream, to_client], "lines {fields}");
         }
     }
 
@@ -348,7 +344,10 @@ mod tests {
             ("transfer-encoding: xchunked", None),
             ("transfer-encoding: chunked\u{e9}", None),
         ] {
-            assert_eq!(is_chunked(&headers(fields)), chunked, "{fields}");
+            let headers = headers(fields);
+            assert_eq!(is_chunked(&headers), chunked, "{fields}");
+            let lines = FieldLines::from_map(&headers);
+            assert_eq!(is_chunked(&lines), chunked, "lines {fields}");
         }
     }
 
@@ -382,9 +381,12 @@ mod tests {
             ("content-length: 7\u{a0}", Err(LengthError), ""),
         ] {
             let mut map = headers(fields);
+            let mut lines = FieldLines::from_map(&map);
             assert_eq!(content_length(&mut map), length, "{fields}");
+            assert_eq!(content_length(&mut lines), length, "lines {fields}");
             if length.is_ok() {
                 assert_eq!(map, headers(left), "{fields}");
+                assert_eq!(lines.to_map(), headers(left), "lines {fields}");
             }
         }
     }

@@ -37,6 +37,7 @@ mod bewit;
 mod browser;
 mod credentials;
 mod fast_path;
+mod fields;
 mod forward;
 mod framing;
 mod headers;

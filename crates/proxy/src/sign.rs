@@ -5,11 +5,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderValue};
 use taskcluster_proxy_hawk::{NonceSource, SignedRequest};
 
 use crate::credentials::CredentialSet;
+use crate::fields::{self, Fields};
 use crate::route::Origin;
 
 /// How long a bewit is valid, in seconds.
@@ -70,11 +71,10 @@ pub fn bewit(set: &CredentialSet, origin: &Origin, target: &str) -> String {
 }
 
 /// Takes over the verifier's clock from a 401 whose Hawk challenge verifies; whether it did.
-pub fn learn_clock(set: &CredentialSet, headers: &HeaderMap) -> bool {
+pub fn learn_clock(set: &CredentialSet, headers: &impl Fields) -> bool {
     let challenge = headers
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
+        .values(&WWW_AUTHENTICATE)
+        .filter_map(fields::text)
         .find_map(|value| set.signer().challenge_time(value));
     let Some(theirs) = challenge else {
         return false;

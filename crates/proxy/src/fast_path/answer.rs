@@ -1,35 +1,37 @@
 //! An answer's head as it comes from upstream and as it goes to the client.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
-use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::body::Length;
-use super::request::{header_map, part};
+use super::Buffers;
+use super::body::{Body, Length};
 use crate::credentials::{CredentialSet, clear_ours};
+use crate::fields::{FieldLines, Fields, place};
 use crate::headers;
 use crate::record::Record;
 use crate::upstream::{MAX_FIELDS, MAX_HEAD, ODD_CODING, ODD_LENGTH, SendError, Socket};
 
 /// An answer whose head has come.
 pub struct Answer {
+    pub head: AnswerHead,
+    pub body: Body,
+}
+
+/// The head, and what has come behind it.
+pub struct AnswerHead {
     pub status: StatusCode,
-    pub headers: HeaderMap,
-    /// What is left of its body.
-    pub length: Length,
-    /// What has come behind the head.
-    pub rest: Vec<u8>,
-    /// Whether the connection may be used again.
-    pub keeps: bool,
-    reason: Bytes,
+    pub fields: FieldLines,
+    /// Where the text has them.
+    reason: Range<usize>,
+    rest: Range<usize>,
 }
 
 /// Reads until the head of the final answer has come.
@@ -38,13 +40,13 @@ pub struct Answer {
 /// As [`SendError`] says.
 pub async fn read(
     socket: &mut Socket,
-    buffer: &RefCell<Box<[u8]>>,
+    buffers: &Buffers,
     to_head: bool,
 ) -> Result<Answer, SendError> {
     let mut partial = Vec::new();
     let read = poll_fn(|cx| {
         loop {
-            let buffer = &mut **buffer.borrow_mut();
+            let buffer = &mut **buffers.read.borrow_mut();
             let mut read = ReadBuf::new(buffer);
             ready!(Pin::new(&mut *socket).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
@@ -56,7 +58,7 @@ pub async fn read(
                 partial.extend_from_slice(read.filled());
                 partial.as_slice()
             };
-            match parse(bytes, to_head) {
+            match parse(bytes, to_head, buffers) {
                 Ok(None) if bytes.len() > MAX_HEAD => return Poll::Ready(Err(Fault::TooLong)),
                 Ok(None) if partial.is_empty() => partial = read.filled().to_vec(),
                 Ok(None) => {}
@@ -95,7 +97,7 @@ impl From<io::Error> for Fault {
 }
 
 /// The final answer that `bytes` begin with, behind any interim ones; `None` while it is not whole.
-fn parse(mut bytes: &[u8], to_head: bool) -> Result<Option<Answer>, Fault> {
+fn parse(mut bytes: &[u8], to_head: bool, buffers: &Buffers) -> Result<Option<Answer>, Fault> {
     loop {
         let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut []);
@@ -112,56 +114,70 @@ fn parse(mut bytes: &[u8], to_head: bool) -> Result<Option<Answer>, Fault> {
         match code {
             101 => return Err(Fault::Upgrade),
             100..=199 => bytes = &bytes[len..],
-            _ => return Answer::new(&parsed, &bytes[..len], &bytes[len..], to_head).map(Some),
+            _ => {
+                let lines = buffers.take_lines();
+                return Answer::new(&parsed, bytes, len, to_head, lines).map(Some);
+            }
         }
     }
 }
 
 impl Answer {
+    /// Reads the answer that `text` begins with, whose head has `len` bytes, into `lines`.
     fn new(
         parsed: &httparse::Response<'_, '_>,
-        head: &[u8],
-        rest: &[u8],
+        text: &[u8],
+        len: usize,
         to_head: bool,
+        lines: FieldLines,
     ) -> Result<Self, Fault> {
-        let bytes = Bytes::copy_from_slice(head);
         let code = parsed.code.unwrap_or_default();
         let status = StatusCode::from_u16(code).map_err(|_| Fault::Field)?;
-        let reason = parsed.reason.unwrap_or_default().as_bytes();
-        let mut headers = header_map(&bytes, head, parsed.headers).ok_or(Fault::Field)?;
+        let mut fields = lines.of(text, parsed.headers);
         let is_http11 = parsed.version == Some(1);
         // RFC 9112 6.3: what has both may be an attempt at response splitting.
-        let is_odd =
-            headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-        let length = Length::of(status, is_http11, &mut headers, to_head)?;
-        let closes = headers::has_token(&headers, &CONNECTION, "close");
-        Ok(Self {
+        let is_odd = fields.has(&TRANSFER_ENCODING) && fields.has(&CONTENT_LENGTH);
+        let length = Length::of(status, is_http11, &mut fields, to_head)?;
+        let closes = headers::has_token(&fields, &CONNECTION, "close");
+        let reason = parsed.reason.unwrap_or_default();
+        let head = AnswerHead {
             status,
+            fields,
+            reason: place(text, reason.as_bytes()),
+            rest: len..text.len(),
+        };
+        let body = Body {
             keeps: is_http11 && !closes && !is_odd && !length.is_until_close(),
             length,
-            rest: rest.to_vec(),
-            reason: part(&bytes, head, reason),
-            headers,
-        })
+        };
+        Ok(Self { head, body })
+    }
+}
+
+impl AnswerHead {
+    /// What has come behind it.
+    pub fn rest(&self) -> &[u8] {
+        self.fields.text(&self.rest)
     }
 
-    /// Appends the head to `out` as the client gets it; `last` says that the connection ends.
-    pub fn write_head(
+    /// Appends it to `out` as the client gets it with `body`; `last` says that the connection ends.
+    pub fn write(
         &mut self,
         out: &mut Vec<u8>,
+        body: &Body,
         set: &CredentialSet,
         record: &Record,
         last: bool,
     ) {
-        headers::strip_response(&mut self.headers);
-        clear_ours(&mut self.headers);
+        headers::strip_response(&mut self.fields);
+        clear_ours(&mut self.fields);
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(self.status.as_str().as_bytes());
         out.push(b' ');
-        out.extend_from_slice(&self.reason);
+        out.extend_from_slice(self.fields.text(&self.reason));
         out.extend_from_slice(b"\r\n");
-        for (name, value) in &self.headers {
-            headers::write_field(out, name, value.as_bytes());
+        for (name, value) in self.fields.iter() {
+            headers::write_field(out, name, value);
         }
         out.extend_from_slice(set.answer_lines());
         if let Some(target) = record.target() {
@@ -170,7 +186,7 @@ impl Answer {
             out.extend_from_slice(target.target.as_str().as_bytes());
             out.extend_from_slice(b"\r\n");
         }
-        if self.length.is_chunked_to_client() {
+        if body.length.is_chunked_to_client() {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         if last {
@@ -186,15 +202,15 @@ impl Length {
     fn of(
         status: StatusCode,
         is_http11: bool,
-        headers: &mut HeaderMap,
+        fields: &mut FieldLines,
         to_head: bool,
     ) -> Result<Self, Fault> {
-        let is_coded = headers.contains_key(TRANSFER_ENCODING);
+        let is_coded = fields.has(&TRANSFER_ENCODING);
         if is_coded || status == StatusCode::NO_CONTENT {
-            headers.remove(CONTENT_LENGTH);
+            fields.remove_all(&[CONTENT_LENGTH]);
         }
-        let length = headers::content_length(headers).map_err(|_| Fault::Length)?;
-        let is_chunked = headers::is_chunked(headers).ok_or(Fault::Coding)?;
+        let length = headers::content_length(fields).map_err(|_| Fault::Length)?;
+        let is_chunked = headers::is_chunked(fields).ok_or(Fault::Coding)?;
         if to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok(Self::Known(0));
         }
@@ -213,16 +229,16 @@ mod tests {
 
     /// How the answer's body ends and whether its connection is kept, in a few letters.
     fn read(text: &str, to_head: bool) -> String {
-        match parse(text.as_bytes(), to_head) {
+        match parse(text.as_bytes(), to_head, &Buffers::default()) {
             Ok(None) => "more".into(),
             Ok(Some(answer)) => {
-                let length = match answer.length {
+                let length = match answer.body.length {
                     Length::Known(length) => length.to_string(),
                     Length::Chunked(_) => "chunked".into(),
                     Length::UntilClose => "close".into(),
                 };
-                let keeps = if answer.keeps { "" } else { ", not kept" };
-                format!("{} {length}{keeps}", answer.status.as_u16())
+                let keeps = if answer.body.keeps { "" } else { ", not kept" };
+                format!("{} {length}{keeps}", answer.head.status.as_u16())
             }
             Err(Fault::Parse(_)) => "parse".into(),
             Err(Fault::Length) => "length".into(),
@@ -312,11 +328,16 @@ mod tests {
         for end in 0..text.len() {
             assert_eq!(read(&text[..end], false), "more", "{end}");
         }
-        let answer = parse(format!("{text}okHTTP").as_bytes(), false);
-        let answer = answer.ok().flatten().expect("an answer");
-        assert_eq!(answer.rest, b"okHTTP");
-        assert_eq!(answer.reason, "Fine");
-        assert_eq!(answer.headers["a"], "");
+        let answer = parse(
+            format!("{text}okHTTP").as_bytes(),
+            false,
+            &Buffers::default(),
+        );
+        let head = answer.ok().flatten().expect("an answer").head;
+        assert_eq!(head.rest(), b"okHTTP");
+        assert_eq!(head.fields.text(&head.reason), b"Fine");
+        let fields: Vec<_> = head.fields.iter().collect();
+        assert_eq!(fields, [(&b"A"[..], &b""[..]), (b"Content-Length", b"2")]);
         let fields = |count| format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(count));
         assert_eq!(read(&fields(MAX_FIELDS), false), "200 close, not kept");
         assert_eq!(read(&fields(MAX_FIELDS + 1), false), "parse");

@@ -10,16 +10,14 @@ use std::io::{self, ErrorKind, Write};
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRAILER};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::answer::Answer;
-use super::request::header_map;
 #[cfg(target_os = "linux")]
 use super::splice;
 use super::{Buffers, READ};
 use crate::credentials::clear_ours;
+use crate::fields::{FieldLines, Fields};
 use crate::framing::{Chunked, ChunkedError, Gate};
 use crate::headers;
 use crate::record::Record;
@@ -28,6 +26,13 @@ use crate::whole::BodyError;
 
 /// Read at once while the client is slow, which bounds what is kept for it.
 const SLOW_READ: usize = 16 * 1024;
+
+/// What is left of an answer's body.
+pub struct Body {
+    pub length: Length,
+    /// Whether the connection may be used again behind it.
+    pub keeps: bool,
+}
 
 /// How the end of a body is found (RFC 9112 6.3).
 pub enum Length {
@@ -142,29 +147,31 @@ fn write_trailers(out: &mut Vec<u8>, section: &[u8]) -> Result<(), ChunkedError>
     else {
         return Err(ChunkedError);
     };
-    let bytes = Bytes::copy_from_slice(section);
-    let mut trailers = header_map(&bytes, section, fields).ok_or(ChunkedError)?;
+    let mut trailers = FieldLines::default().of(section, fields);
     headers::strip_response(&mut trailers);
     clear_ours(&mut trailers);
-    trailers.remove(CONTENT_LENGTH);
-    trailers.remove(TRAILER);
-    for (name, value) in &trailers {
-        headers::write_field(out, name, value.as_bytes());
+    trailers.remove_all(&[CONTENT_LENGTH, TRAILER]);
+    for (name, value) in trailers.iter() {
+        headers::write_field(out, name, value);
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
-/// Appends to `out` what came of the body with the head.
+/// Appends to `out` what of the body is the `rest` that came with the head.
 ///
 /// # Errors
 /// When that is no body.
-pub fn begin(answer: &mut Answer, out: &mut Vec<u8>, record: &mut Record) -> Result<(), BodyError> {
-    let rest = std::mem::take(&mut answer.rest);
-    let taken = answer.length.take(&rest)?;
+pub fn begin(
+    body: &mut Body,
+    rest: &[u8],
+    out: &mut Vec<u8>,
+    record: &mut Record,
+) -> Result<(), BodyError> {
+    let taken = body.length.take(rest)?;
     record.relayed(taken.data);
     // What nobody asked for is nobody's answer.
-    answer.keeps &= taken.bytes == rest.len();
+    body.keeps &= taken.bytes == rest.len();
     out.extend_from_slice(taken.instead.as_deref().unwrap_or(&rest[..taken.bytes]));
     Ok(())
 }
@@ -176,19 +183,19 @@ pub fn begin(answer: &mut Answer, out: &mut Vec<u8>, record: &mut Record) -> Res
 pub async fn pass(
     gate: &mut Gate,
     mut socket: Socket,
-    mut answer: Answer,
+    mut body: Body,
     buffers: &Buffers,
     record: &mut Record,
 ) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    if let Length::Known(left) = &mut answer.length {
+    if let Length::Known(left) = &mut body.length {
         let spliced = splice::pass(gate, &socket, left, &buffers.pipes, record).await;
         spliced.map_err(|side| side.tell(record))?;
     }
     let mut room = SLOW_READ;
-    while !answer.length.is_done() {
+    while !body.length.is_done() {
         let kept =
-            match pass_some(gate, &mut socket, &mut answer, &buffers.read, record, room).await? {
+            match pass_some(gate, &mut socket, &mut body, &buffers.read, record, room).await? {
                 Passed::Some(kept) => kept,
                 Passed::End => {
                     gate.write_all(b"0\r\n\r\n").await?;
@@ -202,7 +209,7 @@ pub async fn pass(
             gate.write_all(&kept).await?;
         }
     }
-    if answer.keeps {
+    if body.keeps {
         socket.give_back();
     }
     Ok(())
@@ -219,7 +226,7 @@ enum Passed {
 async fn pass_some(
     gate: &mut Gate,
     socket: &mut Socket,
-    answer: &mut Answer,
+    body: &mut Body,
     buffer: &RefCell<Box<[u8]>>,
     record: &mut Record,
     room: usize,
@@ -231,14 +238,14 @@ async fn pass_some(
         ready!(Pin::new(&mut *socket).poll_read(cx, &mut read)).map_err(Side::upstream)?;
         let bytes = read.filled();
         if bytes.is_empty() {
-            return Poll::Ready(match answer.length {
+            return Poll::Ready(match body.length {
                 Length::UntilClose => Ok(Passed::End),
                 _ => Err(Side::upstream(ErrorKind::UnexpectedEof.into())),
             });
         }
-        let taken = answer.length.take(bytes).map_err(Side::Upstream)?;
+        let taken = body.length.take(bytes).map_err(Side::Upstream)?;
         record.relayed(taken.data);
-        answer.keeps &= taken.bytes == bytes.len();
+        body.keeps &= taken.bytes == bytes.len();
         if let Some(instead) = taken.instead {
             return Poll::Ready(Ok(Passed::Some(instead)));
         }

@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout};
 use crate::answer::Refusal;
 use crate::backoff::Backoff;
 use crate::credentials::{CredentialSet, Entered};
+use crate::fields::FieldLines;
 use crate::forward::{Failure, FirstTry, STALE_LIMIT, pause_after};
 use crate::framing::{Gate, Head};
 use crate::record::{Record, RequestTarget};
@@ -41,10 +42,15 @@ use request::Request;
 /// Most that is read of an answer at once.
 const READ: usize = 64 * 1024;
 
+/// Heads for whose fields room is kept, and most room for one in bytes.
+const MAX_LINES: usize = 32;
+const MAX_LINES_ROOM: usize = 4 * 1024;
+
 /// What all requests of a thread use in turn, never across a wait.
 pub struct Buffers {
     read: RefCell<Box<[u8]>>,
     write: RefCell<Vec<u8>>,
+    lines: RefCell<Vec<FieldLines>>,
     #[cfg(target_os = "linux")]
     pipes: splice::Pipes,
 }
@@ -97,8 +103,9 @@ pub async fn serve(
         }
     };
     gate.passed(head);
+    session.thread.buffers.give_back_lines(request.fields);
     let last = ends();
-    let record = record.answered(answered.answer.status);
+    let record = record.answered(answered.answer.head.status);
     match relay(session, gate, answered, record, last).await {
         Ok(()) if !last => Served::Next,
         // Whoever waits for the rest learns by the close that there is none.
@@ -126,16 +133,17 @@ async fn exchange(
             }
             Err(failure) => return Err(Some(FirstTry::Failed(failure))),
         };
-        if answer.status == StatusCode::UNAUTHORIZED
+        let head = &answer.head;
+        if head.status == StatusCode::UNAUTHORIZED
             && !clock_learned
-            && sign::learn_clock(&entered.set, &answer.headers)
+            && sign::learn_clock(&entered.set, &head.fields)
         {
             clock_learned = true;
             continue;
         }
         let mut backoff = Backoff::new(shared.retry, came);
-        if let Some(pause) = pause_after(answer.status, &answer.headers, &mut backoff) {
-            return Err(Some(FirstTry::Answered(answer.status, pause, backoff)));
+        if let Some(pause) = pause_after(head.status, &head.fields, &mut backoff) {
+            return Err(Some(FirstTry::Answered(head.status, pause, backoff)));
         }
         return Ok(Answered {
             socket,
@@ -169,7 +177,7 @@ async fn attempt(
             return Err(socket.failure(&error, false));
         }
         thread.buffers.give_back_write(bytes);
-        answer::read(&mut socket, &thread.buffers.read, request.is_head()).await
+        answer::read(&mut socket, &thread.buffers, request.is_head()).await
     };
     match timeout(limit, answering).await {
         Ok(Ok(answer)) => Ok(Some((socket, answer))),
@@ -191,20 +199,22 @@ async fn relay(
 ) -> std::io::Result<()> {
     let Answered {
         socket,
-        mut answer,
+        answer: Answer { mut head, mut body },
         entered,
     } = answered;
     let buffers = &session.thread.buffers;
     let mut bytes = buffers.take_write();
-    answer.write_head(&mut bytes, &entered.set, &record, last);
-    let first = body::begin(&mut answer, &mut bytes, &mut record);
+    head.write(&mut bytes, &body, &entered.set, &record, last);
+    let first = body::begin(&mut body, head.rest(), &mut bytes, &mut record);
+    // It is not needed any more, and a body may take its time.
+    buffers.give_back_lines(head.fields);
     gate.write_all(&bytes).await?;
     buffers.give_back_write(bytes);
     if let Err(error) = first {
         record.broke_off(&error);
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
-    body::pass(gate, socket, answer, buffers, &mut record).await
+    body::pass(gate, socket, body, buffers, &mut record).await
 }
 
 impl Buffers {
@@ -220,6 +230,18 @@ impl Buffers {
             self.write.replace(bytes);
         }
     }
+
+    fn take_lines(&self) -> FieldLines {
+        self.lines.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps the room of a head for another, unless it is much or there is enough.
+    fn give_back_lines(&self, lines: FieldLines) {
+        let mut kept = self.lines.borrow_mut();
+        if kept.len() < MAX_LINES && lines.capacity() <= MAX_LINES_ROOM {
+            kept.push(lines);
+        }
+    }
 }
 
 impl Default for Buffers {
@@ -228,6 +250,7 @@ impl Default for Buffers {
             // The pages that are never written are never resident.
             read: RefCell::new(vec![0; READ].into_boxed_slice()),
             write: RefCell::default(),
+            lines: RefCell::default(),
             #[cfg(target_os = "linux")]
             pipes: splice::Pipes::default(),
         }
