@@ -78,7 +78,9 @@ try {
 } catch (error) {
   // What fails because everything is being ended is no failure.
   if (!ended) {
-    console.error((error as Error).message);
+    const { message, cause } = error as Error;
+    // What `fetch` rejects with says nothing by itself.
+    console.error(cause instanceof Error ? `${message}: ${cause.message}` : message);
     process.exitCode = 1;
   }
   await end();
