@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { DATABASE_PATIENCE_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
-import { unusedPort } from './harness/port.js';
+import { accepts, unusedPort } from './harness/port.js';
 import { testWith } from './harness/tools.js';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
@@ -55,17 +55,8 @@ class Demo {
   }
 
   /** Whether anybody listens at a URL that it has printed. */
-  async serves(url: string): Promise<boolean> {
-    const { hostname: host, port } = new URL(url);
-    const socket = net.connect({ host, port: Number(port) });
-    try {
-      await once(socket, 'connect');
-      return true;
-    } catch {
-      return false;
-    } finally {
-      socket.destroy();
-    }
+  serves(url: string): Promise<boolean> {
+    return accepts(Number(new URL(url).port));
   }
 }
 

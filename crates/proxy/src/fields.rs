@@ -4,9 +4,14 @@
 //! [`HeaderMap`], and [`FieldLines`], which the fast path reads, since to fill a map costs more than
 //! all that is asked of it. What this is not: it knows no rule.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// So many names are looked for one by one. A head may name thousands of fields, and have a
+/// thousand.
+const FEW: usize = 16;
 
 /// The fields of a head, whoever holds them.
 pub trait Fields {
@@ -52,7 +57,7 @@ impl Fields for HeaderMap {
     fn remove_all(&mut self, names: &[HeaderName]) {
         for name in names {
             // Few of them are there: a look at the names is cheaper than asking for each.
-            if self.keys().any(|key| key == name) {
+            if names.len() > FEW || self.keys().any(|key| key == name) {
                 self.remove(name);
             }
         }
@@ -125,13 +130,17 @@ impl Fields for FieldLines {
         if !self.lengths.meets(lengths) {
             return;
         }
+        let many: Option<HashSet<&HeaderName>> =
+            (names.len() > FEW).then(|| names.iter().collect());
+        let is_gone = |name: &[u8]| match &many {
+            Some(names) => HeaderName::from_bytes(name).is_ok_and(|name| names.contains(&name)),
+            None => names
+                .iter()
+                .any(|gone| name.eq_ignore_ascii_case(gone.as_str().as_bytes())),
+        };
         let text = &self.text;
-        self.lines.retain(|line| {
-            !lengths.has(line.name.len())
-                || !names.iter().any(|name| {
-                    text[line.name.clone()].eq_ignore_ascii_case(name.as_str().as_bytes())
-                })
-        });
+        self.lines
+            .retain(|line| !lengths.has(line.name.len()) || !is_gone(&text[line.name.clone()]));
     }
 
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
