@@ -75,15 +75,16 @@ impl FieldLines {
         self.text.clear();
         self.text.extend_from_slice(text);
         self.lines.clear();
-        self.lines.extend(lines.iter().map(|line| Line {
-            name: place(text, line.name.as_bytes()),
-            value: place(text, line.value),
-        }));
         self.lengths = Lengths::default();
         for line in lines {
-            self.lengths.add(line.name.len());
+            self.push(place(text, line.name.as_bytes()), place(text, line.value));
         }
         self
+    }
+
+    fn push(&mut self, name: Range<usize>, value: Range<usize>) {
+        self.lengths.add(name.len());
+        self.lines.push(Line { name, value });
     }
 
     /// Bytes of text that it has room for.
@@ -152,8 +153,7 @@ impl Fields for FieldLines {
         };
         let name = add(name.as_str().as_bytes());
         let value = add(value.as_bytes());
-        self.lengths.add(name.len());
-        self.lines.push(Line { name, value });
+        self.push(name, value);
     }
 }
 

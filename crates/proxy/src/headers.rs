@@ -98,9 +98,7 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 fn strip(headers: &mut impl Fields) {
     let named = named_by_connection(headers);
-    if !named.is_empty() {
-        headers.remove_all(&named);
-    }
+    headers.remove_all(&named);
     headers.remove_all(&HOP_BY_HOP);
 }
 
