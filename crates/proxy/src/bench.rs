@@ -8,11 +8,11 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use taskcluster_proxy_hawk::Credentials;
 
 use crate::StartError;
-use crate::browser::{BrowserGuard, HostRule};
-use crate::credentials::{Build, CredentialSet};
-use crate::headers;
-use crate::route::{RootUrl, request_target, route};
-use crate::sign::Signing;
+use crate::decision::browser::{BrowserGuard, HostRule};
+use crate::decision::route::{RootUrl, request_target, route};
+use crate::message::headers;
+use crate::signing::credentials::{Build, CredentialSet};
+use crate::signing::sign::Signing;
 
 /// What the stations of one thread have between requests.
 pub struct Stations {

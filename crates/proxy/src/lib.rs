@@ -2,9 +2,7 @@
 //!
 //! A task's request comes in over plain HTTP, is signed with the task's Hawk credentials and goes
 //! out to the deployment; the answer comes back as it is. The modules stand in the order of a
-//! request's way: [`accept`], [`admit`], [`framing`], [`browser`], [`route`], [`scopes`],
-//! [`credentials`], [`sign`], [`forward`] (with [`replay`], [`backoff`] and [`upstream`]),
-//! [`relay`], [`tunnel`].
+//! request's way: [`client`], [`decision`], [`answers`], [`signing`], [`exchange`], [`back`], [`record`].
 //!
 //! What it is not: it keeps no configuration file, reads no environment but that of outgoing
 //! proxies and certificate roots, and knows nothing of JavaScript. Credentials that come in by
@@ -24,40 +22,21 @@ use tokio::sync::oneshot;
 
 pub use taskcluster_proxy_hawk::Credentials;
 
-pub use crate::log::{Format as LogFormat, Level as LogLevel};
-pub use crate::metrics::Counters;
+pub use crate::record::log::{Format as LogFormat, Level as LogLevel};
+pub use crate::record::metrics::Counters;
 
-mod accept;
-mod admit;
-mod answer;
-mod backoff;
+mod answers;
+mod back;
 #[doc(hidden)]
 pub mod bench;
-mod bewit;
-mod browser;
-mod credentials;
-mod fast_path;
-mod fields;
-mod forward;
-mod framing;
-mod headers;
-mod listener;
-mod log;
-mod metrics;
-mod places;
+mod client;
+mod decision;
+mod exchange;
+mod message;
 mod record;
-mod redact;
-mod relay;
-mod replay;
-mod route;
-mod scopes;
 mod serve;
 mod session;
-mod sign;
-mod tunnel;
-mod upstream;
-mod whole;
-mod worker;
+mod signing;
 
 /// Everything that can be set. Durations and sizes have the meaning of the command's flag of the
 /// same name.
@@ -168,7 +147,7 @@ impl StartError {
 /// # Errors
 /// [`StartError::Options`] says what it must or must not have.
 pub fn check_root_url(url: &str) -> Result<(), StartError> {
-    match route::RootUrl::parse(url) {
+    match decision::route::RootUrl::parse(url) {
         Ok(_) => Ok(()),
         Err(error) => Err(StartError::Options(error.to_string())),
     }
@@ -176,7 +155,7 @@ pub fn check_root_url(url: &str) -> Result<(), StartError> {
 
 /// A running proxy. Dropping it stops it at once.
 pub struct Proxy {
-    running: accept::Running,
+    running: client::accept::Running,
 }
 
 impl Proxy {
@@ -185,7 +164,7 @@ impl Proxy {
     /// # Errors
     /// As [`StartError`] says; nothing is left running.
     pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Self, StartError> {
-        accept::start(options, validator).map(|running| Self { running })
+        client::accept::start(options, validator).map(|running| Self { running })
     }
 
     /// The addresses of the listeners, with their true ports.

@@ -2,7 +2,7 @@
 //!
 //! The guards come first, then the route; what is not forwarded is answered here: `/bewit`,
 //! `/credentials` and the endpoints for operators. What this is not: it holds no connection
-//! ([`crate::worker`]) and sends nothing out ([`crate::forward`]).
+//! ([`crate::client::worker`]) and sends nothing out ([`crate::exchange::forward`]).
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -15,18 +15,18 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use crate::answer::{self, Refusal};
-use crate::bewit;
-use crate::credentials::{AUTHORIZED_SCOPES, Abandoned, CredentialSet};
-use crate::forward::{Forwarded, forward};
-use crate::metrics;
+use crate::answers::bewit;
+use crate::answers::refusal::{self, Refusal};
+use crate::back::relay::{self, RelayBody};
+use crate::decision::route::{Route, request_target, route};
+use crate::decision::scopes;
+use crate::exchange::forward::{Forwarded, forward};
+use crate::message::whole::Whole;
+use crate::record::metrics;
 use crate::record::{Record, RequestTarget};
-use crate::relay::{self, RelayBody};
-use crate::route::{Route, request_target, route};
-use crate::scopes;
 use crate::session::{Session, Shared};
-use crate::sign;
-use crate::whole::Whole;
+use crate::signing::credentials::{AUTHORIZED_SCOPES, Abandoned, CredentialSet};
+use crate::signing::sign;
 
 /// Longest body of `PUT /credentials` in bytes.
 const MAX_CREDENTIALS: usize = 1024 * 1024;
@@ -68,7 +68,7 @@ pub async fn respond(
         Err(refusal) => {
             record.refused(&refusal);
             let set = session.thread.shared.in_force.current();
-            relay::answer(answer::answer(&refusal), &set, record)
+            relay::answer(refusal::answer(&refusal), &set, record)
         }
     };
     if closes && !session.http2 {

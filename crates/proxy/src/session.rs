@@ -10,20 +10,21 @@ use taskcluster_proxy_hawk::Credentials;
 use taskcluster_proxy_peer::{Lookup, Presence};
 
 use crate::Validator;
-use crate::admit::Rights;
-use crate::answer::Refusal;
-use crate::backoff::RetryPolicy;
-use crate::browser::BrowserGuard;
-use crate::credentials::{Abandoned, Build, CredentialSet, InForce};
-use crate::fast_path::Buffers;
-use crate::forward::FirstTry;
-use crate::framing::{ChunkedError, Connection};
-use crate::log::Log;
-use crate::metrics::Metrics;
-use crate::replay::ReplayBudget;
-use crate::route::{RootUrl, Target};
-use crate::sign::Signing;
-use crate::upstream::{Upstream, UpstreamConfig};
+use crate::answers::refusal::Refusal;
+use crate::client::admit::Rights;
+use crate::client::connection::Connection;
+use crate::decision::browser::BrowserGuard;
+use crate::decision::route::{RootUrl, Target};
+use crate::exchange::backoff::RetryPolicy;
+use crate::exchange::fast_path::Buffers;
+use crate::exchange::forward::FirstTry;
+use crate::exchange::replay::ReplayBudget;
+use crate::exchange::upstream::{Upstream, UpstreamConfig};
+use crate::message::chunked::ChunkedError;
+use crate::record::log::Log;
+use crate::record::metrics::Metrics;
+use crate::signing::credentials::{Abandoned, Build, CredentialSet, InForce};
+use crate::signing::sign::Signing;
 
 /// What all threads have in common.
 pub struct Shared {
@@ -116,7 +117,7 @@ pub struct Session {
     /// The connection was taken from those held back for whoever updates the credentials.
     pub reserved: bool,
     pub http2: bool,
-    /// What the [`crate::fast_path`] leaves to [`crate::forward`].
+    /// What the [`crate::exchange::fast_path`] leaves to [`crate::exchange::forward`].
     pub first_try: Cell<Option<FirstTry>>,
     /// When the request came whose record was withdrawn.
     pub came: Cell<Option<Instant>>,

@@ -1,0 +1,4 @@
+//! The way back: upstream's answer to the client.
+
+pub mod relay;
+pub mod tunnel;

@@ -1,0 +1,165 @@
+//! An answer goes back to the client: upstream's, or one made here.
+//!
+//! Bodies pass as the chunks they came in. What a request holds while it runs (its place among the
+//! running ones, its line in the log) is let go when the last byte has been handed over, or when
+//! the body is dropped because somebody left.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
+use http::{HeaderValue, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use crate::decision::route::Target;
+use crate::exchange::forward::{Forwarded, HeldBody};
+use crate::exchange::upstream::ResponseBody;
+use crate::message::headers;
+use crate::message::whole::{BodyError, Whole};
+use crate::record::Record;
+use crate::signing::credentials::{CredentialSet, ENDPOINT, Entered};
+
+/// The body of an answer.
+pub struct RelayBody {
+    source: Source,
+    guards: Option<Guards>,
+    /// Seems to follow, though it is empty: a 304 may name the length of what it stands for (RFC
+    /// 9110 8.6), and hyper keeps that field only before a body, which it then does not send.
+    seems_to_follow: bool,
+}
+
+enum Source {
+    Made(Full<Bytes>),
+    Upstream(Whole<ResponseBody>),
+}
+
+/// What ends with the answer.
+struct Guards {
+    record: Record,
+    _entered: Option<Entered>,
+    _held: Option<HeldBody>,
+}
+
+/// Upstream's answer as the client gets it.
+pub fn relay(forwarded: Forwarded, record: Record) -> Response<RelayBody> {
+    let Forwarded {
+        response,
+        set,
+        entered,
+        held,
+    } = forwarded;
+    let (mut parts, body) = response.into_parts();
+    let body = Whole::new(body, parts.version);
+    parts.version = Version::HTTP_11;
+    let upgrade = (parts.status == StatusCode::SWITCHING_PROTOCOLS)
+        .then(|| headers::upgrade_protocol(&parts.headers))
+        .flatten();
+    headers::strip_response(&mut parts.headers);
+    if let Some(protocol) = upgrade {
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(UPGRADE, protocol);
+    }
+    set.name_in(&mut parts.headers);
+    if let Some(endpoint) = record.target().and_then(endpoint) {
+        parts.headers.insert(ENDPOINT, endpoint);
+    }
+    let guards = Guards {
+        record: record.answered(parts.status),
+        _entered: Some(entered),
+        _held: held,
+    };
+    let seems_to_follow =
+        parts.status == StatusCode::NOT_MODIFIED && parts.headers.contains_key(CONTENT_LENGTH);
+    Response::from_parts(
+        parts,
+        RelayBody {
+            source: Source::Upstream(body),
+            guards: Some(guards),
+            seems_to_follow,
+        },
+    )
+}
+
+/// An answer made here.
+pub fn answer(
+    response: Response<Full<Bytes>>,
+    set: &CredentialSet,
+    record: Record,
+) -> Response<RelayBody> {
+    let (mut parts, body) = response.into_parts();
+    set.name_in(&mut parts.headers);
+    if let Some(endpoint) = record.target().and_then(endpoint) {
+        parts.headers.insert(ENDPOINT, endpoint);
+    }
+    let guards = Guards {
+        record: record.answered(parts.status),
+        _entered: None,
+        _held: None,
+    };
+    Response::from_parts(
+        parts,
+        RelayBody {
+            source: Source::Made(body),
+            guards: Some(guards),
+            seems_to_follow: false,
+        },
+    )
+}
+
+fn endpoint(target: &Target) -> Option<HeaderValue> {
+    let url = [target.origin.url(), target.target.as_str()].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(url)).ok()
+}
+
+impl Body for RelayBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.source {
+            Source::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Source::Made(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|infallible| match infallible {}),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(guards), Some(data)) = (&mut this.guards, frame.data_ref()) {
+                    guards.record.relayed(data.len());
+                }
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(guards) = this.guards.take() {
+                    guards.record.broke_off(error);
+                }
+            }
+            Poll::Ready(None) => this.guards = None,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            _ if self.seems_to_follow => false,
+            Source::Upstream(body) => body.is_end_stream(),
+            Source::Made(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            _ if self.seems_to_follow => SizeHint::default(),
+            Source::Upstream(body) => body.size_hint(),
+            Source::Made(body) => body.size_hint(),
+        }
+    }
+}

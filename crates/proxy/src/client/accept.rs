@@ -1,0 +1,464 @@
+//! Listening, and handing admitted connections to the threads that serve.
+//!
+//! One thread accepts and admits, so that refusing costs the serving threads nothing, however fast
+//! somebody connects, and ends idle connections where there are too many. What this is not: it reads
+//! nothing from a connection.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use http::HeaderValue;
+use socket2::{Domain, Protocol, Socket, Type};
+use taskcluster_proxy_hawk::Credentials;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::client::admit::{Admission, Rights, Rules};
+use crate::client::listener::Listener;
+use crate::client::places::{Limits, Places, Slot};
+use crate::client::worker::{Accepted, Worker};
+use crate::decision::browser::{BrowserGuard, HostRule, machine_name};
+use crate::decision::route::RootUrl;
+use crate::exchange::backoff::RetryPolicy;
+use crate::exchange::replay::ReplayBudget;
+use crate::exchange::upstream::UpstreamConfig;
+use crate::record::log::Log;
+use crate::record::metrics::{Counters, Metrics};
+use crate::session::Shared;
+use crate::signing::credentials::{Build, CredentialSet, InForce};
+use crate::{Options, StartError, Validator};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Connections that a thread takes before the next one gets as many. A thread that is busy sleeps and
+/// wakes less for each request; with twice as many, requests begin to wait for each other.
+const TOGETHER: usize = 32;
+/// More threads than this would cost memory for a load that one task does not make.
+const MAX_WORKERS: usize = 4;
+
+/// How long somebody who may update the credentials waits for a place.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Before accepting again when the system has no descriptor left.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
+
+/// A running proxy.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
+    stop_accepting: Mutex<Option<oneshot::Sender<()>>>,
+    workers: Vec<WorkerHandle>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A serving thread as the others see it.
+#[derive(Clone)]
+struct WorkerHandle {
+    orders: mpsc::UnboundedSender<Order>,
+    load: Arc<AtomicUsize>,
+}
+
+enum Order {
+    Serve(Box<Accepted>),
+    Update(Box<Credentials>, Box<dyn FnOnce() + Send>),
+    MakeRoom { reserved: bool },
+    Stop(Duration),
+}
+
+/// Opens the listeners and starts the threads.
+///
+/// # Errors
+/// As [`StartError`] says.
+pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running, StartError> {
+    let rules = Rules::new(
+        options.allowed_user.as_deref(),
+        options.allowed_network.as_deref(),
+    )
+    .map_err(invalid)?;
+    let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
+    let limits = Limits::of_this_process()?;
+    let mut upstream =
+        UpstreamConfig::from_env(Arc::new(Semaphore::new(limits.connections))).map_err(invalid)?;
+    let shared = Arc::new(shared(options, validator)?);
+    upstream.metrics = Arc::clone(&shared.metrics);
+    let listeners = listen(options)?;
+    let addresses = listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<io::Result<Vec<_>>>()?;
+    let mut running = Running {
+        addresses,
+        shared: Arc::clone(&shared),
+        stop_accepting: Mutex::default(),
+        workers: Vec::new(),
+        threads: Mutex::default(),
+    };
+    running.start_workers(&Arc::new(upstream))?;
+    running.start_acceptor(listeners, admission, limits)?;
+    if let Some(warning) = shared.in_force.current().warning() {
+        shared.log.warn(format_args!("{warning}"));
+    }
+    Ok(running)
+}
+
+fn invalid(error: impl std::fmt::Display) -> StartError {
+    StartError::Options(error.to_string())
+}
+
+fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, StartError> {
+    let text = |text: &str| HeaderValue::from_str(text).map_err(invalid);
+    let build = Build {
+        version: text(&options.version)?,
+        revision: text(&options.revision)?,
+    };
+    let restriction = options.authorized_scopes.clone();
+    let set = CredentialSet::new(&options.credentials, restriction.as_deref(), build.clone());
+    let metrics = Arc::new(Metrics::default());
+    Ok(Shared {
+        root: RootUrl::parse(&options.root_url).map_err(invalid)?,
+        guard: BrowserGuard {
+            allow_cross_site: options.allow_cross_site,
+            hosts: HostRule::new(&options.hosts, machine_name().as_deref()).map_err(invalid)?,
+        },
+        in_force: InForce::new(set, options.update),
+        restriction,
+        build,
+        validator,
+        retry: RetryPolicy {
+            first: options.retry.first,
+            cap: options.retry.cap,
+            limit: options.retry.limit,
+        },
+        replay_limit: options.replay_limit,
+        replay_budget: Arc::new(ReplayBudget::new(options.replay_total)),
+        header_timeout: options.header_timeout,
+        response_timeout: options.response_timeout,
+        log: Log::new(
+            options.log_level,
+            options.log_format,
+            Box::new(io::stderr()),
+            Arc::clone(&metrics),
+        )?,
+        metrics,
+    })
+}
+
+// === Listening ===
+
+/// The listeners that the options ask for, and one on 127.0.0.1 beside an allowed network, so that
+/// the launcher has a way whose address nothing rewrites.
+fn listen(options: &Options) -> Result<Vec<TcpListener>, StartError> {
+    let mut addresses = options.ip_addresses.clone();
+    let everywhere = addresses.is_empty();
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let covered = everywhere
+        || addresses
+            .iter()
+            .any(|address| *address == loopback || *address == Ipv4Addr::UNSPECIFIED);
+    if options.allowed_network.is_some() && !covered {
+        addresses.push(loopback);
+    }
+    let mut listeners = Vec::new();
+    let mut port = options.port;
+    if everywhere {
+        listeners.push(listen_everywhere(port)?);
+    }
+    for address in addresses {
+        let listener = listen_on(SocketAddr::new(address, port), true)?;
+        // Port 0 is one port for all.
+        port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// All interfaces by one socket where the system has IPv6, by IPv4 alone where it has not.
+fn listen_everywhere(port: u16) -> Result<TcpListener, StartError> {
+    match listen_on(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), false) {
+        Err(StartError::Listen { source, .. }) if source.kind() != io::ErrorKind::AddrInUse => {
+            listen_on(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), false)
+        }
+        other => other,
+    }
+}
+
+fn listen_on(address: SocketAddr, only_v6: bool) -> Result<TcpListener, StartError> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(only_v6)?;
+        }
+        // On Windows this would let another process take the address over.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|source| StartError::Listen { address, source })
+}
+
+// === The accepting thread ===
+
+struct Acceptor {
+    shared: Arc<Shared>,
+    admission: Option<RefCell<Admission>>,
+    places: Arc<Places>,
+    limits: Limits,
+    workers: Vec<WorkerHandle>,
+}
+
+impl Acceptor {
+    async fn run(self: Rc<Self>, listener: Listener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.accepted(stream, peer).await,
+                Err(error) => {
+                    self.shared
+                        .log
+                        .refused(format_args!("Cannot accept a connection: {error}"));
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                }
+            }
+        }
+    }
+
+    async fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(reason) = self.hand_over(stream, peer).await {
+            self.shared.metrics.refused_connections.add(1);
+            self.shared
+                .log
+                .refused(format_args!("Refused a connection from {peer}: {reason}"));
+        }
+    }
+
+    async fn hand_over(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
+        let rights = match &self.admission {
+            None => Rights::ALL,
+            Some(admission) => admission.borrow_mut().admit(&stream, peer)?,
+        };
+        let worker = self
+            .workers
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed) / TOGETHER)
+            .ok_or("the proxy is being stopped")?;
+        let slot = self.place(rights, &worker.load).await;
+        let slot = slot.ok_or("too many connections are open")?;
+        let nonblocking = stream.set_nonblocking(true);
+        nonblocking.map_err(|error| error.to_string())?;
+        let counted = self.shared.metrics.connection();
+        let accepted = Box::new(Accepted {
+            stream,
+            rights,
+            slot,
+            counted,
+        });
+        worker
+            .orders
+            .send(Order::Serve(accepted))
+            .map_err(|_| "the proxy is being stopped".to_owned())
+    }
+
+    /// A place among the connections. Where none is left, idle connections are ended: without that,
+    /// a task that opens connections and says nothing would keep everybody else out.
+    async fn place(&self, rights: Rights, load: &Arc<AtomicUsize>) -> Option<Slot> {
+        let take = || {
+            Slot::take(&self.places, self.limits, load)
+                .filter(|slot| !slot.reserved || rights.update)
+        };
+        if self.places.tasks.load(Ordering::Relaxed) < self.limits.connections {
+            return take();
+        }
+        self.make_room();
+        match take() {
+            None if rights.update => {}
+            slot => return slot,
+        }
+        let freed = async {
+            loop {
+                self.places.freed.notified().await;
+                if let Some(slot) = take() {
+                    return slot;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, freed).await.ok()
+    }
+
+    fn make_room(&self) {
+        let reserved = self.places.reserved.load(Ordering::Relaxed) >= self.limits.reserved / 2;
+        for worker in &self.workers {
+            let _ = worker.orders.send(Order::MakeRoom { reserved: false });
+            if reserved {
+                let _ = worker.orders.send(Order::MakeRoom { reserved: true });
+            }
+        }
+    }
+}
+
+// === Running ===
+
+impl Running {
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.shared.metrics.snapshot()
+    }
+
+    pub fn update_credentials(&self, credentials: Credentials, done: Box<dyn FnOnce() + Send>) {
+        if let Some(worker) = self.workers.first() {
+            let _ = worker
+                .orders
+                .send(Order::Update(Box::new(credentials), done));
+        }
+    }
+
+    pub fn stop(&self, grace: Duration, done: Box<dyn FnOnce() + Send>) {
+        drop(lock(&self.stop_accepting).take());
+        for worker in &self.workers {
+            let _ = worker.orders.send(Order::Stop(grace));
+        }
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        let log = self.shared.log.clone();
+        let wait = move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+            log.flush(Duration::from_secs(1));
+            done();
+        };
+        // Without a thread to wait on, the end is told when it has come.
+        let _ = std::thread::Builder::new()
+            .name("stop".to_owned())
+            .spawn(wait);
+    }
+
+    fn start_workers(&mut self, upstream: &Arc<UpstreamConfig>) -> io::Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        for number in 0..cores.min(MAX_WORKERS) {
+            let (orders, received) = mpsc::unbounded_channel();
+            self.workers.push(WorkerHandle {
+                orders,
+                load: Arc::default(),
+            });
+            let shared = Arc::clone(&self.shared);
+            let upstream = Arc::clone(upstream);
+            self.spawn(format!("serve-{number}"), move |runtime| {
+                let local = LocalSet::new();
+                local.block_on(&runtime, work(shared, upstream, received));
+                // Tunnels and connections that outlived the grace end here.
+                drop(local);
+                runtime.shutdown_background();
+            })?;
+        }
+        Ok(())
+    }
+
+    fn start_acceptor(
+        &mut self,
+        listeners: Vec<TcpListener>,
+        admission: Option<Admission>,
+        limits: Limits,
+    ) -> io::Result<()> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        *lock(&self.stop_accepting) = Some(stop);
+        let shared = Arc::clone(&self.shared);
+        let workers = self.workers.clone();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        self.spawn("accept".to_owned(), move |runtime| {
+            let local = LocalSet::new();
+            local.block_on(&runtime, async move {
+                let admission = admission.map(RefCell::new);
+                let places = Arc::default();
+                let acceptor = Rc::new(Acceptor {
+                    shared,
+                    admission,
+                    places,
+                    limits,
+                    workers,
+                });
+                let registered: io::Result<Vec<Listener>> =
+                    listeners.into_iter().map(Listener::new).collect();
+                match registered {
+                    Ok(listeners) => {
+                        for listener in listeners {
+                            spawn_local(Rc::clone(&acceptor).run(listener));
+                        }
+                        let _ = ready.send(Ok(()));
+                        let _ = stopped.await;
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            });
+        })?;
+        is_ready
+            .recv()
+            .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn spawn(&self, name: String, run: impl FnOnce(Runtime) + Send + 'static) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || run(runtime))?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(lock(&self.stop_accepting).take());
+        for worker in &self.workers {
+            let _ = worker.orders.send(Order::Stop(Duration::ZERO));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One serving thread: takes orders until it is told to stop and its connections have ended.
+async fn work(
+    shared: Arc<Shared>,
+    upstream: Arc<UpstreamConfig>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) {
+    let worker = Worker::new(Arc::clone(&shared), upstream);
+    let grace = loop {
+        match orders.recv().await {
+            Some(Order::Serve(accepted)) => worker.serve(*accepted),
+            Some(Order::Update(credentials, done)) => {
+                let shared = Arc::clone(&shared);
+                spawn_local(async move {
+                    // Wanted until it is done, so it is never abandoned.
+                    let _ = shared.update(&credentials, || true).await;
+                    done();
+                });
+            }
+            Some(Order::MakeRoom { reserved }) => worker.make_room(reserved),
+            Some(Order::Stop(grace)) => break grace,
+            None => break Duration::ZERO,
+        }
+    };
+    // What is left when the time is over ends with the thread.
+    let _ = tokio::time::timeout(grace, worker.stop()).await;
+}

@@ -1,0 +1,248 @@
+//! Who is served: the other end of a connection must belong to the allowed user or to root.
+//!
+//! The kernel's answer comes from `taskcluster-proxy-peer`; this file holds the policy. A look-up
+//! that fails, or names nobody, is a refusal. What it is not: it reads nothing from a connection,
+//! and the guards against a browser's pages, which need the head, are in [`crate::decision::browser`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use taskcluster_proxy_peer::{
+    AsConnection, Lookup, LookupError, UserError, UserId, is_root, own_addresses, own_user, user_id,
+};
+
+/// How long a list of this machine's addresses is believed.
+const ADDRESSES_FRESH: Duration = Duration::from_secs(1);
+
+/// What a connection may do; everybody who is admitted may also ask for the health endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// Have requests signed.
+    pub proxy: bool,
+    /// `PUT /credentials`.
+    pub update: bool,
+}
+
+impl Rights {
+    /// Where no user is checked.
+    pub const ALL: Self = Self {
+        proxy: true,
+        update: true,
+    };
+}
+
+/// Why the rules cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmitError {
+    /// The user is not known, or is everybody.
+    #[error("--allowed-user: {0}")]
+    User(#[from] UserError),
+    /// The platform cannot look a peer up.
+    #[error("--allowed-user: {0}")]
+    Lookup(#[from] LookupError),
+    /// Not a network.
+    #[error("invalid --allowed-network CIDR \"{0}\": write it as 172.17.0.0/16")]
+    NotNetwork(String),
+    /// Everybody, everywhere.
+    #[error("--allowed-network CIDR \"{0}\" is too broad: it allows all addresses")]
+    TooBroad(String),
+    /// This machine's users, whom `--allowed-user` is to tell apart.
+    #[error(
+        "--allowed-network CIDR \"{0}\" overlaps loopback, whose clients --allowed-user checks: \
+         leave loopback out"
+    )]
+    Loopback(String),
+    /// A network alone.
+    #[error("--allowed-network needs --allowed-user beside it")]
+    NetworkAlone,
+}
+
+/// The rules as the options give them.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    allowed: UserId,
+    network: Option<IpNet>,
+}
+
+impl Rules {
+    /// `None` where no user is checked.
+    ///
+    /// # Errors
+    /// As [`AdmitError`] says.
+    pub fn new(user: Option<&str>, network: Option<&str>) -> Result<Option<Self>, AdmitError> {
+        let network = network.map(parse_network).transpose()?;
+        match (user, network) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(AdmitError::NetworkAlone),
+            (Some(user), network) => Ok(Some(Self {
+                allowed: user_id(user)?,
+                network,
+            })),
+        }
+    }
+}
+
+fn parse_network(text: &str) -> Result<IpNet, AdmitError> {
+    let network: IpNet = text
+        .parse()
+        .map_err(|_| AdmitError::NotNetwork(text.to_owned()))?;
+    let network = unmapped(network.trunc());
+    if network.prefix_len() == 0 {
+        return Err(AdmitError::TooBroad(text.to_owned()));
+    }
+    let loopback4 = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
+    let loopback6 = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128));
+    let overlaps = |other: &IpNet| network.contains(other) || other.contains(&network);
+    if overlaps(&loopback4) || overlaps(&loopback6) {
+        return Err(AdmitError::Loopback(text.to_owned()));
+    }
+    Ok(network)
+}
+
+/// An IPv4-mapped network as the IPv4 network that it means (RFC 4291 2.5.5.2).
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else {
+        return network;
+    };
+    match (
+        v6.network().to_ipv4_mapped(),
+        v6.prefix_len().checked_sub(96),
+    ) {
+        (Some(address), Some(prefix)) => IpNet::V4(Ipv4Net::new_assert(address, prefix)),
+        _ => network,
+    }
+}
+
+/// Judges connections, one thread's.
+pub struct Admission {
+    rules: Rules,
+    own: UserId,
+    lookup: Lookup,
+    addresses: Option<(Instant, Vec<IpAddr>)>,
+}
+
+impl Admission {
+    /// # Errors
+    /// Where this platform cannot look a peer up.
+    pub fn open(rules: Rules) -> Result<Self, AdmitError> {
+        Ok(Self {
+            rules,
+            own: own_user(),
+            lookup: Lookup::open()?,
+            addresses: None,
+        })
+    }
+
+    /// What the other end of `accepted` may do; an error is a refusal.
+    ///
+    /// # Errors
+    /// One sentence for the log.
+    pub fn admit(
+        &mut self,
+        accepted: &impl AsConnection,
+        peer: SocketAddr,
+    ) -> Result<Rights, String> {
+        match self.lookup.owner(accepted) {
+            Ok(owner) => self
+                .rights(&owner)
+                .ok_or_else(|| format!("it belongs to {owner}")),
+            Err(LookupError::NotFound) if self.is_admitted_from(peer.ip().to_canonical()) => {
+                Ok(Rights {
+                    proxy: true,
+                    update: false,
+                })
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[cfg_attr(
+        unix,
+        expect(clippy::trivially_copy_pass_by_ref, reason = "it is long on Windows")
+    )]
+    fn rights(&self, owner: &UserId) -> Option<Rights> {
+        let root = is_root(owner);
+        let rights = Rights {
+            proxy: root || *owner == self.rules.allowed,
+            update: root || *owner == self.own,
+        };
+        (rights.proxy || rights.update).then_some(rights)
+    }
+
+    fn is_admitted_from(&mut self, address: IpAddr) -> bool {
+        let Some(network) = self.rules.network else {
+            return false;
+        };
+        network.contains(&address) && !self.is_own(address)
+    }
+
+    /// An address of this machine whose socket cannot be seen is nobody's that could be admitted;
+    /// where the addresses cannot be had, neither.
+    fn is_own(&mut self, address: IpAddr) -> bool {
+        if self
+            .addresses
+            .as_ref()
+            .is_none_or(|(read, _)| read.elapsed() >= ADDRESSES_FRESH)
+        {
+            self.addresses = own_addresses()
+                .ok()
+                .map(|addresses| (Instant::now(), addresses));
+        }
+        self.addresses
+            .as_ref()
+            .is_none_or(|(_, own)| own.contains(&address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_read_and_refused() {
+        let read = |text| parse_network(text).map(|network| network.to_string());
+        for (text, network) in [
+            ("172.17.0.0/16", "172.17.0.0/16"),
+            ("172.17.0.5/16", "172.17.0.0/16"),
+            ("10.0.0.1/32", "10.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("fd00::/8", "fd00::/8"),
+            ("128.0.0.0/1", "128.0.0.0/1"),
+        ] {
+            assert_eq!(read(text).unwrap(), network);
+        }
+        for (text, error) in [
+            ("0.0.0.0/0", "invalid: too broad"),
+            ("1.2.3.4/0", "invalid: too broad"),
+            ("::/0", "invalid: too broad"),
+            ("::ffff:0.0.0.0/96", "invalid: too broad"),
+            ("0.0.0.0/1", "overlaps loopback"),
+            ("127.0.0.0/8", "overlaps loopback"),
+            ("127.1.2.3/32", "overlaps loopback"),
+            ("::1/128", "overlaps loopback"),
+            ("::/64", "overlaps loopback"),
+            ("::ffff:127.0.0.1/128", "overlaps loopback"),
+            ("172.17.0.0", "invalid --allowed-network CIDR"),
+            ("docker0", "invalid --allowed-network CIDR"),
+            ("172.17.0.0/33", "invalid --allowed-network CIDR"),
+        ] {
+            let sentence = parse_network(text).unwrap_err().to_string();
+            let part = error.strip_prefix("invalid: ").unwrap_or(error);
+            assert!(
+                sentence.contains(part) && sentence.contains(text),
+                "{text}: {sentence}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_network_needs_a_user_beside_it() {
+        assert!(Rules::new(None, None).unwrap().is_none());
+        let error = Rules::new(None, Some("10.0.0.0/8")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--allowed-network needs --allowed-user beside it"
+        );
+    }
+}

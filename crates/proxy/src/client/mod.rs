@@ -1,0 +1,13 @@
+//! The client's side: connections are accepted, admitted, and read.
+//!
+//! What it is not: it decides nothing about a request ([`crate::decision`]) and sends nothing to
+//! upstream ([`crate::exchange`]).
+
+pub mod accept;
+pub mod admit;
+pub mod connection;
+pub mod gate;
+pub mod http2;
+pub mod listener;
+pub mod places;
+pub mod worker;

@@ -1,0 +1,7 @@
+//! The exchange with upstream: a request goes out, and again while that may help.
+
+pub mod backoff;
+pub mod fast_path;
+pub mod forward;
+pub mod replay;
+pub mod upstream;

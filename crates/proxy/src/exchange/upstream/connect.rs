@@ -1,0 +1,606 @@
+//! Connections: TCP, through an outgoing proxy where there is one, TLS where the origin has it, and
+//! the handshake of HTTP/1.1 or HTTP/2 on top.
+//!
+//! What this is not: it keeps no connection. That is [`super::pool`].
+
+use std::cell::Cell;
+use std::error::Error as StdError;
+use std::future::{Future, Ready, poll_fn, ready};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Uri};
+use http_body::Body;
+use http_body_util::Empty;
+use hyper::client::conn::{http1, http2};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::SocksV5;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::coop::unconstrained;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service;
+
+use super::environment::{ProxyProtocol, ProxyServer};
+use super::tls::Protocol;
+use super::{SendError, UpstreamConfig, hyper_error, io_error, name_of};
+use crate::decision::route::Origin;
+
+/// What an answer's head may take, as on the way in. It is also the most that is read at once:
+/// downloads cost no less with larger buffers (tried up to 408 KiB; half of this costs a third
+/// more), and an idle connection may hold as much.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// Header fields of an answer. The default, 100, is less than what other clients take.
+pub const MAX_FIELDS: usize = 512;
+/// What an HTTP/2 stream may send before it is read: the bound on a slow reader's memory.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Streams on one HTTP/2 connection; for more there is another connection.
+pub(super) const MAX_STREAMS: usize = 32;
+/// As large as all streams' windows together, so that readers which have stopped never stop
+/// another stream of the connection.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 32;
+/// What a stream may hold of an upload that upstream does not take.
+const SEND_BUFFER: usize = 256 * 1024;
+/// An answer's header list on HTTP/2, as on HTTP/1.1.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// A peer that is silent this long while a request runs is asked for a sign of life.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long it has for that.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Makes connections, each to one origin.
+pub(super) struct Connector {
+    config: Arc<UpstreamConfig>,
+    tcp: HttpConnector,
+    http1: http1::Builder,
+    http2: http2::Builder<LocalExecutor>,
+}
+
+/// How an origin is reached.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// By ourselves.
+    Direct,
+    /// Requests in absolute form go to the proxy.
+    Forward(Arc<ProxyServer>),
+    /// Bytes go through the proxy.
+    Tunnel(Arc<ProxyServer>),
+}
+
+/// A connection that a request can be sent on.
+pub(super) enum Link<B> {
+    Http1(Http1Link<B>),
+    Http2(Http2Link<B>),
+}
+
+/// An HTTP/1.1 connection: one request at a time.
+pub(super) struct Http1Link<B> {
+    pub(super) sender: http1::SendRequest<B>,
+    pub(super) heard: Heard,
+    /// Whether a request has been sent on it.
+    pub(super) used: bool,
+    /// Whether one was before the last.
+    pub(super) reused: bool,
+}
+
+/// An HTTP/2 connection.
+pub(super) struct Http2Link<B> {
+    pub(super) sender: http2::SendRequest<B>,
+    pub(super) heard: Heard,
+    /// How many streams upstream allows.
+    pub(super) max_streams: Rc<Cell<usize>>,
+}
+
+/// Whether anything has been received since it was last asked to listen.
+#[derive(Clone, Default)]
+pub(super) struct Heard(Arc<AtomicBool>);
+
+/// A connection's bytes. With it goes its place among the connections that there may be.
+pub(super) struct UpstreamIo {
+    stream: Stream,
+    heard: Heard,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// To the origin, through a tunnel of an https proxy.
+    TlsInTls(Box<TlsStream<Box<TlsStream<TcpStream>>>>),
+}
+
+/// Runs HTTP/2's tasks on this thread.
+#[derive(Clone, Copy)]
+pub(super) struct LocalExecutor;
+
+// === impl Connector ===
+
+impl Connector {
+    pub(super) fn new(config: Arc<UpstreamConfig>) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(config.connect_timeout));
+        // A peer that has vanished is noticed within about a minute and a half.
+        tcp.set_keepalive(Some(KEEP_ALIVE));
+        tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
+        tcp.set_keepalive_retries(Some(4));
+        let mut http1 = http1::Builder::new();
+        http1.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
+        let mut http2 = http2::Builder::new(LocalExecutor);
+        http2
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        Self {
+            config,
+            tcp,
+            http1,
+            http2,
+        }
+    }
+
+    /// Connects to `origin` by `way`, and tells what is to be spoken there.
+    pub(super) async fn open(
+        &self,
+        origin: &Origin,
+        way: &Way,
+        only_http1: bool,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(UpstreamIo, Protocol), SendError> {
+        let stream = match way {
+            Way::Direct => Stream::Plain(self.dial(origin).await?),
+            Way::Forward(proxy) => self.dial_proxy(proxy).await?,
+            Way::Tunnel(proxy) => {
+                let stream = self.dial_proxy(proxy).await?;
+                let tunnel = tunnel(stream, proxy, origin);
+                within(self.config.connect_timeout, proxy.origin(), tunnel).await?
+            }
+        };
+        let (stream, protocol) = if origin.secure() {
+            let tls = self.secure(stream, origin, only_http1);
+            within(self.config.handshake_timeout, origin, tls).await?
+        } else {
+            (stream, Protocol::Http1)
+        };
+        let io = UpstreamIo {
+            stream,
+            heard: Heard::default(),
+            _permit: permit,
+        };
+        Ok((io, protocol))
+    }
+
+    /// Begins to speak `protocol`.
+    pub(super) async fn begin<B>(
+        &self,
+        origin: &Origin,
+        io: UpstreamIo,
+        protocol: Protocol,
+    ) -> Result<Link<B>, SendError>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let heard = io.heard.clone();
+        let io = TokioIo::new(io);
+        match protocol {
+            Protocol::Http1 => self.begin_http1(origin, io, heard).await.map(Link::Http1),
+            Protocol::Http2 => self.begin_http2(origin, io, heard).await.map(Link::Http2),
+        }
+    }
+
+    async fn dial_proxy(&self, proxy: &ProxyServer) -> Result<Stream, SendError> {
+        let stream = Stream::Plain(self.dial(proxy.origin()).await?);
+        if !proxy.origin().secure() {
+            return Ok(stream);
+        }
+        let tls = self.secure(stream, proxy.origin(), true);
+        Ok(within(self.config.handshake_timeout, proxy.origin(), tls)
+            .await?
+            .0)
+    }
+
+    async fn dial(&self, to: &Origin) -> Result<TcpStream, SendError> {
+        let uri = uri(to)?;
+        let connecting = async {
+            let io = self.tcp.clone().call(uri).await.map_err(|error| {
+                let error: Box<dyn StdError + Send + Sync> = error.into();
+                dial_error(to, error.as_ref())
+            })?;
+            Ok(io.into_inner())
+        };
+        // The connector's own limit leaves out the time that the name takes.
+        within(self.config.connect_timeout, to, connecting).await
+    }
+
+    async fn secure(
+        &self,
+        stream: Stream,
+        origin: &Origin,
+        only_http1: bool,
+    ) -> Result<(Stream, Protocol), SendError> {
+        let roots = &self.config.roots;
+        match stream {
+            Stream::Plain(tcp) => {
+                let (tls, protocol) = roots.handshake(origin, tcp, only_http1).await?;
+                Ok((Stream::Tls(Box::new(tls)), protocol))
+            }
+            Stream::Tls(outer) => {
+                let (tls, protocol) = roots.handshake(origin, outer, only_http1).await?;
+                Ok((Stream::TlsInTls(Box::new(tls)), protocol))
+            }
+            Stream::TlsInTls(_) => unreachable!("there is one proxy at most"),
+        }
+    }
+
+    async fn begin_http1<B>(
+        &self,
+        origin: &Origin,
+        io: TokioIo<UpstreamIo>,
+        heard: Heard,
+    ) -> Result<Http1Link<B>, SendError>
+    where
+        B: Body<Data = Bytes> + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let handshake = self.http1.handshake(io).await;
+        let (sender, connection) = handshake.map_err(|error| hyper_error(origin, &error))?;
+        // Its errors are the requests', which are told of them.
+        tokio::task::spawn_local(async move { _ = connection.with_upgrades().await });
+        Ok(Http1Link {
+            sender,
+            heard,
+            used: false,
+            reused: false,
+        })
+    }
+
+    async fn begin_http2<B>(
+        &self,
+        origin: &Origin,
+        io: TokioIo<UpstreamIo>,
+        heard: Heard,
+    ) -> Result<Http2Link<B>, SendError>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let handshake = self.http2.handshake(io).await;
+        let (sender, mut connection) = handshake.map_err(|error| hyper_error(origin, &error))?;
+        let max_streams = Rc::new(Cell::new(MAX_STREAMS));
+        let told = Rc::clone(&max_streams);
+        tokio::task::spawn_local(poll_fn(move |cx| {
+            let done = Pin::new(&mut connection).poll(cx);
+            told.set(connection.current_max_send_streams().min(MAX_STREAMS));
+            done.map(drop)
+        }));
+        Ok(Http2Link {
+            sender,
+            heard,
+            max_streams,
+        })
+    }
+}
+
+/// `doing`, or a timeout of `host`.
+async fn within<T>(
+    limit: Duration,
+    host: &Origin,
+    doing: impl Future<Output = Result<T, SendError>>,
+) -> Result<T, SendError> {
+    timeout(limit, doing).await.unwrap_or_else(|_| {
+        let reason = format!("no connection within {limit:?}").into();
+        Err(SendError::Network {
+            host: name_of(host),
+            reason,
+        })
+    })
+}
+
+fn uri(origin: &Origin) -> Result<Uri, SendError> {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(if origin.secure() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    });
+    parts.authority = Some(authority_with_port(origin)?);
+    parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).map_err(|_| unusable(origin))
+}
+
+fn authority_with_port(origin: &Origin) -> Result<Authority, SendError> {
+    Authority::try_from(format!("{}:{}", origin.host(), origin.port()))
+        .map_err(|_| unusable(origin))
+}
+
+fn unusable(origin: &Origin) -> SendError {
+    SendError::Network {
+        host: name_of(origin),
+        reason: "this is no host's name".into(),
+    }
+}
+
+/// The connector wraps the system's error in its own.
+fn dial_error(to: &Origin, error: &(dyn StdError + 'static)) -> SendError {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return match io_error(name_of(to), error) {
+                SendError::BrokeOff { host, reason } => SendError::Network { host, reason },
+                other => other,
+            };
+        }
+        cause = error.source();
+    }
+    SendError::Network {
+        host: name_of(to),
+        reason: error.to_string().into(),
+    }
+}
+
+// === tunnels ===
+
+/// Asks `proxy` for a tunnel to `origin`.
+async fn tunnel(stream: Stream, proxy: &ProxyServer, origin: &Origin) -> Result<Stream, SendError> {
+    match (proxy.protocol(), stream) {
+        (ProxyProtocol::Socks5, Stream::Plain(tcp)) => socks(tcp, proxy, origin).await,
+        (_, stream) => connect_method(stream, proxy, origin).await,
+    }
+}
+
+/// RFC 9110 9.3.6
+async fn connect_method(
+    stream: Stream,
+    proxy: &ProxyServer,
+    origin: &Origin,
+) -> Result<Stream, SendError> {
+    let failed = |error: &hyper::Error| hyper_error(proxy.origin(), error);
+    let authority = authority_with_port(origin)?;
+    let mut request = Request::builder()
+        .method(Method::CONNECT)
+        .header(HOST, authority.as_str())
+        .uri(authority)
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| unusable(origin))?;
+    if let Some(authorization) = proxy.authorization() {
+        request
+            .headers_mut()
+            .insert(PROXY_AUTHORIZATION, authorization.clone());
+    }
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, mut connection) = handshake.map_err(|error| failed(&error))?;
+    let response = {
+        let mut answer = pin!(sender.send_request(request));
+        let mut driving = pin!(poll_fn(|cx| connection.poll_without_shutdown(cx)));
+        let mut done = false;
+        poll_fn(|cx| {
+            if !done {
+                done = driving.as_mut().poll(cx).is_ready();
+            }
+            answer.as_mut().poll(cx)
+        })
+        .await
+        .map_err(|error| failed(&error))?
+    };
+    if !response.status().is_success() {
+        return Err(SendError::Tunnel {
+            host: name_of(origin),
+            proxy: name_of(proxy.origin()),
+            status: response.status().as_u16(),
+        });
+    }
+    let parts = connection.into_parts();
+    if parts.read_buf.is_empty() {
+        Ok(parts.io.into_inner())
+    } else {
+        // In TLS, the client speaks first: these bytes are not the origin's.
+        let reason = "there is more after its answer to CONNECT".into();
+        Err(SendError::NotHttp {
+            host: name_of(proxy.origin()),
+            reason,
+        })
+    }
+}
+
+/// RFC 1928
+async fn socks(tcp: TcpStream, proxy: &ProxyServer, origin: &Origin) -> Result<Stream, SendError> {
+    let mut socks = SocksV5::new(uri(proxy.origin())?, Connected(Some(tcp)));
+    if let Some((user, password)) = proxy.user() {
+        socks = socks.with_auth(user.to_owned(), password.to_owned());
+    }
+    match socks.call(uri(origin)?).await {
+        Ok(io) => Ok(Stream::Plain(io.into_inner())),
+        Err(error) => {
+            let reason = format!("the outgoing proxy {}: {error}", proxy.origin().host()).into();
+            Err(SendError::Network {
+                host: name_of(origin),
+                reason,
+            })
+        }
+    }
+}
+
+/// A connector whose connection is there already.
+struct Connected(Option<TcpStream>);
+
+impl Service<Uri> for Connected {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<TokioIo<TcpStream>>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _to: Uri) -> Self::Future {
+        ready(
+            self.0
+                .take()
+                .map(TokioIo::new)
+                .ok_or_else(|| io::ErrorKind::NotConnected.into()),
+        )
+    }
+}
+
+// === impl LocalExecutor ===
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// From now on.
+    pub(super) fn listen(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn anything(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+// === impl UpstreamIo ===
+
+impl UpstreamIo {
+    /// The socket itself where the bytes on it are the message's own.
+    #[cfg(target_os = "linux")]
+    pub(super) fn plain(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(_) | Stream::TlsInTls(_) => None,
+        }
+    }
+
+    /// Whether nothing has come since the last answer: neither an end nor what nobody asked for.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        // A task whose turn is over is told that everything is pending.
+        let look = pin!(unconstrained(poll_fn(|cx| {
+            Pin::new(&mut *self).poll_read(cx, &mut ReadBuf::new(&mut byte))
+        })));
+        look.poll(&mut context).is_pending()
+    }
+}
+
+impl AsyncRead for UpstreamIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.heard.0.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for UpstreamIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+// === impl Stream ===
+
+/// The same call on whichever stream it is.
+macro_rules! each {
+    ($stream:expr, $io:ident => $call:expr) => {
+        match $stream {
+            Stream::Plain($io) => $call,
+            Stream::Tls($io) => $call,
+            Stream::TlsInTls($io) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(&mut *self, io => Pin::new(io).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(&mut *self, io => Pin::new(io).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(&mut *self, io => Pin::new(io).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each!(self, io => io.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(&mut *self, io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(&mut *self, io => Pin::new(io).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,775 @@
+//! HTTP/1.1: the bytes of a request, whose a connection is and when, and what becomes of it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body::{Frame, SizeHint};
+use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::exchange::replay::{Hold, Replay, ReplayBody, ReplayBudget};
+
+const OLD: &str = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello";
+
+const CHUNKED: &str =
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+
+const TRAILERS: &str =
+    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\na: b\r\n\r\n";
+
+const NOTHING: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
+const SHORT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello";
+
+const OPEN: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+
+const TORN: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel";
+
+/// A client's body that comes as the test sends it.
+struct Slow {
+    frames: mpsc::UnboundedReceiver<Result<&'static str, std::io::Error>>,
+    length: Option<u64>,
+}
+
+impl Body for Slow {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let frame = std::task::ready!(self.frames.poll_recv(cx));
+        let frame =
+            frame.map(|data| data.map(|data| Frame::data(Bytes::from_static(data.as_bytes()))));
+        Poll::Ready(frame)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+type Slowly = mpsc::UnboundedSender<Result<&'static str, std::io::Error>>;
+
+fn slow(length: Option<u64>) -> (Slowly, Replay<Slow>) {
+    let (sender, frames) = mpsc::unbounded_channel();
+    let budget = Arc::new(ReplayBudget::new(1 << 20));
+    (
+        sender,
+        Replay::new(Slow { frames, length }, 1 << 20, budget),
+    )
+}
+
+fn slow_upstream() -> Rc<Upstream<ReplayBody<Slow>>> {
+    Upstream::new(Arc::new(config()))
+}
+
+#[test]
+fn target_and_method_go_out_byte_for_byte() {
+    run(async {
+        let (listener, address) = listen().await;
+        let long = format!("/long?{}", "q=%2F&".repeat(1400));
+        let targets = [
+            "/",
+            "/?",
+            "/a?",
+            "//a//b/",
+            "/a%2Fb%252F;c=d+e,f~g!h",
+            "/./a/../b/.",
+            "/a?b?c=%20&d=//&e=..",
+            long.as_str(),
+        ];
+        let bytes = (b'!'..=b'~').filter(|byte| *byte != b'#').map(char::from);
+        // Some of these are refused before they come here.
+        let each = bytes.map(|byte| format!("/{byte}?{byte}"));
+        let each: Vec<_> = each
+            .filter(|target| target.parse::<http::Uri>().is_ok())
+            .collect();
+        assert!(each.len() > 80, "{each:?}");
+        let targets: Vec<_> = targets
+            .into_iter()
+            .chain(each.iter().map(String::as_str))
+            .collect();
+        let upstream = upstream();
+        for method in ["GET", "pAtCh", "M-SEARCH"] {
+            for &target in &targets {
+                let Ok(request) = Request::builder()
+                    .method(method)
+                    .uri(target)
+                    .body(Full::default())
+                else {
+                    panic!("{target} is a target for http");
+                };
+                serve_one(&listener, &upstream, &plain(address), request, |head| {
+                    let line = format!("{method} {target} HTTP/1.1\r\n");
+                    assert!(head.starts_with(&line), "{head}");
+                    assert!(head.contains(&format!("\r\nhost: {address}\r\n")), "{head}");
+                })
+                .await;
+            }
+        }
+    });
+}
+
+/// One request on a connection of its own; `check` sees its head.
+async fn serve_one<B>(
+    listener: &TcpListener,
+    upstream: &Rc<Upstream<B>>,
+    origin: &Origin,
+    request: Request<B>,
+    check: impl FnOnce(&str),
+) where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let serving = async {
+        let mut peer = Peer::accept(listener).await;
+        let head = peer.head().await;
+        peer.write("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            .await;
+        (head, peer)
+    };
+    let (answer, (head, _)) = tokio::join!(upstream.send(origin, request, false), serving);
+    assert_eq!(answer.expect("an answer").status(), 200);
+    check(&head);
+    // It sees that upstream has closed.
+    tokio::task::yield_now().await;
+}
+
+#[test]
+fn framing_says_what_is_known_of_the_body() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = slow_upstream();
+        for (method, length, expected, unexpected) in [
+            (
+                "POST",
+                Some(5),
+                "content-length: 5\r\n",
+                "transfer-encoding",
+            ),
+            ("GET", Some(5), "content-length: 5\r\n", "transfer-encoding"),
+            (
+                "POST",
+                None,
+                "transfer-encoding: chunked\r\n",
+                "content-length",
+            ),
+            (
+                "GET",
+                None,
+                "transfer-encoding: chunked\r\n",
+                "content-length",
+            ),
+            (
+                "DELETE",
+                None,
+                "transfer-encoding: chunked\r\n",
+                "content-length",
+            ),
+        ] {
+            let (sender, replay) = slow(length);
+            sender.send(Ok("hello")).expect("it is read");
+            drop(sender);
+            let request = Request::builder()
+                .method(method)
+                .uri("/")
+                .body(replay.attempt());
+            let request = request.expect("a request");
+            serve_one(&listener, &upstream, &plain(address), request, |head| {
+                assert!(
+                    head.contains(expected) && !head.contains(unexpected),
+                    "{head}"
+                );
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn an_empty_body_gets_no_framing_of_its_own() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream();
+        for method in ["GET", "POST", "DELETE"] {
+            let request = Request::builder()
+                .method(method)
+                .uri("/")
+                .body(Full::default());
+            let request = request.expect("a request");
+            serve_one(&listener, &upstream, &plain(address), request, |head| {
+                assert!(!head.contains("content-length"), "{head}");
+                assert!(!head.contains("transfer-encoding"), "{head}");
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_serves_again_when_its_answer_has_been_read() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(
+            listener,
+            vec![vec![HELLO, CHUNKED, TRAILERS, NOTHING, HELLO]],
+        );
+        let upstream = upstream();
+        for expected in ["hello", "hello", "hello", "", "hello"] {
+            let answer = upstream.send(&plain(address), get("/"), false).await;
+            assert_eq!(text(answer.expect("an answer")).await, expected);
+        }
+    });
+}
+
+#[test]
+fn a_connection_of_http_1_0_serves_once() {
+    // hyper would speak HTTP/1.0 on it from then on, and leave out bodies of unknown length.
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = slow_upstream();
+        let origin = plain(address);
+        let mut peers = Vec::new();
+        for _ in 0..2 {
+            let (sender, replay) = slow(None);
+            sender.send(Ok("hello")).expect("it is read");
+            drop(sender);
+            let request = Request::post("/")
+                .body(replay.attempt())
+                .expect("a request");
+            let serving = async {
+                let mut peer = Peer::accept(&listener).await;
+                assert!(peer.head().await.starts_with("POST / HTTP/1.1\r\n"));
+                assert_eq!(peer.bytes(15).await, b"5\r\nhello\r\n0\r\n\r\n");
+                peer.write(OLD).await;
+                peer
+            };
+            let (answer, peer) = tokio::join!(upstream.send(&origin, request, false), serving);
+            assert_eq!(text(answer.expect("an answer")).await, "hello");
+            peers.push(peer);
+        }
+    });
+}
+
+#[test]
+fn what_is_left_of_a_short_answer_does_not_cost_its_connection() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![HELLO, HELLO]]);
+        let upstream = upstream();
+        for _ in 0..2 {
+            let answer = upstream.send(&plain(address), get("/"), false).await;
+            drop(answer.expect("an answer"));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_is_not_used_goes_back() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![HELLO]]);
+        let upstream = upstream();
+        let connection = upstream
+            .connect(&plain(address), false)
+            .await
+            .expect("a connection");
+        assert!(!connection.is_http2());
+        drop(connection);
+        let answer = upstream.send(&plain(address), get("/"), false).await;
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+    });
+}
+
+#[test]
+fn who_leaves_in_mid_answer_ends_the_connection_also_while_upstream_is_silent() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream();
+        let silent = async {
+            let mut peer = Peer::accept(&listener).await;
+            peer.head().await;
+            peer.write("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nhello")
+                .await;
+            peer
+        };
+        let origin = plain(address);
+        let (answer, mut peer) = tokio::join!(upstream.send(&origin, get("/"), false), silent);
+        let mut body = answer.expect("an answer").into_body();
+        let first = body.frame().await.expect("a frame").expect("no error");
+        assert_eq!(first.into_data().expect("data"), "hello");
+        // It waits for more now.
+        let more = tokio::time::timeout(Duration::from_millis(20), body.frame()).await;
+        assert!(more.is_err());
+        drop(body);
+        peer.closed().await;
+    });
+}
+
+#[test]
+fn who_leaves_before_the_answer_ends_the_connection() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream();
+        let origin = plain(address);
+        let sending = upstream.send(&origin, get("/"), false);
+        let mut peer = tokio::select! {
+            _ = sending => panic!("there is no answer"),
+            peer = async {
+                let mut peer = Peer::accept(&listener).await;
+                peer.head().await;
+                peer
+            } => peer,
+        };
+        peer.closed().await;
+    });
+}
+
+#[test]
+fn a_connection_that_upstream_has_closed_is_not_used() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![HELLO], vec![HELLO], vec![HELLO]]);
+        let upstream = upstream();
+        for _ in 0..3 {
+            let answer = upstream.send(&plain(address), get("/"), false).await;
+            assert_eq!(text(answer.expect("an answer")).await, "hello");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn a_request_that_was_not_begun_moves_to_another_connection() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream();
+        let origin = plain(address);
+        let closing = async {
+            let mut peer = Peer::accept(&listener).await;
+            peer.head().await;
+            peer.write(HELLO).await;
+            peer
+        };
+        let (answer, peer) = tokio::join!(upstream.send(&origin, get("/1"), false), closing);
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+        // Taken while it is open, closed before it is used.
+        let connection = upstream
+            .connect(&origin, false)
+            .await
+            .expect("a connection");
+        drop(peer);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let serving = async {
+            let mut peer = Peer::accept(&listener).await;
+            assert!(peer.head().await.starts_with("GET /2 "));
+            peer.write(HELLO).await;
+        };
+        let (answer, ()) = tokio::join!(connection.send(get("/2")), serving);
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+    });
+}
+
+#[test]
+fn a_reused_connection_that_closes_without_a_word_was_stale() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![HELLO, ""], vec![HELLO]]);
+        let upstream = upstream();
+        let origin = plain(address);
+        let answer = upstream.send(&origin, get("/"), false).await;
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+        let stale = upstream
+            .send(&origin, post("hello"), false)
+            .await
+            .expect_err("stale");
+        assert!(stale.is_stale(), "{stale:?}");
+        let answer = upstream.send(&origin, post("hello"), false).await;
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+    });
+}
+
+#[test]
+fn a_new_connection_that_closes_without_a_word_has_broken_off() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![""], vec![]]);
+        let upstream = upstream();
+        for _ in 0..2 {
+            let error = upstream
+                .send(&plain(address), get("/"), false)
+                .await
+                .expect_err("closed");
+            assert!(matches!(error, SendError::BrokeOff { .. }), "{error:?}");
+            assert!(error.is_retryable() && error.to_string().starts_with(&address.to_string()));
+        }
+    });
+}
+
+#[test]
+fn half_an_answer_is_not_a_stale_connection() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![HELLO, "HTTP/1.1 200 OK\r\ncontent-"]]);
+        let upstream = upstream();
+        let origin = plain(address);
+        let answer = upstream.send(&origin, get("/"), false).await;
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+        let error = upstream
+            .send(&origin, get("/"), false)
+            .await
+            .expect_err("closed");
+        assert!(matches!(error, SendError::BrokeOff { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn an_answer_that_ends_early_is_an_error_of_its_body() {
+    run(async {
+        let (listener, address) = listen().await;
+        let scripts = [SHORT, OPEN, TORN];
+        serve(
+            listener,
+            scripts.iter().map(|script| vec![*script]).collect(),
+        );
+        let upstream = upstream();
+        for script in scripts {
+            let answer = upstream.send(&plain(address), get("/"), false).await;
+            let body = answer.expect("an answer").into_body();
+            assert!(body.collect().await.is_err(), "{script}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_http_is_no_answer() {
+    run(async {
+        let (listener, address) = listen().await;
+        let scripts = [
+            "SSH-2.0-OpenSSH_9.6\r\n\r\n",
+            "HTTP/1.1 abc\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 1, 2\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na : b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n",
+        ];
+        serve(
+            listener,
+            scripts.iter().map(|script| vec![*script]).collect(),
+        );
+        let upstream = upstream();
+        for script in scripts {
+            let answer = upstream.send(&plain(address), get("/"), false).await;
+            let error = answer.expect_err(script);
+            assert!(
+                matches!(error, SendError::NotHttp { .. }),
+                "{script} {error:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_server_that_speaks_first_is_not_http() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream();
+        let origin = plain(address);
+        let greeting = async {
+            let mut peer = Peer::accept(&listener).await;
+            peer.write("220 mail.example.com ESMTP\r\n").await;
+            peer
+        };
+        let (connection, mut peer) = tokio::join!(upstream.connect(&origin, false), greeting);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let error = connection
+            .expect("a connection")
+            .send(get("/"))
+            .await
+            .expect_err("no HTTP");
+        assert!(matches!(error, SendError::NotHttp { .. }), "{error:?}");
+        peer.closed().await;
+    });
+}
+
+#[test]
+fn nobody_there_is_said_in_one_sentence() {
+    run(async {
+        let (listener, address) = listen().await;
+        drop(listener);
+        let upstream = upstream();
+        let error = upstream
+            .send(&plain(address), get("/"), false)
+            .await
+            .expect_err("refused");
+        let sentence = error.to_string();
+        assert!(matches!(error, SendError::Network { .. }), "{error:?}");
+        assert!(
+            sentence.starts_with(&format!("cannot reach {address}: ")),
+            "{sentence}"
+        );
+        assert!(
+            sentence.to_ascii_lowercase().contains("refused"),
+            "{sentence}"
+        );
+
+        let nowhere = origin("http://nowhere.invalid:81");
+        let error = upstream
+            .send(&nowhere, get("/"), false)
+            .await
+            .expect_err("no such name");
+        assert!(matches!(error, SendError::Network { .. }), "{error:?}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot reach nowhere.invalid:81: "),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn answers_may_have_many_fields_and_large_heads() {
+    run(async {
+        let (listener, address) = listen().await;
+        let many = (0..500)
+            .map(|n| format!("x-{n}: {n}\r\n"))
+            .collect::<Vec<_>>()
+            .concat();
+        let large = format!("x-large: {}\r\n", "a".repeat(60_000));
+        let upstream = upstream();
+        let origin = plain(address);
+        for fields in [many, large] {
+            let serving = async {
+                let mut peer = Peer::accept(&listener).await;
+                peer.head().await;
+                peer.write(format!("HTTP/1.1 204 No Content\r\n{fields}\r\n"))
+                    .await;
+            };
+            let (answer, ()) = tokio::join!(upstream.send(&origin, get("/"), false), serving);
+            let lines = answer.expect("an answer").headers().len();
+            assert_eq!(lines, fields.lines().count());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
+#[test]
+fn an_answer_to_an_unfinished_upload_comes_at_once() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = slow_upstream();
+        let origin = plain(address);
+        let (sender, replay) = slow(Some(1_000));
+        sender.send(Ok("hello")).expect("it is read");
+        let request = Request::post("/")
+            .body(replay.attempt())
+            .expect("a request");
+        let early = async {
+            let mut peer = Peer::accept(&listener).await;
+            peer.head().await;
+            assert_eq!(peer.bytes(5).await, b"hello");
+            peer.write("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")
+                .await;
+            peer
+        };
+        let (answer, mut peer) = tokio::join!(upstream.send(&origin, request, false), early);
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status(), 403);
+        assert_eq!(text(answer).await, "no");
+        // The rest still goes where it was meant to; nobody else gets the connection meanwhile.
+        let other = async {
+            let (other, _) = listener.accept().await.expect("another connection");
+            other
+        };
+        let (connection, _) = tokio::join!(upstream.connect(&origin, false), other);
+        connection.expect("a connection");
+        sender.send(Ok("world")).expect("it is read");
+        assert_eq!(peer.bytes(5).await, b"world");
+    });
+}
+
+#[test]
+fn an_upload_that_is_refused_by_a_close_still_has_its_answer() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = slow_upstream();
+        let origin = plain(address);
+        let (sender, replay) = slow(None);
+        sender.send(Ok("hello")).expect("it is read");
+        let request = Request::post("/")
+            .body(replay.attempt())
+            .expect("a request");
+        let refusing = async {
+            let mut peer = Peer::accept(&listener).await;
+            peer.head().await;
+            peer.write(
+                "HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno",
+            )
+            .await;
+        };
+        let (answer, ()) = tokio::join!(upstream.send(&origin, request, false), refusing);
+        let answer = answer.expect("an answer");
+        for _ in 0..10 {
+            sender.send(Ok("more")).ok();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(answer.status(), 413);
+        assert_eq!(text(answer).await, "no");
+    });
+}
+
+#[test]
+fn a_client_that_fails_ends_the_request_as_its_own_failure() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = slow_upstream();
+        let origin = plain(address);
+        let (sender, replay) = slow(Some(10));
+        sender.send(Ok("hello")).expect("it is read");
+        sender
+            .send(Err(std::io::ErrorKind::ConnectionReset.into()))
+            .expect("it is read");
+        let request = Request::post("/")
+            .body(replay.attempt())
+            .expect("a request");
+        let reading = async {
+            let mut peer = Peer::accept(&listener).await;
+            peer.closed().await;
+            peer.read
+        };
+        let (answer, read) = tokio::join!(upstream.send(&origin, request, false), reading);
+        let error = answer.expect_err("no request");
+        assert!(matches!(error, SendError::RequestBody { .. }), "{error:?}");
+        assert!(replay.source_failed());
+        assert!(!read.ends_with(b"0\r\n\r\n"));
+    });
+}
+
+#[test]
+fn a_second_try_gets_what_the_first_has_read() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = slow_upstream();
+        let origin = plain(address);
+        let (sender, replay) = slow(Some(10));
+        sender.send(Ok("hello")).expect("it is read");
+        let request =
+            |replay: &Replay<Slow>| Request::put("/").body(replay.attempt()).expect("a request");
+        let breaking = async {
+            let mut peer = Peer::accept(&listener).await;
+            peer.head().await;
+            peer.bytes(5).await;
+        };
+        let (answer, ()) = tokio::join!(upstream.send(&origin, request(&replay), false), breaking);
+        assert!(answer.expect_err("closed").is_retryable());
+        sender.send(Ok("world")).expect("it is read");
+        let serving = async {
+            let mut peer = Peer::accept(&listener).await;
+            assert!(peer.head().await.contains("content-length: 10\r\n"));
+            assert_eq!(peer.bytes(10).await, b"helloworld");
+            peer.write(HELLO).await;
+        };
+        let (answer, ()) = tokio::join!(upstream.send(&origin, request(&replay), false), serving);
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+    });
+}
+
+#[test]
+fn a_held_body_waits_for_upstream_s_100() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = slow_upstream();
+        let origin = plain(address);
+        let (sender, replay) = slow(Some(5));
+        sender.send(Ok("hello")).expect("it is read");
+        let hold = Hold::default();
+        let request = Request::put("/").header("expect", "100-continue");
+        let mut request = request
+            .body(replay.attempt_held(hold.clone()))
+            .expect("a request");
+        hyper::ext::on_informational(&mut request, move |answer| {
+            if answer.status() == 100 {
+                hold.release();
+            }
+        });
+        let asking = async {
+            let mut peer = Peer::accept(&listener).await;
+            assert!(peer.head().await.contains("expect: 100-continue\r\n"));
+            let early = tokio::time::timeout(Duration::from_millis(50), peer.more()).await;
+            assert!(early.is_err(), "nothing is sent that was not asked for");
+            peer.write("HTTP/1.1 100 Continue\r\n\r\n").await;
+            assert_eq!(peer.bytes(5).await, b"hello");
+            peer.write(HELLO).await;
+        };
+        let (answer, ()) = tokio::join!(upstream.send(&origin, request, false), asking);
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+    });
+}
+
+#[test]
+fn a_held_body_that_is_given_up_closes_the_connection() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = slow_upstream();
+        let origin = plain(address);
+        let (_sender, replay) = slow(Some(5));
+        let hold = Hold::default();
+        let request = Request::put("/")
+            .body(replay.attempt_held(hold.clone()))
+            .expect("a request");
+        let refusing = async {
+            let mut peer = Peer::accept(&listener).await;
+            peer.head().await;
+            peer.write("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\n\r\nno")
+                .await;
+            peer
+        };
+        let (answer, mut peer) = tokio::join!(upstream.send(&origin, request, false), refusing);
+        let answer = answer.expect("an answer");
+        hold.abandon();
+        assert_eq!(text(answer).await, "no");
+        peer.closed().await;
+        assert!(replay.can_replay() && !replay.source_failed());
+    });
+}
+
+#[test]
+fn after_101_the_connection_is_the_caller_s() {
+    run(async {
+        let (listener, address) = listen().await;
+        let upstream = upstream();
+        let origin = plain(address);
+        let request = Request::get("/")
+            .header("connection", "upgrade")
+            .header("upgrade", "echo");
+        let request = request.body(Full::default()).expect("a request");
+        let echo = async {
+            let mut peer = Peer::accept(&listener).await;
+            let head = peer.head().await;
+            assert!(head.contains("upgrade: echo") && head.contains("connection: upgrade"));
+            peer.write("HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\n\r\nfirst ")
+                .await;
+            let hello = peer.bytes(5).await;
+            peer.write(hello).await;
+        };
+        let conversation = async {
+            let answer = upstream
+                .send(&origin, request, true)
+                .await
+                .expect("an answer");
+            assert_eq!(answer.status(), 101);
+            let upgraded = hyper::upgrade::on(answer).await.expect("an upgrade");
+            let mut io = TokioIo::new(upgraded);
+            io.write_all(b"hello").await.expect("it is read");
+            let mut read = String::new();
+            io.read_to_string(&mut read).await.expect("it ends");
+            assert_eq!(read, "first hello");
+        };
+        tokio::join!(conversation, echo);
+    });
+}

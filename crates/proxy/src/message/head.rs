@@ -1,0 +1,433 @@
+//! Whether the head of an HTTP/1 request can be read in one way only, and how long its body is.
+//!
+//! hyper parses what passes; this file refuses what two parsers could read differently (RFC 9112
+//! 2.2, 5.1, 5.2, 6.3, 11.2), since a task that can smuggle a request through the proxy can have it
+//! signed. It builds no header map and knows nothing of what the fields mean beyond framing.
+
+use memchr::memchr;
+
+use crate::decision::route::{TargetError, check_target};
+
+/// Most bytes in a head; past it the answer is 431.
+pub const MAX_HEAD: usize = 64 * 1024;
+
+/// Most fields in a head, so that reading one takes bounded memory; past it the answer is 431.
+pub const MAX_FIELDS: usize = 1000;
+
+/// A head that may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Bytes of the head, its empty line included.
+    pub len: usize,
+    /// What follows it.
+    pub body: BodyLength,
+    /// It has an `Upgrade` field: what follows the body may not be HTTP/1.
+    pub upgrade: bool,
+    /// A GET or HEAD in origin form that asks for an answer and nothing else: no body, no field
+    /// that concerns the connection or how the message is to be handled.
+    pub plain: bool,
+}
+
+/// How the end of a body is found (RFC 9112 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyLength {
+    /// So many bytes, often none.
+    Known(u64),
+    /// The chunked transfer coding.
+    Chunked,
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    #[error("a line of the request does not end in CR LF; end every line with both")]
+    LineEnd,
+    #[error("the request line is not \"METHOD SP request-target SP HTTP/1.1\"")]
+    RequestLine,
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("a header field continues on the next line (obs-fold); write it on one line")]
+    Fold,
+    #[error("a header field's name is not a token followed at once by a colon")]
+    FieldName,
+    #[error("a header field's value holds a control character")]
+    FieldValue,
+    #[error("the length of the body is not certain: {0}")]
+    Length(&'static str),
+    #[error("the connection ended in the middle of a request's head; end it with an empty line")]
+    End,
+    #[error("the request's head is longer than 64 KiB or has more than 1,000 fields")]
+    TooLarge,
+}
+
+/// Reads the head at the beginning of `bytes`; `None` while its end has not come.
+///
+/// Empty lines before the request line are part of the head (RFC 9112 2.2).
+///
+/// # Errors
+/// As soon as a line is complete that cannot stand in a head, or the head is too large.
+pub fn inspect(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
+    let mut lines = Lines { bytes, at: 0 };
+    let request_line = loop {
+        match lines.next()? {
+            None => return Ok(None),
+            Some([]) => {}
+            Some(line) => break line,
+        }
+    };
+    let version = request_line_version(request_line)?;
+    let reads = request_line.starts_with(b"GET /") || request_line.starts_with(b"HEAD /");
+    let mut fields = Fields::default();
+    loop {
+        match lines.next()? {
+            None => return Ok(None),
+            Some([]) => break,
+            Some(line) => fields.read(line)?,
+        }
+    }
+    let body = fields.body_length(version)?;
+    Ok(Some(Head {
+        len: lines.at,
+        body,
+        upgrade: fields.upgrade,
+        plain: reads && version == Version::Http11 && !fields.special,
+    }))
+}
+
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Result<Option<&'a [u8]>, HeadError> {
+        let rest = &self.bytes[self.at..];
+        let Some(end) = memchr(b'\n', rest) else {
+            return if self.bytes.len() >= MAX_HEAD {
+                Err(HeadError::TooLarge)
+            } else {
+                Ok(None)
+            };
+        };
+        self.at += end + 1;
+        if self.at > MAX_HEAD {
+            return Err(HeadError::TooLarge);
+        }
+        let line = rest[..end].strip_suffix(b"\r").ok_or(HeadError::LineEnd)?;
+        if memchr(b'\r', line).is_some() {
+            return Err(HeadError::LineEnd);
+        }
+        Ok(Some(line))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+fn request_line_version(line: &[u8]) -> Result<Version, HeadError> {
+    let mut words = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        // A raw space in the target is the usual mistake; any other byte is told first.
+        return Err(HeadError::RequestLine);
+    };
+    if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) || target.is_empty() {
+        return Err(HeadError::RequestLine);
+    }
+    check_target(target)?;
+    match version {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        _ => Err(HeadError::RequestLine),
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    count: usize,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+    special: bool,
+}
+
+/// Fields that ask for more than an answer; `Connection` does so unless it only asks for what is
+/// usual.
+const SPECIAL: [&[u8]; 8] = [
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-taskcluster-authorized-scopes",
+];
+
+fn is_special(name: &[u8], value: &[u8]) -> bool {
+    SPECIAL
+        .iter()
+        .any(|special| special.len() == name.len() && name.eq_ignore_ascii_case(special))
+        && !(name.len() == b"connection".len()
+            && value.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+}
+
+impl Fields {
+    fn read(&mut self, line: &[u8]) -> Result<(), HeadError> {
+        self.count += 1;
+        if self.count > MAX_FIELDS {
+            return Err(HeadError::TooLarge);
+        }
+        if matches!(line[0], b' ' | b'\t') {
+            return Err(HeadError::Fold);
+        }
+        let colon = memchr(b':', line).ok_or(HeadError::FieldName)?;
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+            return Err(HeadError::FieldName);
+        }
+        if !value
+            .iter()
+            .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7F))
+        {
+            return Err(HeadError::FieldValue);
+        }
+        self.special |= is_special(name, value);
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.upgrade = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        let digits = value.trim_ascii();
+        let length = (!digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+            .then(|| std::str::from_utf8(digits).ok()?.parse::<u64>().ok())
+            .flatten()
+            // hyper keeps the two largest numbers for itself.
+            .filter(|length| *length < u64::MAX - 2)
+            .ok_or(HeadError::Length("Content-Length is not a number of bytes"))?;
+        if self.length.is_some_and(|earlier| earlier != length) {
+            return Err(HeadError::Length("two Content-Length fields differ"));
+        }
+        self.length = Some(length);
+        Ok(())
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(HeadError::Length(
+                "the only Transfer-Encoding understood here is one \"chunked\"",
+            ));
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    fn body_length(&self, version: Version) -> Result<BodyLength, HeadError> {
+        match (self.chunked, self.length) {
+            (true, Some(_)) => Err(HeadError::Length(
+                "both Content-Length and Transfer-Encoding are given",
+            )),
+            (true, None) if version == Version::Http10 => {
+                Err(HeadError::Length("HTTP/1.0 has no Transfer-Encoding"))
+            }
+            (true, None) => Ok(BodyLength::Chunked),
+            (false, length) => Ok(BodyLength::Known(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// RFC 9110 5.6.2.
+const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+const TOKEN: [bool; 256] = {
+    let characters = b"!#$%&'*+-.^_`|~0123456789\
+        ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < characters.len() {
+        table[characters[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_certain() {
+        let cases: &[(&str, BodyLength)] = &[
+            ("GET / HTTP/1.1\r\n\r\n", BodyLength::Known(0)),
+            ("\r\n\r\nGET / HTTP/1.1\r\n\r\n", BodyLength::Known(0)),
+            (
+                "get /a\"?b={c} HTTP/1.0\r\nHost: x\r\n\r\n",
+                BodyLength::Known(0),
+            ),
+            (
+                "PUT / HTTP/1.1\r\nContent-Length:  12 \r\n\r\n",
+                BodyLength::Known(12),
+            ),
+            (
+                "PUT / HTTP/1.1\r\ncontent-length: 7\r\nContent-Length: 7\r\n\r\n",
+                BodyLength::Known(7),
+            ),
+            (
+                "PUT / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                BodyLength::Chunked,
+            ),
+            (
+                "PUT / HTTP/1.1\r\nX:\r\nY: \t \r\nZ: \u{e9}\r\n\r\n",
+                BodyLength::Known(0),
+            ),
+        ];
+        for (text, body) in cases {
+            let head = inspect(text.as_bytes());
+            assert_eq!(
+                head.map(|head| head.map(|head| (head.len, head.body, head.upgrade))),
+                Ok(Some((text.len(), *body, false))),
+                "{text:?}"
+            );
+            for end in 0..text.len() {
+                assert_eq!(
+                    inspect(&text.as_bytes()[..end]),
+                    Ok(None),
+                    "{:?}",
+                    &text.get(..end)
+                );
+            }
+        }
+        let upgrade = inspect(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nrest")
+            .unwrap()
+            .unwrap();
+        assert!(upgrade.upgrade);
+        assert_eq!(upgrade.len, 38);
+    }
+
+    #[test]
+    fn tells_what_asks_for_an_answer_and_nothing_else() {
+        let cases = [
+            ("GET /", "Host: x", true),
+            ("HEAD /a?b", "Host: x\r\nRange: bytes=0-1", true),
+            ("GET /", "Connection: Keep-Alive", true),
+            ("GET /", "X-Te: a\r\nUpgrade-Insecure-Requests: 1", true),
+            ("get /", "Host: x", false),
+            ("DELETE /", "Host: x", false),
+            ("OPTIONS *", "Host: x", false),
+            ("GET http://x/", "Host: x", false),
+            ("GET /", "Connection: close", false),
+            ("GET /", "Connection: keep-alive, x", false),
+            ("GET /", "Content-Length: 0", false),
+            ("GET /", "EXPECT: 100-continue", false),
+            ("GET /", "TE: trailers", false),
+            ("GET /", "Trailer: etag", false),
+            ("GET /", "Transfer-Encoding: chunked", false),
+            ("GET /", "Upgrade: websocket", false),
+            ("GET /", "X-Taskcluster-Authorized-Scopes: []", false),
+        ];
+        for (start, field, plain) in cases {
+            let text = format!("{start} HTTP/1.1\r\n{field}\r\n\r\n");
+            let head = inspect(text.as_bytes()).unwrap().unwrap();
+            assert_eq!(head.plain, plain, "{text:?}");
+        }
+        let old = inspect(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
+        assert!(!old.plain);
+    }
+
+    #[test]
+    fn refuses_what_is_not() {
+        use HeadError::{FieldName, FieldValue, Fold, LineEnd, RequestLine, TooLarge};
+        let byte = HeadError::Target(TargetError::Byte);
+        let fragment = HeadError::Target(TargetError::Fragment);
+        let length = |text| HeadError::Length(text);
+        let two = "both Content-Length and Transfer-Encoding are given";
+        let only = "the only Transfer-Encoding understood here is one \"chunked\"";
+        let number = "Content-Length is not a number of bytes";
+        let cases: &[(&[u8], HeadError)] = &[
+            (b"GET / HTTP/1.1\n", LineEnd),
+            (b"GET / HTTP/1.1\r\nA: b\n\r\n", LineEnd),
+            (b"GET / HTTP/1.1\r\nA: b\rC: d\r\n\r\n", LineEnd),
+            (b"GET / HTTP/1.1\rA: b\r\n\r\n", LineEnd),
+            (b"GET  / HTTP/1.1\r\n", RequestLine),
+            (b"GET / b HTTP/1.1\r\n", RequestLine),
+            (b"GET /\r\n", RequestLine),
+            (b"GET / HTTP/2.0\r\n", RequestLine),
+            (b"G(T / HTTP/1.1\r\n", RequestLine),
+            (b" GET / HTTP/1.1\r\n", RequestLine),
+            (b"GET /a#b HTTP/1.1\r\n", fragment),
+            (b"GET /?a#b HTTP/1.1\r\n", fragment),
+            (b"GET /\xc3\xa9 HTTP/1.1\r\n", byte),
+            (b"GET /\x01 HTTP/1.1\r\n", byte),
+            (b"GET /<a> HTTP/1.1\r\n", byte),
+            (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n", Fold),
+            (b"GET / HTTP/1.1\r\n\tc: d\r\n", Fold),
+            (b"GET / HTTP/1.1\r\nA : b\r\n", FieldName),
+            (b"GET / HTTP/1.1\r\n: b\r\n", FieldName),
+            (b"GET / HTTP/1.1\r\nnothing\r\n", FieldName),
+            (b"GET / HTTP/1.1\r\nA: \x00\r\n", FieldValue),
+            (b"GET / HTTP/1.1\r\nA: \x7f\r\n", FieldValue),
+            (
+                b"P / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                length(two),
+            ),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+                length(two),
+            ),
+            (
+                b"P / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
+                length("two Content-Length fields differ"),
+            ),
+            (b"P / HTTP/1.1\r\nContent-Length: 1, 1\r\n", length(number)),
+            (b"P / HTTP/1.1\r\nContent-Length: +1\r\n", length(number)),
+            (b"P / HTTP/1.1\r\nContent-Length: -1\r\n", length(number)),
+            (b"P / HTTP/1.1\r\nContent-Length:\r\n", length(number)),
+            (
+                b"P / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n",
+                length(number),
+            ),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n",
+                length(only),
+            ),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: identity\r\n",
+                length(only),
+            ),
+            (
+                b"P / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                length(only),
+            ),
+            (
+                b"P / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+                length("HTTP/1.0 has no Transfer-Encoding"),
+            ),
+        ];
+        for (bytes, error) in cases {
+            assert_eq!(
+                inspect(bytes),
+                Err(*error),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
+        let many = format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(MAX_FIELDS + 1));
+        assert_eq!(inspect(many.as_bytes()), Err(TooLarge));
+        assert_eq!(inspect(&vec![b'a'; MAX_HEAD]), Err(TooLarge));
+        let long = format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(MAX_HEAD));
+        assert_eq!(inspect(long.as_bytes()), Err(TooLarge));
+    }
+}

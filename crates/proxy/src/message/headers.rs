@@ -1,0 +1,448 @@
+//! Hop-by-hop header fields: they speak of one connection and stop here, in both directions.
+//!
+//! Everything else passes, repeated fields in their order. `Trailer` passes too: the trailers that
+//! it announces are forwarded. What this is not: it adds nothing, and message framing
+//! (`Content-Length`, `Transfer-Encoding`) is made anew from the body by whoever sends it.
+
+use http::header::{
+    self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName,
+    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+use crate::message::fields::Fields;
+use crate::signing::credentials::AUTHORIZED_SCOPES;
+
+/// Fields of one connection by RFC 9110 7.6.1, with the de-facto `Proxy-Connection` and
+/// `Keep-Alive`, and the credentials of one hop (RFC 9110 11.7).
+static HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Fields that `Connection` may name in vain: a sender must not (RFC 9110 7.6.1), and without them
+/// the message would be another one. A request's own scopes are among them so that naming them can
+/// never widen it, whether they are read before this or after; who forwards takes them out.
+static END_TO_END: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES];
+
+/// Connection options that name no further field to strip.
+const USUAL: [&[u8]; 4] = [b"close", b"keep-alive", b"te", b"upgrade"];
+
+/// Strips a request on its way to upstream. `TE: trailers` is kept where it was asked for.
+pub fn strip_request(headers: &mut impl Fields) {
+    let trailers = has_token(headers, &TE, "trailers");
+    strip(headers);
+    if trailers {
+        headers.set(TE, HeaderValue::from_static("trailers"));
+        // Who sends TE names it as an option of the connection (RFC 9110 10.1.4).
+        headers.set(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Puts the crumbs of a cookie together, which HTTP/2 may have split: a message must not leave it
+/// with more than one `Cookie` (RFC 9113 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    // Bytes of values, joined by two more that may stand in one.
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(b"; ".as_slice())) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Strips an answer on its way to the client.
+pub fn strip_response(headers: &mut impl Fields) {
+    strip(headers);
+}
+
+/// The protocol that a message asks to change to, or has changed to (RFC 9110 7.8).
+///
+/// `h2c` is not among them: answering over HTTP/1.1 is always allowed, and a tunnel would carry
+/// further requests past the signature.
+pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(UPGRADE).iter();
+    let value = values.next()?;
+    if values.next().is_some() || !has_token(headers, &CONNECTION, "upgrade") {
+        return None;
+    }
+    let cleartext_http2 = tokens(value.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"h2c"));
+    (!cleartext_http2).then(|| value.clone())
+}
+
+/// Appends a field to an HTTP/1 head, its name with the capitals that are custom there.
+pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(name);
+    let name = &mut out[start..];
+    name.make_ascii_lowercase();
+    for word in name.split_mut(|byte| *byte == b'-') {
+        if let Some(first) = word.first_mut() {
+            first.make_ascii_uppercase();
+        }
+    }
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn strip(headers: &mut impl Fields) {
+    let named = named_by_connection(headers);
+    headers.remove_all(&named);
+    headers.remove_all(&HOP_BY_HOP);
+}
+
+/// Fields that `Connection` names and that nothing else strips or keeps. Empty, and so without an
+/// allocation, for `close` and `keep-alive`.
+fn named_by_connection(headers: &impl Fields) -> Vec<HeaderName> {
+    let mut fields = headers.values(&CONNECTION);
+    if fields.all(|field| field.eq_ignore_ascii_case(b"keep-alive")) {
+        return Vec::new();
+    }
+    let options = headers.values(&CONNECTION).flat_map(tokens);
+    options
+        .filter(|option| !USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !HOP_BY_HOP.contains(name) && !END_TO_END.contains(name))
+        .collect()
+}
+
+/// Whether an HTTP/1 message has the chunked coding. `None` where it has another one: nobody asked
+/// for that, and since it stops here, its bytes would pass for the content (RFC 9112 6.1, 7). Also
+/// where anything stands behind `chunked`, since some readers look at the very end alone.
+pub fn is_chunked(headers: &impl Fields) -> Option<bool> {
+    let codings = headers
+        .values(&TRANSFER_ENCODING)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    let mut chunked = false;
+    for coding in codings {
+        if chunked {
+            return None;
+        }
+        chunked = coding.eq_ignore_ascii_case(b"chunked");
+        if !chunked && !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") {
+            return None;
+        }
+    }
+    Some(chunked)
+}
+
+/// `Content-Length` does not tell a length.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LengthError;
+
+/// The value of `Content-Length`, if there is any; of one that is repeated, one is left (RFC 9110
+/// 8.6).
+///
+/// # Errors
+/// Where it is no length, or more than one.
+pub fn content_length(headers: &mut impl Fields) -> Result<Option<u64>, LengthError> {
+    let mut length = None;
+    let mut count = 0;
+    for value in headers.values(&CONTENT_LENGTH) {
+        for digits in value.split(|byte| *byte == b',') {
+            let digits = digits.trim_ascii();
+            // A number may be written with a sign, a length may not.
+            if !digits.iter().all(u8::is_ascii_digit) {
+                return Err(LengthError);
+            }
+            let number: u64 = std::str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+                .ok_or(LengthError)?;
+            if length.is_some_and(|earlier| earlier != number) {
+                return Err(LengthError);
+            }
+            length = Some(number);
+            count += 1;
+        }
+    }
+    if let Some(length) = length.filter(|_| count > 1) {
+        headers.set(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(length)
+}
+
+/// Whether a field that is a list of tokens holds `token`.
+pub fn has_token(headers: &impl Fields, name: &HeaderName, token: &str) -> bool {
+    let mut tokens = headers.values(name).flat_map(tokens);
+    tokens.any(|candidate| candidate.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The elements of a list (RFC 9110 5.6.1), without white space and parameters.
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(|element| {
+        let token = element
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
+        token.trim_ascii()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::fields::FieldLines;
+
+    /// A map of fields written `name: value` and separated by `|`.
+    fn headers(fields: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for field in fields.split('|').filter(|field| !field.is_empty()) {
+            let (name, value) = field.split_once(": ").expect("a field");
+            headers.append(
+                name.parse::<HeaderName>().expect("a name"),
+                HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+            );
+        }
+        headers
+    }
+
+    #[test]
+    fn what_speaks_of_one_connection_stops() {
+        for (fields, request, response) in [
+            ("", "", ""),
+            ("accept: a", "accept: a", "accept: a"),
+            ("connection: close|accept: a", "accept: a", "accept: a"),
+            ("connection: keep-alive|keep-alive: timeout=5", "", ""),
+            (
+                "proxy-connection: keep-alive|transfer-encoding: chunked",
+                "",
+                "",
+            ),
+            (
+                "proxy-authorization: Basic x|proxy-authenticate: Basic",
+                "",
+                "",
+            ),
+            (
+                "connection: Upgrade|upgrade: websocket|sec-websocket-key: x",
+                "sec-websocket-key: x",
+                "sec-websocket-key: x",
+            ),
+            // TE speaks of this connection, but whether trailers are wanted is worth passing on.
+            ("te: trailers", "te: trailers|connection: te", ""),
+            (
+                "te: gzip;q=0.5, Trailers ;x|te: deflate",
+                "te: trailers|connection: te",
+                "",
+            ),
+            ("te: gzip|connection: te", "", ""),
+            (
+                "connection: te|te: trailers",
+                "te: trailers|connection: te",
+                "",
+            ),
+            ("te: nottrailers", "", ""),
+            ("trailer: etag", "trailer: etag", "trailer: etag"),
+            // Named by Connection, in any case, in several fields, with empty elements.
+            ("connection: x-a|x-a: 1|x-b: 2", "x-b: 2", "x-b: 2"),
+            (
+                "connection: X-A,, close ,\tX-B|x-a: 1|x-b: 2|x-c: 3",
+                "x-c: 3",
+                "x-c: 3",
+            ),
+            (
+                "connection: x-a|connection: x-b|x-a: 1|x-b: 2|x-b: 3",
+                "",
+                "",
+            ),
+            ("connection: \"x-a\"|x-a: 1", "x-a: 1", "x-a: 1"),
+            ("connection: x a|x: 1|a: 1", "x: 1|a: 1", "x: 1|a: 1"),
+            ("connection: \u{e9}|x-a: 1", "x-a: 1", "x-a: 1"),
+            ("connection: cache-control|cache-control: no-store", "", ""),
+            // Named in vain.
+            (
+                "connection: host, content-length, Authorization, x-taskcluster-authorized-scopes|host: h|content-length: 5|authorization: a|x-taskcluster-authorized-scopes: []",
+                "host: h|content-length: 5|authorization: a|x-taskcluster-authorized-scopes: []",
+                "host: h|content-length: 5|authorization: a|x-taskcluster-authorized-scopes: []",
+            ),
+        ] {
+            let (mut to_upstream, mut to_client) = (headers(fields), headers(fields));
+            let mut as_lines = [&to_upstream, &to_client].map(FieldLines::from_map);
+            strip_request(&mut to_upstream);
+            strip_response(&mut to_client);
+            assert_eq!(to_upstream, headers(request), "request {fields}");
+            assert_eq!(to_client, headers(response), "response {fields}");
+            strip_request(&mut as_lines[0]);
+            strip_response(&mut as_lines[1]);
+            let as_lines = as_lines.map(|lines| lines.to_map());
+            assert_eq!(as_lines, [to_upstream, to_client], "lines {fields}");
+        }
+    }
+
+    #[test]
+    fn crumbs_of_a_cookie_are_joined_and_nothing_else() {
+        for (fields, joined) in [
+            ("", ""),
+            ("cookie: a=b", "cookie: a=b"),
+            (
+                "cookie: a=b|x: 1|cookie: c=\"d\"",
+                "x: 1|cookie: a=b; c=\"d\"",
+            ),
+            ("x: 1|x: 2", "x: 1|x: 2"),
+        ] {
+            let mut map = headers(fields);
+            join_cookies(&mut map);
+            assert_eq!(map, headers(joined), "{fields}");
+        }
+    }
+
+    #[test]
+    fn repeated_fields_keep_their_order() {
+        let mut map = headers(
+            "set-cookie: 1|connection: x-a, x-b|vary: a|set-cookie: 2|x-a: 1|keep-alive: 1|\
+             set-cookie: 3|x-b: 1|vary: b|x-b: 2|set-cookie: 1|te: gzip|upgrade: x|upgrade: y|vary: a",
+        );
+        strip_response(&mut map);
+        let values = |name| map.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values("set-cookie"), ["1", "2", "3", "1"]);
+        assert_eq!(values("vary"), ["a", "b", "a"]);
+        assert_eq!(map.len(), 7);
+    }
+
+    #[test]
+    fn one_chunked_is_the_only_coding() {
+        for (fields, chunked) in [
+            ("", Some(false)),
+            ("transfer-encoding: chunked", Some(true)),
+            ("transfer-encoding: \t CHUNKED ", Some(true)),
+            ("transfer-encoding: chunked,", None),
+            (
+                "transfer-encoding: chunked|transfer-encoding: identity",
+                None,
+            ),
+            ("transfer-encoding: , chunked", Some(true)),
+            (
+                "transfer-encoding: identity|transfer-encoding: chunked",
+                Some(true),
+            ),
+            ("transfer-encoding: identity", Some(false)),
+            ("transfer-encoding: gzip", None),
+            ("transfer-encoding: gzip, chunked", None),
+            ("transfer-encoding: chunked, gzip", None),
+            ("transfer-encoding: chunked, chunked", None),
+            (
+                "transfer-encoding: chunked|transfer-encoding: chunked",
+                None,
+            ),
+            ("transfer-encoding: chunked;q=1", None),
+            ("transfer-encoding: \"chunked\"", None),
+            ("transfer-encoding: xchunked", None),
+            ("transfer-encoding: chunked\u{e9}", None),
+        ] {
+            let headers = headers(fields);
+            assert_eq!(is_chunked(&headers), chunked, "{fields}");
+            let lines = FieldLines::from_map(&headers);
+            assert_eq!(is_chunked(&lines), chunked, "lines {fields}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_one_number() {
+        for (fields, length, left) in [
+            ("", Ok(None), ""),
+            ("content-length: 0", Ok(Some(0)), "content-length: 0"),
+            ("content-length: 007", Ok(Some(7)), "content-length: 007"),
+            ("content-length: 7,\t07 ", Ok(Some(7)), "content-length: 7"),
+            (
+                "content-length: 7|x: 1|content-length: 7",
+                Ok(Some(7)),
+                "content-length: 7|x: 1",
+            ),
+            (
+                "content-length: 18446744073709551615",
+                Ok(Some(u64::MAX)),
+                "content-length: 18446744073709551615",
+            ),
+            ("content-length: 18446744073709551616", Err(LengthError), ""),
+            ("content-length: 7, 8", Err(LengthError), ""),
+            ("content-length: 7|content-length: 8", Err(LengthError), ""),
+            ("content-length: 7,", Err(LengthError), ""),
+            ("content-length: ", Err(LengthError), ""),
+            ("content-length: +7", Err(LengthError), ""),
+            ("content-length: -7", Err(LengthError), ""),
+            ("content-length: 0x7", Err(LengthError), ""),
+            ("content-length: 7.0", Err(LengthError), ""),
+            ("content-length: 7 7", Err(LengthError), ""),
+            ("content-length: 7\u{a0}", Err(LengthError), ""),
+        ] {
+            let mut map = headers(fields);
+            let mut lines = FieldLines::from_map(&map);
+            assert_eq!(content_length(&mut map), length, "{fields}");
+            assert_eq!(content_length(&mut lines), length, "lines {fields}");
+            if length.is_ok() {
+                assert_eq!(map, headers(left), "{fields}");
+                assert_eq!(lines.to_map(), headers(left), "lines {fields}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_field_as_long_as_a_head_may_be_is_no_trouble() {
+        let options: Vec<String> = (0..8000).map(|number| format!("x-{number}")).collect();
+        let mut map = headers("x-1: a|x-8001: b");
+        map.insert(CONNECTION, options.join(",").parse().expect("a value"));
+        let mut lines = FieldLines::from_map(&map);
+        strip_request(&mut map);
+        assert_eq!(map, headers("x-8001: b"));
+        strip_request(&mut lines);
+        assert_eq!(lines.to_map(), map);
+    }
+
+    #[test]
+    fn the_usual_options_allocate_nothing() {
+        for fields in [
+            "",
+            "connection: close",
+            "connection: Keep-Alive, TE",
+            "connection: Upgrade",
+        ] {
+            assert_eq!(
+                named_by_connection(&headers(fields)).capacity(),
+                0,
+                "{fields}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_by_both_fields() {
+        for (fields, protocol) in [
+            ("connection: Upgrade|upgrade: websocket", Some("websocket")),
+            (
+                "connection: keep-alive, upgrade|upgrade: WebSocket",
+                Some("WebSocket"),
+            ),
+            (
+                "connection: close|connection: UPGRADE|upgrade: a/1, b",
+                Some("a/1, b"),
+            ),
+            ("upgrade: websocket", None),
+            ("connection: upgrade", None),
+            ("connection: keep-alive|upgrade: websocket", None),
+            ("connection: xupgrade|upgrade: websocket", None),
+            ("connection: upgrade|upgrade: a|upgrade: b", None),
+            ("connection: upgrade, http2-settings|upgrade: h2c", None),
+            ("connection: upgrade|upgrade: websocket, H2C", None),
+        ] {
+            let asked = upgrade_protocol(&headers(fields));
+            assert_eq!(
+                asked.as_ref().map(HeaderValue::as_bytes),
+                protocol.map(str::as_bytes),
+                "{fields}"
+            );
+        }
+    }
+}

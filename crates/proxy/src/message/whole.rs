@@ -1,0 +1,95 @@
+//! A body that ends in an error where it was cut short.
+//!
+//! hyper takes an HTTP/2 stream that its sender resets with `CANCEL` or `NO_ERROR` for one that has
+//! ended, and a body that was broken off would go on as if it were whole. Here only `END_STREAM`
+//! (RFC 9113 8.1) ends one. HTTP/1 bodies pass as they are: hyper tells their ends apart.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::message::chunked::ChunkedError;
+use crate::record::metrics::Metrics;
+
+/// A body as hyper hands it out, made strict about its end.
+pub struct Whole<B> {
+    body: B,
+    http2: bool,
+    counted: Option<Arc<Metrics>>,
+}
+
+/// Why a body did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// hyper's word.
+    #[error(transparent)]
+    Hyper(#[from] hyper::Error),
+    /// The stream was reset as if nothing were wrong.
+    #[error("the HTTP/2 stream was reset before its end")]
+    CutShort,
+    /// The connection it came on failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Its chunked coding is broken.
+    #[error(transparent)]
+    Chunked(#[from] ChunkedError),
+}
+
+impl<B> Whole<B> {
+    /// The body of an answer of this version.
+    pub fn new(body: B, version: Version) -> Self {
+        Self {
+            body,
+            http2: version == Version::HTTP_2,
+            counted: None,
+        }
+    }
+
+    /// The body of a client's request of this version, whose bytes are counted.
+    pub fn counted(body: B, version: Version, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            counted: Some(Arc::clone(metrics)),
+            ..Self::new(body, version)
+        }
+    }
+}
+
+impl<B> Body for Whole<B>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() && self.http2 && !self.body.is_end_stream() {
+            // Once is enough: whoever asks again after an error is told the end.
+            self.http2 = false;
+            return Poll::Ready(Some(Err(BodyError::CutShort)));
+        }
+        if let Some(metrics) = &self.counted
+            && let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            metrics.request_bytes.add(data.len() as u64);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

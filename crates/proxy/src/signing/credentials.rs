@@ -1,0 +1,446 @@
+//! The credential set in force, and how another one takes its place.
+//!
+//! Everything that is constant for a set is computed once, here: the HMAC key schedule, `ext` and
+//! the response headers that name it. A request enters before it is signed and leaves when its
+//! answer has been relayed; an update waits for those that are in, and those that come wait for
+//! the update. What this is not: it judges no credentials (the caller's `Validator` does).
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use taskcluster_proxy_hawk::{Credentials, MAX_HEADER_LEN, Signer};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+
+use crate::Update;
+use crate::message::fields::Fields;
+use crate::message::headers;
+
+const VERSION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-version");
+const REVISION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-revision");
+const PERM_CLIENT_ID: HeaderName = HeaderName::from_static("x-taskcluster-proxy-perm-clientid");
+const TEMP_CLIENT_ID: HeaderName = HeaderName::from_static("x-taskcluster-proxy-temp-clientid");
+const TEMP_SCOPES: HeaderName = HeaderName::from_static("x-taskcluster-proxy-temp-scopes");
+const OMITTED: HeaderName = HeaderName::from_static("x-taskcluster-proxy-omitted");
+/// The upstream URL of an answer.
+pub const ENDPOINT: HeaderName = HeaderName::from_static("x-taskcluster-endpoint");
+/// Restriction of an answer's signature; in a request, the scopes it asks to be narrowed to.
+pub const AUTHORIZED_SCOPES: HeaderName =
+    HeaderName::from_static("x-taskcluster-authorized-scopes");
+
+/// Every name that is ours to set in an answer.
+static OURS: [HeaderName; 8] = [
+    ENDPOINT,
+    VERSION,
+    REVISION,
+    PERM_CLIENT_ID,
+    TEMP_CLIENT_ID,
+    TEMP_SCOPES,
+    AUTHORIZED_SCOPES,
+    OMITTED,
+];
+
+/// A scopes header past this length is left out: Node's clients refuse 16 KiB of headers.
+const MAX_SCOPES_HEADER: usize = 4096;
+
+/// Name and revision of this program, as every answer carries them.
+#[derive(Debug, Clone)]
+pub struct Build {
+    pub version: HeaderValue,
+    pub revision: HeaderValue,
+}
+
+/// One credential set with one restriction.
+pub struct CredentialSet {
+    signer: Signer,
+    client_id: HeaderValue,
+    temporary_scopes: Option<HeaderField>,
+    answer_headers: Box<[(HeaderName, HeaderValue)]>,
+    /// The same as lines of HTTP/1.
+    answer_lines: Box<[u8]>,
+    build: Build,
+    /// Seconds that the verifier's clock is ahead of ours.
+    skew: Arc<AtomicI64>,
+}
+
+/// A header that may be too long to send.
+#[derive(Clone)]
+enum HeaderField {
+    Value(HeaderValue),
+    Omitted,
+}
+
+impl CredentialSet {
+    pub fn new(credentials: &Credentials, restriction: Option<&[String]>, build: Build) -> Self {
+        let temporary_scopes = credentials
+            .certificate
+            .as_ref()
+            .map(|certificate| scopes_field(certificate.scopes()));
+        Self::assemble(
+            Signer::new(credentials, restriction),
+            header_value(&credentials.client_id),
+            temporary_scopes,
+            restriction,
+            build,
+            Arc::default(),
+        )
+    }
+
+    /// The same set, restricted further for one request.
+    pub fn narrowed(&self, scopes: &[String]) -> Self {
+        Self::assemble(
+            self.signer.with_authorized_scopes(Some(scopes)),
+            self.client_id.clone(),
+            self.temporary_scopes.clone(),
+            Some(scopes),
+            self.build.clone(),
+            Arc::clone(&self.skew),
+        )
+    }
+
+    fn assemble(
+        signer: Signer,
+        client_id: HeaderValue,
+        temporary_scopes: Option<HeaderField>,
+        restriction: Option<&[String]>,
+        build: Build,
+        skew: Arc<AtomicI64>,
+    ) -> Self {
+        let mut headers = vec![
+            (VERSION, build.version.clone()),
+            (REVISION, build.revision.clone()),
+        ];
+        let mut omitted = Vec::new();
+        let mut scopes = |name: HeaderName, field: HeaderField| match field {
+            HeaderField::Value(value) => headers.push((name, value)),
+            HeaderField::Omitted => omitted.push(name),
+        };
+        let client_id_name = if temporary_scopes.is_some() {
+            TEMP_CLIENT_ID
+        } else {
+            PERM_CLIENT_ID
+        };
+        scopes(client_id_name, HeaderField::Value(client_id.clone()));
+        if let Some(field) = temporary_scopes.clone() {
+            scopes(TEMP_SCOPES, field);
+        }
+        if let Some(restriction) = restriction {
+            scopes(AUTHORIZED_SCOPES, scopes_field(restriction));
+        }
+        if !omitted.is_empty() {
+            let names: Vec<&str> = omitted.iter().map(HeaderName::as_str).collect();
+            headers.push((OMITTED, header_value(&names.join(", "))));
+        }
+        let mut lines = Vec::new();
+        for (name, value) in &headers {
+            headers::write_field(&mut lines, name.as_str().as_bytes(), value.as_bytes());
+        }
+        Self {
+            signer,
+            client_id,
+            temporary_scopes,
+            answer_lines: lines.into(),
+            answer_headers: headers.into(),
+            build,
+            skew,
+        }
+    }
+
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Seconds to add to our clock when signing.
+    pub fn skew(&self) -> i64 {
+        self.skew.load(Ordering::Relaxed)
+    }
+
+    pub fn set_skew(&self, seconds: i64) {
+        self.skew.store(seconds, Ordering::Relaxed);
+    }
+
+    /// One sentence when Hawk verifiers will refuse the `Authorization` header that this set makes.
+    pub fn warning(&self) -> Option<String> {
+        let length = self.signer.authorization_len();
+        (length > MAX_HEADER_LEN).then(|| {
+            format!(
+                "these credentials make an Authorization header of about {length} characters, and \
+                 verifiers refuse more than {MAX_HEADER_LEN}: grant the task fewer or shorter scopes"
+            )
+        })
+    }
+
+    /// Names the set in an answer; what upstream sent under our names gives way.
+    pub fn name_in(&self, headers: &mut HeaderMap) {
+        clear_ours(headers);
+        for (name, value) in &self.answer_headers {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// The fields of [`Self::name_in`] as lines of an HTTP/1 head.
+    pub fn answer_lines(&self) -> &[u8] {
+        &self.answer_lines
+    }
+}
+
+/// Takes out of an answer what upstream sent under our names.
+pub fn clear_ours(headers: &mut impl Fields) {
+    headers.remove_all(&OURS);
+}
+
+fn scopes_field(scopes: &[String]) -> HeaderField {
+    let json = ascii_json(scopes);
+    if json.len() > MAX_SCOPES_HEADER {
+        return HeaderField::Omitted;
+    }
+    HeaderField::Value(header_value(&json))
+}
+
+/// JSON in which every character outside of ASCII is escaped, as a header field needs it.
+fn ascii_json(scopes: &[String]) -> String {
+    let json = serde_json::Value::from(scopes).to_string();
+    let mut ascii = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            ' '..='~' => ascii.push(character),
+            _ => character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                // Writing to a String does not fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }),
+        }
+    }
+    ascii
+}
+
+/// What reaches this is printable ASCII by its making; anything else becomes an empty value.
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The set in force.
+pub struct InForce {
+    set: ArcSwap<CredentialSet>,
+    /// Read by requests that run, written by updates; it is fair, so requests that come while an
+    /// update waits go behind it.
+    running: Arc<RwLock<()>>,
+    update: Update,
+}
+
+/// A request that runs with the set that it was signed with.
+pub struct Entered {
+    pub set: Arc<CredentialSet>,
+    _running: OwnedRwLockReadGuard<()>,
+}
+
+/// The update was not wanted any more when its turn came.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Abandoned;
+
+impl InForce {
+    pub fn new(set: CredentialSet, update: Update) -> Self {
+        Self {
+            set: ArcSwap::from_pointee(set),
+            running: Arc::default(),
+            update,
+        }
+    }
+
+    /// The set in force, for naming it; what is signed is signed after [`InForce::enter`].
+    pub fn current(&self) -> Arc<CredentialSet> {
+        self.set.load_full()
+    }
+
+    /// Begins to run with the set in force, after an update that waits.
+    pub async fn enter(&self) -> Entered {
+        let running = match Arc::clone(&self.running).try_read_owned() {
+            Ok(running) => running,
+            Err(_) => Arc::clone(&self.running).read_owned().await,
+        };
+        Entered {
+            set: self.set.load_full(),
+            _running: running,
+        }
+    }
+
+    /// Puts `set` in force once the running requests have finished or the time for that is over.
+    ///
+    /// # Errors
+    /// [`Abandoned`], with the old set still in force, when `wanted` denies at the last moment.
+    pub async fn replace(
+        &self,
+        set: CredentialSet,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(), Abandoned> {
+        let limit = match self.update {
+            Update::Immediate => Duration::ZERO,
+            Update::Drain(limit) => limit,
+        };
+        // The place in the queue is kept until the set has changed, also when time runs out:
+        // otherwise a waiting request could slip by with the old one.
+        let drained = self.running.write();
+        tokio::pin!(drained);
+        let drained = tokio::select! {
+            biased;
+            drained = &mut drained => Some(drained),
+            () = tokio::time::sleep(limit), if !limit.is_zero() => None,
+            () = std::future::ready(()), if limit.is_zero() => None,
+        };
+        if !wanted() {
+            return Err(Abandoned);
+        }
+        self.set.store(Arc::new(set));
+        drop(drained);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build() -> Build {
+        Build {
+            version: HeaderValue::from_static("1.2.3"),
+            revision: HeaderValue::from_static("abc"),
+        }
+    }
+
+    fn set(
+        client_id: &str,
+        certificate: Option<&str>,
+        restriction: Option<&[&str]>,
+    ) -> CredentialSet {
+        let credentials = Credentials::new(client_id, "token", certificate).unwrap();
+        let restriction =
+            restriction.map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>());
+        CredentialSet::new(&credentials, restriction.as_deref(), build())
+    }
+
+    fn named(set: &CredentialSet) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.append(TEMP_SCOPES, HeaderValue::from_static("[\"from upstream\"]"));
+        headers.append(ENDPOINT, HeaderValue::from_static("upstream's"));
+        headers.append("x-other", HeaderValue::from_static("kept"));
+        set.name_in(&mut headers);
+        headers
+    }
+
+    #[test]
+    fn names_permanent_and_temporary_sets() {
+        let permanent = named(&set("some/client", None, None));
+        assert_eq!(permanent[PERM_CLIENT_ID], "some/client");
+        assert_eq!(permanent[VERSION], "1.2.3");
+        assert_eq!(permanent[REVISION], "abc");
+        assert_eq!(permanent["x-other"], "kept");
+        for absent in [
+            TEMP_CLIENT_ID,
+            TEMP_SCOPES,
+            AUTHORIZED_SCOPES,
+            OMITTED,
+            ENDPOINT,
+        ] {
+            assert!(!permanent.contains_key(&absent), "{absent}");
+        }
+        let certificate =
+            r#"{"version":1,"scopes":["a:b","é"],"start":1,"expiry":2,"seed":"s","signature":"x"}"#;
+        let temporary = named(&set("some/client", Some(certificate), Some(&[])));
+        assert_eq!(temporary[TEMP_CLIENT_ID], "some/client");
+        assert_eq!(temporary[TEMP_SCOPES], r#"["a:b","\u00e9"]"#);
+        assert_eq!(temporary[AUTHORIZED_SCOPES], "[]");
+        assert!(!temporary.contains_key(PERM_CLIENT_ID));
+    }
+
+    #[test]
+    fn leaves_out_scopes_that_are_too_long_and_says_so() {
+        let long = "s".repeat(MAX_SCOPES_HEADER);
+        let headers = named(&set("c", None, Some(&[&long])));
+        assert!(!headers.contains_key(AUTHORIZED_SCOPES));
+        assert_eq!(headers[OMITTED], "x-taskcluster-authorized-scopes");
+        assert!(
+            set("c", None, Some(&[&long]))
+                .warning()
+                .unwrap()
+                .contains("fewer or shorter")
+        );
+        assert_eq!(set("c", None, Some(&["short"])).warning(), None);
+    }
+
+    #[test]
+    fn narrowing_keeps_the_client_and_the_clock() {
+        let set = set("c", None, None);
+        let narrowed = set.narrowed(&["a".to_owned()]);
+        set.set_skew(7);
+        assert_eq!(narrowed.skew(), 7);
+        assert_eq!(named(&narrowed)[AUTHORIZED_SCOPES], r#"["a"]"#);
+    }
+
+    fn client(entered: &Entered) -> &str {
+        entered.set.client_id.to_str().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_update_waits_for_running_requests_and_is_waited_for() {
+        let in_force = InForce::new(
+            set("old", None, None),
+            Update::Drain(Duration::from_secs(30)),
+        );
+        let running = in_force.enter().await;
+        let update = in_force.replace(set("new", None, None), || true);
+        tokio::pin!(update);
+        assert!(futures_poll(update.as_mut()).await.is_none());
+        let waiting = in_force.enter();
+        tokio::pin!(waiting);
+        assert!(futures_poll(waiting.as_mut()).await.is_none());
+        assert_eq!(client(&running), "old");
+        drop(running);
+        assert_eq!(update.await, Ok(()));
+        assert_eq!(client(&waiting.await), "new");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_update_waits_no_longer_than_its_time() {
+        let in_force = InForce::new(
+            set("old", None, None),
+            Update::Drain(Duration::from_secs(30)),
+        );
+        let running = in_force.enter().await;
+        assert_eq!(
+            in_force.replace(set("new", None, None), || true).await,
+            Ok(())
+        );
+        assert_eq!(client(&running), "old");
+        assert_eq!(client(&in_force.enter().await), "new");
+        let immediate = InForce::new(set("old", None, None), Update::Immediate);
+        let _running = immediate.enter().await;
+        let update = immediate.replace(set("new", None, None), || true);
+        tokio::pin!(update);
+        assert_eq!(futures_poll(update.as_mut()).await, Some(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn an_update_that_is_not_wanted_any_more_changes_nothing() {
+        let in_force = InForce::new(
+            set("old", None, None),
+            Update::Drain(Duration::from_secs(30)),
+        );
+        assert_eq!(
+            in_force.replace(set("new", None, None), || false).await,
+            Err(Abandoned)
+        );
+        assert_eq!(client(&in_force.enter().await), "old");
+    }
+
+    async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(match future.as_mut().poll(cx) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
+}

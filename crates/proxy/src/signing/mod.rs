@@ -1,0 +1,4 @@
+//! The credential set in force and the signatures that are made with it.
+
+pub mod credentials;
+pub mod sign;
