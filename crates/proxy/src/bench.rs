@@ -9,8 +9,9 @@ use taskcluster_proxy_hawk::Credentials;
 
 use crate::StartError;
 use crate::decision::browser::{BrowserGuard, HostRule};
-use crate::decision::route::{RootUrl, request_target, route};
+use crate::decision::route::{RootUrl, route};
 use crate::message::headers;
+use crate::message::target::request_target;
 use crate::signing::credentials::{Build, CredentialSet};
 use crate::signing::sign::Signing;
 

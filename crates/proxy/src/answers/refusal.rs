@@ -11,11 +11,11 @@ use thiserror::Error;
 
 use crate::answers::bewit::BewitError;
 use crate::decision::browser::BrowserError;
-use crate::decision::route::TargetError;
 use crate::decision::scopes::NarrowingError;
 use crate::exchange::upstream::SendError;
 use crate::message::chunked::ChunkedError;
 use crate::message::head::HeadError;
+use crate::message::target::TargetError;
 
 /// Why the proxy itself answers a request, and not upstream.
 #[derive(Debug, Error)]

@@ -6,7 +6,7 @@
 
 use memchr::memchr;
 
-use crate::decision::route::{TargetError, check_target};
+use crate::message::target::{TargetError, check_target};
 
 /// Most bytes in a head; past it the answer is 431.
 pub const MAX_HEAD: usize = 64 * 1024;

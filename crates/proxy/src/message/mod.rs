@@ -6,4 +6,5 @@ pub mod chunked;
 pub mod fields;
 pub mod head;
 pub mod headers;
+pub mod target;
 pub mod whole;

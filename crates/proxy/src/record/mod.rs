@@ -12,7 +12,8 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 
 use crate::answers::refusal::Refusal;
-use crate::decision::route::{Target, request_target};
+use crate::decision::route::Target;
+use crate::message::target::request_target;
 use crate::message::whole::BodyError;
 use crate::record::log::RequestLine;
 use crate::record::metrics::RunningRequest;
@@ -36,7 +37,7 @@ pub struct Record {
 pub enum RequestTarget {
     /// As hyper reads it.
     Uri(Uri),
-    /// In origin form, of bytes that [`crate::decision::route::check_target`] lets pass.
+    /// In origin form, of bytes that [`crate::message::target::check_target`] lets pass.
     Origin(Bytes),
 }
 
