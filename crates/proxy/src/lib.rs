@@ -27,6 +27,7 @@ pub use crate::record::metrics::Counters;
 
 mod answers;
 mod back;
+#[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
 mod client;
