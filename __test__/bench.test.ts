@@ -2,6 +2,7 @@
 // measuring itself is not run here; it wants a quiet machine and minutes.
 import test from 'ava';
 import { chart } from '../bench/chart.js';
+import { choose } from '../bench/options.js';
 import { median, Results } from '../bench/results.js';
 import { asMarkdown, asText, rows } from '../bench/table.js';
 
@@ -58,6 +59,17 @@ test("added latency is the proxy's less that of the upstream", (t) => {
   t.is(results.median('latency.added', 'ours')?.toFixed(6), '0.000200');
   t.is(results.median('latency.added', 'nginx'), 0);
   t.is(rows(results.median, PEERS)[0]?.verdicts[0]?.holds, false);
+});
+
+test('--only takes one scenario by its name, or all whose names begin so', (t) => {
+  const all = ['get-64', 'get-64-tls', 'down', 'down-tls'].map((name) => ({ name }));
+  const chosen = (...only: string[]) => choose(all, only).map(({ name }) => name);
+  t.deepEqual(chosen('get-64'), ['get-64']);
+  t.deepEqual(chosen('dow', 'get-64-tls'), ['get-64-tls', 'down', 'down-tls']);
+  t.is(chosen().length, 4);
+  t.throws(() => chosen('down', 'u'), {
+    message: '--only u names no scenario (--list shows them)',
+  });
 });
 
 test('the table is text and Markdown, the chart SVG', (t) => {

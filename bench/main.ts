@@ -6,7 +6,7 @@ import path from 'node:path';
 import { chart } from './chart.js';
 import { asJson, caption, writeDocument } from './document.js';
 import { buildLoadProgram } from './load.js';
-import { HELP, type Options, readOptions } from './options.js';
+import { choose, HELP, type Options, readOptions } from './options.js';
 import { command } from './peers/command.js';
 import { direct } from './peers/direct.js';
 import { haproxy } from './peers/haproxy.js';
@@ -74,7 +74,8 @@ async function measure(options: Options, directory: string): Promise<void> {
       'nginx is not installed; it is the upstream (Debian: apt-get install nginx)',
     );
   }
-  const wanted = chosen(options);
+  const all = options.long ? [...SCENARIOS, ...longTransfers] : SCENARIOS;
+  const wanted = choose(all, options.only);
   // Other users run the load program that lies here.
   chmodSync(directory, 0o711);
   progress('building bench/load');
@@ -146,17 +147,6 @@ function findPeers({ peers, with: commands }: Options) {
     add(given.split('=')[0] ?? '', () => command(given));
   }
   return { peers: found, own };
-}
-
-function chosen({ only, long }: Options): Scenario[] {
-  const all = long ? [...SCENARIOS, ...longTransfers] : SCENARIOS;
-  const named = all.filter(
-    ({ name }) => only.length === 0 || only.some((start) => name.startsWith(start)),
-  );
-  if (named.length === 0) {
-    throw new BenchError(`--only ${only.join(',')} names no scenario (--list shows them)`);
-  }
-  return named;
 }
 
 function possible(scenarios: readonly Scenario[], bench: Bench): Scenario[] {

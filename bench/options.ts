@@ -6,7 +6,8 @@ export const HELP = `Measures the proxy beside others, in alternation, on Linux.
 
   npm run bench -- [options]
 
-  --only NAME,...     These scenarios alone, by name or by how names begin (--list shows them).
+  --only NAME,...     These scenarios alone, each by its name, or all whose names begin so (--list
+                      shows them).
   --peers NAME,...    These peers alone, of direct, ours, nginx, haproxy and those of --with.
   --with NAME=COMMAND Another proxy beside them; may be repeated. The command is split at white
                       space; {port}, {rootUrl} and {log} stand for what it is given, credentials
@@ -54,6 +55,28 @@ export function readOptions(args: string[]): Options {
     list: values.list ?? false,
     help: values.help ?? false,
   };
+}
+
+/** The scenarios that `--only` names: one by its whole name, or all that begin so. */
+export function choose<T extends { name: string }>(
+  all: readonly T[],
+  only: readonly string[],
+): readonly T[] {
+  if (only.length === 0) {
+    return all;
+  }
+  const chosen = new Set<T>();
+  for (const given of only) {
+    const exact = all.filter(({ name }) => name === given);
+    const named = exact.length > 0 ? exact : all.filter(({ name }) => name.startsWith(given));
+    if (named.length === 0) {
+      throw new BenchError(`--only ${given} names no scenario (--list shows them)`);
+    }
+    for (const each of named) {
+      chosen.add(each);
+    }
+  }
+  return all.filter((each) => chosen.has(each));
 }
 
 function parse(args: string[]) {
