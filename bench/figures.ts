@@ -64,9 +64,9 @@ function alone(most: number, text: string): Limit {
 
 const SAME_AT_64 = times(1.25, 'ours', 'get-64.cpu', 'ours at 64');
 
-function cpuOfGet(key: string, label: string, ...more: Limit[]): Figure {
+function cpuOf(request: string, key: string, label: string, ...more: Limit[]): Figure {
   const limits = [times(1, 'nginx', key), ...more];
-  return { key, label: `CPU per small GET, ${label}`, unit: 'us', limits, isCharted: true };
+  return { key, label: `CPU per ${request}, ${label}`, unit: 'us', limits, isCharted: true };
 }
 
 function cpuOfGib(direction: string, upstream: string, factor: number): Figure {
@@ -88,15 +88,18 @@ function growth(name: string, label: string, mebibytes: number): Figure {
 }
 
 export const FIGURES: readonly Figure[] = [
-  cpuOfGet(
+  cpuOf(
+    'small GET',
     'get-64.cpu',
     '64 connections',
     times(1, 'HAProxy', 'get-64.cpu'),
     times(0.15, 'go', 'get-64.cpu'),
   ),
-  cpuOfGet('get-8.cpu', '8 connections', SAME_AT_64),
-  cpuOfGet('get-1000.cpu', '1,000 connections', SAME_AT_64),
-  cpuOfGet('get-64-tls.cpu', '64 connections, TLS upstream'),
+  cpuOf('small GET', 'get-8.cpu', '8 connections', SAME_AT_64),
+  cpuOf('small GET', 'get-1000.cpu', '1,000 connections', SAME_AT_64),
+  cpuOf('small GET', 'get-64-tls.cpu', '64 connections, TLS upstream'),
+  cpuOf('POST of 300 B', 'post-64.cpu', '64 connections'),
+  cpuOf('POST of 300 B', 'post-64-tls.cpu', '64 connections, TLS upstream'),
   {
     key: 'latency.added',
     label: "p99 added at half of nginx's top load",

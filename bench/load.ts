@@ -1,5 +1,5 @@
 // Clients that put load on a peer, as programs of their own, so that their CPU time is nobody else's.
-// wrk drives small GETs as fast as they are answered; bench/load does what wrk does not.
+// wrk drives small requests as fast as they are answered; bench/load does what wrk does not.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, copyFileSync } from 'node:fs';
@@ -21,13 +21,20 @@ export function findWrk(): string | undefined {
  * As many requests as `connections` can carry, each sent when the one before it is answered.
  *
  * @param seconds - Whole seconds.
+ * @param script - A file of Lua that says what is sent; GETs without one.
  */
-export async function runWrk(url: string, connections: number, seconds: number): Promise<Load> {
+export async function runWrk(
+  url: string,
+  connections: number,
+  seconds: number,
+  script?: string,
+): Promise<Load> {
   const wrk = findWrk();
   if (wrk === undefined) {
     throw new BenchError('wrk is not installed');
   }
-  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', url];
+  const how = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s'];
+  const args = [...how, ...(script === undefined ? [] : ['-s', script]), url];
   const child = spawn(wrk, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const [told] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   const failures = /Non-2xx.*|Socket errors.*[1-9].*/.exec(told)?.[0];

@@ -20,14 +20,14 @@ import { admission } from './scenarios/admission.js';
 import { held } from './scenarios/held.js';
 import { latency } from './scenarios/latency.js';
 import type { Bench, Scenario } from './scenarios/scenario.js';
-import { smallGets } from './scenarios/small-gets.js';
+import { smallRequests } from './scenarios/small-requests.js';
 import { start } from './scenarios/start.js';
 import { longTransfers, transfers } from './scenarios/transfers.js';
 import { asText } from './table.js';
 import { startUpstream } from './upstream.js';
 
 const SCENARIOS: readonly Scenario[] = [
-  ...smallGets,
+  ...smallRequests,
   latency,
   ...transfers,
   ...held,

@@ -11,6 +11,8 @@ import { Program } from './program.js';
 /** All targets are of this shape, which the Go program's routes take too. */
 export const TARGETS = {
   small: '/api/queue/v1/small',
+  /** Answered as the small one, where the request's body has its length. */
+  post: '/api/queue/v1/post',
   gib: '/api/queue/v1/gib',
   long: '/api/queue/v1/long',
   /** 64 KiB a second. */
@@ -20,6 +22,9 @@ export const TARGETS = {
 
 /** About as long as the answer of Taskcluster's `queue.status`. */
 const SMALL_BODY = JSON.stringify({ status: 'x'.repeat(1_000) });
+
+/** 300 bytes, as a call of an API sends them. */
+export const POST_BODY = JSON.stringify({ reason: 'x'.repeat(287) });
 
 const FILES = { gib: 2 ** 30, long: 16 * 2 ** 30 } as const;
 
@@ -96,6 +101,11 @@ http {
     ssl_certificate_key ${directory}/upstream.key;
     ssl_session_cache shared:sessions:8m;
     location = ${TARGETS.small} { default_type application/json; return 200 '${SMALL_BODY}'; }
+    location = ${TARGETS.post} {
+      default_type application/json;
+      if ($content_length != ${POST_BODY.length}) { return 400; }
+      return 200 '${SMALL_BODY}';
+    }
     default_type application/octet-stream;
     location = ${TARGETS.gib} { alias ${directory}/gib; }
     location = ${TARGETS.long} { alias ${directory}/long; }

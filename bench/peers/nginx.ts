@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { unusedPort } from '../../__test__/harness/port.js';
 import { findProgram, Program } from '../program.js';
-import { temporaryPaths, userLine } from '../upstream.js';
+import { TARGETS, temporaryPaths, userLine } from '../upstream.js';
 import type { Destination, Peer } from './peer.js';
 
 /** Nothing where it is not installed. */
@@ -18,7 +18,8 @@ export function nginx(): Peer | undefined {
     version: spawnSync(program, ['-v'], { encoding: 'utf8' }).stderr.trim().replace(/^.*\//, ''),
     settings:
       'proxy_pass with HTTP/1.1 and up to 1,024 kept connections for each of as many workers as ' +
-      'cores; request bodies unbuffered, answers in its default buffers and never in a file; ' +
+      'cores; request bodies in its default buffers, but a GiB unbuffered, since it would go through ' +
+      'a file; answers in its default buffers and never in a file; ' +
       'access_log to a file through a buffer of 64 KiB; the TLS upstream verified, sessions reused',
     start: (to) => start(program, to),
   };
@@ -38,11 +39,12 @@ async function start(program: string, to: Destination) {
 
 function configuration(port: number, { upstream, scheme, directory }: Destination): string {
   const secure = `
-      proxy_ssl_trusted_certificate ${upstream.authority};
-      proxy_ssl_verify on;
-      proxy_ssl_session_reuse on;
-      proxy_ssl_server_name on;
-      proxy_ssl_name localhost;`;
+    proxy_ssl_trusted_certificate ${upstream.authority};
+    proxy_ssl_verify on;
+    proxy_ssl_session_reuse on;
+    proxy_ssl_server_name on;
+    proxy_ssl_name localhost;`;
+  const deployment = `${scheme === 'tls' ? 'https' : 'http'}://deployment`;
   return `
 daemon off;
 ${userLine()}
@@ -65,13 +67,14 @@ http {
   }
   server {
     listen 127.0.0.1:${port} backlog=4096;
-    location / {
-      proxy_pass ${scheme === 'tls' ? 'https' : 'http'}://deployment;
-      proxy_http_version 1.1;
-      proxy_set_header Host localhost:${upstream.ports[scheme]};
-      proxy_set_header Connection "";
+    proxy_http_version 1.1;
+    proxy_set_header Host localhost:${upstream.ports[scheme]};
+    proxy_set_header Connection "";
+    proxy_max_temp_file_size 0;${scheme === 'tls' ? secure : ''}
+    location / { proxy_pass ${deployment}; }
+    location = ${TARGETS.sink} {
+      proxy_pass ${deployment};
       proxy_request_buffering off;
-      proxy_max_temp_file_size 0;${scheme === 'tls' ? secure : ''}
     }
   }
 }

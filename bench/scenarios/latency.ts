@@ -4,7 +4,7 @@ import { runWrk } from '../load.js';
 import { nginx } from '../peers/nginx.js';
 import { TARGETS } from '../upstream.js';
 import { type Bench, destination, inTurn, type Scenario, url } from './scenario.js';
-import { missingWrk } from './small-gets.js';
+import { missingWrk } from './small-requests.js';
 
 const CONNECTIONS = 64;
 
