@@ -52,6 +52,33 @@ test('limits stand alone, add to a reference, or compare with another figure', (
   ]);
 });
 
+test('what is measured before an upstream that offers h2 is judged by the limits of TLS', (t) => {
+  const peers = { ours: [0.9], nginx: [1] };
+  const results = measured({
+    'get-64-alpn.cpu': peers,
+    'post-64.cpu': peers,
+    'post-64-tls.cpu': { ours: [1.1], nginx: [1] },
+    'post-64-alpn.cpu': peers,
+    'down-alpn.cpu': peers,
+    'up-alpn.cpu': { ours: [0.7], nginx: [1] },
+    'up-alpn.memory': { ours: [17 * 2 ** 20] },
+  });
+  const told = rows(results.median, PEERS).map(({ figure, verdicts: [verdict] }) => [
+    figure.replace(/^CPU per /, ''),
+    verdict?.atMost.replace(/ \(.*/, ''),
+    verdict?.holds,
+  ]);
+  t.deepEqual(told, [
+    ['small GET, 64 connections, TLS upstream that offers h2', 'that of nginx', true],
+    ['POST of 300 B, 64 connections', 'that of nginx', true],
+    ['POST of 300 B, 64 connections, TLS upstream', 'that of nginx', false],
+    ['POST of 300 B, 64 connections, TLS upstream that offers h2', 'that of nginx', true],
+    ['GiB down, TLS upstream that offers h2', '0.7 of nginx', false],
+    ['GiB up, TLS upstream that offers h2', '0.7 of nginx', true],
+    ['memory growth while 1 GiB passes up, TLS upstream that offers h2', '16 MiB', false],
+  ]);
+});
+
 test("added latency is the proxy's less that of the upstream", (t) => {
   const results = measured({
     'latency.p99': { direct: [1e-3], ours: [1.2e-3], nginx: [0.9e-3] },

@@ -2,8 +2,8 @@
 // has no part in, or that are bounded by a number of their own, stand in the table alone.
 import { FIGURES, type Figure, format, type Medians } from './figures.js';
 
-const WIDTH = 880;
-const LABEL = 330;
+const WIDTH = 980;
+const LABEL = 430;
 const RIGHT = 90;
 const BAR = 13;
 const GAP = 12;

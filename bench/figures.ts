@@ -1,5 +1,6 @@
 // What is shown of a run, and what each figure may be at most. Figures are kept in seconds and bytes;
 // a unit is for the eye.
+import { ENDPOINTS, type Endpoint, suffix } from './endpoints.js';
 
 export type Unit = 'us' | 'ms' | 's' | 'KiB' | 'MiB' | 'per second';
 
@@ -64,17 +65,38 @@ function alone(most: number, text: string): Limit {
 
 const SAME_AT_64 = times(1.25, 'ours', 'get-64.cpu', 'ours at 64');
 
-function cpuOf(request: string, key: string, label: string, ...more: Limit[]): Figure {
-  const limits = [times(1, 'nginx', key), ...more];
-  return { key, label: `CPU per ${request}, ${label}`, unit: 'us', limits, isCharted: true };
+function cpuOfGet(connections: number, endpoint: Endpoint, ...more: Limit[]): Figure {
+  return cpuOf('small GET', `get-${connections}`, connections, endpoint, more);
 }
 
-function cpuOfGib(direction: string, upstream: string, factor: number): Figure {
-  const key = `${direction}${upstream === 'TLS' ? '-tls' : ''}.cpu`;
+function cpuOfPost(connections: number, endpoint: Endpoint): Figure {
+  return cpuOf('POST of 300 B', `post-${connections}`, connections, endpoint, []);
+}
+
+function cpuOf(
+  request: string,
+  name: string,
+  connections: number,
+  endpoint: Endpoint,
+  more: readonly Limit[],
+): Figure {
+  const key = `${name}${suffix(endpoint)}.cpu`;
+  const upstream = endpoint === 'plain' ? '' : `, ${ENDPOINTS[endpoint]}`;
+  return {
+    key,
+    label: `CPU per ${request}, ${connections.toLocaleString('en')} connections${upstream}`,
+    unit: 'us',
+    limits: [times(1, 'nginx', key), ...more],
+    isCharted: true,
+  };
+}
+
+function cpuOfGib(direction: string, endpoint: Endpoint, factor: number): Figure {
+  const key = `${direction}${suffix(endpoint)}.cpu`;
   const limits = [times(factor, 'nginx', key)];
   return {
     key,
-    label: `CPU per GiB ${direction}, ${upstream} upstream`,
+    label: `CPU per GiB ${direction}, ${ENDPOINTS[endpoint]}`,
     unit: 's',
     limits,
     isCharted: true,
@@ -88,18 +110,14 @@ function growth(name: string, label: string, mebibytes: number): Figure {
 }
 
 export const FIGURES: readonly Figure[] = [
-  cpuOf(
-    'small GET',
-    'get-64.cpu',
-    '64 connections',
-    times(1, 'HAProxy', 'get-64.cpu'),
-    times(0.15, 'go', 'get-64.cpu'),
-  ),
-  cpuOf('small GET', 'get-8.cpu', '8 connections', SAME_AT_64),
-  cpuOf('small GET', 'get-1000.cpu', '1,000 connections', SAME_AT_64),
-  cpuOf('small GET', 'get-64-tls.cpu', '64 connections, TLS upstream'),
-  cpuOf('POST of 300 B', 'post-64.cpu', '64 connections'),
-  cpuOf('POST of 300 B', 'post-64-tls.cpu', '64 connections, TLS upstream'),
+  cpuOfGet(64, 'plain', times(1, 'HAProxy', 'get-64.cpu'), times(0.15, 'go', 'get-64.cpu')),
+  cpuOfGet(8, 'plain', SAME_AT_64),
+  cpuOfGet(1_000, 'plain', SAME_AT_64),
+  cpuOfGet(64, 'tls'),
+  cpuOfGet(64, 'alpn'),
+  cpuOfPost(64, 'plain'),
+  cpuOfPost(64, 'tls'),
+  cpuOfPost(64, 'alpn'),
   {
     key: 'latency.added',
     label: "p99 added at half of nginx's top load",
@@ -108,9 +126,11 @@ export const FIGURES: readonly Figure[] = [
     isCharted: true,
   },
   cpuOfGib('down', 'plain', 0.5),
-  cpuOfGib('down', 'TLS', 0.7),
+  cpuOfGib('down', 'tls', 0.7),
+  cpuOfGib('down', 'alpn', 0.7),
   cpuOfGib('up', 'plain', 0.35),
-  cpuOfGib('up', 'TLS', 0.7),
+  cpuOfGib('up', 'tls', 0.7),
+  cpuOfGib('up', 'alpn', 0.7),
   {
     key: 'down.first',
     label: 'first byte of 1 GiB',
@@ -118,10 +138,12 @@ export const FIGURES: readonly Figure[] = [
     limits: [and(times(1.2, 'direct', 'down.first'), 1e-3, '1 ms')],
   },
   growth('down', '1 GiB passes down', 8),
-  growth('down-tls', '1 GiB passes down, TLS upstream', 8),
+  growth('down-tls', `1 GiB passes down, ${ENDPOINTS.tls}`, 8),
+  growth('down-alpn', `1 GiB passes down, ${ENDPOINTS.alpn}`, 8),
   growth('down-long', '16 GiB pass down', 8),
   growth('up', '1 GiB passes up', 16),
-  growth('up-tls', '1 GiB passes up, TLS upstream', 16),
+  growth('up-tls', `1 GiB passes up, ${ENDPOINTS.tls}`, 16),
+  growth('up-alpn', `1 GiB passes up, ${ENDPOINTS.alpn}`, 16),
   growth('up-long', '16 GiB pass up', 16),
   {
     key: 'idle.memory',

@@ -1,10 +1,11 @@
-// The upstream that every peer forwards to: one nginx, over plain HTTP and over TLS with a
-// certificate of the bench's own authority. It serves a small answer and a file of 16 GiB without
+// The upstream that every peer forwards to: one nginx, over plain HTTP, and over TLS with a certificate
+// of the bench's own authority, there with and without HTTP/2 beside HTTP/1.1. It serves a small answer and a file of 16 GiB without
 // blocks on disk, by sendfile.
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Authority } from '../__test__/harness/authority.js';
 import { unusedPort } from '../__test__/harness/port.js';
+import { type Endpoint, isTls } from './endpoints.js';
 import type { LoadProgram } from './load.js';
 import { Program } from './program.js';
 
@@ -28,18 +29,16 @@ export const POST_BODY = JSON.stringify({ reason: 'x'.repeat(287) });
 
 const FILES = { gib: 2 ** 30, long: 16 * 2 ** 30 } as const;
 
-export type Scheme = 'plain' | 'tls';
-
 export interface Upstream {
-  /** Its ports on 127.0.0.1; the name for both is `localhost`. */
-  readonly ports: Record<Scheme, number>;
+  /** Its ports on 127.0.0.1; the name for all is `localhost`. */
+  readonly ports: Record<Endpoint, number>;
   /** PEM of the authority that signed its certificate. */
   readonly authority: string;
   stop(): Promise<void>;
 }
 
-export function rootUrl(upstream: Upstream, scheme: Scheme): string {
-  return `${scheme === 'tls' ? 'https' : 'http'}://localhost:${upstream.ports[scheme]}`;
+export function rootUrl(upstream: Upstream, endpoint: Endpoint): string {
+  return `${isTls(endpoint) ? 'https' : 'http'}://localhost:${upstream.ports[endpoint]}`;
 }
 
 /** @param nginx - The program's path. */
@@ -48,7 +47,11 @@ export async function startUpstream(
   load: LoadProgram,
   directory: string,
 ): Promise<Upstream> {
-  const ports = { plain: await unusedPort(), tls: await unusedPort() };
+  const ports = {
+    plain: await unusedPort(),
+    tls: await unusedPort(),
+    alpn: await unusedPort(),
+  };
   const authority = await Authority.create();
   const leaf = await authority.issue(['localhost', '127.0.0.1']);
   writeFileSync(path.join(directory, 'upstream.pem'), leaf.cert);
@@ -78,7 +81,7 @@ function makeSparse(file: string, bytes: number): void {
   closeSync(descriptor);
 }
 
-function configuration(directory: string, ports: Record<Scheme, number>, sink: number): string {
+function configuration(directory: string, ports: Record<Endpoint, number>, sink: number): string {
   return `
 daemon off;
 ${userLine()}
@@ -97,6 +100,7 @@ http {
   server {
     listen 127.0.0.1:${ports.plain} backlog=4096;
     listen 127.0.0.1:${ports.tls} ssl backlog=4096;
+    listen 127.0.0.1:${ports.alpn} ssl http2 backlog=4096;
     ssl_certificate ${directory}/upstream.pem;
     ssl_certificate_key ${directory}/upstream.key;
     ssl_session_cache shared:sessions:8m;

@@ -28,13 +28,13 @@ export function command(given: string): Peer | undefined {
 }
 
 async function start(name: string, line: readonly string[], to: Destination) {
-  const { directory, upstream, scheme } = to;
+  const { directory, upstream, endpoint } = to;
   mkdirSync(directory, { recursive: true });
   const port = await unusedPort();
   const log = path.join(directory, `${name}.log`);
   const given: Record<string, string> = {
     '{port}': String(port),
-    '{rootUrl}': rootUrl(upstream, scheme),
+    '{rootUrl}': rootUrl(upstream, endpoint),
     '{log}': log,
   };
   const words = line.map((word) => word.replace(/\{\w+\}/g, (place) => given[place] ?? place));

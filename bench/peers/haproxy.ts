@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { unusedPort } from '../../__test__/harness/port.js';
+import { isTls } from '../endpoints.js';
 import { findProgram, Program } from '../program.js';
 import type { Destination, Peer } from './peer.js';
 
@@ -36,7 +37,7 @@ async function start(program: string, to: Destination) {
   return { port, pid: running.pid, stop: () => running.stop() };
 }
 
-function configuration(port: number, { upstream, scheme }: Destination): string {
+function configuration(port: number, { upstream, endpoint }: Destination): string {
   const secure = `ssl verify required ca-file ${upstream.authority} sni str(localhost) verifyhost localhost`;
   return `
 global
@@ -57,6 +58,6 @@ defaults
   timeout http-request 30s
 listen bench
   bind 127.0.0.1:${port}
-  server deployment 127.0.0.1:${upstream.ports[scheme]} ${scheme === 'tls' ? secure : ''}
+  server deployment 127.0.0.1:${upstream.ports[endpoint]} ${isTls(endpoint) ? secure : ''}
 `;
 }

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { unusedPort } from '../../__test__/harness/port.js';
+import { isTls } from '../endpoints.js';
 import { findProgram, Program } from '../program.js';
 import { TARGETS, temporaryPaths, userLine } from '../upstream.js';
 import type { Destination, Peer } from './peer.js';
@@ -37,14 +38,14 @@ async function start(program: string, to: Destination) {
   return { port, pid: running.pid, stop: () => running.stop() };
 }
 
-function configuration(port: number, { upstream, scheme, directory }: Destination): string {
+function configuration(port: number, { upstream, endpoint, directory }: Destination): string {
   const secure = `
     proxy_ssl_trusted_certificate ${upstream.authority};
     proxy_ssl_verify on;
     proxy_ssl_session_reuse on;
     proxy_ssl_server_name on;
     proxy_ssl_name localhost;`;
-  const deployment = `${scheme === 'tls' ? 'https' : 'http'}://deployment`;
+  const deployment = `${isTls(endpoint) ? 'https' : 'http'}://deployment`;
   return `
 daemon off;
 ${userLine()}
@@ -60,7 +61,7 @@ http {
   client_max_body_size 0;
   ${temporaryPaths(directory)}
   upstream deployment {
-    server 127.0.0.1:${upstream.ports[scheme]};
+    server 127.0.0.1:${upstream.ports[endpoint]};
     keepalive 1024;
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
@@ -68,9 +69,9 @@ http {
   server {
     listen 127.0.0.1:${port} backlog=4096;
     proxy_http_version 1.1;
-    proxy_set_header Host localhost:${upstream.ports[scheme]};
+    proxy_set_header Host localhost:${upstream.ports[endpoint]};
     proxy_set_header Connection "";
-    proxy_max_temp_file_size 0;${scheme === 'tls' ? secure : ''}
+    proxy_max_temp_file_size 0;${isTls(endpoint) ? secure : ''}
     location / { proxy_pass ${deployment}; }
     location = ${TARGETS.sink} {
       proxy_pass ${deployment};

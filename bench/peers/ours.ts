@@ -72,11 +72,11 @@ function run(program: string, args: string[]): void {
 }
 
 async function start(command: readonly string[], to: Destination, { flags = [] }: OurOptions = {}) {
-  const { directory, upstream, scheme } = to;
+  const { directory, upstream, endpoint } = to;
   mkdirSync(directory, { recursive: true });
   const port = await unusedPort();
   const where = ['--port', String(port), '--ip-address', '127.0.0.1'];
-  const root = ['--root-url', rootUrl(upstream, scheme)];
+  const root = ['--root-url', rootUrl(upstream, endpoint)];
   const running = new Program([...command, ...where, ...root, ...flags], {
     log: path.join(directory, 'ours.log'),
     env: { ...CREDENTIALS, SSL_CERT_FILE: upstream.authority },

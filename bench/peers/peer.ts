@@ -1,5 +1,6 @@
 // What is measured beside each other: a proxy that forwards to the upstream, however it is started.
-import type { Scheme, Upstream } from '../upstream.js';
+import type { Endpoint } from '../endpoints.js';
+import type { Upstream } from '../upstream.js';
 
 export interface Peer {
   /** As tables and charts name it. */
@@ -13,7 +14,7 @@ export interface Peer {
 
 export interface Destination {
   upstream: Upstream;
-  scheme: Scheme;
+  endpoint: Endpoint;
   /** For configuration and logs; nobody else's. */
   directory: string;
 }

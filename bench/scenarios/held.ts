@@ -25,7 +25,7 @@ export const held: readonly Scenario[] = [
   inTurn({
     name: 'idle',
     about: `memory of ${IDLE} idle connections`,
-    scheme: 'plain',
+    endpoint: 'plain',
     isFresh: true,
     missing: (bench) => {
       if (idleCount() < IDLE) {
@@ -52,7 +52,7 @@ export const held: readonly Scenario[] = [
   inTurn({
     name: 'streams',
     about: `memory of ${STREAMS} slow streams`,
-    scheme: 'plain',
+    endpoint: 'plain',
     isFresh: true,
     missing: () => missingDescriptors(2 * STREAMS + OTHER_DESCRIPTORS),
     warmUp,

@@ -11,7 +11,7 @@ const CONNECTIONS = 64;
 export const latency: Scenario = inTurn({
   name: 'latency',
   about: "small GETs at half of nginx's top load",
-  scheme: 'plain',
+  endpoint: 'plain',
   takes: () => true,
   missing: () => missingWrk() ?? (nginx() ? undefined : 'nginx is not installed'),
   warmUp: async ({ port }, bench) => {

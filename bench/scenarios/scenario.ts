@@ -1,12 +1,13 @@
 // What a scenario is: one thing that is done to every peer in turn, and the figures that come of it.
 // Here too is how peers take turns; what is done stands in the files beside this one.
 import path from 'node:path';
+import type { Endpoint } from '../endpoints.js';
 import type { LoadProgram } from '../load.js';
 import type { OurPeer } from '../peers/ours.js';
 import type { Destination, Peer, Running } from '../peers/peer.js';
 import { BenchError } from '../program.js';
 import type { Results } from '../results.js';
-import type { Scheme, Upstream } from '../upstream.js';
+import type { Upstream } from '../upstream.js';
 
 export interface Scenario {
   /** As `--only` names it. */
@@ -41,7 +42,7 @@ export type Figures = Record<string, number>;
 export interface Turns {
   readonly name: string;
   readonly about: string;
-  readonly scheme: Scheme;
+  readonly endpoint: Endpoint;
   /** Those that take part; all but `direct` when absent. */
   takes?(peer: Peer): boolean;
   /** Each measurement has a proxy of its own, because what came before would show in its memory. */
@@ -115,15 +116,17 @@ async function start(
   bench: Bench,
   started: Map<Peer, Running>,
 ): Promise<Running> {
-  const running = await peer.start(destination(bench, turns.scheme, `${turns.name}-${peer.name}`));
+  const running = await peer.start(
+    destination(bench, turns.endpoint, `${turns.name}-${peer.name}`),
+  );
   started.set(peer, running);
   await turns.warmUp?.(running, bench);
   return running;
 }
 
 /** @param name - Of the directory for configuration and logs. */
-export function destination(bench: Bench, scheme: Scheme, name: string): Destination {
-  return { upstream: bench.upstream, scheme, directory: path.join(bench.directory, name) };
+export function destination(bench: Bench, endpoint: Endpoint, name: string): Destination {
+  return { upstream: bench.upstream, endpoint, directory: path.join(bench.directory, name) };
 }
 
 export const url = ({ port }: Pick<Running, 'port'>, target: string) =>

@@ -2,9 +2,10 @@
 // as soon as it has an answer.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { ENDPOINTS, type Endpoint, suffix } from '../endpoints.js';
 import { findWrk, runWrk } from '../load.js';
 import { cpuSince, readCpu } from '../measure.js';
-import { POST_BODY, type Scheme, TARGETS } from '../upstream.js';
+import { POST_BODY, TARGETS } from '../upstream.js';
 import { type Bench, inTurn, processOf, type Scenario, url } from './scenario.js';
 
 const WARM_UP_SECONDS = 1;
@@ -16,8 +17,10 @@ export const smallRequests: readonly Scenario[] = [
   smallRequest('GET', 8, 'plain'),
   smallRequest('GET', 1_000, 'plain'),
   smallRequest('GET', 64, 'tls'),
+  smallRequest('GET', 64, 'alpn'),
   smallRequest('POST', 64, 'plain'),
   smallRequest('POST', 64, 'tls'),
+  smallRequest('POST', 64, 'alpn'),
 ];
 
 /** Nothing where it is there. */
@@ -25,13 +28,12 @@ export function missingWrk(): string | undefined {
   return findWrk() ? undefined : 'wrk is not installed (Debian: apt-get install wrk)';
 }
 
-function smallRequest(method: Method, connections: number, scheme: Scheme): Scenario {
-  const name = `${method.toLowerCase()}-${connections}${scheme === 'tls' ? '-tls' : ''}`;
-  const upstream = scheme === 'tls' ? 'TLS' : 'plain';
+function smallRequest(method: Method, connections: number, endpoint: Endpoint): Scenario {
+  const name = `${method.toLowerCase()}-${connections}${suffix(endpoint)}`;
   return inTurn({
     name,
-    about: `small ${method}s over ${connections} connections, ${upstream} upstream`,
-    scheme,
+    about: `small ${method}s over ${connections} connections, ${ENDPOINTS[endpoint]}`,
+    endpoint,
     missing: missingWrk,
     warmUp: async (running, bench) => {
       const { target, script } = what(method, bench);

@@ -1,8 +1,9 @@
 // Long bodies, down and up: CPU for each GiB, memory while they pass, the time to their first byte.
 // The proxy is a new one each time, warmed by small GETs.
+import { ENDPOINTS, type Endpoint, suffix } from '../endpoints.js';
 import { cpuSince, readCpu, readMemory, resetPeak } from '../measure.js';
 import type { Peer, Running } from '../peers/peer.js';
-import { type Scheme, TARGETS } from '../upstream.js';
+import { TARGETS } from '../upstream.js';
 import { type Bench, type Figures, inTurn, type Scenario } from './scenario.js';
 
 const GIB = 2 ** 30;
@@ -15,21 +16,23 @@ const FIRST_BYTES = 5;
 export const transfers: readonly Scenario[] = [
   transfer('down', 'plain'),
   transfer('down', 'tls'),
+  transfer('down', 'alpn'),
   transfer('up', 'plain'),
   transfer('up', 'tls'),
+  transfer('up', 'alpn'),
 ];
 
 export const longTransfers: readonly Scenario[] = [longTransfer('down'), longTransfer('up')];
 
 type Direction = 'down' | 'up';
 
-function transfer(direction: Direction, scheme: Scheme): Scenario {
-  const name = `${direction}${scheme === 'tls' ? '-tls' : ''}`;
-  const hasDirect = direction === 'down' && scheme === 'plain';
+function transfer(direction: Direction, endpoint: Endpoint): Scenario {
+  const name = `${direction}${suffix(endpoint)}`;
+  const hasDirect = direction === 'down' && endpoint === 'plain';
   return inTurn({
     name,
-    about: `1 GiB ${direction}, ${scheme === 'tls' ? 'TLS' : 'plain'} upstream`,
-    scheme,
+    about: `1 GiB ${direction}, ${ENDPOINTS[endpoint]}`,
+    endpoint,
     isFresh: true,
     takes: (peer) => hasDirect || peer.name !== 'direct',
     warmUp,
@@ -46,7 +49,7 @@ function longTransfer(direction: Direction): Scenario {
   return inTurn({
     name,
     about: `${LONG_GIB} GiB ${direction}, plain upstream`,
-    scheme: 'plain',
+    endpoint: 'plain',
     isFresh: true,
     takes: ({ name: peer }: Peer) => ['ours', 'nginx', 'HAProxy'].includes(peer),
     warmUp,

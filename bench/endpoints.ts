@@ -1,0 +1,19 @@
+// Where the upstream listens, and what names and tables call it.
+
+/** `alpn` offers HTTP/2 and HTTP/1.1 over TLS, as load balancers do. */
+export type Endpoint = 'plain' | 'tls' | 'alpn';
+
+export const ENDPOINTS: Record<Endpoint, string> = {
+  plain: 'plain upstream',
+  tls: 'TLS upstream',
+  alpn: 'TLS upstream that offers h2',
+};
+
+/** Of the names of scenarios and figures; the plain one is not named. */
+export function suffix(endpoint: Endpoint): string {
+  return endpoint === 'plain' ? '' : `-${endpoint}`;
+}
+
+export function isTls(endpoint: Endpoint): boolean {
+  return endpoint !== 'plain';
+}
