@@ -24,11 +24,11 @@ const CLOCK_SKEW: i64 = 5 * 60 * 1000;
 /// Two slugids of 22 characters.
 const SEED_LEN: usize = 44;
 
-/// A certificate: the JSON it came as, compact, and the fields that Taskcluster defines.
+/// A certificate: the JSON it came as, compact, and the limits that it sets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
     json: String,
-    fields: Fields,
+    limits: Temporary,
 }
 
 /// What Taskcluster defines, as far as it is there; in the order in which its clients write it.
@@ -106,19 +106,21 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Reads a certificate as a client is given it. Only an object will do, and what is there must
-    /// be of the right type; what is missing is left to the verifier to complain about.
-    pub fn parse(json: &str) -> Result<Self, CertificateError> {
+    /// Reads a certificate as `client_id` is given it. Everything that a verifier asks of every
+    /// certificate must be there; whether it is valid now and truly the issuer's is left to the
+    /// verifier.
+    pub fn parse(json: &str, client_id: &str) -> Result<Self, CertificateError> {
         let value = serde_json::from_str(json).map_err(|_| CertificateError::NotAnObject)?;
+        let fields = Fields::read(&value)?;
+        let limits = fields.limits()?;
+        fields.check_issuer(client_id)?;
+        if fields.signature.as_deref().is_none_or(str::is_empty) {
+            return Err(CertificateError::Signature);
+        }
         Ok(Self {
             json: compact(json),
-            fields: Fields::read(&value)?,
+            limits,
         })
-    }
-
-    pub(crate) fn from_fields(fields: Fields) -> Self {
-        let json = serde_json::to_string(&fields).expect("strings and integers make JSON");
-        Self { json, fields }
     }
 
     /// The certificate as compact JSON: the text it was parsed from without insignificant space.
@@ -126,42 +128,58 @@ impl Certificate {
         &self.json
     }
 
-    /// The scopes the credentials are limited to; empty where the certificate names none.
+    /// The scopes the credentials are limited to.
     pub fn scopes(&self) -> &[String] {
-        self.fields.scopes.as_deref().unwrap_or_default()
-    }
-
-    /// From when it is valid, in milliseconds since the epoch.
-    pub fn start(&self) -> Option<i64> {
-        self.fields.start
+        &self.limits.scopes
     }
 
     /// Until when it is valid, in milliseconds since the epoch.
-    pub fn expiry(&self) -> Option<i64> {
-        self.fields.expiry
+    pub fn expiry(&self) -> i64 {
+        self.limits.expiry
     }
 
-    /// The client that issued it, where that is not the client it is for (named credentials).
-    pub fn issuer(&self) -> Option<&str> {
-        self.fields.issuer()
+    /// Whether it is of use at `now`, in milliseconds since the epoch. Verifiers go on for five
+    /// minutes after the expiry; nobody should count on them.
+    pub fn check_time(&self, now: i64) -> Result<(), CertificateError> {
+        self.limits.check_time(now, 0)
     }
 }
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fields.fmt(f)
+        f.debug_struct("Certificate")
+            .field("scopes", &self.limits.scopes)
+            .field("start", &self.limits.start)
+            .field("expiry", &self.limits.expiry)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate")
+        f.debug_struct("Fields")
             .field("version", &self.version)
             .field("scopes", &self.scopes)
             .field("start", &self.start)
             .field("expiry", &self.expiry)
             .field("issuer", &self.issuer)
             .finish_non_exhaustive()
+    }
+}
+
+impl Temporary {
+    /// `grace` is for how long after the expiry they are still taken, in milliseconds.
+    fn check_time(&self, now: i64, grace: i64) -> Result<(), CertificateError> {
+        if self.start > now.saturating_add(CLOCK_SKEW) {
+            return Err(CertificateError::NotYetValid);
+        }
+        if self.expiry < now.saturating_sub(grace) {
+            return Err(CertificateError::Expired);
+        }
+        if self.expiry.saturating_sub(self.start) > MAX_CERTIFICATE_LIFETIME {
+            return Err(CertificateError::Lifetime);
+        }
+        Ok(())
     }
 }
 
@@ -203,20 +221,8 @@ impl Fields {
     ) -> Result<(Temporary, String), CertificateError> {
         let limits = self.limits()?;
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        if limits.start > now.saturating_add(CLOCK_SKEW) {
-            return Err(CertificateError::NotYetValid);
-        }
-        if limits.expiry < now.saturating_sub(CLOCK_SKEW) {
-            return Err(CertificateError::Expired);
-        }
-        if limits.expiry - limits.start > MAX_CERTIFICATE_LIFETIME {
-            return Err(CertificateError::Lifetime);
-        }
-        match self.issuer() {
-            Some(issuer) if issuer == client_id => return Err(CertificateError::IssuerIsClient),
-            None if self.names_client => return Err(CertificateError::ClientIdWithoutIssuer),
-            _ => {}
-        }
+        limits.check_time(now, CLOCK_SKEW)?;
+        self.check_issuer(client_id)?;
         let signature = self.signature.as_deref().unwrap_or_default();
         let key = mac::key(access_token);
         if !mac::verify(&key, self.signed_text(client_id).as_bytes(), signature) {
@@ -224,6 +230,15 @@ impl Fields {
         }
         let seed = self.seed.as_deref().unwrap_or_default();
         Ok((limits, temporary_access_token(&key, seed)))
+    }
+
+    /// Named credentials have an issuer who is somebody else; others name no client.
+    fn check_issuer(&self, client_id: &str) -> Result<(), CertificateError> {
+        match self.issuer() {
+            Some(issuer) if issuer == client_id => Err(CertificateError::IssuerIsClient),
+            None if self.names_client => Err(CertificateError::ClientIdWithoutIssuer),
+            _ => Ok(()),
+        }
     }
 
     /// What must be there, is: the limits.
@@ -489,83 +504,151 @@ mod tests {
         }
     }
 
-    #[test]
-    fn parsed_leniently_and_kept_as_it_came() {
-        let table = [
-            ("{}", "{}"),
-            (" {\n}\t", "{}"),
-            (
-                r#"{"version": 1, "x y": " \" { ", "n": [1, 2]}"#,
-                r#"{"version":1,"x y":" \" { ","n":[1,2]}"#,
-            ),
-            (
-                r#"{"a": "\\", "b": "c d\\\" e"}"#,
-                r#"{"a":"\\","b":"c d\\\" e"}"#,
-            ),
-            (
-                "{\"start\": 1.0E3, \"z\": 12345678901234567890, \"é\": \" é\"}",
-                "{\"start\":1.0E3,\"z\":12345678901234567890,\"é\":\" é\"}",
-            ),
-            ("{\"scopes\": null}", "{\"scopes\":null}"),
-        ];
-        for (json, compact) in table {
-            let certificate = Certificate::parse(json).unwrap();
-            assert_eq!(certificate.as_json(), compact);
-            assert_eq!(Certificate::parse(compact).unwrap(), certificate);
-        }
-        let certificate =
-            Certificate::parse(r#"{"start":1.0E3,"expiry":2000,"scopes":["a"],"issuer":"i"}"#)
-                .unwrap();
-        assert_eq!(
-            (certificate.start(), certificate.expiry()),
-            (Some(1000), Some(2000))
-        );
-        assert_eq!(
-            (certificate.scopes(), certificate.issuer()),
-            (&["a".to_owned()][..], Some("i"))
-        );
-        // Of a field that comes twice JavaScript takes the last.
-        assert_eq!(
-            Certificate::parse(r#"{"start":1,"start":2}"#)
-                .unwrap()
-                .start(),
-            Some(2)
-        );
+    /// A certificate with `more` among its keys.
+    fn json(more: &str) -> String {
+        format!("{{{more}{REST}")
     }
 
+    const REST: &str = r#""version":1,"scopes":["a"],"start":1000,"expiry":2000,"seed":"JYR4wzMCTG6XeDS2cDUCMwH0RFUXGfQjK7LgqD-e6lSQ","signature":"s"}"#;
+
+    #[test]
+    fn kept_as_it_came() {
+        let table = [
+            ("", ""),
+            (" \n\t", ""),
+            (
+                r#""x y": " \" { ", "n": [1, 2], "#,
+                r#""x y":" \" { ","n":[1,2],"#,
+            ),
+            (
+                r#""a": "\\", "b": "c d\\\" e", "#,
+                r#""a":"\\","b":"c d\\\" e","#,
+            ),
+            (
+                "\"z\": 12345678901234567890, \"é\": \" é\", ",
+                "\"z\":12345678901234567890,\"é\":\" é\",",
+            ),
+            (
+                r#""issuer": null, "issuer": "", "issuer": "i", "#,
+                r#""issuer":null,"issuer":"","issuer":"i","#,
+            ),
+            (
+                r#""clientId": "c", "issuer": "i", "#,
+                r#""clientId":"c","issuer":"i","#,
+            ),
+        ];
+        for (more, compact) in table {
+            let certificate = Certificate::parse(&json(more), "c").unwrap();
+            assert_eq!(certificate.as_json(), json(compact));
+            assert_eq!(
+                Certificate::parse(certificate.as_json(), "c").unwrap(),
+                certificate
+            );
+        }
+        // Of a field that comes twice JavaScript takes the last, and any spelling of a number.
+        let certificate = Certificate::parse(&json(r#""expiry":1,"scopes":[],"#), "c").unwrap();
+        assert_eq!(
+            (certificate.scopes(), certificate.expiry()),
+            (&["a".to_owned()][..], 2000)
+        );
+        let spelt = json("").replace("2000", "2.0E3");
+        assert_eq!(Certificate::parse(&spelt, "c").unwrap().expiry(), 2000);
+    }
+
+    /// Every key that a verifier asks for, taken out and of a wrong kind, and the rules for issuers.
     #[test]
     fn refuses_what_is_no_certificate() {
         use CertificateError as E;
-        let table = [
-            ("", E::NotAnObject),
-            (" ", E::NotAnObject),
-            ("null", E::NotAnObject),
-            ("1", E::NotAnObject),
-            ("\"{}\"", E::NotAnObject),
-            ("[]", E::NotAnObject),
-            ("[1,[],0,0,\"\",\"\"]", E::NotAnObject),
-            ("{", E::NotAnObject),
-            ("{}}", E::NotAnObject),
-            ("{} x", E::NotAnObject),
-            ("\u{feff}{}", E::NotAnObject),
-            ("{'version':1}", E::NotAnObject),
-            ("{\"version\":\"1\"}", E::Version),
-            ("{\"version\":1.5}", E::Version),
-            ("{\"seed\":123}", E::Seed),
-            ("{\"start\":\"2016-07-27T14:32:15.407820Z\"}", E::Start),
-            ("{\"start\":1e300}", E::Start),
-            ("{\"expiry\":[]}", E::Expiry),
-            ("{\"scopes\":\"all of them\"}", E::Scopes),
-            ("{\"scopes\":[1,2]}", E::Scopes),
-            ("{\"scopes\":[null]}", E::Scopes),
-            ("{\"signature\":{}}", E::Signature),
-            ("{\"issuer\":true}", E::Issuer),
-        ];
-        for (json, error) in table {
-            assert_eq!(Certificate::parse(json).err(), Some(error), "{json}");
+        for text in [
+            "",
+            " ",
+            "null",
+            "1",
+            "\"{}\"",
+            "[]",
+            "[1,[],0,0,\"\",\"\"]",
+            "{",
+            "{}}",
+            "{} x",
+            "\u{feff}{}",
+            "{'version':1}",
+        ] {
+            assert_eq!(Certificate::parse(text, "c"), Err(E::NotAnObject), "{text}");
         }
         let deep = format!("{{\"a\":{}", "[".repeat(100_000));
-        assert_eq!(Certificate::parse(&deep).err(), Some(E::NotAnObject));
+        assert_eq!(Certificate::parse(&deep, "c"), Err(E::NotAnObject));
+
+        let kinds: [(&str, &[&str], E); 6] = [
+            ("version", &["2", "\"1\"", "1.5", "0"], E::Version),
+            ("seed", &["123", "\"\"", "\"short\""], E::Seed),
+            (
+                "start",
+                &["\"2016-07-27T14:32:15.407820Z\"", "1e300", "1.5"],
+                E::Start,
+            ),
+            ("expiry", &["[]", "\"2000\"", "{}"], E::Expiry),
+            (
+                "scopes",
+                &[
+                    "\"all of them\"",
+                    "[1,2]",
+                    "[null]",
+                    "[\"é\"]",
+                    "[\"a\\n\"]",
+                    "{}",
+                ],
+                E::Scopes,
+            ),
+            ("signature", &["{}", "\"\"", "1"], E::Signature),
+        ];
+        let whole: Map<String, Value> = serde_json::from_str(&json("")).unwrap();
+        for (key, wrong, error) in kinds {
+            let parse = |value: Option<&str>| {
+                let mut changed = whole.clone();
+                changed.remove(key).expect("a key of every certificate");
+                if let Some(value) = value {
+                    changed.insert(key.to_owned(), serde_json::from_str(value).unwrap());
+                }
+                Certificate::parse(&Value::from(changed).to_string(), "c")
+            };
+            assert_eq!(parse(None), Err(error.clone()), "no {key}");
+            for value in ["null"].iter().chain(wrong) {
+                assert_eq!(parse(Some(value)), Err(error.clone()), "{key}: {value}");
+            }
+        }
+        for (more, error) in [
+            (r#""issuer":true,"#, E::Issuer),
+            (r#""issuer":"c","#, E::IssuerIsClient),
+            (r#""clientId":"c","#, E::ClientIdWithoutIssuer),
+            (r#""clientId":"c","issuer":"","#, E::ClientIdWithoutIssuer),
+        ] {
+            assert_eq!(Certificate::parse(&json(more), "c"), Err(error), "{more}");
+        }
+    }
+
+    #[test]
+    fn says_when_it_is_of_no_use() {
+        use CertificateError as E;
+        let minute = 60 * 1000;
+        for (start, expiry, expected) in [
+            (-HOUR, HOUR, Ok(())),
+            (-HOUR, 0, Ok(())),
+            (-HOUR, -1, Err(E::Expired)),
+            (-HOUR, -4 * minute, Err(E::Expired)),
+            // The clocks of those who issue credentials are not all the same.
+            (5 * minute, HOUR, Ok(())),
+            (5 * minute + 1, HOUR, Err(E::NotYetValid)),
+            (0, MAX_CERTIFICATE_LIFETIME, Ok(())),
+            (-1, MAX_CERTIFICATE_LIFETIME, Err(E::Lifetime)),
+            (i64::MIN, i64::MAX, Err(E::Lifetime)),
+        ] {
+            let limits = Temporary {
+                scopes: vec![],
+                start,
+                expiry,
+            };
+            assert_eq!(limits.check_time(0, 0), expected, "{start} {expiry}");
+        }
     }
 
     #[test]

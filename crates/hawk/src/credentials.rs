@@ -50,7 +50,7 @@ impl Credentials {
         }
         let certificate = certificate
             .filter(|json| !json.is_empty())
-            .map(Certificate::parse)
+            .map(|json| Certificate::parse(json, client_id))
             .transpose()?;
         Ok(Self {
             client_id: client_id.to_owned(),
@@ -83,8 +83,8 @@ pub(crate) fn check_client_id(client_id: &str) -> Result<(), CredentialsError> {
 mod tests {
     use super::*;
 
-    const CERTIFICATE: &str =
-        r#"{"version": 1, "scopes": ["a"], "seed": "s33d", "signature": "s1gn"}"#;
+    const CERTIFICATE: &str = r#"{"version": 1, "scopes": ["a"], "start": 1, "expiry": 2,
+        "seed": "s33d5s33d5s33d5s33d5s33d5s33d5s33d5s33d5s33d", "signature": "s1gn"}"#;
 
     #[test]
     fn takes_what_taskcluster_gives() {

@@ -147,7 +147,8 @@ mod tests {
     use crate::nonce::NonceSource;
     use crate::resource::Resource;
 
-    const CERTIFICATE: &str = r#"{ "version": 1, "scopes": [] }"#;
+    const CERTIFICATE: &str = r#"{ "version": 1, "scopes": [], "start": 1, "expiry": 2,
+        "seed": "JYR4wzMCTG6XeDS2cDUCMwH0RFUXGfQjK7LgqD-e6lSQ", "signature": "x" }"#;
 
     fn signer(certificate: Option<&str>, scopes: Option<&[&str]>) -> Signer {
         let credentials = Credentials::new("dh37fgj492je", "key", certificate).unwrap();

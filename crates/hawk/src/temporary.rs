@@ -7,9 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::certificate::{
-    Certificate, Fields, MAX_CERTIFICATE_LIFETIME, is_scope, temporary_access_token,
-};
+use crate::certificate::{Fields, MAX_CERTIFICATE_LIFETIME, is_scope, temporary_access_token};
 use crate::credentials::{Credentials, CredentialsError, check_client_id};
 use crate::mac;
 
@@ -37,9 +35,9 @@ pub enum TemporaryCredentialsError {
     /// The name is the issuer's.
     #[error("the name of temporary credentials must differ from their issuer's: choose another")]
     NameIsIssuer,
-    /// The name is not a client id.
+    /// The name is not a client id, or a time is none that a verifier reads.
     #[error(transparent)]
-    Name(#[from] CredentialsError),
+    Credentials(#[from] CredentialsError),
     /// More than 31 days.
     #[error("temporary credentials cannot last longer than 31 days: choose an earlier expiry")]
     Lifetime,
@@ -82,11 +80,8 @@ fn create_with_seed(
         names_client: false,
     };
     certificate.sign(&key, client_id);
-    Ok(Credentials {
-        client_id: client_id.to_owned(),
-        access_token,
-        certificate: Some(Certificate::from_fields(certificate)),
-    })
+    let json = serde_json::to_string(&certificate).expect("strings and integers make JSON");
+    Ok(Credentials::new(client_id, &access_token, Some(&json))?)
 }
 
 fn check(
@@ -209,7 +204,7 @@ mod tests {
         let name = options(Some("a b"), &[]);
         assert_eq!(
             create(&issuer(), &name),
-            Err(E::Name(CredentialsError::ClientId(' ')))
+            Err(E::Credentials(CredentialsError::ClientId(' ')))
         );
         let longest = TemporaryCredentialsOptions {
             expiry: START + 31 * DAY,
@@ -246,7 +241,7 @@ mod tests {
                 "the name of temporary credentials must differ from their issuer's: choose another",
             ),
             (
-                E::Name(CredentialsError::ClientId(' ')),
+                E::Credentials(CredentialsError::ClientId(' ')),
                 "clientId contains ' ', which cannot be part of one: use letters, digits and !@/:.+|_- only",
             ),
             (
