@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use taskcluster_proxy_hawk::Credentials;
@@ -41,7 +42,7 @@ impl Stations {
                 allow_cross_site: false,
                 hosts: HostRule::default(),
             },
-            set: CredentialSet::new(credentials, None, build),
+            set: CredentialSet::new(credentials, None, build, Arc::default()),
             signing: RefCell::new(Signing::new()),
         })
     }

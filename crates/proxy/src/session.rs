@@ -23,7 +23,7 @@ use crate::exchange::upstream::{Upstream, UpstreamConfig};
 use crate::message::chunked::ChunkedError;
 use crate::record::log::Log;
 use crate::record::metrics::Metrics;
-use crate::signing::credentials::{Abandoned, Build, CredentialSet, InForce};
+use crate::signing::credentials::{Abandoned, Build, InForce};
 use crate::signing::sign::Signing;
 
 /// What all threads have in common.
@@ -53,7 +53,8 @@ impl Shared {
         credentials: &Credentials,
         wanted: impl Fn() -> bool,
     ) -> Result<(), Abandoned> {
-        let set = CredentialSet::new(credentials, self.restriction.as_deref(), self.build.clone());
+        let before = self.in_force.current();
+        let set = before.successor(credentials, self.restriction.as_deref());
         let warning = set.warning();
         self.in_force.replace(set, wanted).await?;
         self.metrics.credential_updates.add(1);

@@ -120,7 +120,12 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
         revision: text(&options.revision)?,
     };
     let restriction = options.authorized_scopes.clone();
-    let set = CredentialSet::new(&options.credentials, restriction.as_deref(), build.clone());
+    let set = CredentialSet::new(
+        &options.credentials,
+        restriction.as_deref(),
+        build.clone(),
+        Arc::default(),
+    );
     let metrics = Arc::new(Metrics::default());
     Ok(Shared {
         root: RootUrl::parse(&options.root_url).map_err(invalid)?,

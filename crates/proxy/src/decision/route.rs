@@ -339,6 +339,14 @@ impl Origin {
         }
     }
 
+    /// Whether it is on this machine, whatever the network says.
+    pub fn is_loopback(&self) -> bool {
+        match self.ip() {
+            Some(ip) => ip.to_canonical().is_loopback(),
+            None => self.host() == "localhost",
+        }
+    }
+
     /// The port, the scheme's own where none was written.
     pub fn port(&self) -> u16 {
         self.0.port

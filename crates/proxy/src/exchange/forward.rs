@@ -22,8 +22,8 @@ use crate::message::fields::Fields;
 use crate::message::headers;
 use crate::message::whole::Whole;
 use crate::session::Session;
+use crate::signing::clock::ClockCorrection;
 use crate::signing::credentials::{AUTHORIZED_SCOPES, CredentialSet, Entered};
-use crate::signing::sign;
 
 /// How long a body waits for a 100 that may never come: what upstreams that send none are used to
 /// from other clients (RFC 9110 10.1.1 leaves it open).
@@ -92,23 +92,21 @@ pub async fn forward(
             (backoff, None)
         }
     };
-    let mut clock_learned = false;
+    let mut clock = ClockCorrection::new(&shared.root, &target.origin);
     let mut stale = 0;
     loop {
         let entered = shared.in_force.enter().await;
         let set = outgoing.set(&entered);
+        clock.begin(&set);
         let tried = match first.take() {
             Some(failure) => Err(failure),
             None => outgoing.attempt(&set, &replay).await,
         };
         let pause = match tried {
             Ok((response, _))
-                if response.status() == StatusCode::UNAUTHORIZED
-                    && !clock_learned
-                    && replay.can_replay()
-                    && sign::learn_clock(&set, response.headers()) =>
+                if clock.learn(&set, response.status(), response.headers())
+                    && replay.can_replay() =>
             {
-                clock_learned = true;
                 continue;
             }
             Ok((response, held)) => match replay

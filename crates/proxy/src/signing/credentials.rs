@@ -7,7 +7,6 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -18,6 +17,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use crate::Update;
 use crate::message::fields::Fields;
 use crate::message::headers;
+use crate::signing::clock::VerifierClock;
 
 const VERSION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-version");
 const REVISION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-revision");
@@ -62,8 +62,7 @@ pub struct CredentialSet {
     /// The same as lines of HTTP/1.
     answer_lines: Box<[u8]>,
     build: Build,
-    /// Seconds that the verifier's clock is ahead of ours.
-    skew: Arc<AtomicI64>,
+    clock: Arc<VerifierClock>,
 }
 
 /// A header that may be too long to send.
@@ -74,7 +73,12 @@ enum HeaderField {
 }
 
 impl CredentialSet {
-    pub fn new(credentials: &Credentials, restriction: Option<&[String]>, build: Build) -> Self {
+    pub fn new(
+        credentials: &Credentials,
+        restriction: Option<&[String]>,
+        build: Build,
+        clock: Arc<VerifierClock>,
+    ) -> Self {
         let temporary_scopes = credentials
             .certificate
             .as_ref()
@@ -85,8 +89,14 @@ impl CredentialSet {
             temporary_scopes,
             restriction,
             build,
-            Arc::default(),
+            clock,
         )
+    }
+
+    /// Another set of the same proxy, which knows of the clock what this one has learnt.
+    pub fn successor(&self, credentials: &Credentials, restriction: Option<&[String]>) -> Self {
+        let clock = Arc::clone(&self.clock);
+        Self::new(credentials, restriction, self.build.clone(), clock)
     }
 
     /// The same set, restricted further for one request.
@@ -97,7 +107,7 @@ impl CredentialSet {
             self.temporary_scopes.clone(),
             Some(scopes),
             self.build.clone(),
-            Arc::clone(&self.skew),
+            Arc::clone(&self.clock),
         )
     }
 
@@ -107,7 +117,7 @@ impl CredentialSet {
         temporary_scopes: Option<HeaderField>,
         restriction: Option<&[String]>,
         build: Build,
-        skew: Arc<AtomicI64>,
+        clock: Arc<VerifierClock>,
     ) -> Self {
         let mut headers = vec![
             (VERSION, build.version.clone()),
@@ -145,7 +155,7 @@ impl CredentialSet {
             answer_lines: lines.into(),
             answer_headers: headers.into(),
             build,
-            skew,
+            clock,
         }
     }
 
@@ -153,13 +163,9 @@ impl CredentialSet {
         &self.signer
     }
 
-    /// Seconds to add to our clock when signing.
-    pub fn skew(&self) -> i64 {
-        self.skew.load(Ordering::Relaxed)
-    }
-
-    pub fn set_skew(&self, seconds: i64) {
-        self.skew.store(seconds, Ordering::Relaxed);
+    /// The clock by which it signs.
+    pub fn clock(&self) -> &VerifierClock {
+        &self.clock
     }
 
     /// One sentence when Hawk verifiers will refuse the `Authorization` header that this set makes.
@@ -317,7 +323,8 @@ mod tests {
         let credentials = Credentials::new(client_id, "token", certificate).unwrap();
         let restriction =
             restriction.map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>());
-        CredentialSet::new(&credentials, restriction.as_deref(), build())
+        let clock = Arc::default();
+        CredentialSet::new(&credentials, restriction.as_deref(), build(), clock)
     }
 
     fn named(set: &CredentialSet) -> HeaderMap {
@@ -345,12 +352,11 @@ mod tests {
         ] {
             assert!(!permanent.contains_key(&absent), "{absent}");
         }
-        let certificate =
-            r#"{"version":1,"scopes":["a:b","é"],"start":1,"expiry":2,"seed":"s","signature":"x"}"#;
-        let temporary = named(&set("some/client", Some(certificate), Some(&[])));
+        let certificate = r#"{"version":1,"scopes":["a:b","c"],"start":1,"expiry":2,"seed":"JYR4wzMCTG6XeDS2cDUCMwH0RFUXGfQjK7LgqD-e6lSQ","signature":"x"}"#;
+        let temporary = named(&set("some/client", Some(certificate), Some(&["é"])));
         assert_eq!(temporary[TEMP_CLIENT_ID], "some/client");
-        assert_eq!(temporary[TEMP_SCOPES], r#"["a:b","\u00e9"]"#);
-        assert_eq!(temporary[AUTHORIZED_SCOPES], "[]");
+        assert_eq!(temporary[TEMP_SCOPES], r#"["a:b","c"]"#);
+        assert_eq!(temporary[AUTHORIZED_SCOPES], r#"["\u00e9"]"#);
         assert!(!temporary.contains_key(PERM_CLIENT_ID));
     }
 
@@ -370,11 +376,14 @@ mod tests {
     }
 
     #[test]
-    fn narrowing_keeps_the_client_and_the_clock() {
+    fn narrowing_keeps_the_client_and_the_clock_and_an_update_the_clock() {
         let set = set("c", None, None);
         let narrowed = set.narrowed(&["a".to_owned()]);
-        set.set_skew(7);
-        assert_eq!(narrowed.skew(), 7);
+        assert!(std::ptr::eq(narrowed.clock(), set.clock()));
+        let other = Credentials::new("other", "token", None).unwrap();
+        let updated = set.successor(&other, None);
+        assert!(std::ptr::eq(updated.clock(), set.clock()));
+        assert_eq!(named(&updated)[PERM_CLIENT_ID], "other");
         assert_eq!(named(&narrowed)[AUTHORIZED_SCOPES], r#"["a"]"#);
     }
 

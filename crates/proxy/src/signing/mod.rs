@@ -1,4 +1,5 @@
 //! The credential set in force and the signatures that are made with it.
 
+pub mod clock;
 pub mod credentials;
 pub mod sign;

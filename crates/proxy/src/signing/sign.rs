@@ -1,16 +1,12 @@
-//! The `Authorization` header of a request, and what its refusal teaches about the clock.
+//! The `Authorization` header of a request, and bewits.
 //!
 //! One [`Signing`] a thread: it holds the thread's nonces and a buffer that is written again and
 //! again. The header itself is Hawk's and made in `taskcluster-proxy-hawk`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use http::HeaderValue;
-use http::header::WWW_AUTHENTICATE;
 use taskcluster_proxy_hawk::{NonceSource, SignedRequest};
 
 use crate::decision::route::Origin;
-use crate::message::fields::{self, Fields};
 use crate::signing::credentials::CredentialSet;
 
 /// How long a bewit is valid, in seconds.
@@ -60,30 +56,15 @@ impl Signing {
         let nonce = self.nonces.next();
         let request = signed_request(method, origin, target);
         set.signer()
-            .write_authorization(out, &request, now(set), &nonce);
+            .write_authorization(out, &request, set.clock().now(), &nonce);
     }
 }
 
 /// A bewit for a URL, valid one hour.
 pub fn bewit(set: &CredentialSet, origin: &Origin, target: &str) -> String {
     let resource = signed_request("GET", origin, target);
-    set.signer().bewit(&resource, now(set) + BEWIT_LIFETIME)
-}
-
-/// Takes over the verifier's clock from a 401 whose Hawk challenge verifies; whether it did.
-pub fn learn_clock(set: &CredentialSet, headers: &impl Fields) -> bool {
-    let challenge = headers
-        .values(&WWW_AUTHENTICATE)
-        .filter_map(fields::text)
-        .find_map(|value| set.signer().challenge_time(value));
-    let Some(theirs) = challenge else {
-        return false;
-    };
-    let (Ok(theirs), Ok(ours)) = (i64::try_from(theirs), i64::try_from(unix_time())) else {
-        return false;
-    };
-    set.set_skew(theirs.saturating_sub(ours));
-    true
+    set.signer()
+        .bewit(&resource, set.clock().now() + BEWIT_LIFETIME)
 }
 
 fn signed_request<'a>(method: &'a str, origin: &'a Origin, target: &'a str) -> SignedRequest<'a> {
@@ -93,14 +74,4 @@ fn signed_request<'a>(method: &'a str, origin: &'a Origin, target: &'a str) -> S
         host: origin.host(),
         port: origin.port(),
     }
-}
-
-fn now(set: &CredentialSet) -> u64 {
-    unix_time().saturating_add_signed(set.skew())
-}
-
-fn unix_time() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

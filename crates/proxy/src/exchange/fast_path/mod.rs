@@ -21,7 +21,6 @@ mod splice;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use http::StatusCode;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
@@ -34,8 +33,8 @@ use crate::message::fields::FieldLines;
 use crate::message::head::Head;
 use crate::record::{Record, RequestTarget};
 use crate::session::Session;
+use crate::signing::clock::ClockCorrection;
 use crate::signing::credentials::{CredentialSet, Entered};
-use crate::signing::sign;
 
 use answer::Answer;
 use request::Request;
@@ -121,10 +120,11 @@ async fn exchange(
     came: Instant,
 ) -> Result<Answered, Option<FirstTry>> {
     let shared = &session.thread.shared;
-    let mut clock_learned = false;
+    let mut clock = ClockCorrection::new(&shared.root, &request.target.origin);
     let mut stale = 0;
     loop {
         let entered = shared.in_force.enter().await;
+        clock.begin(&entered.set);
         let (socket, answer) = match attempt(session, request, &entered.set).await {
             Ok(Some(answered)) => answered,
             Ok(None) => return Err(None),
@@ -135,11 +135,7 @@ async fn exchange(
             Err(failure) => return Err(Some(FirstTry::Failed(failure))),
         };
         let head = &answer.head;
-        if head.status == StatusCode::UNAUTHORIZED
-            && !clock_learned
-            && sign::learn_clock(&entered.set, &head.fields)
-        {
-            clock_learned = true;
+        if clock.learn(&entered.set, head.status, &head.fields) {
             continue;
         }
         let mut backoff = Backoff::new(shared.retry, came);

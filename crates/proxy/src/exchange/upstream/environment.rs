@@ -300,24 +300,23 @@ impl Bypass {
     }
 
     fn exempts(&self, origin: &Origin) -> bool {
+        if self.all || origin.is_loopback() {
+            return true;
+        }
         let host = origin.host();
         let port = origin.port().to_string();
         let is_port = |wanted: &Port| wanted.is_empty() || *wanted == port;
         if let Some(ip) = origin.ip().map(|ip| ip.to_canonical()) {
-            return self.all
-                || ip.is_loopback()
-                || self.networks.iter().any(|network| network.contains(&ip))
+            return self.networks.iter().any(|network| network.contains(&ip))
                 || self
                     .addresses
                     .iter()
                     .any(|(address, port)| *address == ip && is_port(port));
         }
-        self.all
-            || host == "localhost"
-            || self.names.iter().any(|name| {
-                is_port(&name.port)
-                    && (host.ends_with(&name.suffix) || (name.itself && host == &name.suffix[1..]))
-            })
+        self.names.iter().any(|name| {
+            is_port(&name.port)
+                && (host.ends_with(&name.suffix) || (name.itself && host == &name.suffix[1..]))
+        })
     }
 }
 
