@@ -70,6 +70,10 @@ const USAGE: Record<string, Refused> = {
     args: ['--certificate', '[]'],
     says: 'certificate must be a JSON object: pass it as it came with the access token',
   },
+  'a certificate without the keys of one': {
+    args: ['--certificate', '{}'],
+    says: 'certificate.version must be 1: create the temporary credentials anew',
+  },
   'a certificate from the environment that is no JSON': {
     args: [],
     env: { ...ENOUGH, [CERTIFICATE]: '{"version":1' },

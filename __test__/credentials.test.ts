@@ -13,6 +13,20 @@ const CERTIFICATE = 'certificate must be a JSON object: pass it as it came with 
 
 const GOOD = '"clientId": "project/a@b!c:d.e+f|g_h-1", "accessToken": "t0k3n"';
 
+const CERTIFICATE_KEYS = {
+  version: 1,
+  scopes: ['a:*'],
+  start: 1_764_354_855_000,
+  expiry: 1_764_358_455_000,
+  seed: 't0k3nt0k3nt0k3nt0k3nt0k3nt0k3nt0k3nt0k3nt0k3',
+  signature: '45AlB/hKZZZz4Tf3NaidutasfgBnr4t2AxwBiGDQF9Q=',
+};
+
+function withCertificate(certificate: object): string {
+  const text = JSON.stringify(certificate);
+  return JSON.stringify({ clientId: 'a', accessToken: 't0k3n', certificate: text });
+}
+
 const REFUSED: Record<string, readonly [string | Uint8Array, string]> = {
   nothing: ['', NOT_JSON],
   'no JSON': ['clientId=a&accessToken=t0k3n', NOT_JSON],
@@ -77,6 +91,33 @@ const REFUSED: Record<string, readonly [string | Uint8Array, string]> = {
       [JSON.stringify({ clientId: 'a', accessToken: 't0k3n', certificate }), CERTIFICATE] as const,
     ]),
   ),
+  ...Object.fromEntries(
+    Object.entries({
+      version: 'certificate.version must be 1: create the temporary credentials anew',
+      scopes: 'certificate.scopes must be an array of valid scopes: use printable ASCII only',
+      start: 'certificate.start must be a number: give whole milliseconds since the epoch',
+      expiry: 'certificate.expiry must be a number: give whole milliseconds since the epoch',
+      seed: 'certificate.seed must be 44 characters: create the temporary credentials anew',
+      signature:
+        'certificate.signature is not valid: use clientId, accessToken and certificate of the ' +
+        'same temporary credentials, unchanged',
+    }).map(([key, sentence]) => [
+      `a certificate without ${key}`,
+      [withCertificate({ ...CERTIFICATE_KEYS, [key]: undefined }), sentence] as const,
+    ]),
+  ),
+  'a certificate without any key': [
+    withCertificate({}),
+    'certificate.version must be 1: create the temporary credentials anew',
+  ],
+  'a certificate whose issuer is its client': [
+    withCertificate({ ...CERTIFICATE_KEYS, issuer: 'a' }),
+    'certificate.issuer must differ from the supplied clientId: leave it out',
+  ],
+  'a certificate that names a client and no issuer': [
+    withCertificate({ ...CERTIFICATE_KEYS, clientId: 'a' }),
+    'certificate.clientId must only be used with certificate.issuer: leave it out',
+  ],
   'a certificate that is an object': [
     `{${GOOD}, "certificate": {"version": 1}}`,
     'certificate is not a string: send it as it came from Taskcluster',
@@ -118,6 +159,17 @@ for (const [body, more] of ACCEPTED) {
 
 test('accepts temporary credentials as a claim returns them', (t) => {
   t.deepEqual(parseCredentials(Buffer.from(JSON.stringify(TEMPORARY))), TEMPORARY);
+});
+
+test('accepts a certificate that has all its keys, whatever else stands in it', (t) => {
+  const { scopes, ...rest } = CERTIFICATE_KEYS;
+  for (const certificate of [
+    CERTIFICATE_KEYS,
+    { ...rest, scopes: [] },
+    { ...rest, scopes, issuer: 'project/issuer', clientId: 'a', more: [{ of: 'it' }] },
+  ]) {
+    t.notThrows(() => parseCredentials(Buffer.from(withCertificate(certificate))));
+  }
 });
 
 test('judges values as it does bodies', (t) => {

@@ -70,6 +70,54 @@ test('metrics are in the text format of Prometheus and count what happens', asyn
   t.is(await metric(proxy, 'credential_updates_total'), 1);
 });
 
+const HOUR_MS = 3_600_000;
+
+/** Temporary credentials that expire so many milliseconds from now. */
+function expiring(clientId: string, milliseconds: number) {
+  return temporaryCredentials(['a'], clientId, {
+    start: new Date(Date.now() + Math.min(milliseconds, 0) - HOUR_MS),
+    expiry: new Date(Date.now() + milliseconds),
+  });
+}
+
+test('credentials that have expired start, and are taken, with one warning each', async (t) => {
+  const { proxy } = await start(t, { credentials: expiring('tests/first', -HOUR_MS) });
+  const expired = /^.*warning: these credentials expired at \S+Z: update them, or set .*$/gm;
+  await proxy.logged(expired);
+  t.is((await proxy.updateCredentials(expiring('tests/good', HOUR_MS))).status, 200);
+  t.is((await proxy.updateCredentials(expiring('tests/second', -1000))).status, 200);
+  const { certificate = '' } = expiring('tests/early', HOUR_MS);
+  const early = { ...JSON.parse(certificate), start: Date.now() + HOUR_MS / 2 };
+  const update = { ...expiring('tests/early', HOUR_MS), certificate: JSON.stringify(early) };
+  t.is((await proxy.updateCredentials(update)).status, 200);
+  await proxy.logged(/warning: these credentials are not valid before \S+Z: wait, or set /);
+  t.is(proxy.log.match(expired)?.length, 2, proxy.log);
+  const at = proxy.log.split('\n').map((line) => /updated: client \S+|expired at/.exec(line)?.[0]);
+  t.deepEqual(at.filter(Boolean), [
+    'expired at',
+    'updated: client tests/good',
+    'updated: client tests/second',
+    'expired at',
+    'updated: client tests/early',
+  ]);
+});
+
+test('metrics say when the credentials in force expire', async (t) => {
+  const { proxy } = await start(t);
+  const name = 'credentials_expiry_timestamp_seconds';
+  const gauge = new RegExp(`^taskcluster_proxy_${name} `, 'm');
+  t.notRegex((await proxy.get('/__metrics__')).body.toString(), gauge, 'they never do');
+  for (const milliseconds of [HOUR_MS, -HOUR_MS]) {
+    const credentials = expiring('tests/temporary', milliseconds);
+    const { expiry } = JSON.parse(credentials.certificate ?? '');
+    await proxy.updateCredentials(credentials);
+    t.is(await metric(proxy, name), expiry / 1000);
+    assertPrometheus(t, await proxy.get('/__metrics__'));
+  }
+  await proxy.updateCredentials(permanentCredentials());
+  t.notRegex((await proxy.get('/__metrics__')).body.toString(), gauge);
+});
+
 test('a running request shows in the metrics while it runs', async (t) => {
   const { upstream, proxy } = await start(t);
   const release = gate();

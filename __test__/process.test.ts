@@ -14,6 +14,7 @@ import { copyForOthers } from './harness/copy.js';
 import { gate, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { accepts, unusedPort } from './harness/port.js';
+import { temporaryCredentials } from './harness/signature.js';
 
 const LISTEN = ['--port', '0', '--ip-address', '127.0.0.1'];
 const SECRET = 'S3cret-t0ken-of-the-test';
@@ -127,7 +128,7 @@ linuxTest('is one process, of which SIGKILL leaves nothing', async (t) => {
 });
 
 linuxTest('shows no secret in the process list', async (t) => {
-  const certificate = JSON.stringify({ signature: SECRET });
+  const { certificate } = temporaryCredentials(['a']);
   const visible = [...LISTEN, '--client-id', 'visible', 'some:scope'];
   const secret = ['--access-token', SECRET, `--certificate=${certificate}`];
   const { pid } = await startCommand(t, [...visible, ...secret]);

@@ -54,7 +54,7 @@ test("the README's table of flags is that of --help", (t) => {
 });
 
 test('every metric is documented, and no other', async (t) => {
-  const source = readFileSync(path.join(ROOT, 'crates/proxy/src/metrics.rs'), 'utf8');
+  const source = readFileSync(path.join(ROOT, 'crates/proxy/src/record/metrics.rs'), 'utf8');
   const names = (text: string, pattern: RegExp) =>
     [...new Set([...text.matchAll(pattern)].map(([, name]) => name))].sort();
   const [code = ''] = source.split('#[cfg(test)]');

@@ -50,8 +50,8 @@ export interface NativeVerdict {
 }
 
 /**
- * What has happened since the start. Numbers only grow, but for `runningRequests` and
- * `openConnections`.
+ * What has happened since the start. Numbers only grow, but for `runningRequests`,
+ * `openConnections` and `credentialsExpiry`.
  */
 export interface NativeCounters {
   /** Requests that have ended, with or without an answer. */
@@ -90,6 +90,8 @@ export interface NativeCounters {
   credentialFailures: number;
   /** Log lines that found the queue full or could not be written. */
   droppedLogLines: number;
+  /** When the credentials in force expire, in milliseconds since the epoch; permanent ones do not. */
+  credentialsExpiry?: number;
 }
 
 /** A running proxy. */

@@ -59,13 +59,17 @@ export function permanentCredentials(clientId = 'tests/permanent'): CredentialSe
 }
 
 /** Named temporary credentials of the issuer `tests/issuer`; unnamed ones where no name is given. */
-export function temporaryCredentials(scopes: string[], clientId?: string): CredentialSet {
+export function temporaryCredentials(
+  scopes: string[],
+  clientId?: string,
+  { start = new Date(Date.now() - HOUR_MS), expiry = new Date(Date.now() + HOUR_MS) } = {},
+): CredentialSet {
   const issuer = permanentCredentials('tests/issuer');
   const credentials = taskcluster.createTemporaryCredentials({
     credentials: issuer,
     scopes,
-    start: new Date(Date.now() - HOUR_MS),
-    expiry: new Date(Date.now() + HOUR_MS),
+    start,
+    expiry,
     ...(clientId === undefined ? {} : { clientId }),
   });
   return {

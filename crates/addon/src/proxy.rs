@@ -182,6 +182,7 @@ pub struct NativeCounters {
     pub credential_updates: f64,
     pub credential_failures: f64,
     pub dropped_log_lines: f64,
+    pub credentials_expiry: Option<f64>,
 }
 
 /// Exact up to 2^53.
@@ -207,6 +208,7 @@ impl From<core::Counters> for NativeCounters {
             credential_updates: counters.credential_updates as f64,
             credential_failures: counters.credential_failures as f64,
             dropped_log_lines: counters.dropped_log_lines as f64,
+            credentials_expiry: counters.credentials_expiry.map(|expiry| expiry as f64),
         }
     }
 }

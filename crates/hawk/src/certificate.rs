@@ -133,6 +133,11 @@ impl Certificate {
         &self.limits.scopes
     }
 
+    /// From when it is valid, in milliseconds since the epoch.
+    pub fn start(&self) -> i64 {
+        self.limits.start
+    }
+
     /// Until when it is valid, in milliseconds since the epoch.
     pub fn expiry(&self) -> i64 {
         self.limits.expiry

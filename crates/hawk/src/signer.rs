@@ -52,6 +52,11 @@ impl Signer {
         Self { client, ext }
     }
 
+    /// The certificate, where the credentials are temporary.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.client.certificate.as_ref()
+    }
+
     /// The `ext` attribute of every header and bewit; none where there is neither a certificate
     /// nor a restriction.
     pub fn ext(&self) -> Option<&str> {

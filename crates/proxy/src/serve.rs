@@ -131,7 +131,9 @@ async fn dispatch(
             session,
             &request,
             metrics::CONTENT_TYPE,
-            shared.metrics.prometheus(),
+            shared
+                .metrics
+                .prometheus(shared.in_force.current().expiry()),
         ),
         Route::None => Err(Refusal::NoRoute),
         Route::Malformed(error) => Err(Refusal::Target(error)),

@@ -55,17 +55,22 @@ impl Shared {
     ) -> Result<(), Abandoned> {
         let before = self.in_force.current();
         let set = before.successor(credentials, self.restriction.as_deref());
-        let warning = set.warning();
+        let warnings = set.warnings();
         self.in_force.replace(set, wanted).await?;
         self.metrics.credential_updates.add(1);
         self.log.info(format_args!(
             "Credentials updated: client {}",
             credentials.client_id
         ));
-        if let Some(warning) = warning {
-            self.log.warn(format_args!("{warning}"));
-        }
+        self.warn(warnings);
         Ok(())
+    }
+
+    /// What an operator should look at.
+    pub fn warn(&self, sentences: impl IntoIterator<Item = String>) {
+        for sentence in sentences {
+            self.log.warn(format_args!("{sentence}"));
+        }
     }
 
     pub fn log_retry(&self, target: &Target, reason: &str, pause: Duration) {

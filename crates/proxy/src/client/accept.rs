@@ -103,9 +103,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     };
     running.start_workers(&Arc::new(upstream))?;
     running.start_acceptor(listeners, admission, limits)?;
-    if let Some(warning) = shared.in_force.current().warning() {
-        shared.log.warn(format_args!("{warning}"));
-    }
+    shared.warn(shared.in_force.current().warnings());
     Ok(running)
 }
 
@@ -322,7 +320,10 @@ impl Running {
     }
 
     pub fn counters(&self) -> Counters {
-        self.shared.metrics.snapshot()
+        Counters {
+            credentials_expiry: self.shared.in_force.current().expiry(),
+            ..self.shared.metrics.snapshot()
+        }
     }
 
     pub fn update_credentials(&self, credentials: Credentials, done: Box<dyn FnOnce() + Send>) {

@@ -106,6 +106,9 @@ pub struct Counters {
     pub credential_failures: u64,
     /// Log lines that found the queue full or could not be written.
     pub dropped_log_lines: u64,
+    /// When the set in force expires, in milliseconds since the epoch; permanent credentials never
+    /// do.
+    pub credentials_expiry: Option<i64>,
 }
 
 /// A request from its head to the end of its answer's body. Counted as ended when it is dropped;
@@ -191,18 +194,20 @@ impl Metrics {
             credential_updates: self.credential_updates.get(),
             credential_failures: self.credential_failures.get(),
             dropped_log_lines: self.dropped_log_lines.get(),
+            credentials_expiry: None,
         }
     }
 
-    /// The counters in Prometheus' text format.
-    pub fn prometheus(&self) -> String {
+    /// The counters in Prometheus' text format, and when the credentials in force expire, if they
+    /// do, in milliseconds since the epoch.
+    pub fn prometheus(&self, credentials_expiry: Option<i64>) -> String {
         let mut text = String::with_capacity(4096);
         // A String takes everything that is written to it.
-        let _ = self.write(&mut text);
+        let _ = self.write(&mut text, credentials_expiry);
         text
     }
 
-    fn write(&self, out: &mut String) -> fmt::Result {
+    fn write(&self, out: &mut String, credentials_expiry: Option<i64>) -> fmt::Result {
         head(
             out,
             "requests_total",
@@ -221,7 +226,18 @@ impl Metrics {
             head(out, name, kind, help)?;
             writeln!(out, "{PREFIX}{name} {}", number.get())?;
         }
-        Ok(())
+        let Some(expiry) = credentials_expiry else {
+            return Ok(());
+        };
+        let name = "credentials_expiry_timestamp_seconds";
+        head(
+            out,
+            name,
+            "gauge",
+            "When the credentials in force expire, in seconds since the epoch.",
+        )?;
+        let (seconds, milliseconds) = (expiry.div_euclid(1000), expiry.rem_euclid(1000));
+        writeln!(out, "{PREFIX}{name} {seconds}.{milliseconds:03}")
     }
 
     /// A histogram of Prometheus is cumulative, and its last bucket is its count; the count is
@@ -518,7 +534,7 @@ mod tests {
             (Duration::from_secs(3601), None),
             (Duration::MAX, None),
         ] {
-            let text = after(&[(None, took)]).prometheus();
+            let text = after(&[(None, took)]).prometheus(None);
             let found = text.lines().find_map(|line| {
                 let line =
                     line.strip_prefix("taskcluster_proxy_request_duration_seconds_bucket")?;
@@ -538,7 +554,7 @@ mod tests {
         ]);
         metrics.retries.add(7);
         metrics.response_bytes.add(u64::from(u32::MAX) + 1);
-        let text = metrics.prometheus();
+        let text = metrics.prometheus(Some(1_764_354_855_007));
         for line in [
             "# HELP taskcluster_proxy_requests_total Requests that have ended, by class of status.",
             "# TYPE taskcluster_proxy_requests_total counter",
@@ -565,6 +581,8 @@ mod tests {
             "taskcluster_proxy_credential_updates_total 0",
             "taskcluster_proxy_credential_update_failures_total 0",
             "taskcluster_proxy_dropped_log_lines_total 0",
+            "# TYPE taskcluster_proxy_credentials_expiry_timestamp_seconds gauge",
+            "taskcluster_proxy_credentials_expiry_timestamp_seconds 1764354855.007",
         ] {
             assert_eq!(
                 text.lines().filter(|found| *found == line).count(),
@@ -573,11 +591,12 @@ mod tests {
             );
         }
         assert!(text.ends_with('\n'));
+        assert!(!metrics.prometheus(None).contains("expiry"));
     }
 
     #[test]
     fn every_series_has_its_help_and_type_right_before_it() {
-        let text = Metrics::default().prometheus();
+        let text = Metrics::default().prometheus(None);
         let mut family = "";
         let mut lines = text.lines();
         while let Some(line) = lines.next() {

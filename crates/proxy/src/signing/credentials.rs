@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use taskcluster_proxy_hawk::{Credentials, MAX_HEADER_LEN, Signer};
+use jiff::Timestamp;
+use taskcluster_proxy_hawk::{CertificateError, Credentials, MAX_HEADER_LEN, Signer};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::Update;
@@ -168,15 +169,37 @@ impl CredentialSet {
         &self.clock
     }
 
-    /// One sentence when Hawk verifiers will refuse the `Authorization` header that this set makes.
-    pub fn warning(&self) -> Option<String> {
+    /// One sentence for each reason why verifiers refuse what this set signs.
+    pub fn warnings(&self) -> Vec<String> {
         let length = self.signer.authorization_len();
-        (length > MAX_HEADER_LEN).then(|| {
+        let too_long = (length > MAX_HEADER_LEN).then(|| {
             format!(
                 "these credentials make an Authorization header of about {length} characters, and \
                  verifiers refuse more than {MAX_HEADER_LEN}: grant the task fewer or shorter scopes"
             )
+        });
+        too_long.into_iter().chain(self.time_warning()).collect()
+    }
+
+    fn time_warning(&self) -> Option<String> {
+        let certificate = self.signer.certificate()?;
+        let now = i64::try_from(self.clock.now()).ok()?.checked_mul(1000)?;
+        Some(match certificate.check_time(now).err()? {
+            CertificateError::Expired => format!(
+                "these credentials expired at {}: update them, or set this machine's clock",
+                date(certificate.expiry())
+            ),
+            CertificateError::NotYetValid => format!(
+                "these credentials are not valid before {}: wait, or set this machine's clock",
+                date(certificate.start())
+            ),
+            error => error.to_string(),
         })
+    }
+
+    /// When it expires, in milliseconds since the epoch; permanent credentials never do.
+    pub fn expiry(&self) -> Option<i64> {
+        Some(self.signer.certificate()?.expiry())
     }
 
     /// Names the set in an answer; what upstream sent under our names gives way.
@@ -220,6 +243,15 @@ fn ascii_json(scopes: &[String]) -> String {
         }
     }
     ascii
+}
+
+/// A time in milliseconds since the epoch; one that no calendar has is the end of all time.
+fn date(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(if milliseconds < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }
 
 /// What reaches this is printable ASCII by its making; anything else becomes an empty value.
@@ -327,6 +359,13 @@ mod tests {
         CredentialSet::new(&credentials, restriction.as_deref(), build(), clock)
     }
 
+    fn certificate(start: i64, expiry: i64) -> String {
+        let seed = "s".repeat(44);
+        format!(
+            r#"{{"version":1,"scopes":["a:b","c"],"start":{start},"expiry":{expiry},"seed":"{seed}","signature":"x"}}"#
+        )
+    }
+
     fn named(set: &CredentialSet) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.append(TEMP_SCOPES, HeaderValue::from_static("[\"from upstream\"]"));
@@ -352,8 +391,7 @@ mod tests {
         ] {
             assert!(!permanent.contains_key(&absent), "{absent}");
         }
-        let certificate = r#"{"version":1,"scopes":["a:b","c"],"start":1,"expiry":2,"seed":"JYR4wzMCTG6XeDS2cDUCMwH0RFUXGfQjK7LgqD-e6lSQ","signature":"x"}"#;
-        let temporary = named(&set("some/client", Some(certificate), Some(&["é"])));
+        let temporary = named(&set("some/client", Some(&certificate(1, 2)), Some(&["é"])));
         assert_eq!(temporary[TEMP_CLIENT_ID], "some/client");
         assert_eq!(temporary[TEMP_SCOPES], r#"["a:b","c"]"#);
         assert_eq!(temporary[AUTHORIZED_SCOPES], r#"["\u00e9"]"#);
@@ -366,13 +404,40 @@ mod tests {
         let headers = named(&set("c", None, Some(&[&long])));
         assert!(!headers.contains_key(AUTHORIZED_SCOPES));
         assert_eq!(headers[OMITTED], "x-taskcluster-authorized-scopes");
-        assert!(
-            set("c", None, Some(&[&long]))
-                .warning()
-                .unwrap()
-                .contains("fewer or shorter")
+        assert!(warnings(&set("c", None, Some(&[&long]))).contains("fewer or shorter"));
+        assert_eq!(warnings(&set("c", None, Some(&["short"]))), "");
+    }
+
+    fn warnings(set: &CredentialSet) -> String {
+        set.warnings().join("\n")
+    }
+
+    #[test]
+    fn says_when_the_credentials_are_of_no_use_now() {
+        const HOUR: i64 = 3_600_000;
+        let now = Timestamp::now().as_millisecond();
+        let ms = |milliseconds: i64| date(milliseconds).to_string();
+        let expired = |at: i64| {
+            let at = ms(at);
+            format!("these credentials expired at {at}: update them, or set this machine's clock")
+        };
+        let early = format!(
+            "these credentials are not valid before {}: wait, or set this machine's clock",
+            ms(now + HOUR)
         );
-        assert_eq!(set("c", None, Some(&["short"])).warning(), None);
+        let long = "certificate cannot last longer than 31 days: create it with an earlier expiry";
+        for (start, expiry, expected) in [
+            (now - HOUR, now + HOUR, String::new()),
+            (now - HOUR, now - 2000, expired(now - 2000)),
+            (0, i64::MIN >> 11, expired(i64::MIN >> 11)),
+            (now + HOUR, now + 2 * HOUR, early),
+            (now, now + 32 * 24 * HOUR, long.to_owned()),
+        ] {
+            let set = set("c", Some(&certificate(start, expiry)), None);
+            assert_eq!(warnings(&set), expected);
+            assert_eq!(set.expiry(), Some(expiry));
+        }
+        assert_eq!(set("c", None, None).expiry(), None);
     }
 
     #[test]
