@@ -32,8 +32,12 @@ test('a figure is judged against the medians of the same run', (t) => {
   });
   const [get, down, ...others] = rows(results.median, PEERS);
   t.deepEqual(get?.cells, ['', '14.0', '14.0']);
-  t.deepEqual(get?.verdicts, [{ ratio: '1.00', atMost: 'that of nginx (14.0)', holds: true }]);
-  t.deepEqual(down?.verdicts, [{ ratio: '0.56', atMost: '0.5 of nginx (0.450)', holds: false }]);
+  t.deepEqual(get?.verdicts, [
+    { ratio: '1.00', limit: 'at most that of nginx (14.0)', holds: true },
+  ]);
+  t.deepEqual(down?.verdicts, [
+    { ratio: '0.56', limit: 'at most 0.5 of nginx (0.450)', holds: false },
+  ]);
   t.deepEqual(others, []);
 });
 
@@ -46,10 +50,22 @@ test('limits stand alone, add to a reference, or compare with another figure', (
   });
   const verdicts = rows(results.median, PEERS).flatMap((row) => row.verdicts);
   t.deepEqual(verdicts, [
-    { ratio: '2.10', atMost: '1.2 of direct plus 1 ms (2200)', holds: true },
-    { ratio: '17.0', atMost: '16 KiB', holds: false },
-    { ratio: '1.25', atMost: '1.3 of `node -e 0` (52.0)', holds: true },
+    { ratio: '2.10', limit: 'at most 1.2 of direct plus 1 ms (2200)', holds: true },
+    { ratio: '17.0', limit: 'at most 16 KiB', holds: false },
+    { ratio: '1.25', limit: 'at most 1.3 of `node -e 0` (52.0)', holds: true },
   ]);
+});
+
+test('of a rate ours has to have at least a share', (t) => {
+  const verdictAt = (own: number) => {
+    const results = measured({
+      'distance.rate': { direct: [200 * 2 ** 20], ours: [own * 2 ** 20] },
+    });
+    return rows(results.median, PEERS)[0]?.verdicts;
+  };
+  const limit = 'at least 0.85 of curl directly (170)';
+  t.deepEqual(verdictAt(171), [{ ratio: '0.85', limit, holds: true }]);
+  t.deepEqual(verdictAt(20), [{ ratio: '0.10', limit, holds: false }]);
 });
 
 test('what is measured before an upstream that offers h2 is judged by the limits of TLS', (t) => {
@@ -65,17 +81,17 @@ test('what is measured before an upstream that offers h2 is judged by the limits
   });
   const told = rows(results.median, PEERS).map(({ figure, verdicts: [verdict] }) => [
     figure.replace(/^CPU per /, ''),
-    verdict?.atMost.replace(/ \(.*/, ''),
+    verdict?.limit.replace(/ \(.*/, ''),
     verdict?.holds,
   ]);
   t.deepEqual(told, [
-    ['small GET, 64 connections, TLS upstream that offers h2', 'that of nginx', true],
-    ['POST of 300 B, 64 connections', 'that of nginx', true],
-    ['POST of 300 B, 64 connections, TLS upstream', 'that of nginx', false],
-    ['POST of 300 B, 64 connections, TLS upstream that offers h2', 'that of nginx', true],
-    ['GiB down, TLS upstream that offers h2', '0.7 of nginx', false],
-    ['GiB up, TLS upstream that offers h2', '0.7 of nginx', true],
-    ['memory growth while 1 GiB passes up, TLS upstream that offers h2', '16 MiB', false],
+    ['small GET, 64 connections, TLS upstream that offers h2', 'at most that of nginx', true],
+    ['POST of 300 B, 64 connections', 'at most that of nginx', true],
+    ['POST of 300 B, 64 connections, TLS upstream', 'at most that of nginx', false],
+    ['POST of 300 B, 64 connections, TLS upstream that offers h2', 'at most that of nginx', true],
+    ['GiB down, TLS upstream that offers h2', 'at most 0.7 of nginx', false],
+    ['GiB up, TLS upstream that offers h2', 'at most 0.7 of nginx', true],
+    ['memory growth while 1 GiB passes up, TLS upstream that offers h2', 'at most 16 MiB', false],
   ]);
 });
 

@@ -1,8 +1,8 @@
-// What is shown of a run, and what each figure may be at most. Figures are kept in seconds and bytes;
-// a unit is for the eye.
+// What is shown of a run, and what each figure may be at most, or must be at least. Figures are kept in
+// seconds and bytes; a unit is for the eye.
 import { ENDPOINTS, type Endpoint, suffix } from './endpoints.js';
 
-export type Unit = 'us' | 'ms' | 's' | 'KiB' | 'MiB' | 'per second';
+export type Unit = 'us' | 'ms' | 's' | 'KiB' | 'MiB' | 'MiB/s' | 'per second';
 
 const UNITS: Record<Unit, number> = {
   us: 1e-6,
@@ -10,6 +10,7 @@ const UNITS: Record<Unit, number> = {
   s: 1,
   KiB: 2 ** 10,
   MiB: 2 ** 20,
+  'MiB/s': 2 ** 20,
   'per second': 1,
 };
 
@@ -17,9 +18,11 @@ const UNITS: Record<Unit, number> = {
 export type Medians = (figure: string, peer: string) => number | undefined;
 
 export interface Limit {
-  /** As the table says it. */
+  /** Of the bound that ours has to keep to. */
+  readonly side: 'at most' | 'at least';
+  /** As the table says it, behind its side. */
   readonly text: string;
-  /** The most that ours may be; nothing where that was not measured. */
+  /** The most or the least that ours may be; nothing where that was not measured. */
   bound(medians: Medians): number | undefined;
   /** What the ratio is taken to; none where the bound is a number of its own. */
   reference?(medians: Medians): number | undefined;
@@ -38,6 +41,7 @@ export interface Figure {
 function times(factor: number, peer: string, key: string, what = peer): Limit {
   const reference = (medians: Medians) => medians(key, peer);
   return {
+    side: 'at most',
     text: factor === 1 ? `that of ${what}` : `${factor} of ${what}`,
     reference,
     bound: (medians) => {
@@ -59,8 +63,12 @@ function and(limit: Limit, more: number, text: string): Limit {
   };
 }
 
+function atLeast(limit: Limit): Limit {
+  return { ...limit, side: 'at least' };
+}
+
 function alone(most: number, text: string): Limit {
-  return { text, bound: () => most };
+  return { side: 'at most', text, bound: () => most };
 }
 
 const SAME_AT_64 = times(1.25, 'ours', 'get-64.cpu', 'ours at 64');
@@ -136,6 +144,12 @@ export const FIGURES: readonly Figure[] = [
     label: 'first byte of 1 GiB',
     unit: 'us',
     limits: [and(times(1.2, 'direct', 'down.first'), 1e-3, '1 ms')],
+  },
+  {
+    key: 'distance.rate',
+    label: '200 MiB down, TLS upstream that offers h2, 50 ms away',
+    unit: 'MiB/s',
+    limits: [atLeast(times(0.85, 'direct', 'distance.rate', 'curl directly'))],
   },
   growth('down', '1 GiB passes down', 8),
   growth('down-tls', `1 GiB passes down, ${ENDPOINTS.tls}`, 8),

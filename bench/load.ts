@@ -1,5 +1,6 @@
 // Clients that put load on a peer, as programs of their own, so that their CPU time is nobody else's.
-// wrk drives small requests as fast as they are answered; bench/load does what wrk does not.
+// wrk drives small requests as fast as they are answered, curl is what a user would have instead of a
+// proxy; bench/load does what they do not.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, copyFileSync } from 'node:fs';
@@ -44,6 +45,30 @@ export async function runWrk(
     throw new BenchError(`not every request to ${url} was answered with 2xx:\n${told}`);
   }
   return { requests, perSecond };
+}
+
+export function findCurl(): string | undefined {
+  return findProgram('curl');
+}
+
+/**
+ * One whole answer of `length` bytes, by what curl chooses of what it is offered.
+ *
+ * @param authority - PEM that it trusts.
+ */
+export async function runCurl(url: string, authority: string, length: number): Promise<Transfer> {
+  const how = ['-q', '--silent', '--show-error', '--fail', '--cacert', authority];
+  const tell = ['--output', '/dev/null', '--write-out', '%{size_download} %{time_total}'];
+  const child = spawn(findCurl() ?? 'curl', [...how, ...tell, '--noproxy', '*', url], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const ended = once(child, 'exit');
+  const [told, problem] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
+  const [bytes = Number.NaN, seconds = Number.NaN] = told.split(' ').map(Number);
+  if (child.exitCode !== 0 || bytes !== length) {
+    throw new BenchError(`curl ${url} got ${bytes} of ${length} bytes: ${problem}`);
+  }
+  return { seconds };
 }
 
 interface Target {

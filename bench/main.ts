@@ -17,6 +17,7 @@ import { BenchError, findProgram } from './program.js';
 import { makeReport, type Report } from './report.js';
 import { Results } from './results.js';
 import { admission } from './scenarios/admission.js';
+import { distance } from './scenarios/distance.js';
 import { held } from './scenarios/held.js';
 import { latency } from './scenarios/latency.js';
 import type { Bench, Scenario } from './scenarios/scenario.js';
@@ -30,6 +31,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...smallRequests,
   latency,
   ...transfers,
+  distance,
   ...held,
   start,
   ...admission,

@@ -14,7 +14,7 @@ export interface Row {
 export interface Verdict {
   /** Ours to what it is compared with, or ours itself where the limit stands alone. */
   readonly ratio: string;
-  readonly atMost: string;
+  readonly limit: string;
   readonly holds: boolean;
 }
 
@@ -39,8 +39,9 @@ function verdict({ key, unit }: Figure, limit: Limit, medians: Medians): Verdict
   }
   const reference = limit.reference?.(medians);
   const ratio = reference === undefined ? format(own, unit) : share(own, reference);
-  const atMost = reference === undefined ? limit.text : `${limit.text} (${format(bound, unit)})`;
-  return [{ ratio, atMost, holds: own <= bound }];
+  const value = reference === undefined ? '' : ` (${format(bound, unit)})`;
+  const holds = limit.side === 'at most' ? own <= bound : own >= bound;
+  return [{ ratio, limit: `${limit.side} ${limit.text}${value}`, holds }];
 }
 
 function share(own: number, reference: number): string {
@@ -48,14 +49,14 @@ function share(own: number, reference: number): string {
 }
 
 const HEAD = ['figure', 'unit'];
-const TAIL = ['ratio', 'at most', 'holds'];
+const TAIL = ['ratio', 'limit', 'holds'];
 
 /** One line for each limit; further ones of a figure below its first. */
 function lines(table: readonly Row[]): string[][] {
   return table.flatMap(({ figure, unit, cells, verdicts }) => {
-    const [first, ...others] = verdicts.map(({ ratio, atMost, holds }) => [
+    const [first, ...others] = verdicts.map(({ ratio, limit, holds }) => [
       ratio,
-      atMost,
+      limit,
       holds ? 'yes' : 'NO',
     ]);
     const blank = ['', '', ...cells.map(() => '')];

@@ -1,6 +1,6 @@
 // The upstream that every peer forwards to: one nginx, over plain HTTP, and over TLS with a certificate
 // of the bench's own authority, there with and without HTTP/2 beside HTTP/1.1. It serves a small answer and a file of 16 GiB without
-// blocks on disk, by sendfile.
+// blocks on disk, by sendfile. A relay before it makes the way there long.
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { Authority } from '../__test__/harness/authority.js';
@@ -16,6 +16,8 @@ export const TARGETS = {
   post: '/api/queue/v1/post',
   gib: '/api/queue/v1/gib',
   long: '/api/queue/v1/long',
+  /** 200 MiB. */
+  part: '/api/queue/v1/part',
   /** 64 KiB a second. */
   slow: '/api/queue/v1/slow',
   sink: '/api/queue/v1/sink',
@@ -27,7 +29,12 @@ const SMALL_BODY = JSON.stringify({ status: 'x'.repeat(1_000) });
 /** 300 bytes, as a call of an API sends them. */
 export const POST_BODY = JSON.stringify({ reason: 'x'.repeat(287) });
 
-const FILES = { gib: 2 ** 30, long: 16 * 2 ** 30 } as const;
+export const PART_BYTES = 200 * 2 ** 20;
+
+const FILES = { gib: 2 ** 30, long: 16 * 2 ** 30, part: PART_BYTES } as const;
+
+/** Of the relay, in each direction. */
+const DELAY_MS = 25;
 
 export interface Upstream {
   /** Its ports on 127.0.0.1; the name for all is `localhost`. */
@@ -51,6 +58,7 @@ export async function startUpstream(
     plain: await unusedPort(),
     tls: await unusedPort(),
     alpn: await unusedPort(),
+    far: await unusedPort(),
   };
   const authority = await Authority.create();
   const leaf = await authority.issue(['localhost', '127.0.0.1']);
@@ -63,12 +71,16 @@ export async function startUpstream(
   const file = path.join(directory, 'upstream.conf');
   writeFileSync(file, configuration(directory, ports, sink));
   const log = path.join(directory, 'upstream.log');
-  const programs = [
-    new Program([load.file, 'sink', '--target', `127.0.0.1:${sink}`], { log }),
-    new Program([nginx, '-p', directory, '-c', file, '-e', 'stderr'], { log }),
-  ];
-  await programs[0]?.listensOn(sink);
-  await programs[1]?.listensOn(ports.tls);
+  const programs: Program[] = [];
+  const start = async (command: readonly string[], port: number) => {
+    const program = new Program(command, { log });
+    programs.push(program);
+    await program.listensOn(port);
+  };
+  await start([load.file, 'sink', '--target', `127.0.0.1:${sink}`], sink);
+  await start([nginx, '-p', directory, '-c', file, '-e', 'stderr'], ports.tls);
+  const ends = ['--listen', `127.0.0.1:${ports.far}`, '--target', `127.0.0.1:${ports.alpn}`];
+  await start([load.file, 'relay', ...ends, '--milliseconds', String(DELAY_MS)], ports.far);
   const stop = async () => {
     await Promise.all(programs.map((program) => program.stop()));
   };
@@ -113,6 +125,7 @@ http {
     default_type application/octet-stream;
     location = ${TARGETS.gib} { alias ${directory}/gib; }
     location = ${TARGETS.long} { alias ${directory}/long; }
+    location = ${TARGETS.part} { alias ${directory}/part; }
     location = ${TARGETS.slow} { alias ${directory}/gib; limit_rate 64k; }
     location = ${TARGETS.sink} {
       client_max_body_size 0;

@@ -1,7 +1,7 @@
 //! Clients that wrk is not: requests at a fixed rate, whose latency counts from when each was due;
 //! one long body, either way; connections without end. And the server that takes bodies in, since
-//! nginx answers before it has read what it throws away. HTTP/1.1 as far as the bench needs it, one
-//! blocking thread for each connection.
+//! nginx answers before it has read what it throws away, and the relay that makes the way to an
+//! upstream long. HTTP/1.1 as far as the bench needs it, blocking threads for each connection.
 //!
 //! ```text
 //! load rate --target 127.0.0.1:8080 --path /x --rate 5000 --seconds 2 --connections 32 [--fresh]
@@ -11,9 +11,10 @@
 //! load up --target 127.0.0.1:8080 --path /x --bytes 1073741824
 //! load flood --target 127.0.0.1:8080 --seconds 2 --connections 8
 //! load sink --target 127.0.0.1:9000
+//! load relay --listen 127.0.0.1:9001 --target 127.0.0.1:9000 --milliseconds 25
 //! ```
 //!
-//! Each but the sink prints one line of JSON; times are in seconds.
+//! Each but the sink and the relay prints one line of JSON; times are in seconds.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -25,6 +26,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
+
+mod relay;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -45,6 +48,7 @@ fn main() {
         "up" => up(&given),
         "flood" => flood(&given),
         "sink" => sink(&given),
+        "relay" => relay(&given),
         _ => Err(format!("no mode {mode:?}").into()),
     });
     if let Err(problem) = result {
@@ -79,8 +83,8 @@ impl Arguments {
         Ok(self.text(name)?.parse()?)
     }
 
-    fn target(&self) -> Outcome<SocketAddr> {
-        Ok(self.text("--target")?.parse()?)
+    fn address(&self, name: &str) -> Outcome<SocketAddr> {
+        Ok(self.text(name)?.parse()?)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -214,7 +218,7 @@ fn up(given: &Arguments) -> Outcome<()> {
 /// Connections as fast as they can be made. Half of the threads wait until the peer has closed them,
 /// the others reset them at once, which leaves no port waiting either.
 fn flood(given: &Arguments) -> Outcome<()> {
-    let target = given.target()?;
+    let target = given.address("--target")?;
     let end = Instant::now() + Duration::from_secs(given.number("--seconds")?);
     let workers: Vec<_> = (0..given.number("--connections")?)
         .map(|number| {
@@ -253,7 +257,7 @@ fn visit(target: SocketAddr, stays: bool) -> io::Result<()> {
 
 /// Answers each request once its whole body has come. Ends with the process.
 fn sink(given: &Arguments) -> Outcome<()> {
-    let listener = TcpListener::bind(given.target()?)?;
+    let listener = TcpListener::bind(given.address("--target")?)?;
     loop {
         let (stream, _) = listener.accept()?;
         // A client that leaves is of no interest here.
@@ -277,6 +281,13 @@ fn swallow(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// The way to the target, longer by so much in each direction. Ends with the process.
+fn relay(given: &Arguments) -> Outcome<()> {
+    let listener = TcpListener::bind(given.address("--listen")?)?;
+    let delay = Duration::from_millis(given.number("--milliseconds")?);
+    Ok(relay::serve(&listener, given.address("--target")?, delay)?)
+}
+
 #[derive(Clone)]
 struct Client {
     target: SocketAddr,
@@ -288,7 +299,7 @@ impl Client {
     fn new(given: &Arguments) -> Outcome<Client> {
         let path = given.text("--path")?;
         Ok(Client {
-            target: given.target()?,
+            target: given.address("--target")?,
             request: format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into(),
             fresh: given.has("--fresh"),
         })
