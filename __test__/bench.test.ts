@@ -68,6 +68,18 @@ test('of a rate ours has to have at least a share', (t) => {
   t.deepEqual(verdictAt(20), [{ ratio: '0.10', limit, holds: false }]);
 });
 
+test('downloads at once have limits to both sides', (t) => {
+  const results = measured({
+    'down-16.rate': { ours: [400 * 2 ** 20], nginx: [400 * 2 ** 20] },
+    'down-16.busiest': { ours: [0.98], nginx: [0.55] },
+  });
+  const verdicts = rows(results.median, PEERS).flatMap((row) => row.verdicts);
+  t.deepEqual(verdicts, [
+    { ratio: '1.00', limit: 'at least that of nginx (400)', holds: true },
+    { ratio: '98.0', limit: 'at most 75 %', holds: false },
+  ]);
+});
+
 test('what is measured before an upstream that offers h2 is judged by the limits of TLS', (t) => {
   const peers = { ours: [0.9], nginx: [1] };
   const results = measured({

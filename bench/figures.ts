@@ -2,7 +2,7 @@
 // seconds and bytes; a unit is for the eye.
 import { ENDPOINTS, type Endpoint, suffix } from './endpoints.js';
 
-export type Unit = 'us' | 'ms' | 's' | 'KiB' | 'MiB' | 'MiB/s' | 'per second';
+export type Unit = 'us' | 'ms' | 's' | 'KiB' | 'MiB' | 'MiB/s' | '%' | 'per second';
 
 const UNITS: Record<Unit, number> = {
   us: 1e-6,
@@ -11,6 +11,7 @@ const UNITS: Record<Unit, number> = {
   KiB: 2 ** 10,
   MiB: 2 ** 20,
   'MiB/s': 2 ** 20,
+  '%': 0.01,
   'per second': 1,
 };
 
@@ -144,6 +145,25 @@ export const FIGURES: readonly Figure[] = [
     label: 'first byte of 1 GiB',
     unit: 'us',
     limits: [and(times(1.2, 'direct', 'down.first'), 1e-3, '1 ms')],
+  },
+  {
+    key: 'down-16.cpu',
+    label: `CPU per GiB, 16 downloads at once, ${ENDPOINTS.alpn}`,
+    unit: 's',
+    limits: [times(0.7, 'nginx', 'down-16.cpu')],
+    isCharted: true,
+  },
+  {
+    key: 'down-16.rate',
+    label: `rate of 16 downloads at once, ${ENDPOINTS.alpn}`,
+    unit: 'MiB/s',
+    limits: [atLeast(times(1, 'nginx', 'down-16.rate'))],
+  },
+  {
+    key: 'down-16.busiest',
+    label: 'share of the busiest thread in their CPU',
+    unit: '%',
+    limits: [alone(0.75, '75 %')],
   },
   {
     key: 'distance.rate',

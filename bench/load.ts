@@ -88,6 +88,12 @@ interface Rate extends Target {
   uid?: number;
 }
 
+interface Downloads extends Target {
+  connections: number;
+  /** Of all of them. */
+  bytes: number;
+}
+
 /** In seconds. */
 export interface Latencies {
   readonly requests: number;
@@ -117,8 +123,14 @@ export class LoadProgram {
     return this.#run('connections', target, ['--count', count]);
   }
 
-  down(target: Target): Promise<Transfer> {
-    return this.#run('down', target, []);
+  /** @returns the time until the last of `connections` answers at once was whole. */
+  async down({ connections, bytes, ...target }: Downloads): Promise<Transfer> {
+    const how = ['--connections', connections];
+    const done = await this.#run<Transfer & { bytes: number }>('down', target, how);
+    if (done.bytes !== bytes) {
+      throw new BenchError(`${done.bytes} of ${bytes} bytes came down from port ${target.port}`);
+    }
+    return done;
   }
 
   /** @returns seconds from a request to the first byte of the answer's body: the median of `count`. */

@@ -50,6 +50,18 @@ export function cpuSince(root: number, before: CpuReading): number {
   return seconds;
 }
 
+/** The share of that time that the busiest thread has had, of those that live. */
+export function busiestSince(root: number, before: CpuReading): number {
+  const used: number[] = [];
+  for (const [pid, { threads }] of readCpu(root).processes) {
+    const then = before.processes.get(pid)?.threads;
+    for (const [thread, seconds] of threads) {
+      used.push(seconds - (then?.get(thread) ?? 0));
+    }
+  }
+  return Math.max(...used) / used.reduce((sum, each) => sum + each, 0);
+}
+
 export interface Memory {
   /** Resident, in bytes; pages that processes share count in each. */
   readonly resident: number;

@@ -16,6 +16,8 @@ export const TARGETS = {
   post: '/api/queue/v1/post',
   gib: '/api/queue/v1/gib',
   long: '/api/queue/v1/long',
+  /** 64 MiB. */
+  sixteenth: '/api/queue/v1/sixteenth',
   /** 200 MiB. */
   part: '/api/queue/v1/part',
   /** 64 KiB a second. */
@@ -31,7 +33,12 @@ export const POST_BODY = JSON.stringify({ reason: 'x'.repeat(287) });
 
 export const PART_BYTES = 200 * 2 ** 20;
 
-const FILES = { gib: 2 ** 30, long: 16 * 2 ** 30, part: PART_BYTES } as const;
+const FILES = {
+  gib: 2 ** 30,
+  long: 16 * 2 ** 30,
+  sixteenth: 2 ** 26,
+  part: PART_BYTES,
+} as const;
 
 /** Of the relay, in each direction. */
 const DELAY_MS = 25;
@@ -125,6 +132,7 @@ http {
     default_type application/octet-stream;
     location = ${TARGETS.gib} { alias ${directory}/gib; }
     location = ${TARGETS.long} { alias ${directory}/long; }
+    location = ${TARGETS.sixteenth} { alias ${directory}/sixteenth; }
     location = ${TARGETS.part} { alias ${directory}/part; }
     location = ${TARGETS.slow} { alias ${directory}/gib; limit_rate 64k; }
     location = ${TARGETS.sink} {

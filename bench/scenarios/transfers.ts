@@ -1,13 +1,14 @@
-// Long bodies, down and up: CPU for each GiB, memory while they pass, the time to their first byte.
-// The proxy is a new one each time, warmed by small GETs.
+// Long bodies, down and up: CPU for each GiB, memory while they pass, the time to their first byte; and
+// many downloads at once. The proxy is a new one each time, warmed by small GETs.
 import { ENDPOINTS, type Endpoint, suffix } from '../endpoints.js';
-import { cpuSince, readCpu, readMemory, resetPeak } from '../measure.js';
+import { busiestSince, cpuSince, readCpu, readMemory, resetPeak } from '../measure.js';
 import type { Peer, Running } from '../peers/peer.js';
 import { TARGETS } from '../upstream.js';
-import { type Bench, type Figures, inTurn, type Scenario } from './scenario.js';
+import { type Bench, type Figures, inTurn, processOf, type Scenario } from './scenario.js';
 
 const GIB = 2 ** 30;
 const LONG_GIB = 16;
+const AT_ONCE = 16;
 const WARM_UP_REQUESTS = 100;
 
 /** Answers in each measurement that are left after their first byte. */
@@ -20,6 +21,7 @@ export const transfers: readonly Scenario[] = [
   transfer('up', 'plain'),
   transfer('up', 'tls'),
   transfer('up', 'alpn'),
+  downloads('alpn'),
 ];
 
 export const longTransfers: readonly Scenario[] = [longTransfer('down'), longTransfer('up')];
@@ -39,6 +41,30 @@ function transfer(direction: Direction, endpoint: Endpoint): Scenario {
     measure: (running, bench) => {
       const path = direction === 'down' ? TARGETS.gib : TARGETS.sink;
       return measure(running, bench, { name, direction, path, bytes: GIB });
+    },
+  });
+}
+
+/** A GiB in all. */
+function downloads(endpoint: Endpoint): Scenario {
+  const name = `down-${AT_ONCE}`;
+  return inTurn({
+    name,
+    about: `${AT_ONCE} downloads at once, ${ENDPOINTS[endpoint]}`,
+    endpoint,
+    isFresh: true,
+    warmUp,
+    measure: async (running, { load }) => {
+      const pid = processOf(running);
+      const { port } = running;
+      const before = readCpu(pid);
+      const given = { port, path: TARGETS.sixteenth, connections: AT_ONCE, bytes: GIB };
+      const { seconds } = await load.down(given);
+      return {
+        [`${name}.cpu`]: cpuSince(pid, before),
+        [`${name}.busiest`]: busiestSince(pid, before),
+        [`${name}.rate`]: GIB / seconds,
+      };
     },
   });
 }
@@ -79,7 +105,9 @@ async function measure({ pid, port }: Running, { load }: Bench, part: Part): Pro
     resetPeak(pid);
   }
   const isDown = direction === 'down';
-  const done = await (isDown ? load.down({ port, path }) : load.up({ port, path, bytes }));
+  const done = await (isDown
+    ? load.down({ port, path, connections: 1, bytes })
+    : load.up({ port, path, bytes }));
   const figures: Figures = { [`${name}.seconds`]: done.seconds };
   if (pid !== undefined && before !== undefined) {
     figures[`${name}.cpu`] = (cpuSince(pid, before.cpu) / bytes) * GIB;

@@ -1,12 +1,12 @@
 //! Clients that wrk is not: requests at a fixed rate, whose latency counts from when each was due;
-//! one long body, either way; connections without end. And the server that takes bodies in, since
+//! long bodies, either way; connections without end. And the server that takes bodies in, since
 //! nginx answers before it has read what it throws away, and the relay that makes the way to an
 //! upstream long. HTTP/1.1 as far as the bench needs it, blocking threads for each connection.
 //!
 //! ```text
 //! load rate --target 127.0.0.1:8080 --path /x --rate 5000 --seconds 2 --connections 32 [--fresh]
 //! load connections --target 127.0.0.1:8080 --path /x --count 4000
-//! load down --target 127.0.0.1:8080 --path /x
+//! load down --target 127.0.0.1:8080 --path /x --connections 16
 //! load first --target 127.0.0.1:8080 --path /x --count 5
 //! load up --target 127.0.0.1:8080 --path /x --bytes 1073741824
 //! load flood --target 127.0.0.1:8080 --seconds 2 --connections 8
@@ -152,11 +152,27 @@ fn connections(given: &Arguments) -> Outcome<()> {
     Ok(())
 }
 
-/// One answer, read as fast as it comes.
+/// One answer on each of so many connections at once, read as fast as they come.
 fn down(given: &Arguments) -> Outcome<()> {
     let client = Client::new(given)?;
-    let mut stream = client.connect()?;
     let start = Instant::now();
+    let readers: Vec<_> = (0..given.number("--connections")?)
+        .map(|_| {
+            let client = client.clone();
+            thread::spawn(move || read_whole(&client))
+        })
+        .collect();
+    let mut bytes = 0;
+    for reader in readers {
+        bytes += reader.join().map_err(|_| "a thread panicked")??;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{{\"bytes\":{bytes},\"seconds\":{seconds}}}");
+    Ok(())
+}
+
+fn read_whole(client: &Client) -> Outcome<u64> {
+    let mut stream = client.connect()?;
     stream.write_all(client.request.as_bytes())?;
     let mut buffer = vec![0; BUFFER];
     let head = Head::read(&mut stream, &mut buffer)?.ok_or("no answer")?;
@@ -168,9 +184,7 @@ fn down(given: &Arguments) -> Outcome<()> {
         }
         bytes += read as u64;
     }
-    let seconds = start.elapsed().as_secs_f64();
-    println!("{{\"bytes\":{bytes},\"seconds\":{seconds}}}");
-    Ok(())
+    Ok(bytes)
 }
 
 /// Answers that are left after the first byte of their body; the median of what that took.
