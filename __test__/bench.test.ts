@@ -47,11 +47,13 @@ test('limits stand alone, add to a reference, or compare with another figure', (
     'start.listening': { ours: [50e-3] },
     'start.empty': { node: [40e-3] },
     'idle.memory': { ours: [17 * 1024] },
+    'stopped.memory': { ours: [64 * 1024] },
   });
   const verdicts = rows(results.median, PEERS).flatMap((row) => row.verdicts);
   t.deepEqual(verdicts, [
     { ratio: '2.10', limit: 'at most 1.2 of direct plus 1 ms (2200)', holds: true },
     { ratio: '17.0', limit: 'at most 16 KiB', holds: false },
+    { ratio: '64.0', limit: 'at most 64 KiB', holds: true },
     { ratio: '1.25', limit: 'at most 1.3 of `node -e 0` (52.0)', holds: true },
   ]);
 });

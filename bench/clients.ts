@@ -1,5 +1,5 @@
-// Clients by the thousand, in this process: connections that idle after a first answer, and streams
-// that their upstream lets flow slowly.
+// Clients by the thousand, in this process: connections that idle after a first answer, streams that
+// their upstream lets flow slowly, and those whose client stops reading.
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -34,6 +34,15 @@ export async function openStreams(port: number, target: string, count: number): 
     await once(socket, 'data', { signal: AbortSignal.timeout(PATIENCE_MS) });
     socket.resume();
     return socket;
+  });
+}
+
+/** Each has had the first bytes of an answer, and reads no more of it. */
+export async function openStopped(port: number, target: string, count: number): Promise<Socket[]> {
+  return openMany(count, async () => {
+    const socket = await request(port, target);
+    await once(socket, 'data', { signal: AbortSignal.timeout(PATIENCE_MS) });
+    return socket.pause();
   });
 }
 

@@ -192,6 +192,12 @@ export const FIGURES: readonly Figure[] = [
     limits: [alone(64 * 2 ** 10, '64 KiB')],
   },
   {
+    key: 'stopped.memory',
+    label: `memory per client that stops reading, ${ENDPOINTS.alpn}`,
+    unit: 'KiB',
+    limits: [alone(64 * 2 ** 10, '64 KiB')],
+  },
+  {
     key: 'start.listening',
     label: 'start to listening',
     unit: 'ms',

@@ -1,5 +1,5 @@
-// What a program and its children cost, as the kernel counts it: CPU time and memory of a process
-// tree, from /proc. Nothing here knows what the program does meanwhile.
+// What a program and its children cost, as the kernel counts it: CPU time, memory and descriptors of a
+// process tree, from /proc. Nothing here knows what the program does meanwhile.
 //
 // CPU time of a thread is read from `schedstat`, in nanoseconds. `stat` counts for the whole process
 // in ticks of 10 ms; it is what counts once a thread has ended, whose `schedstat` is gone.
@@ -85,6 +85,11 @@ export function resetPeak(root: number): void {
   for (const pid of processTree(root)) {
     writeFileSync(`/proc/${pid}/clear_refs`, '5');
   }
+}
+
+/** That the tree has open. */
+export function countDescriptors(root: number): number {
+  return processTree(root).reduce((sum, pid) => sum + list(`/proc/${pid}/fd`).length, 0);
 }
 
 function kibibytes(status: string, name: string): number {

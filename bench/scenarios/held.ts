@@ -1,8 +1,10 @@
-// Memory of what is held open: connections that idle, and streams whose bytes come slowly.
+// Memory of what is held open: connections that idle, streams whose bytes come slowly, and answers that
+// their client has stopped to read.
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { closeAll, descriptorLimit, openIdle, openStreams } from '../clients.js';
-import { readMemory, resetPeak } from '../measure.js';
+import { closeAll, descriptorLimit, openIdle, openStopped, openStreams } from '../clients.js';
+import { ENDPOINTS } from '../endpoints.js';
+import { countDescriptors, readMemory, resetPeak } from '../measure.js';
 import type { Running } from '../peers/peer.js';
 import { BenchError } from '../program.js';
 import { TARGETS } from '../upstream.js';
@@ -10,6 +12,7 @@ import { type Bench, inTurn, processOf, type Scenario } from './scenario.js';
 
 const IDLE = 10_000;
 const STREAMS = 1_000;
+const STOPPED = 300;
 const WARM_UP_REQUESTS = 100;
 
 /** Beside the connections: everything else that a process has open. */
@@ -18,7 +21,7 @@ const OTHER_DESCRIPTORS = 500;
 /** For memory to be given back that is not needed. */
 const SETTLE_MS = 1_000;
 
-/** So that each of the streams, which get 64 KiB a second, has filled what is kept for it. */
+/** So that each stream, also one that gets 64 KiB a second, has filled what is kept for it. */
 const FLOW_MS = 3_000;
 
 export const held: readonly Scenario[] = [
@@ -65,6 +68,29 @@ export const held: readonly Scenario[] = [
       const { peak } = readMemory(pid);
       endAll(sockets);
       return { 'streams.memory': (peak - before) / STREAMS };
+    },
+  }),
+  inTurn({
+    name: 'stopped',
+    about: `memory of ${STOPPED} clients that stop reading, ${ENDPOINTS.alpn}`,
+    endpoint: 'alpn',
+    isFresh: true,
+    missing: () => missingDescriptors(2 * STOPPED + OTHER_DESCRIPTORS),
+    warmUp,
+    measure: async (running) => {
+      const pid = processOf(running);
+      const before = readMemory(pid).resident;
+      const others = countDescriptors(pid);
+      const sockets = await openStopped(running.port, TARGETS.gib, STOPPED);
+      await sleep(FLOW_MS);
+      const after = readMemory(pid).resident;
+      const kept = countDescriptors(pid) - others;
+      closeAll(sockets);
+      // A client that does not read hears of no end either.
+      if (kept < STOPPED) {
+        throw new BenchError(`only ${kept} descriptors were kept for ${STOPPED} clients`);
+      }
+      return { 'stopped.memory': (after - before) / STOPPED };
     },
   }),
 ];
