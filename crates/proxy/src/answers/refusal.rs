@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::answers::bewit::BewitError;
 use crate::decision::browser::BrowserError;
 use crate::decision::scopes::NarrowingError;
-use crate::exchange::upstream::SendError;
+use crate::exchange::send_error::SendError;
 use crate::message::chunked::ChunkedError;
 use crate::message::head::HeadError;
 use crate::message::target::TargetError;

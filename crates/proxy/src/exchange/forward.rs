@@ -17,7 +17,8 @@ use crate::answers::refusal::Refusal;
 use crate::decision::route::Target;
 use crate::exchange::backoff::{Backoff, retry_after};
 use crate::exchange::replay::{Hold, Replay};
-use crate::exchange::upstream::{ResponseBody, SendError};
+use crate::exchange::send_error::Unanswered;
+use crate::exchange::upstream::ResponseBody;
 use crate::message::fields::Fields;
 use crate::message::headers;
 use crate::message::whole::Whole;
@@ -131,26 +132,28 @@ pub async fn forward(
             Err(Failure::Send(_)) if replay.source_failed() => {
                 return Err(session.torn_body());
             }
-            Err(Failure::Send(error)) if error.is_stale() && replay.can_replay() => {
+            Err(Failure::Send(failure)) if failure.is_stale() && replay.can_replay() => {
                 stale += 1;
                 if stale > STALE_LIMIT {
-                    return Err(Refusal::Upstream(error));
+                    return Err(Refusal::Upstream(failure.error));
                 }
                 continue;
             }
-            Err(Failure::Send(error)) if !error.is_retryable() => {
+            Err(Failure::Send(Unanswered { error, .. })) if !error.is_retryable() => {
                 return Err(Refusal::Upstream(error));
             }
-            Err(Failure::Send(error)) if !replay.can_replay() => {
+            Err(Failure::Send(Unanswered { error, .. })) if !replay.can_replay() => {
                 return Err(Refusal::TooLargeToReplay(error));
             }
-            Err(Failure::Send(error)) => match backoff.next(Instant::now(), None) {
-                None => return Err(Refusal::Upstream(error)),
-                Some(pause) => {
-                    shared.log_retry(target, &error.to_string(), pause);
-                    pause
+            Err(Failure::Send(Unanswered { error, .. })) => {
+                match backoff.next(Instant::now(), None) {
+                    None => return Err(Refusal::Upstream(error)),
+                    Some(pause) => {
+                        shared.log_retry(target, &error.to_string(), pause);
+                        pause
+                    }
                 }
-            },
+            }
         };
         drop(entered);
         shared.metrics.retries.add(1);
@@ -188,7 +191,7 @@ struct Outgoing<'a> {
 /// Why a try has no answer.
 pub enum Failure {
     /// What sending came to.
-    Send(SendError),
+    Send(Unanswered),
     /// What the client is told at once.
     Refused(Refusal),
 }
@@ -249,7 +252,7 @@ impl<'a> Outgoing<'a> {
         let thread = &self.session.thread;
         let connection = thread
             .upstream
-            .connect(&self.target.origin, self.upgrade)
+            .connect(&self.target.origin, self.upgrade, false)
             .await
             .map_err(Failure::Send)?;
         let hold = (self.expects_continue && !connection.is_http2()).then(Hold::default);
@@ -283,7 +286,7 @@ impl<'a> Outgoing<'a> {
     /// something of the request.
     async fn await_answer(
         &self,
-        answer: impl Future<Output = Result<Response<ResponseBody>, SendError>>,
+        answer: impl Future<Output = Result<Response<ResponseBody>, Unanswered>>,
         replay: &Replay,
         hold: Option<Hold>,
     ) -> Result<(Response<ResponseBody>, Option<HeldBody>), Failure> {

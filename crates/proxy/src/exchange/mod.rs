@@ -4,4 +4,5 @@ pub mod backoff;
 pub mod fast_path;
 pub mod forward;
 pub mod replay;
+pub mod send_error;
 pub mod upstream;

@@ -13,7 +13,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Buffers;
 use super::body::{Body, Length};
-use crate::exchange::upstream::{MAX_FIELDS, MAX_HEAD, ODD_CODING, ODD_LENGTH, SendError, Socket};
+use crate::exchange::send_error::{
+    LONG_HEAD, ODD_CODING, ODD_FIELD, ODD_LENGTH, ODD_UPGRADE, Unanswered,
+};
+use crate::exchange::upstream::{MAX_FIELDS, MAX_HEAD, Socket};
 use crate::message::fields::{FieldLines, Fields, place};
 use crate::message::headers;
 use crate::record::Record;
@@ -37,12 +40,12 @@ pub struct AnswerHead {
 /// Reads until the head of the final answer has come.
 ///
 /// # Errors
-/// As [`SendError`] says.
+/// As [`Unanswered`] says.
 pub async fn read(
     socket: &mut Socket,
     buffers: &Buffers,
     to_head: bool,
-) -> Result<Answer, SendError> {
+) -> Result<Answer, Unanswered> {
     let mut partial = Vec::new();
     let read = poll_fn(|cx| {
         loop {
@@ -69,13 +72,13 @@ pub async fn read(
     });
     let read = read.await;
     read.map_err(|fault| match fault {
-        Fault::Io(error) => socket.failure(&error, !partial.is_empty()),
-        Fault::TooLong => socket.not_http("message head is too large"),
+        Fault::Io(error) => socket.failure(&error, !partial.is_empty(), true),
+        Fault::TooLong => socket.not_http(LONG_HEAD),
         Fault::Parse(error) => socket.not_http(&error.to_string()),
-        Fault::Field => socket.not_http("invalid HTTP header parsed"),
+        Fault::Field => socket.not_http(ODD_FIELD),
         Fault::Length => socket.not_http(ODD_LENGTH),
         Fault::Coding => socket.not_http(ODD_CODING),
-        Fault::Upgrade => socket.not_http("it changes to a protocol that nobody asked for"),
+        Fault::Upgrade => socket.not_http(ODD_UPGRADE),
     })
 }
 

@@ -128,7 +128,7 @@ async fn exchange(
         let (socket, answer) = match attempt(session, request, &entered.set).await {
             Ok(Some(answered)) => answered,
             Ok(None) => return Err(None),
-            Err(Failure::Send(error)) if error.is_stale() && stale < STALE_LIMIT => {
+            Err(Failure::Send(failure)) if failure.is_stale() && stale < STALE_LIMIT => {
                 stale += 1;
                 continue;
             }
@@ -158,7 +158,7 @@ async fn attempt(
 ) -> Result<Option<(Socket, Answer)>, Failure> {
     let thread = &session.thread;
     let origin = &request.target.origin;
-    let socket = thread.upstream.socket(origin).await;
+    let socket = thread.upstream.socket(origin, false).await;
     let Some(mut socket) = socket.map_err(Failure::Send)? else {
         return Ok(None);
     };
@@ -171,7 +171,7 @@ async fn attempt(
             socket.flush().await
         };
         if let Err(error) = sending.await {
-            return Err(socket.failure(&error, false));
+            return Err(socket.failure(&error, false, true));
         }
         thread.buffers.give_back_write(bytes);
         answer::read(&mut socket, &thread.buffers, request.is_head()).await

@@ -32,10 +32,11 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use super::UpstreamConfig;
 use super::environment::{ProxyProtocol, ProxyServer};
 use super::tls::Protocol;
-use super::{SendError, UpstreamConfig, hyper_error, io_error, name_of};
 use crate::decision::route::Origin;
+use crate::exchange::send_error::{SendError, hyper_error, io_error, name_of};
 
 /// What an answer's head may take, as on the way in. It is also the most that is read at once:
 /// downloads cost no less with larger buffers (tried up to 408 KiB; half of this costs a third

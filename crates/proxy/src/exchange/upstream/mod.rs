@@ -4,7 +4,7 @@
 //! [`Upstream`] belongs to one thread and shares nothing with the others but its
 //! [`UpstreamConfig`]: no lock is taken and no task is spawned for a request. What it is not: it
 //! neither signs, nor decides which header fields go out, nor tries again after a pause. It sends
-//! what it is given and says by its [`SendError`] what became of it.
+//! what it is given, once, and says by its [`Unanswered`] what became of it.
 //!
 //! A request takes three steps:
 //! 1. [`Upstream::connect`] finds an idle connection to the origin, or makes one ([`pool`],
@@ -27,7 +27,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -43,6 +42,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -54,6 +54,9 @@ pub use self::socket::Socket;
 use self::tls::{Protocol, Roots};
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
+use crate::exchange::send_error::{
+    ODD_CODING, ODD_LENGTH, Progress, SPOKE_FIRST, SendError, Unanswered,
+};
 use crate::message::headers;
 use crate::record::metrics::Metrics;
 
@@ -66,10 +69,6 @@ const MAX_IDLE_SOCKETS: usize = 1024;
 const MAX_HOSTS: usize = 1024;
 /// What is left of an answer that nobody wants is worth reading for its connection up to this.
 const MAX_DRAIN: u64 = 8 * 1024;
-/// Why an answer is refused whose body's length is not certain.
-pub const ODD_LENGTH: &str = "invalid content-length parsed";
-/// Why one is refused whose body is not what it would pass for.
-pub const ODD_CODING: &str = "it has a transfer coding that nobody asked for";
 /// How often a thread that waits for a permit reminds the others.
 const REMIND: Duration = Duration::from_millis(100);
 
@@ -121,7 +120,6 @@ struct Host<B> {
 pub struct Connection<B = ReplayBody> {
     /// `None` once it is used.
     held: Option<Held<B>>,
-    only_http1: bool,
 }
 
 /// The body of an answer; it holds the connection until its end.
@@ -142,87 +140,6 @@ enum Found<'h, T, B> {
     Free(T),
     /// The others wait until the maker is dropped.
     New(UpstreamIo, Protocol, Option<Maker<'h, B>>),
-}
-
-/// Why there is no answer. Each is one sentence that names the host and holds no secret.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum SendError {
-    /// A connection that had served before was closed before any byte of an answer: upstream let it
-    /// go while it was idle. To be sent again at once, with a fresh signature; not a try. A new
-    /// connection never ends so.
-    #[error("{host} closed an idle connection while a request was being sent")]
-    Stale {
-        /// Who.
-        host: Box<str>,
-    },
-    /// Refused, reset, timed out, not found, broke off: worth another try.
-    #[error("cannot reach {host}: {reason}")]
-    Network {
-        /// Who, or which proxy on the way.
-        host: Box<str>,
-        /// What happened, in a few words.
-        reason: Box<str>,
-    },
-    /// The connection stood, and was lost before an answer had come: worth another try.
-    #[error("{host} broke off the connection before it had answered: {reason}")]
-    BrokeOff {
-        /// Who.
-        host: Box<str>,
-        /// What happened, in a few words.
-        reason: Box<str>,
-    },
-    /// The certificate does not verify.
-    #[error("the certificate of {host} does not verify: {reason}")]
-    Certificate {
-        /// Whose.
-        host: Box<str>,
-        /// Why, in a few words.
-        reason: Box<str>,
-    },
-    /// The other side does not speak TLS, or none that both know.
-    #[error("{host} does not speak TLS as expected: {reason}")]
-    Tls {
-        /// Who.
-        host: Box<str>,
-        /// Why, in a few words.
-        reason: Box<str>,
-    },
-    /// What came is no HTTP answer.
-    #[error("the answer of {host} is not HTTP: {reason}")]
-    NotHttp {
-        /// Whose.
-        host: Box<str>,
-        /// Why, in a few words.
-        reason: Box<str>,
-    },
-    /// The body given to [`Connection::send`] failed. On HTTP/2 this may show as
-    /// [`SendError::BrokeOff`] instead: ask the body.
-    #[error("the request to {host} ended early: {reason}")]
-    RequestBody {
-        /// Whom it was for.
-        host: Box<str>,
-        /// Why, in a few words.
-        reason: Box<str>,
-    },
-    /// No descriptor is left for another connection.
-    #[error("cannot open a connection to {host}: too many files are open")]
-    Descriptors {
-        /// To whom.
-        host: Box<str>,
-    },
-    /// An outgoing proxy does not let us through.
-    #[error("the outgoing proxy {proxy} refused a tunnel to {host} with status {status}")]
-    Tunnel {
-        /// To whom.
-        host: Box<str>,
-        /// The proxy's host and port.
-        proxy: Box<str>,
-        /// Its answer to CONNECT.
-        status: u16,
-    },
-    /// The roots, or the proxies, cannot be used.
-    #[error("{0}")]
-    Setup(Box<str>),
 }
 
 /// Why there is no way out. Known at start.
@@ -291,26 +208,26 @@ where
     }
 
     /// A connection to `origin` that is free for a request; one of HTTP/1.1 where `needs_http1`
-    /// (upgrades).
+    /// (upgrades), and never one that has served before where `fresh` (the request was lost on such
+    /// a one, or could not be sent again if it were).
     ///
     /// # Errors
-    /// As [`SendError`] says.
+    /// As [`Unanswered`] says.
     pub async fn connect(
         self: &Rc<Self>,
         origin: &Origin,
         needs_http1: bool,
-    ) -> Result<Connection<B>, SendError> {
-        let host = self.host(origin)?;
-        let lease = self.lease(&host, needs_http1).await?;
+        fresh: bool,
+    ) -> Result<Connection<B>, Unanswered> {
+        let host = self.host(origin).map_err(Unanswered::not_connected)?;
+        let lease = self.lease(&host, needs_http1, fresh).await;
+        let lease = lease.map_err(Unanswered::not_connected)?;
         let held = Held {
             lease,
             host,
             upstream: Rc::clone(self),
         };
-        Ok(Connection {
-            held: Some(held),
-            only_http1: needs_http1,
-        })
+        Ok(Connection { held: Some(held) })
     }
 
     fn host(&self, origin: &Origin) -> Result<Rc<Host<B>>, SendError> {
@@ -346,10 +263,16 @@ where
     }
 
     /// A free connection, or a new one.
-    async fn lease(&self, host: &Host<B>, only_http1: bool) -> Result<Lease<B>, SendError> {
+    async fn lease(
+        &self,
+        host: &Host<B>,
+        only_http1: bool,
+        fresh: bool,
+    ) -> Result<Lease<B>, SendError> {
         let pool = &host.pool;
         let free = || pool.take(only_http1);
-        let (io, protocol, maker) = match self.free_or_new(host, only_http1, free).await? {
+        let found = self.free_or_new(host, only_http1, fresh, free).await?;
+        let (io, protocol, maker) = match found {
             Found::Free(lease) => return Ok(lease),
             Found::New(io, protocol, maker) => (io, protocol, maker),
         };
@@ -365,20 +288,23 @@ where
     }
 
     /// What `free` finds in the pool of `host`, or a new connection. Where that may turn out to be
-    /// one that many can use, only one is made at a time.
+    /// one that many can use, only one is made at a time, unless it has to be `fresh`.
     async fn free_or_new<'h, T>(
         &self,
         host: &'h Host<B>,
         only_http1: bool,
+        fresh: bool,
         free: impl Fn() -> Option<T>,
     ) -> Result<Found<'h, T, B>, SendError> {
         let pool = &host.pool;
         loop {
-            if let Some(found) = free() {
+            if !fresh && let Some(found) = free() {
                 return Ok(Found::Free(found));
             }
-            let may_be_shared =
-                host.origin.secure() && !only_http1 && pool.protocol() != Some(Protocol::Http1);
+            let may_be_shared = host.origin.secure()
+                && !only_http1
+                && !fresh
+                && pool.protocol() != Some(Protocol::Http1);
             if may_be_shared && let Some(making) = pool.making() {
                 making.done(pool).await?;
                 continue;
@@ -571,53 +497,33 @@ where
     /// The request has an origin-form target, which goes out byte for byte, and the end-to-end
     /// fields; `Host` and framing are set here. Dropping the future ends the request.
     ///
-    /// Where the connection is found closed before the request was begun, another one is taken. The
-    /// caller sees [`SendError::Stale`] only where the body may have been read.
-    ///
     /// # Errors
-    /// As [`SendError`] says.
+    /// As [`Unanswered`] says.
     pub async fn send(
         mut self,
         mut request: Request<B>,
-    ) -> Result<Response<ResponseBody<B>>, SendError> {
+    ) -> Result<Response<ResponseBody<B>>, Unanswered> {
         let Some(mut held) = self.held.take() else {
             unreachable!("it is taken only here and when it is dropped");
         };
-        loop {
-            held.host.shape(&mut request, held.lease.is_http2());
-            held.lease.begin();
-            let sent = match &mut held.lease {
-                Lease::Http1(link) => link.sender.try_send_request(request).await,
-                Lease::Http2(stream) => {
-                    let sending = stream
-                        .shared
-                        .link
-                        .borrow_mut()
-                        .sender
-                        .try_send_request(request);
-                    sending.await
-                }
-            };
-            let mut failure = match sent {
-                Ok(mut response) => {
-                    return match odd_framing(response.headers_mut()) {
-                        None => Ok(held.answer(response)),
-                        Some(reason) => Err(SendError::NotHttp {
-                            host: name_of(&held.host.origin),
-                            reason: reason.into(),
-                        }),
-                    };
-                }
-                Err(failure) => failure,
-            };
-            match failure.take_message() {
-                // Nothing of it has gone out, so it may even keep its signature.
-                Some(unsent) if held.lease.is_reused() => request = unsent,
-                _ => return Err(held.failure(failure.error())),
+        held.host.shape(&mut request, held.lease.is_http2());
+        held.lease.begin();
+        let sent = match &mut held.lease {
+            Lease::Http1(link) => link.sender.try_send_request(request).await,
+            Lease::Http2(stream) => {
+                let sending = stream
+                    .shared
+                    .link
+                    .borrow_mut()
+                    .sender
+                    .try_send_request(request);
+                sending.await
             }
-            let upstream = Rc::clone(&held.upstream);
-            // In a box, since it is rare.
-            held.lease = Box::pin(upstream.lease(&held.host, self.only_http1)).await?;
+        };
+        let mut response = sent.map_err(|failure| held.failure(&failure))?;
+        match odd_framing(response.headers_mut()) {
+            None => Ok(held.answer(response)),
+            Some(reason) => Err(Unanswered::not_http(&held.host.origin, reason)),
         }
     }
 }
@@ -655,24 +561,19 @@ impl<B> Held<B> {
         response.map(|incoming| ResponseBody { incoming, held })
     }
 
-    fn failure(&self, error: &hyper::Error) -> SendError {
+    fn failure(&self, failure: &TrySendError<Request<B>>) -> Unanswered {
         let origin = &self.host.origin;
-        let host = name_of(origin);
-        let reused = self.lease.is_reused();
-        if !reused && !self.lease.is_http2() && error.is_canceled() && self.lease.has_heard() {
-            return SendError::NotHttp {
-                host,
-                reason: "it spoke before it was asked".into(),
-            };
+        let progress = Progress {
+            reused: self.lease.is_reused(),
+            // hyper gives the request back where it has not begun to write it.
+            written: failure.message().is_none(),
+            heard: self.lease.has_heard(),
+        };
+        let is_new = !progress.reused && !self.lease.is_http2();
+        if is_new && progress.heard && failure.error().is_canceled() {
+            return Unanswered::not_http(origin, SPOKE_FIRST);
         }
-        match hyper_error(origin, error) {
-            SendError::BrokeOff { .. }
-                if reused && (!self.lease.has_heard() || is_go_away(error)) =>
-            {
-                SendError::Stale { host }
-            }
-            failure => failure,
-        }
+        Unanswered::hyper(origin, failure.error(), progress)
     }
 }
 
@@ -732,24 +633,6 @@ impl<B> fmt::Debug for ResponseBody<B> {
     }
 }
 
-// === impl SendError ===
-
-impl SendError {
-    /// Whether another try after a pause may succeed.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Network { .. } | Self::BrokeOff { .. } | Self::Descriptors { .. } => true,
-            Self::Tunnel { status, .. } => *status >= 500,
-            _ => false,
-        }
-    }
-
-    /// Whether the request is to be sent again at once, without counting a try.
-    pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Stale { .. })
-    }
-}
-
 /// Why nobody can tell what the body of an answer is, though hyper took it.
 fn odd_framing(headers: &mut HeaderMap) -> Option<&'static str> {
     // RFC 9112 6.3: the coding overrides it, and who forwards takes it out.
@@ -760,84 +643,6 @@ fn odd_framing(headers: &mut HeaderMap) -> Option<&'static str> {
         return Some(ODD_LENGTH);
     }
     headers::is_chunked(headers).is_none().then_some(ODD_CODING)
-}
-
-/// How errors name an origin: host, and port where it is not the scheme's own.
-fn name_of(origin: &Origin) -> Box<str> {
-    let authority = origin.url();
-    authority
-        .split_once("://")
-        .map_or(authority, |(_, authority)| authority)
-        .into()
-}
-
-/// What an error of the system means for a connection to `host`.
-fn io_error(host: Box<str>, error: &io::Error) -> SendError {
-    /// `EMFILE` and `ENFILE`, or `WSAEMFILE`.
-    const TOO_MANY_FILES: &[i32] = if cfg!(windows) { &[10_024] } else { &[23, 24] };
-    if error
-        .raw_os_error()
-        .is_some_and(|code| TOO_MANY_FILES.contains(&code))
-    {
-        return SendError::Descriptors { host };
-    }
-    let reason = error.to_string().into();
-    match error.kind() {
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::NotConnected
-        | io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::WriteZero => SendError::BrokeOff { host, reason },
-        _ => SendError::Network { host, reason },
-    }
-}
-
-/// What an error of hyper's means for a request to `origin` that has no answer.
-fn hyper_error(origin: &Origin, error: &hyper::Error) -> SendError {
-    let host = name_of(origin);
-    let reason = deepest(error).to_string().into();
-    if error.is_parse() {
-        return SendError::NotHttp { host, reason };
-    }
-    if error.is_user() {
-        return SendError::RequestBody { host, reason };
-    }
-    if let Some(error) = find::<h2::Error>(error) {
-        if error.is_reset() && !error.is_remote() && !error.is_library() {
-            return SendError::RequestBody { host, reason };
-        }
-        if error.is_library() {
-            return SendError::NotHttp { host, reason };
-        }
-    } else if let Some(error) = find::<io::Error>(error) {
-        return io_error(host, error);
-    }
-    SendError::BrokeOff { host, reason }
-}
-
-/// Upstream says that it has not begun to process the request (RFC 9113 6.8).
-fn is_go_away(error: &hyper::Error) -> bool {
-    find::<h2::Error>(error).is_some_and(|error| error.is_go_away() && error.is_remote())
-}
-
-fn find<T: StdError + 'static>(error: &hyper::Error) -> Option<&T> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
-    let mut error = error;
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::SendError;
 use super::connect::{Http1Link, Http2Link, Link, UpstreamIo};
 use super::tls::Protocol;
+use crate::exchange::send_error::SendError;
 
 /// All connections that one kind of request can be sent on: those to an origin, or those to the
 /// proxy that http origins are reached by.

@@ -4,7 +4,7 @@
 //! nothing of hyper is on it: no task, no buffer of its own. What it is not: it knows no message.
 
 use std::error::Error as StdError;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -17,9 +17,10 @@ use tokio::net::TcpStream;
 
 use super::connect::{UpstreamIo, Way};
 use super::tls::Protocol;
-use super::{Found, Host, MAX_IDLE, MAX_IDLE_SOCKETS, SendError, Upstream, io_error, name_of};
+use super::{Found, Host, MAX_IDLE, MAX_IDLE_SOCKETS, Upstream};
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
+use crate::exchange::send_error::{Progress, SendError, Unanswered};
 
 /// A connection that one request has to itself. Dropped, it is closed.
 pub struct Socket<B = ReplayBody> {
@@ -34,12 +35,26 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    /// A socket to `origin` on which HTTP/1.1 is spoken; `None` where that is not what is spoken
-    /// there, or where the way there takes another form of request.
+    /// A socket to `origin` on which HTTP/1.1 is spoken, never one that has served before where
+    /// `fresh`; `None` where that is not what is spoken there, or where the way there takes another
+    /// form of request.
     ///
     /// # Errors
-    /// As [`SendError`] says.
-    pub async fn socket(self: &Rc<Self>, origin: &Origin) -> Result<Option<Socket<B>>, SendError> {
+    /// As [`Unanswered`] says.
+    pub async fn socket(
+        self: &Rc<Self>,
+        origin: &Origin,
+        fresh: bool,
+    ) -> Result<Option<Socket<B>>, Unanswered> {
+        let socket = self.find_socket(origin, fresh).await;
+        socket.map_err(Unanswered::not_connected)
+    }
+
+    async fn find_socket(
+        self: &Rc<Self>,
+        origin: &Origin,
+        fresh: bool,
+    ) -> Result<Option<Socket<B>>, SendError> {
         let host = self.host(origin)?;
         if matches!(host.way, Way::Forward(_)) {
             return Ok(None);
@@ -49,7 +64,7 @@ where
             None if pool.protocol() == Some(Protocol::Http2) => Some(None),
             socket => socket.map(Some),
         };
-        let (io, reused) = match self.free_or_new(&host, false, free).await? {
+        let (io, reused) = match self.free_or_new(&host, false, fresh, free).await? {
             Found::Free(None) => return Ok(None),
             Found::Free(Some(io)) => (io, true),
             Found::New(io, Protocol::Http1, _) => {
@@ -89,26 +104,20 @@ impl<B> Socket<B> {
         self.io.plain()
     }
 
-    /// What an error means for a request of whose answer nothing has come, or something where
-    /// `heard`.
-    pub fn failure(&self, error: &io::Error, heard: bool) -> SendError {
-        let host = name_of(&self.host.origin);
-        match io_error(host, error) {
-            SendError::BrokeOff { host, .. } if self.reused && !heard => SendError::Stale { host },
-            SendError::BrokeOff { host, .. } if error.kind() == ErrorKind::UnexpectedEof => {
-                let reason = "connection closed before message completed".into();
-                SendError::BrokeOff { host, reason }
-            }
-            failure => failure,
-        }
+    /// What an error means for a request of which something may have been `written`, and of whose
+    /// answer nothing has come, or something where `heard`.
+    pub fn failure(&self, error: &io::Error, heard: bool, written: bool) -> Unanswered {
+        let progress = Progress {
+            reused: self.reused,
+            written,
+            heard,
+        };
+        Unanswered::io(&self.host.origin, error, progress)
     }
 
     /// What came is no answer, for this reason.
-    pub fn not_http(&self, reason: &str) -> SendError {
-        SendError::NotHttp {
-            host: name_of(&self.host.origin),
-            reason: reason.into(),
-        }
+    pub fn not_http(&self, reason: &str) -> Unanswered {
+        Unanswered::not_http(&self.host.origin, reason)
     }
 }
 

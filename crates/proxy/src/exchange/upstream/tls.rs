@@ -22,8 +22,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::SendError;
 use crate::decision::route::Origin;
+use crate::exchange::send_error::{SendError, io_error, name_of};
 
 /// Sessions that are kept for resumption, over all hosts.
 const SESSIONS: usize = 256;
@@ -217,7 +217,7 @@ fn server_name(origin: &Origin) -> Result<ServerName<'static>, SendError> {
         Some(ip) => Ok(ServerName::from(ip)),
         None => {
             ServerName::try_from(origin.host().to_owned()).map_err(|_| SendError::Certificate {
-                host: super::name_of(origin),
+                host: name_of(origin),
                 reason: "no certificate can hold this name".into(),
             })
         }
@@ -226,7 +226,7 @@ fn server_name(origin: &Origin) -> Result<ServerName<'static>, SendError> {
 
 /// What went wrong before TLS stood.
 fn handshake_error(origin: &Origin, error: &io::Error) -> SendError {
-    let host = super::name_of(origin);
+    let host = name_of(origin);
     match error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
@@ -244,7 +244,7 @@ fn handshake_error(origin: &Origin, error: &io::Error) -> SendError {
             host,
             reason: error.to_string().into(),
         },
-        None => super::io_error(host, error),
+        None => io_error(host, error),
     }
 }
 

@@ -276,7 +276,7 @@ fn a_connection_that_is_not_used_goes_back() {
         serve(listener, vec![vec![HELLO]]);
         let upstream = upstream();
         let connection = upstream
-            .connect(&plain(address), false)
+            .connect(&plain(address), false, false)
             .await
             .expect("a connection");
         assert!(!connection.is_http2());
@@ -344,70 +344,77 @@ fn a_connection_that_upstream_has_closed_is_not_used() {
     });
 }
 
+/// Gets one answer on a connection that is kept; gives its other side.
+async fn used_once(listener: &TcpListener, upstream: &Rc<Upstream<Plain>>, to: &Origin) -> Peer {
+    let serving = async {
+        let mut peer = Peer::accept(listener).await;
+        peer.head().await;
+        peer.write(HELLO).await;
+        peer
+    };
+    let (answer, peer) = tokio::join!(upstream.send(to, get("/"), false), serving);
+    assert_eq!(text(answer.expect("an answer")).await, "hello");
+    peer
+}
+
 #[test]
-fn a_request_that_was_not_begun_moves_to_another_connection() {
+fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
     run(async {
         let (listener, address) = listen().await;
-        let upstream = upstream();
-        let origin = plain(address);
-        let closing = async {
-            let mut peer = Peer::accept(&listener).await;
-            peer.head().await;
-            peer.write(HELLO).await;
-            peer
-        };
-        let (answer, peer) = tokio::join!(upstream.send(&origin, get("/1"), false), closing);
-        assert_eq!(text(answer.expect("an answer")).await, "hello");
+        let (upstream, origin) = (upstream(), plain(address));
+
         // Taken while it is open, closed before it is used.
-        let connection = upstream
-            .connect(&origin, false)
-            .await
-            .expect("a connection");
+        let peer = used_once(&listener, &upstream, &origin).await;
+        let taken = upstream.connect(&origin, false, false).await;
         drop(peer);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let serving = async {
-            let mut peer = Peer::accept(&listener).await;
-            assert!(peer.head().await.starts_with("GET /2 "));
-            peer.write(HELLO).await;
-        };
-        let (answer, ()) = tokio::join!(connection.send(get("/2")), serving);
-        assert_eq!(text(answer.expect("an answer")).await, "hello");
-    });
-}
+        let unsent = taken.expect("a connection").send(post("hello")).await;
+        let unsent = unsent.expect_err("closed");
+        assert_eq!(unsent.sent, Sent::NotProcessed, "{unsent:?}");
 
-#[test]
-fn a_reused_connection_that_closes_without_a_word_was_stale() {
-    run(async {
-        let (listener, address) = listen().await;
-        serve(listener, vec![vec![HELLO, ""], vec![HELLO]]);
-        let upstream = upstream();
-        let origin = plain(address);
-        let answer = upstream.send(&origin, get("/"), false).await;
-        assert_eq!(text(answer.expect("an answer")).await, "hello");
-        let stale = upstream
-            .send(&origin, post("hello"), false)
-            .await
-            .expect_err("stale");
-        assert!(stale.is_stale(), "{stale:?}");
-        let answer = upstream.send(&origin, post("hello"), false).await;
-        assert_eq!(text(answer.expect("an answer")).await, "hello");
-    });
-}
-
-#[test]
-fn a_new_connection_that_closes_without_a_word_has_broken_off() {
-    run(async {
-        let (listener, address) = listen().await;
-        serve(listener, vec![vec![""], vec![]]);
-        let upstream = upstream();
-        for _ in 0..2 {
-            let error = upstream
-                .send(&plain(address), get("/"), false)
-                .await
-                .expect_err("closed");
-            assert!(matches!(error, SendError::BrokeOff { .. }), "{error:?}");
-            assert!(error.is_retryable() && error.to_string().starts_with(&address.to_string()));
+        // Read, and closed without a word, or in the middle of one.
+        for (answer, sent) in [
+            ("", Sent::Stale),
+            ("HTTP/1.1 200 OK\r\ncontent-", Sent::Perhaps),
+        ] {
+            let mut peer = used_once(&listener, &upstream, &origin).await;
+            let reading = async move {
+                peer.head().await;
+                peer.write(answer).await;
+            };
+            let sending = upstream.send(&origin, post("hello"), false);
+            let (lost, ()) = tokio::join!(sending, reading);
+            let lost = lost.expect_err("closed");
+            assert!(lost.error.is_retryable(), "{lost:?}");
+            assert_eq!(lost.sent, sent, "{lost:?}");
         }
+
+        // On a new one, the same is no word on idle connections.
+        let peer = used_once(&listener, &upstream, &origin).await;
+        let reading = async {
+            Peer::accept(&listener).await.head().await;
+        };
+        let sending = async {
+            let fresh = upstream.connect(&origin, false, true).await;
+            fresh.expect("a connection").send(post("hello")).await
+        };
+        let (lost, ()) = tokio::join!(sending, reading);
+        assert_eq!(lost.expect_err("closed").sent, Sent::Perhaps);
+        drop(peer);
+
+        // Closed before anything could be written, which is not worth an immediate repeat.
+        let closing = async { drop(Peer::accept(&listener).await) };
+        let taken = upstream.connect(&origin, false, true);
+        let (taken, ()) = tokio::join!(taken, closing);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let unsent = taken.expect("a connection").send(post("hello")).await;
+        let unsent = unsent.expect_err("closed");
+        assert_eq!(unsent.sent, Sent::NotConnected, "{unsent:?}");
+        assert!(unsent.error.is_retryable(), "{unsent:?}");
+
+        drop(listener);
+        let refused = upstream.send(&origin, post("hello"), false).await;
+        assert_eq!(refused.expect_err("refused").sent, Sent::NotConnected);
     });
 }
 
@@ -423,7 +430,8 @@ fn half_an_answer_is_not_a_stale_connection() {
         let error = upstream
             .send(&origin, get("/"), false)
             .await
-            .expect_err("closed");
+            .expect_err("closed")
+            .error;
         assert!(matches!(error, SendError::BrokeOff { .. }), "{error:?}");
     });
 }
@@ -464,7 +472,7 @@ fn what_is_not_http_is_no_answer() {
         let upstream = upstream();
         for script in scripts {
             let answer = upstream.send(&plain(address), get("/"), false).await;
-            let error = answer.expect_err(script);
+            let error = answer.expect_err(script).error;
             assert!(
                 matches!(error, SendError::NotHttp { .. }),
                 "{script} {error:?}"
@@ -484,13 +492,15 @@ fn a_server_that_speaks_first_is_not_http() {
             peer.write("220 mail.example.com ESMTP\r\n").await;
             peer
         };
-        let (connection, mut peer) = tokio::join!(upstream.connect(&origin, false), greeting);
+        let (connection, mut peer) =
+            tokio::join!(upstream.connect(&origin, false, false), greeting);
         tokio::time::sleep(Duration::from_millis(20)).await;
         let error = connection
             .expect("a connection")
             .send(get("/"))
             .await
-            .expect_err("no HTTP");
+            .expect_err("no HTTP")
+            .error;
         assert!(matches!(error, SendError::NotHttp { .. }), "{error:?}");
         peer.closed().await;
     });
@@ -505,7 +515,8 @@ fn nobody_there_is_said_in_one_sentence() {
         let error = upstream
             .send(&plain(address), get("/"), false)
             .await
-            .expect_err("refused");
+            .expect_err("refused")
+            .error;
         let sentence = error.to_string();
         assert!(matches!(error, SendError::Network { .. }), "{error:?}");
         assert!(
@@ -521,7 +532,8 @@ fn nobody_there_is_said_in_one_sentence() {
         let error = upstream
             .send(&nowhere, get("/"), false)
             .await
-            .expect_err("no such name");
+            .expect_err("no such name")
+            .error;
         assert!(matches!(error, SendError::Network { .. }), "{error:?}");
         assert!(
             error
@@ -586,7 +598,7 @@ fn an_answer_to_an_unfinished_upload_comes_at_once() {
             let (other, _) = listener.accept().await.expect("another connection");
             other
         };
-        let (connection, _) = tokio::join!(upstream.connect(&origin, false), other);
+        let (connection, _) = tokio::join!(upstream.connect(&origin, false, false), other);
         connection.expect("a connection");
         sender.send(Ok("world")).expect("it is read");
         assert_eq!(peer.bytes(5).await, b"world");
@@ -643,7 +655,7 @@ fn a_client_that_fails_ends_the_request_as_its_own_failure() {
             peer.read
         };
         let (answer, read) = tokio::join!(upstream.send(&origin, request, false), reading);
-        let error = answer.expect_err("no request");
+        let error = answer.expect_err("no request").error;
         assert!(matches!(error, SendError::RequestBody { .. }), "{error:?}");
         assert!(replay.source_failed());
         assert!(!read.ends_with(b"0\r\n\r\n"));
@@ -666,7 +678,7 @@ fn a_second_try_gets_what_the_first_has_read() {
             peer.bytes(5).await;
         };
         let (answer, ()) = tokio::join!(upstream.send(&origin, request(&replay), false), breaking);
-        assert!(answer.expect_err("closed").is_retryable());
+        assert!(answer.expect_err("closed").error.is_retryable());
         sender.send(Ok("world")).expect("it is read");
         let serving = async {
             let mut peer = Peer::accept(&listener).await;

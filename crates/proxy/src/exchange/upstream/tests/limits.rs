@@ -13,12 +13,12 @@ fn the_connection_used_last_is_used_first_and_the_others_grow_old() {
         let upstream = Upstream::<Plain>::new(Arc::new(config));
         let origin = plain(address);
         let first = upstream
-            .connect(&origin, false)
+            .connect(&origin, false, false)
             .await
             .expect("a connection");
         let mut older = Peer::accept(&listener).await;
         let second = upstream
-            .connect(&origin, false)
+            .connect(&origin, false, false)
             .await
             .expect("a connection");
         let mut newer = Peer::accept(&listener).await;
@@ -133,7 +133,7 @@ fn permits_come_back_with_their_connections() {
         let upstream = Upstream::<Plain>::new(Arc::new(config));
         let origin = plain(address);
         let connection = upstream
-            .connect(&origin, false)
+            .connect(&origin, false, false)
             .await
             .expect("a connection");
         let peer = Peer::accept(&listener).await;

@@ -6,7 +6,6 @@ mod http2;
 mod limits;
 mod proxies;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,8 +25,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::environment::Proxies;
 use super::tls::Roots;
-use super::{ResponseBody, SendError, Upstream, UpstreamConfig};
+use super::{ResponseBody, Upstream, UpstreamConfig};
 use crate::decision::route::{Origin, split_url};
+use crate::exchange::send_error::{SendError, Sent, Unanswered};
 
 /// What a test has to be over in, and every wait in it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,8 +45,9 @@ where
         origin: &Origin,
         request: Request<B>,
         needs_http1: bool,
-    ) -> Result<Response<ResponseBody<B>>, SendError> {
-        self.connect(origin, needs_http1).await?.send(request).await
+    ) -> Result<Response<ResponseBody<B>>, Unanswered> {
+        let connection = self.connect(origin, needs_http1, false).await?;
+        connection.send(request).await
     }
 }
 
@@ -264,123 +265,5 @@ impl Authority {
 async fn eventually(mut condition: impl FnMut() -> bool) {
     while !condition() {
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-#[test]
-fn every_failure_is_one_sentence_that_names_the_host() {
-    let host = || Box::from("tc.example.com");
-    let reason = || Box::from("it is so");
-    let sentences = VecDeque::from([
-        (
-            SendError::Stale { host: host() },
-            "tc.example.com closed an idle connection while a request was being sent",
-            false,
-        ),
-        (
-            SendError::Network {
-                host: host(),
-                reason: reason(),
-            },
-            "cannot reach tc.example.com: it is so",
-            true,
-        ),
-        (
-            SendError::BrokeOff {
-                host: host(),
-                reason: reason(),
-            },
-            "tc.example.com broke off the connection before it had answered: it is so",
-            true,
-        ),
-        (
-            SendError::Certificate {
-                host: host(),
-                reason: reason(),
-            },
-            "the certificate of tc.example.com does not verify: it is so",
-            false,
-        ),
-        (
-            SendError::Tls {
-                host: host(),
-                reason: reason(),
-            },
-            "tc.example.com does not speak TLS as expected: it is so",
-            false,
-        ),
-        (
-            SendError::NotHttp {
-                host: host(),
-                reason: reason(),
-            },
-            "the answer of tc.example.com is not HTTP: it is so",
-            false,
-        ),
-        (
-            SendError::RequestBody {
-                host: host(),
-                reason: reason(),
-            },
-            "the request to tc.example.com ended early: it is so",
-            false,
-        ),
-        (
-            SendError::Descriptors { host: host() },
-            "cannot open a connection to tc.example.com: too many files are open",
-            true,
-        ),
-        (
-            SendError::Tunnel {
-                host: host(),
-                proxy: "proxy:3128".into(),
-                status: 407,
-            },
-            "the outgoing proxy proxy:3128 refused a tunnel to tc.example.com with status 407",
-            false,
-        ),
-        (
-            SendError::Tunnel {
-                host: host(),
-                proxy: "proxy:3128".into(),
-                status: 503,
-            },
-            "the outgoing proxy proxy:3128 refused a tunnel to tc.example.com with status 503",
-            true,
-        ),
-    ]);
-    for (error, sentence, retryable) in sentences {
-        assert_eq!(error.to_string(), sentence);
-        assert_eq!(error.is_retryable(), retryable, "{sentence}");
-    }
-}
-
-#[test]
-fn errors_of_the_system_are_told_apart() {
-    use std::io::{Error, ErrorKind};
-    let kind = |error: Error| match super::io_error("h".into(), &error) {
-        SendError::Descriptors { .. } => "descriptors",
-        SendError::BrokeOff { .. } => "broke off",
-        SendError::Network { .. } => "network",
-        _ => "other",
-    };
-    if cfg!(unix) {
-        assert_eq!(kind(Error::from_raw_os_error(24)), "descriptors");
-        assert_eq!(kind(Error::from_raw_os_error(23)), "descriptors");
-    }
-    for broke_off in [
-        ErrorKind::ConnectionReset,
-        ErrorKind::BrokenPipe,
-        ErrorKind::UnexpectedEof,
-        ErrorKind::ConnectionAborted,
-    ] {
-        assert_eq!(kind(broke_off.into()), "broke off");
-    }
-    for network in [
-        ErrorKind::ConnectionRefused,
-        ErrorKind::TimedOut,
-        ErrorKind::NotFound,
-    ] {
-        assert_eq!(kind(network.into()), "network");
     }
 }

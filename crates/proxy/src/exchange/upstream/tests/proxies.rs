@@ -127,7 +127,7 @@ fn a_proxy_s_refusal_is_told_with_its_status_and_without_the_password() {
             let value = format!("us:secret@{address}");
             let upstream = upstream_by(proxies(&[("HTTPS_PROXY", value)]), &authority);
             let error = upstream.send(&origin(HIDDEN), get("/path"), false).await;
-            let error = error.expect_err(answer);
+            let error = error.expect_err(answer).error;
             assert_eq!(error.is_retryable(), retryable, "{error:?}");
             let status = &answer[9..12];
             let sentence = format!(
@@ -152,7 +152,7 @@ fn a_proxy_that_is_none_is_named_for_what_it_is() {
             let proxies = proxies(&[("HTTPS_PROXY", address.to_string())]);
             let upstream = upstream_by(proxies, &authority);
             let error = upstream.send(&origin(HIDDEN), get("/path"), false).await;
-            let error = error.expect_err("no tunnel");
+            let error = error.expect_err("no tunnel").error;
             assert_eq!(error.is_retryable(), retryable, "{error:?}");
             assert!(error.to_string().contains(&address.to_string()), "{error}");
         }
@@ -160,7 +160,7 @@ fn a_proxy_that_is_none_is_named_for_what_it_is() {
         drop(listener);
         let upstream = upstream_by(proxies(&[("HTTPS_PROXY", address.to_string())]), &authority);
         let error = upstream.send(&origin(HIDDEN), get("/path"), false).await;
-        let error = error.expect_err("nobody there");
+        let error = error.expect_err("nobody there").error;
         assert!(
             error
                 .to_string()
@@ -247,7 +247,7 @@ fn a_socks_proxy_s_refusal_names_it_and_no_password() {
         let error = upstream
             .send(&origin("http://hidden.example"), get("/"), false)
             .await;
-        let sentence = error.expect_err("refused").to_string();
+        let sentence = error.expect_err("refused").error.to_string();
         let expected = "cannot reach hidden.example: the outgoing proxy 127.0.0.1: ";
         assert!(
             sentence.starts_with(expected) && !sentence.contains("secret"),
@@ -267,7 +267,7 @@ fn a_cgi_program_is_told_why_there_is_no_way_out() {
         let error = upstream
             .send(&origin("http://a.example"), get("/"), false)
             .await;
-        let error = error.expect_err("refused");
+        let error = error.expect_err("refused").error;
         assert!(!error.is_retryable() && error.to_string().starts_with("HTTP_PROXY is not used"));
     });
 }
