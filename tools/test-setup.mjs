@@ -1,6 +1,6 @@
 /**
- * Makes ready what tests need beside the npm packages: nginx, Chromium, curl, OpenSSL and
- * PostgreSQL from the system, and Taskcluster's Python and Go clients and its worker under build/.
+ * Makes ready what tests need beside the npm packages: nginx, Chromium, curl, OpenSSL, PostgreSQL
+ * and PgBouncer from the system, and Taskcluster's Python and Go clients and its worker under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -31,6 +31,7 @@ const DEBIAN_PACKAGES = {
   python3: ['python3', 'python3-venv'],
   go: ['golang-go'],
   postgres: ['postgresql'],
+  pgbouncer: ['pgbouncer'],
 };
 
 main();

@@ -14,6 +14,10 @@ export interface Postgresql {
   readonly port: number;
   /** A new, empty database. */
   createDatabase(): Promise<string>;
+  /** Ends the server and every connection, as an administrator who restarts it. */
+  stop(): Promise<void>;
+  /** Starts it again on the same port. */
+  resume(): Promise<void>;
 }
 
 let server: Promise<Postgresql> | undefined;
@@ -40,18 +44,25 @@ async function start(): Promise<Postgresql> {
     throw new Error(`initdb failed: ${made.stderr}`);
   }
   const port = await unusedPort();
-  const settings = ['fsync=off', 'listen_addresses=127.0.0.1', 'unix_socket_directories='];
-  const child = spawn(
-    path.join(programs, 'postgres'),
-    ['-D', data, '-p', `${port}`, ...settings.flatMap((setting) => ['-c', setting])],
-    { ...user, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] },
-  );
+  const settings = [
+    ...['fsync=off', 'listen_addresses=127.0.0.1', 'unix_socket_directories='],
+    'max_connections=300',
+  ];
+  const launch = async () => {
+    const launched = spawn(
+      path.join(programs, 'postgres'),
+      ['-D', data, '-p', `${port}`, ...settings.flatMap((setting) => ['-c', setting])],
+      { ...user, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] },
+    );
+    await accepting(launched);
+    return launched;
+  };
+  let child = await launch();
   process.once('exit', () => {
     // Immediate shutdown: it ends its own processes too.
     child.kill('SIGQUIT');
     rmSync(directory, { recursive: true, force: true });
   });
-  await accepting(child);
   let databases = 0;
   return {
     port,
@@ -61,11 +72,20 @@ async function start(): Promise<Postgresql> {
       await runSql(port, `CREATE DATABASE ${name}`);
       return `postgres://test@127.0.0.1:${port}/${name}`;
     },
+    async stop() {
+      const ended = once(child, 'exit');
+      // Fast shutdown: it waits for nobody.
+      child.kill('SIGINT');
+      await within(ended, 'the end of PostgreSQL');
+    },
+    async resume() {
+      child = await launch();
+    },
   };
 }
 
 /** Ourselves, or whoever may be it where we are root. */
-function ordinaryUser(): { uid: number; gid: number } {
+export function ordinaryUser(): { uid: number; gid: number } {
   const [uid = 0, gid = 0] = [process.getuid?.(), process.getgid?.()];
   if (uid !== 0) {
     return { uid, gid };

@@ -15,7 +15,14 @@ const BUILT = {
   'generic-worker': path.join(ROOT, 'build/test-worker/generic-worker'),
 };
 
-export type Tool = keyof typeof BUILT | 'nginx' | 'chromium' | 'curl' | 'openssl' | 'postgres';
+export type Tool =
+  | keyof typeof BUILT
+  | 'nginx'
+  | 'chromium'
+  | 'curl'
+  | 'openssl'
+  | 'postgres'
+  | 'pgbouncer';
 
 export function find(tool: Tool): string | undefined {
   const candidates =

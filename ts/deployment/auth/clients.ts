@@ -5,12 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Client, Store } from '../storage/store.js';
 import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
-import type { LoadedClient } from './signature-validator.js';
-
-/** A client that is unknown, disabled or past its expiry. The message is for whoever called. */
-export class ClientError extends Error {
-  override readonly name = 'ClientError';
-}
+import { type LoadedClient, RefusedError } from './signature-validator.js';
 
 /** How exactly the time of a client's last use is known, in milliseconds. */
 const USE_NOTED_EVERY = 6 * 60 * 60 * 1000;
@@ -52,17 +47,17 @@ export class ScopeResolver {
     checkRoles(roles, this.#before);
   }
 
-  /** @throws ClientError */
+  /** @throws RefusedError where it is unknown, disabled or past its expiry */
   async loadClient(clientId: string): Promise<LoadedClient> {
     const client = await this.#store.clients.get(clientId);
     if (client === undefined) {
-      throw new ClientError(`Client with clientId '${clientId}' not found`);
+      throw new RefusedError(`Client with clientId '${clientId}' not found`);
     }
     if (client.disabled) {
-      throw new ClientError(`Client with clientId '${clientId}' is disabled`);
+      throw new RefusedError(`Client with clientId '${clientId}' is disabled`);
     }
     if (client.expires.getTime() < Date.now()) {
-      throw new ClientError(`Client with clientId: '${clientId}' has expired`);
+      throw new RefusedError(`Client with clientId: '${clientId}' has expired`);
     }
     if (Date.now() - client.lastDateUsed.getTime() > USE_NOTED_EVERY) {
       await this.#store.clients.used(clientId, new Date());

@@ -18,7 +18,7 @@ import {
   testAuthenticateRequest,
   testAuthenticateResponse,
 } from './schemas.js';
-import { signatureValidator } from './signature-validator.js';
+import { RefusedError, signatureValidator } from './signature-validator.js';
 
 export interface AuthContext {
   readonly store: Store;
@@ -161,7 +161,7 @@ function tester(scopes: readonly string[]): SignatureValidator {
   return signatureValidator({
     loadClient: async (clientId) => {
       if (clientId !== 'tester') {
-        throw new Error(`Client with clientId '${clientId}' not found`);
+        throw new RefusedError(`Client with clientId '${clientId}' not found`);
       }
       const expires = new Date(Date.now() + 60 * 60 * 1000);
       return { clientId, accessToken: 'no-secret', scopes, expires };

@@ -26,7 +26,7 @@ export interface LoadedClient {
 }
 
 export interface SignatureValidatorOptions {
-  /** Finds the client, or throws an error that says why it may not be used. */
+  /** Finds the client. @throws RefusedError where it may not be used */
   readonly loadClient: (clientId: string) => Promise<LoadedClient>;
   /** Adds what roles grant. */
   readonly expandScopes: (scopes: readonly string[]) => Promise<readonly string[]>;
@@ -41,8 +41,11 @@ const ANONYMOUS_LIFETIME = 15 * 60 * 1000;
 /** What everybody holds, with credentials or without. */
 const ANONYMOUS = ['assume:anonymous'];
 
-/** Why a request's credentials were refused, as its client is told. */
-class RefusedError extends Error {
+/**
+ * Why a request's credentials were refused, as its client is told. Any other error is not the
+ * client's fault: it passes through, so that the request ends as one that may be tried again.
+ */
+export class RefusedError extends Error {
   override readonly name = 'RefusedError';
   /** The `WWW-Authenticate` that tells a client with a wrong clock the time. */
   readonly challenge: string | undefined;
@@ -68,8 +71,10 @@ export function signatureValidator(options: SignatureValidatorOptions): Signatur
       const signature = readSignature(request);
       return signature === null ? await anonymous(options) : await accept(signature, options);
     } catch (error) {
-      const { message } = error as Error;
-      const challenge = error instanceof RefusedError ? error.challenge : undefined;
+      if (!(error instanceof RefusedError)) {
+        throw error;
+      }
+      const { message, challenge } = error;
       return { status: 'auth-failed', message, ...(challenge === undefined ? {} : { challenge }) };
     }
   };

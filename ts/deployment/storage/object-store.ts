@@ -192,7 +192,8 @@ function sendFile(response: Response, root: string, file: string): Promise<void>
           .end();
         resolve();
       } else {
-        reject(error);
+        // What the disk says, and the path in it, is not for the client.
+        reject(new Error(`the file ${file} cannot be sent`, { cause: error }));
       }
     });
   });
