@@ -29,6 +29,7 @@ const REFUSED_HEADS: Record<string, string> = {
   'a length with a fraction': post('Content-Length: 5.0\r\n', 'hello'),
   'an empty length': post('Content-Length:\r\n', 'hello'),
   'a length over 64 bits': post('Content-Length: 18446744073709551621\r\n', 'hello'),
+  'a length of 2^63': post('Content-Length: 9223372036854775808\r\n', 'hello'),
   'chunked twice': post('Transfer-Encoding: chunked, chunked\r\n', '0\r\n\r\n'),
   'chunked twice by two fields': post(`${CHUNKED}${CHUNKED}`, '0\r\n\r\n'),
   'chunked not last': post('Transfer-Encoding: chunked, gzip\r\n', '0\r\n\r\n'),
@@ -171,6 +172,15 @@ test('equal lengths repeated are one length, or refused', async (t) => {
       t.deepEqual(values(upstream.last.fields, 'content-length'), ['5']);
       t.is((await upstream.last.body()).bytes.toString(), 'hello');
     }
+  }
+});
+
+test('a length goes out in plain decimal', async (t) => {
+  const { upstream, proxy } = await start(t);
+  for (const length of ['005', ' 5\t']) {
+    t.is((await proxy.exchange(post(`Content-Length:${length}\r\n`, 'hello'))).status, 200);
+    t.deepEqual(values(upstream.last.fields, 'content-length'), ['5']);
+    t.is((await upstream.last.body()).bytes.toString(), 'hello');
   }
 });
 

@@ -236,6 +236,7 @@ const MALFORMED: Record<string, [fields: [string, string][], body?: string]> = {
   'two paths': [[[':path', '/queue/v1/smuggled']]],
   'a body shorter than its length': [[['content-length', '10']], 'hello'],
   'a body longer than its length': [[['content-length', '2']], 'hello'],
+  'a length of 2^63': [[['content-length', '9223372036854775808']], 'hello'],
   'two lengths': [
     [
       ['content-length', '5'],
@@ -267,6 +268,17 @@ test('a malformed request is refused and never becomes a whole one', async (t) =
   }
   t.deepEqual(failures, []);
   t.is((await proxy.get('/queue/v1/after')).status, 200);
+});
+
+test('equal lengths go out as one', async (t) => {
+  const { upstream, proxy } = await startDown(t);
+  const length: [string, string] = ['content-length', '5'];
+  for (const fields of [[length, length], [['content-length', '005'] as [string, string]]]) {
+    const connection = await proxy.connect();
+    await connection.send(preface() + headersFrame(fields, 'hello') + dataFrame('hello'));
+    t.is(await within(firstVerdict(connection), 'a verdict'), 'answered');
+    t.deepEqual(values(upstream.last.fields, 'content-length'), ['5']);
+  }
 });
 
 test('a header block that never ends is given up after --header-timeout', async (t) => {

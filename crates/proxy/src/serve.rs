@@ -21,6 +21,8 @@ use crate::back::relay::{self, RelayBody};
 use crate::decision::route::{Route, route};
 use crate::decision::scopes;
 use crate::exchange::forward::{Forwarded, forward};
+use crate::message::head::HeadError;
+use crate::message::headers;
 use crate::message::target::request_target;
 use crate::message::whole::Whole;
 use crate::record::metrics;
@@ -88,10 +90,11 @@ enum Outcome {
 
 async fn dispatch(
     session: &Session,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Outcome, Refusal> {
     let shared = &session.thread.shared;
+    headers::content_length(request.headers_mut()).map_err(HeadError::from)?;
     if request.method() == Method::CONNECT {
         return Err(Refusal::Method {
             allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",

@@ -6,6 +6,7 @@
 
 use memchr::memchr;
 
+use crate::message::headers::{LengthError, length_of};
 use crate::message::target::{TargetError, check_target};
 
 /// Most bytes in a head; past it the answer is 431.
@@ -58,6 +59,12 @@ pub enum HeadError {
     End,
     #[error("the request's head is longer than 64 KiB or has more than 1,000 fields")]
     TooLarge,
+}
+
+impl From<LengthError> for HeadError {
+    fn from(_: LengthError) -> Self {
+        Self::Length("Content-Length is not one number of bytes below 2^63")
+    }
 }
 
 /// Reads the head at the beginning of `bytes`; `None` while its end has not come.
@@ -209,13 +216,7 @@ impl Fields {
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
-        let digits = value.trim_ascii();
-        let length = (!digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
-            .then(|| std::str::from_utf8(digits).ok()?.parse::<u64>().ok())
-            .flatten()
-            // hyper keeps the two largest numbers for itself.
-            .filter(|length| *length < u64::MAX - 2)
-            .ok_or(HeadError::Length("Content-Length is not a number of bytes"))?;
+        let length = length_of(value.trim_ascii()).ok_or(LengthError)?;
         if self.length.is_some_and(|earlier| earlier != length) {
             return Err(HeadError::Length("two Content-Length fields differ"));
         }
@@ -355,7 +356,7 @@ mod tests {
         let length = |text| HeadError::Length(text);
         let two = "both Content-Length and Transfer-Encoding are given";
         let only = "the only Transfer-Encoding understood here is one \"chunked\"";
-        let number = "Content-Length is not a number of bytes";
+        let number = "Content-Length is not one number of bytes below 2^63";
         let cases: &[(&[u8], HeadError)] = &[
             (b"GET / HTTP/1.1\n", LineEnd),
             (b"GET / HTTP/1.1\r\nA: b\n\r\n", LineEnd),
@@ -397,6 +398,10 @@ mod tests {
             (b"P / HTTP/1.1\r\nContent-Length:\r\n", length(number)),
             (
                 b"P / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n",
+                length(number),
+            ),
+            (
+                b"P / HTTP/1.1\r\nContent-Length: 9223372036854775808\r\n",
                 length(number),
             ),
             (

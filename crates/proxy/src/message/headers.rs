@@ -138,40 +138,47 @@ pub fn is_chunked(headers: &impl Fields) -> Option<bool> {
     Some(chunked)
 }
 
+/// Longest body that a `Content-Length` may announce: what a signed number of 64 bits holds, which
+/// is what many readers have.
+const MAX_LENGTH: u64 = i64::MAX as u64;
+
 /// `Content-Length` does not tell a length.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LengthError;
 
 /// The value of `Content-Length`, if there is any; of one that is repeated, one is left (RFC 9110
-/// 8.6).
+/// 8.6), in plain decimal.
 ///
 /// # Errors
 /// Where it is no length, or more than one.
 pub fn content_length(headers: &mut impl Fields) -> Result<Option<u64>, LengthError> {
     let mut length = None;
-    let mut count = 0;
+    let mut canonical = true;
     for value in headers.values(&CONTENT_LENGTH) {
         for digits in value.split(|byte| *byte == b',') {
             let digits = digits.trim_ascii();
-            // A number may be written with a sign, a length may not.
-            if !digits.iter().all(u8::is_ascii_digit) {
-                return Err(LengthError);
-            }
-            let number: u64 = std::str::from_utf8(digits)
-                .ok()
-                .and_then(|digits| digits.parse().ok())
-                .ok_or(LengthError)?;
+            let number = length_of(digits).ok_or(LengthError)?;
             if length.is_some_and(|earlier| earlier != number) {
                 return Err(LengthError);
             }
+            canonical &= length.is_none() && (digits.len() == 1 || !digits.starts_with(b"0"));
             length = Some(number);
-            count += 1;
         }
     }
-    if let Some(length) = length.filter(|_| count > 1) {
+    if let Some(length) = length.filter(|_| !canonical) {
         headers.set(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(length)
+}
+
+/// The length that some digits tell.
+pub fn length_of(digits: &[u8]) -> Option<u64> {
+    // A number may be written with a sign, a length may not.
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let length = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (length <= MAX_LENGTH).then_some(length)
 }
 
 /// Whether a field that is a list of tokens holds `token`.
@@ -354,7 +361,8 @@ mod tests {
         for (fields, length, left) in [
             ("", Ok(None), ""),
             ("content-length: 0", Ok(Some(0)), "content-length: 0"),
-            ("content-length: 007", Ok(Some(7)), "content-length: 007"),
+            ("content-length: 007", Ok(Some(7)), "content-length: 7"),
+            ("content-length: 00", Ok(Some(0)), "content-length: 0"),
             ("content-length: 7,\t07 ", Ok(Some(7)), "content-length: 7"),
             (
                 "content-length: 7|x: 1|content-length: 7",
@@ -362,10 +370,11 @@ mod tests {
                 "content-length: 7|x: 1",
             ),
             (
-                "content-length: 18446744073709551615",
-                Ok(Some(u64::MAX)),
-                "content-length: 18446744073709551615",
+                "content-length: 9223372036854775807",
+                Ok(Some(MAX_LENGTH)),
+                "content-length: 9223372036854775807",
             ),
+            ("content-length: 9223372036854775808", Err(LengthError), ""),
             ("content-length: 18446744073709551616", Err(LengthError), ""),
             ("content-length: 7, 8", Err(LengthError), ""),
             ("content-length: 7|content-length: 8", Err(LengthError), ""),
