@@ -1,13 +1,17 @@
 // `PUT /credentials`: every request is signed with one whole set, old or new, and none is lost.
 import test, { type ExecutionContext } from 'ava';
+import type { RawResponse } from './harness/connection.js';
 import { type Gate, gate, pause, within } from './harness/deadline.js';
-import { type ProxyOptions, requestBytes, startProxy } from './harness/proxy.js';
+import { type ProxyOptions, type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials, temporaryCredentials } from './harness/signature.js';
 import { answerOk, type Exchange, startUpstream } from './harness/upstream.js';
 import { value } from './harness/wire.js';
 
 const NEXT = permanentCredentials('tests/next');
 const CLIENT_ID = 'x-taskcluster-proxy-perm-clientid';
+
+/** Long enough for whatever a test waits for meanwhile. */
+const PATIENT = ['--drain-timeout', '60s'];
 
 async function start(t: ExecutionContext, options: Partial<ProxyOptions> = {}) {
   const upstream = await startUpstream(t);
@@ -24,6 +28,16 @@ function holdBack(release: Gate): (exchange: Exchange) => Promise<void> {
     }
     await answerOk(exchange);
   };
+}
+
+/** The answer of the first request that does not get through, since an update waits. */
+async function firstToWait(proxy: RunningProxy): Promise<{ answer: Promise<RawResponse> }> {
+  for (;;) {
+    const answer = proxy.get('/queue/v1/after');
+    if ((await Promise.race([answer, pause(1000)])) === undefined) {
+      return { answer };
+    }
+  }
 }
 
 test('a set as the queue returns it is taken, with 200 and an empty body', async (t) => {
@@ -134,17 +148,14 @@ test('a body over 1 MiB is 413, and a torn one changes nothing', async (t) => {
 });
 
 test('an update waits for running requests, and later ones wait for it', async (t) => {
-  const { upstream, proxy } = await start(t);
+  const { upstream, proxy } = await start(t, { flags: PATIENT });
   const release = gate();
   upstream.handler = holdBack(release);
   const running = proxy.get('/queue/v1/held');
   await upstream.nth(1);
   const update = proxy.updateCredentials(NEXT);
   // The update is draining once a request that came after it does not get through.
-  let waiting = proxy.get('/queue/v1/after');
-  while ((await Promise.race([waiting, pause(300)])) !== undefined) {
-    waiting = proxy.get('/queue/v1/after');
-  }
+  const waiting = (await firstToWait(proxy)).answer;
   const before = upstream.exchanges.length;
   const later = [waiting, proxy.get('/queue/v1/after'), proxy.get('/queue/v1/after')];
   t.is(await Promise.race([update, pause(300)]), undefined, 'the update did not wait');
@@ -199,6 +210,30 @@ test('a download that nobody reads holds an update no longer than --drain-timeou
   t.is((await proxy.updateCredentials(NEXT)).status, 200);
   upstream.handler = answerOk;
   t.is(value((await proxy.get('/queue/v1/x')).fields, CLIENT_ID), 'tests/next');
+});
+
+test('a live log holds the first update for 5 s at most, and no other', async (t) => {
+  const { upstream, proxy } = await start(t);
+  upstream.handler = async (exchange) => {
+    await exchange.sendHead(200, { fields: [['Transfer-Encoding', 'chunked']] });
+    for (;;) {
+      await exchange.chunk('a line\n');
+      await pause(100);
+    }
+  };
+  const connection = await proxy.connect();
+  await connection.send(requestBytes('GET', '/queue/v1/log'));
+  await connection.reader.until('a line');
+  upstream.handler = answerOk;
+  const since = Date.now();
+  t.is((await proxy.updateCredentials(NEXT)).status, 200);
+  const first = Date.now() - since;
+  t.true(first >= 4900 && first < 15_000, `the first update took ${first} ms`);
+  for (const set of [permanentCredentials('tests/second'), permanentCredentials('tests/third')]) {
+    t.is((await within(proxy.updateCredentials(set), 'another update', 4000)).status, 200);
+    t.is(value((await proxy.get('/queue/v1/x')).fields, CLIENT_ID), set.clientId);
+  }
+  await connection.reader.until('a line');
 });
 
 test('--credentials-update immediate does not wait', async (t) => {
@@ -281,7 +316,7 @@ test('rotated under load, every request is signed with one whole set', async (t)
 });
 
 test('an update whose client has left is dropped', async (t) => {
-  const { upstream, proxy } = await start(t);
+  const { upstream, proxy } = await start(t, { flags: PATIENT });
   const release = gate();
   upstream.handler = holdBack(release);
   const running = proxy.get('/queue/v1/held');
@@ -289,10 +324,7 @@ test('an update whose client has left is dropped', async (t) => {
   const connection = await proxy.connect();
   await connection.send(requestBytes('PUT', '/credentials', { body: JSON.stringify(NEXT) }));
   // It has been read once it keeps a later request waiting.
-  let waiting = proxy.get('/queue/v1/after');
-  while ((await Promise.race([waiting, pause(300)])) !== undefined) {
-    waiting = proxy.get('/queue/v1/after');
-  }
+  const waiting = (await firstToWait(proxy)).answer;
   connection.reset();
   t.is((await within(waiting, 'the end of the wait')).status, 200);
   t.is(upstream.last.signed().clientId, 'tests/permanent');

@@ -47,7 +47,7 @@ export interface Settings {
   responseTimeout?: Duration;
   /** Whether an update of the credentials waits for running requests. Default: `drain`. */
   credentialsUpdate?: 'drain' | 'immediate';
-  /** For how long it waits. Default: `30s`. */
+  /** For how long it waits. Default: `5s`. */
   drainTimeout?: Duration;
   /** One line of text or one JSON object for each log entry on stderr. Default: `text`. */
   logFormat?: NativeOptions['logFormat'];
@@ -178,7 +178,7 @@ export const SETTINGS = {
     flag: 'drain-timeout',
     kind: 'duration',
     value: 'duration',
-    default: '30s',
+    default: '5s',
     help: 'How long new credentials wait for running requests',
   },
   logFormat: {

@@ -59,7 +59,7 @@ fn options(port: u16, root_url: String) -> Result<Options, Box<dyn std::error::E
         replay_total: 64 << 20,
         header_timeout: Duration::from_secs(30),
         response_timeout: Duration::from_secs(600),
-        update: Update::Drain(Duration::from_secs(30)),
+        update: Update::Drain(Duration::from_secs(5)),
         log_format: LogFormat::Text,
         log_level: LogLevel::Info,
         version: "0.0.0".to_owned(),

@@ -2,8 +2,8 @@
 //!
 //! Everything that is constant for a set is computed once, here: the HMAC key schedule, `ext` and
 //! the response headers that name it. A request enters before it is signed and leaves when its
-//! answer has been relayed; an update waits for those that are in, and those that come wait for
-//! the update. What this is not: it judges no credentials (the caller's `Validator` does).
+//! answer has been relayed; an update waits for those that are in with the set it replaces, and
+//! those that come wait for the update. What this is not: it judges no credentials (the caller's `Validator` does).
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use taskcluster_proxy_hawk::{CertificateError, Credentials, MAX_HEADER_LEN, Signer};
-use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock};
+use tokio::time::Instant;
 
 use crate::Update;
 use crate::message::fields::Fields;
@@ -261,11 +262,18 @@ fn header_value(text: &str) -> HeaderValue {
 
 /// The set in force.
 pub struct InForce {
-    set: ArcSwap<CredentialSet>,
-    /// Read by requests that run, written by updates; it is fair, so requests that come while an
-    /// update waits go behind it.
-    running: Arc<RwLock<()>>,
+    current: ArcSwap<Term>,
+    /// Updates take their turns.
+    turn: Mutex<()>,
     update: Update,
+}
+
+/// The time for which one set is in force, and the requests that began in it.
+struct Term {
+    set: Arc<CredentialSet>,
+    /// Read by requests that run, written by the update that ends the term; it is fair, so requests
+    /// that come while the update waits go behind it.
+    running: Arc<RwLock<()>>,
 }
 
 /// A request that runs with the set that it was signed with.
@@ -278,33 +286,48 @@ pub struct Entered {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Abandoned;
 
+impl Term {
+    fn of(set: CredentialSet) -> Self {
+        Self {
+            set: Arc::new(set),
+            running: Arc::default(),
+        }
+    }
+}
+
 impl InForce {
     pub fn new(set: CredentialSet, update: Update) -> Self {
         Self {
-            set: ArcSwap::from_pointee(set),
-            running: Arc::default(),
+            current: ArcSwap::from_pointee(Term::of(set)),
+            turn: Mutex::default(),
             update,
         }
     }
 
     /// The set in force, for naming it; what is signed is signed after [`InForce::enter`].
     pub fn current(&self) -> Arc<CredentialSet> {
-        self.set.load_full()
+        Arc::clone(&self.current.load().set)
     }
 
     /// Begins to run with the set in force, after an update that waits.
     pub async fn enter(&self) -> Entered {
-        let running = match Arc::clone(&self.running).try_read_owned() {
-            Ok(running) => running,
-            Err(_) => Arc::clone(&self.running).read_owned().await,
-        };
-        Entered {
-            set: self.set.load_full(),
-            _running: running,
+        loop {
+            let term = self.current.load_full();
+            let running = match Arc::clone(&term.running).try_read_owned() {
+                Ok(running) => running,
+                Err(_) => Arc::clone(&term.running).read_owned().await,
+            };
+            if Arc::ptr_eq(&term, &self.current.load()) {
+                return Entered {
+                    set: Arc::clone(&term.set),
+                    _running: running,
+                };
+            }
         }
     }
 
-    /// Puts `set` in force once the running requests have finished or the time for that is over.
+    /// Puts `set` in force once the requests of the term that ends have finished, or the time for
+    /// that is over. Those of earlier terms have been waited for.
     ///
     /// # Errors
     /// [`Abandoned`], with the old set still in force, when `wanted` denies at the last moment.
@@ -317,20 +340,24 @@ impl InForce {
             Update::Immediate => Duration::ZERO,
             Update::Drain(limit) => limit,
         };
+        let deadline = Instant::now() + limit;
+        // Who came before has an earlier deadline.
+        let _turn = self.turn.lock().await;
+        let term = self.current.load_full();
         // The place in the queue is kept until the set has changed, also when time runs out:
         // otherwise a waiting request could slip by with the old one.
-        let drained = self.running.write();
+        let drained = term.running.write();
         tokio::pin!(drained);
         let drained = tokio::select! {
             biased;
             drained = &mut drained => Some(drained),
-            () = tokio::time::sleep(limit), if !limit.is_zero() => None,
+            () = tokio::time::sleep_until(deadline), if !limit.is_zero() => None,
             () = std::future::ready(()), if limit.is_zero() => None,
         };
         if !wanted() {
             return Err(Abandoned);
         }
-        self.set.store(Arc::new(set));
+        self.current.store(Arc::new(Term::of(set)));
         drop(drained);
         Ok(())
     }
@@ -493,6 +520,23 @@ mod tests {
         let update = immediate.replace(set("new", None, None), || true);
         tokio::pin!(update);
         assert_eq!(futures_poll(update.as_mut()).await, Some(Ok(())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_waited_for_by_one_update_only() {
+        let limit = Duration::from_secs(30);
+        let in_force = InForce::new(set("old", None, None), Update::Drain(limit));
+        let live_log = in_force.enter().await;
+        let began = Instant::now();
+        let first = in_force.replace(set("first", None, None), || true);
+        let second = in_force.replace(set("second", None, None), || true);
+        assert_eq!(tokio::join!(first, second), (Ok(()), Ok(())));
+        assert_eq!(began.elapsed().as_secs(), limit.as_secs());
+        let third = in_force.replace(set("third", None, None), || true);
+        tokio::pin!(third);
+        assert_eq!(futures_poll(third.as_mut()).await, Some(Ok(())));
+        assert_eq!(client(&live_log), "old");
+        assert_eq!(client(&in_force.enter().await), "third");
     }
 
     #[tokio::test]
