@@ -25,7 +25,10 @@ const USAGE: Record<string, Refused> = {
   'a port below the range': { args: ['-p', '-1'], says: 'port -1 is not in range [0,65535]' },
   'a port that is no number': { args: ['-p', 'http'], says: 'port http is not in range [0,65535]' },
   'a port in hexadecimal': { args: ['-p0x50'], says: 'port 0x50 is not in range [0,65535]' },
-  'an empty port': { args: ['--port='], says: 'port  is not in range [0,65535]' },
+  'an empty port': {
+    args: ['--port='],
+    says: '--port is empty: give it a value, or leave it out',
+  },
   'an address that is none': {
     args: ['--ip-address', 'localhost'],
     says: 'invalid IPv4/IPv6 address specified - cannot parse: localhost',
@@ -81,7 +84,7 @@ const USAGE: Record<string, Refused> = {
   },
   'an unknown option': {
     args: ['--prot', '80'],
-    says: '--prot is not an option: see taskcluster-proxy --help',
+    says: '--prot is not an option: did you mean --port?',
   },
   'an unknown short option': {
     args: ['-x'],
@@ -89,14 +92,54 @@ const USAGE: Record<string, Refused> = {
   },
   'an unknown option, without repeating what may be a secret': {
     args: ['--acces-token=secret'],
-    says: '--acces-token is not an option: see taskcluster-proxy --help',
+    says: '--acces-token is not an option: did you mean --access-token?',
+  },
+  'an option that resembles none': {
+    args: ['--frobnicate'],
+    says: '--frobnicate is not an option: see taskcluster-proxy --help',
+  },
+  'a part of an option': {
+    args: ['--user', 'root'],
+    says: '--user is not an option: did you mean --allowed-user?',
+  },
+  'an option behind a scope': {
+    args: ['scope', '--ready-file=/tmp/ready'],
+    says: '--ready-file stands behind a scope, where options end: write it before the first scope, or -- before the scopes if it is one',
+  },
+  'the end of options behind a scope': {
+    args: ['scope', '--', '-d'],
+    says: '-- stands behind a scope: write it before the first one',
+  },
+  'an option that the first scope of a task could have passed for': {
+    args: ['--ready-file=/tmp/ready', 'scope'],
+    says: '--ready-file stands before scopes that could pass for options: write -- before the first scope',
+  },
+  'an empty scope': {
+    args: ['scope', ''],
+    says: '<scope> is empty: give it a value, or leave it out to sign with all scopes of the credentials',
+  },
+  'an option that swallows the next one': {
+    args: ['--host', '--allowed-user', 'root'],
+    says: '--host needs a value, and --allowed-user follows it: write --host <name>',
+  },
+  'an option that swallows a misspelt one': {
+    args: ['--host', '--alowed-user', 'root'],
+    says: '--host needs a value, and --alowed-user follows it: write --host <name>',
+  },
+  'an access token that is an option': {
+    args: ['--access-token', '--allowed-user', 'root'],
+    says: '--access-token needs a value, and --allowed-user follows it: write --access-token <accessToken>',
+  },
+  'an option that swallows the end of options': {
+    args: ['--client-id', '--', 'scope'],
+    says: '--client-id needs a value, and -- follows it: write --client-id <clientId>',
   },
   'a negative number, which is no scope': {
     args: ['-1'],
     says: '-1 is not an option: see taskcluster-proxy --help',
   },
   'an option without its value': {
-    args: ['scope', '--root-url'],
+    args: ['--root-url'],
     says: '--root-url needs a value: write --root-url <rootUrl>',
   },
   'a switch with a value': {
@@ -113,7 +156,7 @@ const USAGE: Record<string, Refused> = {
   },
   'an empty task id, which must not lift the restriction': {
     args: ['--task-id', ''],
-    says: "'' is not a task id: pass the 22 characters of a slugid",
+    says: '--task-id is empty: give it a value, or leave it out to be restricted by no task',
   },
   'a duration without a unit': {
     args: ['--retry-first', '500'],
@@ -136,8 +179,8 @@ const USAGE: Record<string, Refused> = {
     says: '--log-format xml is not one of text, json',
   },
   'an unknown log level': {
-    args: ['--log-level', ''],
-    says: '--log-level  is not one of error, warn, info, debug',
+    args: ['--log-level', 'trace'],
+    says: '--log-level trace is not one of error, warn, info, debug',
   },
 };
 
@@ -172,7 +215,7 @@ test('--version names version and revision, --short-version the version alone', 
 });
 
 test('--help lists every option, in lines of at most 100 characters', async (t) => {
-  const { code, stdout, stderr } = await runCommand(t, ['some:scope', '-h']);
+  const { code, stdout, stderr } = await runCommand(t, ['-h', 'some:scope']);
   for (const flag of [
     ...['port', 'ip-address', 'task-id', 'root-url', 'client-id', 'access-token', 'certificate'],
     ...['allowed-user', 'allowed-network', 'help', 'version', 'short-version', 'ready-file'],
@@ -269,12 +312,16 @@ const LISTEN = ['-p', '0', '-i', '127.0.0.1'];
 
 const RESTRICTIONS: Record<string, { args: string[]; task?: string[]; scopes: unknown }> = {
   'neither task nor scopes': { args: LISTEN, scopes: undefined },
-  'scopes between and after options': {
-    args: ['a:b', ...LISTEN, 'c', '--', '-d', '--port'],
-    scopes: ['a:b', 'c', '-d', '--port'],
+  'scopes behind options': {
+    args: [...LISTEN, 'a:b', 'c'],
+    scopes: ['a:b', 'c'],
+  },
+  'scopes that begin with a dash': {
+    args: [...LISTEN, '--allow-cross-site', '--', '-d', '--port', '--'],
+    scopes: ['-d', '--port', '--'],
   },
   "a task's scopes come first": {
-    args: [...LISTEN, 'c', '--task-id', TASK_ID],
+    args: [...LISTEN, '--task-id', TASK_ID, 'c'],
     task: ['a', 'b'],
     scopes: ['a', 'b', 'c'],
   },
@@ -331,9 +378,9 @@ for (const variable of ['TASKCLUSTER_CERTIFICATE', 'TASKCLUSTER_CERITIFICATE']) 
   });
 }
 
-test('flags win over the environment, and empty ones do not count', async (t) => {
+test('flags win over the environment, and empty credentials do not count', async (t) => {
   const flags = ['--client-id', 'from-flag', '--access-token', '-begins-with-a-dash'];
-  const empty = ['--certificate', '', '--allowed-user=', '--allowed-network', '', '--ip-address='];
+  const empty = ['--certificate', '', '--root-url='];
   const { urls } = await startCommand(t, ['-p0', ...flags, ...empty, '-i127.0.0.1']);
   t.is(await signer(urls[0]), 'from-flag');
 });

@@ -93,10 +93,11 @@ test('ports', (t) => {
 
 test('the defaults', (t) => {
   t.deepEqual(decide({}), {
+    authorizedScopes: undefined,
     port: 8080,
     ipAddresses: [],
     allowedUser: undefined,
-    allowedNetwork: undefined,
+    allowedNetworks: [],
     allowCrossSite: false,
     hosts: [],
     retryFirst: 500,

@@ -9,8 +9,11 @@ import { build } from 'esbuild';
 
 const outfile = fileURLToPath(new URL('../dist/cli/taskcluster-proxy.cjs', import.meta.url));
 
-/** Commander's licence wants to stand in every copy of it. */
-const licence = readFileSync(new URL('../node_modules/commander/LICENSE', import.meta.url), 'utf8');
+/** What is bundled wants its licence to stand in every copy of it. */
+const licences = Object.entries({ commander: 'LICENSE', leven: 'license' }).map(([name, file]) => {
+  const path = new URL(`../node_modules/${name}/${file}`, import.meta.url);
+  return `${name}:\n\n${readFileSync(path, 'utf8')}`;
+});
 
 /**
  * Commander loads what spawns processes, for subcommands that are programs. The command has none,
@@ -36,7 +39,7 @@ await build({
   banner: {
     js: "'use strict';\nconst nativeUrl = require('node:url').pathToFileURL(require('node:path').join(__dirname, '../native.js')).href;",
   },
-  footer: { js: `/*!\nCommander:\n\n${licence}*/` },
+  footer: { js: `/*!\n${licences.join('\n')}*/` },
   // Node 20 has to parse all of it at every start.
   minifyWhitespace: true,
   minifySyntax: true,

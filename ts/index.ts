@@ -31,7 +31,7 @@ import {
   type NativeVerdict,
   native,
 } from './native.js';
-import { type Duration, decide, OptionsError, readDuration, type Settings } from './options.js';
+import { type Duration, decide, OptionsError, type ProxyOptions, readDuration } from './options.js';
 
 export { type Credentials, CredentialsError } from './credentials.js';
 export {
@@ -50,20 +50,13 @@ export {
   verifyHeader,
 } from './hawk.js';
 export { MissingBinaryError, type NativeCounters as Counters } from './native.js';
-export { type Duration, OptionsError, type Settings, type Size } from './options.js';
-
-/** Everything that a proxy can be started with. */
-export interface ProxyOptions extends Settings {
-  /** Root URL of the deployment: http or https, no user, path, query or fragment. */
-  rootUrl: string;
-  /** The set that signs until {@link Proxy.updateCredentials} or a `PUT /credentials`. */
-  credentials: Credentials;
-  /**
-   * `authorizedScopes` of every signature. Absent: no restriction. An empty list is another thing:
-   * the proxy then may do nothing.
-   */
-  authorizedScopes?: readonly string[];
-}
+export {
+  type Duration,
+  OptionsError,
+  type ProxyOptions,
+  type Settings,
+  type Size,
+} from './options.js';
 
 /** A running proxy. */
 export interface Proxy {
@@ -129,15 +122,12 @@ const GRACE = '30s';
  * @throws {@link ListenError} A listener could not be opened.
  */
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
-  if (typeof options.rootUrl !== 'string') {
+  const settings = decide(options);
+  const { rootUrl } = options;
+  if (rootUrl === undefined) {
     throw new OptionsError('rootUrl is missing: pass the root URL of the deployment');
   }
-  const decided = {
-    ...decide(options),
-    rootUrl: options.rootUrl,
-    credentials: checkCredentials(options.credentials),
-    authorizedScopes: options.authorizedScopes && [...options.authorizedScopes],
-  };
+  const decided = { ...settings, rootUrl, credentials: checkCredentials(options.credentials) };
   try {
     return new RunningProxy(await native.startProxy(decided, judge));
   } catch (error) {

@@ -26,7 +26,8 @@ export interface NativeOptions {
   ipAddresses: string[];
   port: number;
   allowedUser?: string | undefined;
-  allowedNetwork?: string | undefined;
+  /** Empty: no peer that cannot be looked up. */
+  allowedNetworks: string[];
   allowCrossSite: boolean;
   hosts: string[];
   retryFirst: number;

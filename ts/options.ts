@@ -1,9 +1,20 @@
 /**
- * The options of a proxy: one table, from which the command's flags, its help, the defaults of the
- * API and the checks of both derive. What an address, a root URL, a user or a network may be is the
- * core's to judge.
+ * What a proxy can be started with, and the judgement of it: names and kinds by the table in
+ * `settings.ts`, durations, sizes and defaults by themselves. What an address, a root URL, a user or
+ * a network may be is the core's to judge.
  */
+import type { Credentials } from './credentials.js';
 import type { NativeOptions } from './native.js';
+import { nearest } from './nearest.js';
+import {
+  API_KEYS,
+  type ApiKey,
+  type KeyOfKind,
+  KINDS,
+  type Kind,
+  type Row,
+  SETTINGS,
+} from './settings.js';
 
 /** Milliseconds, or text such as `500ms`, `30s`, `15m`, `1h`. */
 export type Duration = number | string;
@@ -25,8 +36,8 @@ export interface Settings {
   ipAddresses?: readonly string[];
   /** Serve connections of this OS user and root alone. Refused where the platform cannot tell. */
   allowedUser?: string;
-  /** Also serve peers in this CIDR that this network namespace cannot see; beside `allowedUser`. */
-  allowedNetwork?: string;
+  /** Also serve peers in these CIDRs that this network namespace cannot see; beside `allowedUser`. */
+  allowedNetwork?: string | readonly string[];
   /** Serve requests that a web page of another origin made. Default: false. */
   allowCrossSite?: boolean;
   /** Names beside the private ones that a request's `Host` may hold; `*` for all. */
@@ -55,175 +66,45 @@ export interface Settings {
   logLevel?: NativeOptions['logLevel'];
 }
 
-/** One row of the table. */
-export type Row = {
-  /** Long name on the command line, without dashes. */
-  readonly flag: string;
-  readonly short?: string;
-  /** One sentence of help. */
-  readonly help: string;
-} & (
-  | { readonly kind: 'switch' }
-  | ({
-      /** What stands for the value in the help. */
-      readonly value: string;
-    } & (
-      | { readonly kind: 'text' | 'texts' }
-      | { readonly kind: 'port'; readonly default: number }
-      | { readonly kind: 'duration' | 'size'; readonly default: string }
-      | { readonly kind: 'choice'; readonly choices: readonly string[]; readonly default: string }
-    ))
-);
+/** Everything that a proxy can be started with. */
+export interface ProxyOptions extends Settings {
+  /** Root URL of the deployment: http or https, no user, path, query or fragment. */
+  rootUrl: string;
+  /** The set that signs until {@link Proxy.updateCredentials} or a `PUT /credentials`. */
+  credentials: Credentials;
+  /**
+   * `authorizedScopes` of every signature. Absent: no restriction. An empty list is another thing:
+   * the proxy then may do nothing.
+   */
+  authorizedScopes?: readonly string[];
+}
 
-/** The table: everything that can be set beside credentials and scopes. */
-export const SETTINGS = {
-  port: {
-    flag: 'port',
-    short: 'p',
-    kind: 'port',
-    value: 'port',
-    default: 8080,
-    help: 'Port to listen on; 0 takes a free one',
-  },
-  ipAddresses: {
-    flag: 'ip-address',
-    short: 'i',
-    kind: 'texts',
-    value: 'address',
-    help: 'IPv4 or IPv6 address to listen on, all interfaces when not given; may be repeated',
-  },
-  allowedUser: {
-    flag: 'allowed-user',
-    kind: 'text',
-    value: 'username',
-    help: 'Only serve connections of this OS user and of root',
-  },
-  allowedNetwork: {
-    flag: 'allowed-network',
-    kind: 'text',
-    value: 'cidr',
-    help:
-      'With --allowed-user: also serve peers in this network that the kernel cannot look up, ' +
-      'such as containers behind a bridge',
-  },
-  allowCrossSite: {
-    flag: 'allow-cross-site',
-    kind: 'switch',
-    help: 'Serve requests that web pages of other origins make',
-  },
-  hosts: {
-    flag: 'host',
-    kind: 'texts',
-    value: 'name',
-    help: 'Public name by which clients may call the proxy, * for any; may be repeated',
-  },
-  retryFirst: {
-    flag: 'retry-first',
-    kind: 'duration',
-    value: 'duration',
-    default: '500ms',
-    help: 'Pause before the second try of a request',
-  },
-  retryCap: {
-    flag: 'retry-cap',
-    kind: 'duration',
-    value: 'duration',
-    default: '60s',
-    help: 'Longest pause between tries',
-  },
-  retryFor: {
-    flag: 'retry-for',
-    kind: 'duration',
-    value: 'duration',
-    default: '15m',
-    help: 'How long a request is tried again; 0 for a single try',
-  },
-  replayLimit: {
-    flag: 'replay-limit',
-    kind: 'size',
-    value: 'size',
-    default: '10MiB',
-    help: "How much of a request's body is kept for another try",
-  },
-  replayTotal: {
-    flag: 'replay-total',
-    kind: 'size',
-    value: 'size',
-    default: '64MiB',
-    help: "How much of all requests' bodies is kept",
-  },
-  headerTimeout: {
-    flag: 'header-timeout',
-    kind: 'duration',
-    value: 'duration',
-    default: '30s',
-    help: "How long a request's head may take to come in",
-  },
-  responseTimeout: {
-    flag: 'response-timeout',
-    kind: 'duration',
-    value: 'duration',
-    default: '10m',
-    help: 'How long upstream may take to begin its answer',
-  },
-  credentialsUpdate: {
-    flag: 'credentials-update',
-    kind: 'choice',
-    value: 'how',
-    choices: ['drain', 'immediate'],
-    default: 'drain',
-    help: 'Whether new credentials wait for running requests',
-  },
-  drainTimeout: {
-    flag: 'drain-timeout',
-    kind: 'duration',
-    value: 'duration',
-    default: '5s',
-    help: 'How long new credentials wait for running requests',
-  },
-  logFormat: {
-    flag: 'log-format',
-    kind: 'choice',
-    value: 'format',
-    choices: ['text', 'json'],
-    default: 'text',
-    help: 'Form of the log on stderr',
-  },
-  logLevel: {
-    flag: 'log-level',
-    kind: 'choice',
-    value: 'level',
-    choices: ['error', 'warn', 'info', 'debug'],
-    default: 'info',
-    help: 'Least level that is logged; every request is info',
-  },
-} as const satisfies Record<keyof Settings, Row>;
-
-/** Settings as the core takes them. */
-type Decided = Omit<NativeOptions, 'rootUrl' | 'credentials' | 'authorizedScopes'>;
+/** Options as the core takes them, but for whom it signs for and with what. */
+type Decided = Omit<NativeOptions, 'rootUrl' | 'credentials'>;
 
 /** How an error calls a setting: by its key in the API, by its flag on the command line. */
-export type NameOf = (key: keyof Settings) => string;
+export type NameOf = (key: ApiKey) => string;
 
 /**
- * Checks settings and fills in the defaults.
+ * Checks options of any origin and fills in the defaults. Root URL and credentials may be absent.
  *
  * @throws {@link OptionsError}
  */
-export function decide(settings: Settings, name: NameOf = (key) => key): Decided {
+export function decide(options: unknown, name: NameOf = (key) => key): Decided {
+  const given = checkOptions(options, name);
   const duration = (key: KeyOfKind<'duration'>) =>
-    readDuration(settings[key] ?? SETTINGS[key].default, name(key));
-  const size = (key: KeyOfKind<'size'>) =>
-    readSize(settings[key] ?? SETTINGS[key].default, name(key));
+    readDuration(given[key] ?? SETTINGS[key].default, name(key));
+  const size = (key: KeyOfKind<'size'>) => readSize(given[key] ?? SETTINGS[key].default, name(key));
   const drainTimeout = duration('drainTimeout');
-  const update = choose('credentialsUpdate', settings, name);
+  const update = choose('credentialsUpdate', given, name);
   return {
-    port: checkPort(settings.port ?? SETTINGS.port.default),
-    ipAddresses: [...(settings.ipAddresses ?? [])],
-    allowedUser: settings.allowedUser || undefined,
-    allowedNetwork: settings.allowedNetwork || undefined,
-    allowCrossSite: settings.allowCrossSite ?? false,
-    hosts: [...(settings.hosts ?? [])],
+    authorizedScopes: given.authorizedScopes,
+    port: checkPort(given.port ?? SETTINGS.port.default),
+    ipAddresses: given.ipAddresses ?? [],
+    allowedUser: given.allowedUser,
+    allowedNetworks: given.allowedNetwork ?? [],
+    allowCrossSite: given.allowCrossSite ?? false,
+    hosts: given.hosts ?? [],
     retryFirst: duration('retryFirst'),
     retryCap: duration('retryCap'),
     retryFor: duration('retryFor'),
@@ -232,14 +113,154 @@ export function decide(settings: Settings, name: NameOf = (key) => key): Decided
     headerTimeout: duration('headerTimeout'),
     responseTimeout: duration('responseTimeout'),
     drainTimeout: update === 'drain' ? drainTimeout : undefined,
-    logFormat: choose('logFormat', settings, name),
-    logLevel: choose('logLevel', settings, name),
+    logFormat: choose('logFormat', given, name),
+    logLevel: choose('logLevel', given, name),
   };
 }
 
-type KeyOfKind<K extends Row['kind']> = {
-  [Key in keyof typeof SETTINGS]: (typeof SETTINGS)[Key]['kind'] extends K ? Key : never;
-}[keyof typeof SETTINGS];
+// === Names and kinds ===
+
+/** Options whose names and kinds are those of the table; what may be given as one is an array. */
+type Checked = {
+  [Key in ApiKey]?: Key extends KeyOfKind<'text'>
+    ? (typeof SETTINGS)[Key] extends { many: string }
+      ? string[]
+      : string
+    : ProxyOptions[Key];
+};
+
+function checkOptions(options: unknown, name: NameOf): Checked {
+  refuseUnknown(options, API_KEYS, 'startProxy');
+  const checked: Record<string, unknown> = {};
+  for (const key of API_KEYS.filter((known) => known in options)) {
+    const row: Row = SETTINGS[key];
+    const value = options[key];
+    // What restricts is not lifted by a variable that is not set.
+    if (value !== undefined || row.restricts === 'by being given') {
+      checked[key] = checkValue(value, row, name(key));
+    }
+  }
+  return checked as Checked;
+}
+
+/**
+ * Refuses what is no object of options, and options by another name than `known`: one that is
+ * misspelt would be ignored, whatever it was to restrict.
+ *
+ * @param call - The function that the options are of.
+ * @throws {@link OptionsError}
+ */
+export function refuseUnknown<Key extends string>(
+  options: unknown,
+  known: readonly Key[],
+  call: string,
+): asserts options is { readonly [Each in Key]?: unknown } {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new OptionsError(`${call} is given ${named(options)}: pass an object of options`);
+  }
+  for (const key in options) {
+    if (!known.includes(key as Key)) {
+      throw new OptionsError(`${key} is not an option of ${call}: ${suggest(key, known)}`);
+    }
+  }
+}
+
+function suggest(word: string, known: readonly string[]): string {
+  const inCredentials = ['clientId', 'accessToken', 'certificate'].map(
+    (key) => `credentials.${key}`,
+  );
+  const names = known.includes('credentials') ? [...known, ...inCredentials] : known;
+  const name = nearest(word, names);
+  return name === undefined ? `its options are ${known.join(', ')}` : `did you mean ${name}?`;
+}
+
+/**
+ * Checks scopes: a string is no list of its letters, an `*` among them.
+ *
+ * @throws {@link OptionsError}
+ */
+export function checkScopes(
+  value: unknown,
+  name: string,
+  row: Row = SETTINGS.authorizedScopes,
+): string[] {
+  return checkValue(value, row, name) as string[];
+}
+
+/**
+ * Checks a value by its row; of a list it returns a copy.
+ *
+ * @throws {@link OptionsError}
+ */
+export function checkValue(value: unknown, row: Row, name: string): unknown {
+  if (row.many === undefined) {
+    return checkOne(value, row, name);
+  }
+  const list = row.many === 'array or one' && typeof value === 'string' ? [value] : value;
+  if (!Array.isArray(list)) {
+    throw mistyped(value, row, name);
+  }
+  if (list.length === 0 && row.emptyArray === undefined) {
+    throw empty(row, name);
+  }
+  return Array.from(list, (one) => checkOne(one, row, name));
+}
+
+/** Where a value is refused it is not repeated: it may be a secret that slipped to a wrong place. */
+function checkOne(value: unknown, row: Row, name: string): unknown {
+  if (value === '' && row.empty === 'refused') {
+    throw empty(row, name);
+  }
+  if (!IS[row.kind](value)) {
+    throw mistyped(value, row, name);
+  }
+  return value;
+}
+
+const isString = (value: unknown) => typeof value === 'string' && value.isWellFormed();
+const isNumber = (value: unknown) => typeof value === 'number';
+
+const IS: Record<Kind, (value: unknown) => boolean> = {
+  switch: (value) => typeof value === 'boolean',
+  text: isString,
+  port: isNumber,
+  duration: (value) => isNumber(value) || isString(value),
+  size: (value) => isNumber(value) || isString(value),
+  choice: isString,
+  // They are judged where they are read.
+  credentials: () => true,
+};
+
+function mistyped(value: unknown, row: Row, name: string): OptionsError {
+  const one = KINDS[row.kind];
+  const wanted = { array: `an array of strings`, 'array or one': `${one}, or an array of them` };
+  const kind = row.many === undefined ? one : wanted[row.many];
+  return new OptionsError(`${name} is ${named(value)}: pass ${kind}${orLeaveOut(row)}`);
+}
+
+function empty(row: Row, name: string): OptionsError {
+  return new OptionsError(`${name} is empty: give it a value${orLeaveOut(row)}`);
+}
+
+function orLeaveOut({ required, without }: Row): string {
+  if (required) {
+    return '';
+  }
+  return `, or leave it out${without === undefined ? '' : ` to ${without}`}`;
+}
+
+/** What a value is, and nothing of what it holds. */
+function named(value: unknown): string {
+  if (value === null || value === undefined) {
+    return `${value}`;
+  }
+  if (Array.isArray(value)) {
+    return 'an array with something else in it';
+  }
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
+
+// === Ports, durations, sizes, choices ===
 
 function checkPort(port: number): number {
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
@@ -295,11 +316,11 @@ export function readSize(value: Size, name: string): number {
 
 function choose<K extends KeyOfKind<'choice'>>(
   key: K,
-  settings: Settings,
+  given: Checked,
   name: NameOf,
 ): NonNullable<Settings[K]> {
   const { choices, default: fallback } = SETTINGS[key];
-  const value: string = settings[key] ?? fallback;
+  const value: string = given[key] ?? fallback;
   const choice = choices.find((known) => known === value);
   if (choice === undefined) {
     throw new OptionsError(`${name(key)} ${value} is not one of ${choices.join(', ')}`);

@@ -6,9 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { type Credentials, CredentialsError } from './credentials.js';
 import { signHeader } from './hawk.js';
-import type { ProxyOptions } from './index.js';
 import { native } from './native.js';
-import { OptionsError, readDuration, SETTINGS } from './options.js';
+import { OptionsError, type ProxyOptions, readDuration } from './options.js';
+import { SETTINGS } from './settings.js';
 
 /** The task could not be read; the sentence says why. */
 export class TaskLookupError extends Error {

@@ -6,17 +6,24 @@
  * from them. Nothing here needs the addon.
  */
 import { CommanderError, Option, Command as Parser } from 'commander';
-
-import type { ProxyOptions } from '../index.js';
+import { nearest } from '../nearest.js';
 import {
+  checkValue,
   decide,
   OptionsError,
-  type Row,
+  type ProxyOptions,
   readDuration,
   readPort,
-  SETTINGS,
-  type Settings,
 } from '../options.js';
+import {
+  API_KEYS,
+  type ApiKey,
+  type Key,
+  type KeyBy,
+  ROWS,
+  type Row,
+  SETTINGS,
+} from '../settings.js';
 
 /** What the command line asks for. */
 export type Command =
@@ -32,81 +39,25 @@ export type Command =
       grace: number;
     };
 
-/** A row of the command's own table. */
-type Flag = Row & {
-  /** Its value must not stand in the process list. */
-  readonly secret?: true;
-  /** Variables that are read where the flag is not given; the first is the proper one. */
-  readonly environment?: readonly string[];
-};
+/** A row that has a flag. */
+type Flag = Row & { readonly flag: string };
 
-/** The flags that no setting of the API stands behind. */
-const FLAGS = {
-  help: { flag: 'help', short: 'h', kind: 'switch', help: 'Show this help' },
-  version: { flag: 'version', kind: 'switch', help: 'Show version and git revision' },
-  shortVersion: { flag: 'short-version', kind: 'switch', help: 'Show the version alone' },
-  taskId: {
-    flag: 'task-id',
-    short: 't',
-    kind: 'text',
-    value: 'taskId',
-    help: "Restrict the credentials to this task's scopes and those given",
-  },
-  rootUrl: {
-    flag: 'root-url',
-    kind: 'text',
-    value: 'rootUrl',
-    environment: ['TASKCLUSTER_ROOT_URL'],
-    help: 'Root URL of the Taskcluster deployment',
-  },
-  clientId: {
-    flag: 'client-id',
-    kind: 'text',
-    value: 'clientId',
-    environment: ['TASKCLUSTER_CLIENT_ID'],
-    help: 'Client id to sign with',
-  },
-  accessToken: {
-    flag: 'access-token',
-    kind: 'text',
-    value: 'accessToken',
-    secret: true,
-    environment: ['TASKCLUSTER_ACCESS_TOKEN'],
-    help: 'Access token to sign with',
-  },
-  certificate: {
-    flag: 'certificate',
-    kind: 'text',
-    value: 'certificate',
-    secret: true,
-    // Spelt both ways: old documentation has the second.
-    environment: ['TASKCLUSTER_CERTIFICATE', 'TASKCLUSTER_CERITIFICATE'],
-    help: 'Certificate of temporary credentials',
-  },
-  readyFile: {
-    flag: 'ready-file',
-    kind: 'text',
-    value: 'path',
-    help: 'Write a JSON file with pid, addresses and version once all listeners accept',
-  },
-  grace: {
-    flag: 'grace',
-    kind: 'duration',
-    value: 'duration',
-    default: '30s',
-    help: 'How long running requests may take to finish after SIGTERM or SIGINT',
-  },
-} as const satisfies Record<string, Flag>;
+const hasFlag = (entry: readonly [Key, Row]): entry is readonly [Key, Flag] =>
+  entry[1].flag !== undefined;
 
-type Key = keyof typeof FLAGS | keyof typeof SETTINGS;
+const FLAGS = ROWS.filter(hasFlag);
 
-const TABLE: ReadonlyArray<readonly [Key, Flag]> = Object.entries({ ...FLAGS, ...SETTINGS }).map(
-  ([key, flag]) => [key as Key, flag],
-);
+/** Every spelling that is an option, with its dashes. */
+const SPELLINGS: readonly string[] = FLAGS.flatMap(([, flag]) => spellings(flag));
+
+function spellings({ flag, short }: Flag): string[] {
+  return short === undefined ? [`--${flag}`] : [`--${flag}`, `-${short}`];
+}
 
 /** How an error calls a setting. */
-export function flagName(key: keyof Settings): string {
-  return `--${SETTINGS[key].flag}`;
+export function flagName(key: ApiKey): string {
+  const { flag, value }: Row = SETTINGS[key];
+  return flag === undefined ? `<${value}>` : `--${flag}`;
 }
 
 /** One flag as it was written. */
@@ -123,26 +74,34 @@ interface Written {
 export interface Line {
   readonly flags: readonly Written[];
   readonly scopes: readonly string[];
+  /** Whether `--` stands before the scopes. */
+  readonly apart: boolean;
   /** What cannot be read. */
   readonly fault: OptionsError | undefined;
 }
 
-/** Takes a command line apart and judges no value. Flags may stand before and behind scopes. */
+/**
+ * Takes a command line apart and judges no value. Options end at the first scope: what a task's
+ * scopes say must not be able to set anything.
+ */
 export function parseLine(args: readonly string[]): Line {
   const flags: Written[] = [];
   try {
     const { operands, unknown } = parser((flag) => flags.push(flag)).parseOptions([...args]);
-    return { flags, scopes: operands, fault: unknown[0] ? unknownFlag(unknown[0]) : undefined };
+    const apart = standsApart(args, operands.length, flags.at(-1));
+    const [option] = apart ? [] : operands.filter((operand) => operand.startsWith('-'));
+    const fault = unknown[0] ? unknownFlag(unknown[0]) : option && behindScope(option);
+    return { flags, scopes: operands, apart, fault: fault || undefined };
   } catch (error) {
-    return { flags, scopes: [], fault: misused(error) };
+    return { flags, scopes: [], apart: false, fault: misused(error) };
   }
 }
 
 /** Each spelling is an option by itself, so that an error can name the flag as it was written. */
 function parser(write: (flag: Written) => void): Parser {
   const command = new Parser().exitOverride().configureOutput({ outputError: () => {} });
-  for (const [key, flag] of TABLE) {
-    for (const spelling of [`--${flag.flag}`, ...(flag.short ? [`-${flag.short}`] : [])]) {
+  for (const [key, flag] of FLAGS) {
+    for (const spelling of spellings(flag)) {
       const form = flag.kind === 'switch' ? spelling : `${spelling} <${flag.value}>`;
       const read = (value: string | undefined) => write({ key, flag, spelling, value });
       command.addOption(new Option(form).argParser(read));
@@ -152,18 +111,43 @@ function parser(write: (flag: Written) => void): Parser {
   const refuse = () => {
     throw unknownFlag(A_DIGIT);
   };
-  return command.addOption(new Option(A_DIGIT).argParser(refuse));
+  return command.passThroughOptions().addOption(new Option(A_DIGIT).argParser(refuse));
+}
+
+/** Whether what stands before the operands is the `--` that ends the options, and no flag's value. */
+function standsApart(args: readonly string[], operands: number, last?: Written): boolean {
+  const [spelling, end] = args.slice(0, args.length - operands).slice(-2);
+  const [before, dashes] = end === undefined ? [undefined, spelling] : [spelling, end];
+  return dashes === '--' && !(last?.value === '--' && last.spelling === before);
 }
 
 const A_DIGIT = '-0';
 
 /** Of `argument` no more than the flag is repeated: what follows it may be a secret. */
-function unknownFlag(argument: string): OptionsError {
+function spellingOf(argument: string): string {
   const [spelling = argument] = /^(--.[^=]*|-[^-])/u.exec(argument) ?? [];
+  return spelling;
+}
+
+function unknownFlag(argument: string): OptionsError {
+  const spelling = spellingOf(argument);
+  if (SPELLINGS.includes(spelling)) {
+    return new OptionsError(`${spelling} takes no value: leave out what follows the =`);
+  }
+  const name = spelling.startsWith('--') ? nearest(spelling, SPELLINGS) : undefined;
   return new OptionsError(
-    TABLE.some(([, { flag }]) => spelling === `--${flag}`)
-      ? `${spelling} takes no value: leave out what follows the =`
-      : `${spelling} is not an option: see taskcluster-proxy --help`,
+    `${spelling} is not an option: ${name === undefined ? 'see taskcluster-proxy --help' : `did you mean ${name}?`}`,
+  );
+}
+
+function behindScope(argument: string): OptionsError {
+  if (argument === '--') {
+    return new OptionsError('-- stands behind a scope: write it before the first one');
+  }
+  const spelling = spellingOf(argument);
+  return new OptionsError(
+    `${spelling} stands behind a scope, where options end: write it before the first scope, or -- ` +
+      'before the scopes if it is one',
   );
 }
 
@@ -177,9 +161,13 @@ function misused(error: unknown): OptionsError {
 }
 
 /**
- * The command line without its secrets, to stand in the process list.
+ * The command line without its secrets, to stand in the process list; nothing of one that cannot be
+ * read.
  */
-export function maskSecrets(args: readonly string[], { flags }: Line): string[] {
+export function maskSecrets(args: readonly string[], { flags, fault }: Line): string[] {
+  if (fault !== undefined) {
+    return [];
+  }
   const masks = new Map<string, string>();
   for (const { flag, spelling, value } of flags) {
     if (flag.secret && value) {
@@ -190,8 +178,7 @@ export function maskSecrets(args: readonly string[], { flags }: Line): string[] 
 }
 
 /**
- * Judges the command line and, for what it leaves out, the environment. A flag whose value is empty
- * counts as not given, except where that would lift a restriction.
+ * Judges the command line and, for what it leaves out, the environment.
  *
  * @throws {@link OptionsError} The sentence is for the user.
  */
@@ -205,81 +192,110 @@ export function readCommand(
       return { kind };
     }
   }
-  const settings = readSettings(given);
-  const value = (key: keyof typeof FLAGS) => given.get(key)?.[0] || undefined;
-  const required = (
-    key: keyof typeof FLAGS & ('rootUrl' | 'clientId' | 'accessToken'),
-    what: string,
-  ) => value(key) ?? fromEnvironment(key, environment) ?? missing(key, what);
+  const settings = readSettings(given, line.scopes);
+  decide(settings, flagName);
+  refuseMixed(given, line);
+  const value = (key: CommandKey) => given.get(key)?.[0] || fromEnvironment(key, environment);
+  const required = (key: CommandKey, what: string) => value(key) ?? missing(key, what);
+  const { authorizedScopes: _, ...options } = settings;
   return {
     kind: 'run',
     options: {
-      ...settings,
+      ...options,
       rootUrl: required('rootUrl', 'Root URL'),
       credentials: {
         clientId: required('clientId', 'Client ID'),
         accessToken: required('accessToken', 'Access token'),
-        certificate: value('certificate') ?? fromEnvironment('certificate', environment),
+        certificate: value('certificate'),
       },
     },
     scopes: [...line.scopes],
     taskId: readTaskId(given.get('taskId')?.[0]),
     readyFile: value('readyFile'),
-    grace: readDuration(given.get('grace')?.[0] ?? FLAGS.grace.default, '--grace'),
+    grace: readDuration(given.get('grace')?.[0] ?? SETTINGS.grace.default, '--grace'),
   };
 }
 
-function readFlags({ flags, fault }: Line): Map<Key, string[]> {
+type CommandKey = KeyBy<'command' | 'API and command'>;
+
+/** The values of each flag that is given. */
+type Given = ReadonlyMap<Key, readonly string[]>;
+
+function readFlags({ flags, fault }: Line): Given {
   if (fault !== undefined) {
     throw fault;
   }
   const given = new Map<Key, string[]>();
   for (const { key, flag, spelling, value = '' } of flags) {
-    if (given.has(key) && flag.kind !== 'texts') {
+    if (given.has(key) && flag.many === undefined) {
       throw new OptionsError(`${spelling} is given more than once: leave all but one out`);
+    }
+    refuseOption(value, spelling, flag);
+    if (flag.by === 'command' && flag.kind !== 'switch') {
+      checkValue(value, flag, spelling);
     }
     given.set(key, [...(given.get(key) ?? []), value]);
   }
   return given;
 }
 
-/** Settings as the API takes them; durations, sizes and choices stay text and are judged there. */
-function readSettings(given: ReadonlyMap<Key, string[]>): Settings {
-  const settings: Record<string, unknown> = {};
-  for (const [key, row] of Object.entries<Row>(SETTINGS)) {
-    const values = given.get(key as Key);
-    const [first = ''] = values ?? [];
-    if (values === undefined) {
-      continue;
-    }
-    switch (row.kind) {
-      case 'switch':
-        settings[key] = true;
-        break;
-      case 'port':
-        settings[key] = readPort(first);
-        break;
-      case 'texts':
-        settings[key] = values.filter((value) => value !== '');
-        break;
-      default:
-        settings[key] = first;
+/**
+ * Refuses a value that is an option. A variable that is not set and not quoted leaves nothing
+ * behind, and its flag would swallow the next one, which may be the one that restricts.
+ */
+function refuseOption(value: string, spelling: string, { value: form, dashes }: Flag): void {
+  const isOption = SPELLINGS.includes(spellingOf(value)) || value === '--';
+  if (isOption || (value.startsWith('--') && !dashes)) {
+    throw new OptionsError(
+      `${spelling} needs a value, and ${spellingOf(value)} follows it: write ${spelling} <${form}>`,
+    );
+  }
+}
+
+/** @throws {@link OptionsError} An option that a task's first scope could have passed for. */
+function refuseMixed(given: Given, { apart, scopes }: Line): void {
+  const mixed = FLAGS.find(([key, flag]) => flag.apart && given.has(key));
+  if (mixed !== undefined && scopes.length > 0 && !apart) {
+    throw new OptionsError(
+      `--${mixed[1].flag} stands before scopes that could pass for options: write -- before the first scope`,
+    );
+  }
+}
+
+/** Options as the API takes them; durations, sizes and choices stay text and are judged there. */
+function readSettings(given: Given, scopes: readonly string[]): Partial<ProxyOptions> {
+  const settings: Record<string, unknown> = scopes.length === 0 ? {} : { authorizedScopes: scopes };
+  for (const key of API_KEYS) {
+    const values = given.get(key);
+    if (values !== undefined) {
+      settings[key] = readValue(values, SETTINGS[key]);
     }
   }
-  decide(settings, flagName);
   return settings;
 }
 
+function readValue(values: readonly string[], { kind, many }: Row): unknown {
+  const [first = ''] = values;
+  switch (kind) {
+    case 'switch':
+      return true;
+    case 'port':
+      return first === '' ? first : readPort(first);
+    default:
+      return many === undefined ? first : values;
+  }
+}
+
 function fromEnvironment(
-  key: keyof typeof FLAGS,
+  key: CommandKey,
   environment: Readonly<Record<string, string | undefined>>,
 ): string | undefined {
-  const { environment: names = [] }: Flag = FLAGS[key];
+  const { environment: names = [] }: Row = SETTINGS[key];
   return names.map((name) => environment[name]).find((value) => value);
 }
 
-function missing(key: keyof typeof FLAGS, what: string): never {
-  const { flag, environment = [] }: Flag = FLAGS[key];
+function missing(key: CommandKey, what: string): never {
+  const { flag, environment = [] }: Row = SETTINGS[key];
   throw new OptionsError(
     `${what} must be passed via environment variable ${environment[0]} or command line option --${flag}`,
   );
@@ -297,8 +313,8 @@ function readTaskId(taskId: string | undefined): string | undefined {
 }
 
 /** The variables that hold secrets, to be deleted once read. */
-export const SECRET_VARIABLES: readonly string[] = TABLE.flatMap(([, flag]) =>
-  flag.secret ? (flag.environment ?? []) : [],
+export const SECRET_VARIABLES: readonly string[] = ROWS.flatMap(([, row]) =>
+  row.secret ? (row.environment ?? []) : [],
 );
 
 const USAGE = `Taskcluster authentication proxy: signs a task's requests with its credentials and
@@ -316,7 +332,7 @@ with those of a task and those given as arguments only.
 
 /** The text of `--help`. */
 export function help(): string {
-  const rows = TABLE.map(([, flag]) => {
+  const rows = FLAGS.map(([, flag]) => {
     const short = flag.short === undefined ? '' : `-${flag.short} `;
     const value = flag.kind === 'switch' ? '' : ` <${flag.value}>`;
     return [`${short}--${flag.flag}${value}`, describe(flag)] as const;
@@ -332,7 +348,7 @@ export function help(): string {
 
 function describe(flag: Flag): string {
   const notes = [
-    ...(flag.kind === 'choice' ? [flag.choices.join(' or ')] : []),
+    ...(flag.kind === 'choice' ? [(flag.choices ?? []).join(' or ')] : []),
     ...(flag.environment?.slice(0, 1) ?? []).map((name) => `environment: ${name}`),
     ...('default' in flag ? [`default: ${flag.default}`] : []),
   ];

@@ -26,8 +26,7 @@ pub struct NativeOptions {
     pub port: u16,
     #[napi(ts_type = "string | undefined")]
     pub allowed_user: Option<String>,
-    #[napi(ts_type = "string | undefined")]
-    pub allowed_network: Option<String>,
+    pub allowed_networks: Vec<String>,
     pub allow_cross_site: bool,
     pub hosts: Vec<String>,
     pub retry_first: i64,
@@ -52,7 +51,7 @@ impl NativeOptions {
             ip_addresses: addresses(&self.ip_addresses)?,
             port: self.port,
             allowed_user: self.allowed_user,
-            allowed_network: self.allowed_network,
+            allowed_networks: self.allowed_networks,
             allow_cross_site: self.allow_cross_site,
             hosts: self.hosts,
             retry: core::Retry {

@@ -47,7 +47,7 @@ fn options(port: u16, root_url: String) -> Result<Options, Box<dyn std::error::E
         ip_addresses: vec![Ipv4Addr::LOCALHOST.into()],
         port,
         allowed_user: None,
-        allowed_network: None,
+        allowed_networks: Vec::new(),
         allow_cross_site: false,
         hosts: Vec::new(),
         retry: Retry {

@@ -55,8 +55,8 @@ pub struct Options {
     pub port: u16,
     /// Only this OS user (and root) is served.
     pub allowed_user: Option<String>,
-    /// Peers that this network namespace cannot see are served from here: a CIDR.
-    pub allowed_network: Option<String>,
+    /// Peers that this network namespace cannot see are served from these: CIDRs.
+    pub allowed_networks: Vec<String>,
     /// Serve requests that a page of another origin made.
     pub allow_cross_site: bool,
     /// Names beside the private ones that `Host` may hold; `*` for all.

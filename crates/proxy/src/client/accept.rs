@@ -78,11 +78,8 @@ enum Order {
 /// # Errors
 /// As [`StartError`] says.
 pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running, StartError> {
-    let rules = Rules::new(
-        options.allowed_user.as_deref(),
-        options.allowed_network.as_deref(),
-    )
-    .map_err(invalid)?;
+    let rules =
+        Rules::new(options.allowed_user.as_deref(), &options.allowed_networks).map_err(invalid)?;
     let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
     let limits = Limits::of_this_process()?;
     let mut upstream =
@@ -166,7 +163,7 @@ fn listen(options: &Options) -> Result<Vec<TcpListener>, StartError> {
         || addresses
             .iter()
             .any(|address| *address == loopback || *address == Ipv4Addr::UNSPECIFIED);
-    if options.allowed_network.is_some() && !covered {
+    if !options.allowed_networks.is_empty() && !covered {
         addresses.push(loopback);
     }
     let mut listeners = Vec::new();

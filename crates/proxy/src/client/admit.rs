@@ -62,7 +62,7 @@ pub enum AdmitError {
 #[derive(Debug, Clone)]
 pub struct Rules {
     allowed: UserId,
-    network: Option<IpNet>,
+    networks: Vec<IpNet>,
 }
 
 impl Rules {
@@ -70,14 +70,17 @@ impl Rules {
     ///
     /// # Errors
     /// As [`AdmitError`] says.
-    pub fn new(user: Option<&str>, network: Option<&str>) -> Result<Option<Self>, AdmitError> {
-        let network = network.map(parse_network).transpose()?;
-        match (user, network) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(AdmitError::NetworkAlone),
-            (Some(user), network) => Ok(Some(Self {
+    pub fn new(user: Option<&str>, networks: &[String]) -> Result<Option<Self>, AdmitError> {
+        let networks: Vec<IpNet> = networks
+            .iter()
+            .map(|text| parse_network(text))
+            .collect::<Result<_, _>>()?;
+        match user {
+            None if networks.is_empty() => Ok(None),
+            None => Err(AdmitError::NetworkAlone),
+            Some(user) => Ok(Some(Self {
                 allowed: user_id(user)?,
-                network,
+                networks,
             })),
         }
     }
@@ -171,10 +174,12 @@ impl Admission {
     }
 
     fn is_admitted_from(&mut self, address: IpAddr) -> bool {
-        let Some(network) = self.rules.network else {
-            return false;
-        };
-        network.contains(&address) && !self.is_own(address)
+        let inside = self
+            .rules
+            .networks
+            .iter()
+            .any(|network| network.contains(&address));
+        inside && !self.is_own(address)
     }
 
     /// An address of this machine whose socket cannot be seen is nobody's that could be admitted;
@@ -209,6 +214,10 @@ mod tests {
             ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
             ("fd00::/8", "fd00::/8"),
             ("128.0.0.0/1", "128.0.0.0/1"),
+            ("::ffff:128.0.0.0/97", "128.0.0.0/1"),
+            ("8000::/1", "8000::/1"),
+            ("::fffe:0:0/96", "::fffe:0:0/96"),
+            ("fd00:17::5/64", "fd00:17::/64"),
         ] {
             assert_eq!(read(text).unwrap(), network);
         }
@@ -217,12 +226,19 @@ mod tests {
             ("1.2.3.4/0", "invalid: too broad"),
             ("::/0", "invalid: too broad"),
             ("::ffff:0.0.0.0/96", "invalid: too broad"),
+            ("::ffff:1.2.3.4/96", "invalid: too broad"),
+            ("0:0:0:0:0:0:0:0/0", "invalid: too broad"),
+            ("fd00::/0", "invalid: too broad"),
+            ("::/80", "overlaps loopback"),
+            ("::/1", "overlaps loopback"),
             ("0.0.0.0/1", "overlaps loopback"),
             ("127.0.0.0/8", "overlaps loopback"),
             ("127.1.2.3/32", "overlaps loopback"),
             ("::1/128", "overlaps loopback"),
             ("::/64", "overlaps loopback"),
             ("::ffff:127.0.0.1/128", "overlaps loopback"),
+            ("::ffff:0.0.0.0/97", "overlaps loopback"),
+            ("0:0:0:0:0:ffff:7f00:0/104", "overlaps loopback"),
             ("172.17.0.0", "invalid --allowed-network CIDR"),
             ("docker0", "invalid --allowed-network CIDR"),
             ("172.17.0.0/33", "invalid --allowed-network CIDR"),
@@ -238,8 +254,8 @@ mod tests {
 
     #[test]
     fn a_network_needs_a_user_beside_it() {
-        assert!(Rules::new(None, None).unwrap().is_none());
-        let error = Rules::new(None, Some("10.0.0.0/8")).unwrap_err();
+        assert!(Rules::new(None, &[]).unwrap().is_none());
+        let error = Rules::new(None, &["10.0.0.0/8".to_owned()]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "--allowed-network needs --allowed-user beside it"

@@ -1,0 +1,412 @@
+/**
+ * The table of settings: one row for everything that the API, the command line or the environment
+ * can set. The checks of the API, the command line, its help and the tests of the README derive from
+ * it, and a test walks it with every slip there is.
+ *
+ * It says what may stand where and judges nothing: `options.ts` does, and the core judges what an
+ * address, a user, a network or a root URL may be.
+ */
+
+/** What a value is, and how a sentence asks for one. */
+export const KINDS = {
+  switch: 'true or false',
+  text: 'a string',
+  port: 'a whole number',
+  duration: 'a number of milliseconds, or a string such as 30s',
+  size: 'a number of bytes, or a string such as 10MiB',
+  choice: 'a string',
+  credentials: 'an object',
+} as const;
+
+export type Kind = keyof typeof KINDS;
+
+/** One row. */
+export interface Row {
+  /** Where this key can be set; `environment`: by a variable that the core reads. */
+  readonly by: 'API' | 'command' | 'API and command' | 'environment';
+  /** Long name on the command line, without dashes; absent where arguments or variables alone do. */
+  readonly flag?: string;
+  readonly short?: string;
+  /** What stands for the value in the help. */
+  readonly value?: string;
+  /** Variables that are read where the flag is not given; the first is the proper one. */
+  readonly environment?: readonly string[];
+  readonly kind: Kind;
+  readonly choices?: readonly string[];
+  readonly default?: string | number;
+  /** May be repeated: an array in the API, which takes a single value, too, where this says so. */
+  readonly many?: 'array' | 'array or one';
+  /**
+   * Set where a slip would serve more. `by being given`: more is served without it. `by being left
+   * out`: more is served with it.
+   */
+  readonly restricts?: 'by being given' | 'by being left out';
+  /**
+   * What a value that is given and empty means. Where a setting restricts it is refused, and so are
+   * an empty array and an `undefined`.
+   */
+  readonly empty: 'refused' | 'not given';
+  /** An empty array is a value of its own. */
+  readonly emptyArray?: 'a value';
+  /** It cannot be left out. */
+  readonly required?: true;
+  /** What it is left out for; ends the sentence about an empty value. */
+  readonly without?: string;
+  /** Its value must not stand in the process list. */
+  readonly secret?: true;
+  /** Its values may begin with two dashes. */
+  readonly dashes?: true;
+  /**
+   * A task must not be able to set it by a scope that begins with a dash: where scopes follow, `--`
+   * has to stand before them.
+   */
+  readonly apart?: true;
+  /** One sentence of help. */
+  readonly help: string;
+}
+
+/** The table, in the order of the help. */
+export const SETTINGS = {
+  help: {
+    by: 'command',
+    flag: 'help',
+    short: 'h',
+    kind: 'switch',
+    empty: 'refused',
+    help: 'Show this help',
+  },
+  version: {
+    by: 'command',
+    flag: 'version',
+    kind: 'switch',
+    empty: 'refused',
+    help: 'Show version and git revision',
+  },
+  shortVersion: {
+    by: 'command',
+    flag: 'short-version',
+    kind: 'switch',
+    empty: 'refused',
+    help: 'Show the version alone',
+  },
+  authorizedScopes: {
+    by: 'API and command',
+    value: 'scope',
+    kind: 'text',
+    many: 'array',
+    restricts: 'by being given',
+    empty: 'refused',
+    emptyArray: 'a value',
+    without: 'sign with all scopes of the credentials',
+    help: 'Scope that requests are signed for, all of the credentials when not given',
+  },
+  taskId: {
+    by: 'command',
+    flag: 'task-id',
+    short: 't',
+    value: 'taskId',
+    kind: 'text',
+    restricts: 'by being given',
+    empty: 'refused',
+    without: 'be restricted by no task',
+    dashes: true,
+    help: "Restrict the credentials to this task's scopes and those given",
+  },
+  rootUrl: {
+    by: 'API and command',
+    flag: 'root-url',
+    value: 'rootUrl',
+    environment: ['TASKCLUSTER_ROOT_URL'],
+    kind: 'text',
+    required: true,
+    empty: 'not given',
+    help: 'Root URL of the Taskcluster deployment: http or https, no path',
+  },
+  credentials: {
+    by: 'API',
+    kind: 'credentials',
+    required: true,
+    empty: 'refused',
+    help: 'Client id, access token and certificate',
+  },
+  clientId: {
+    by: 'command',
+    flag: 'client-id',
+    value: 'clientId',
+    environment: ['TASKCLUSTER_CLIENT_ID'],
+    kind: 'text',
+    required: true,
+    empty: 'not given',
+    help: 'Client id to sign with',
+  },
+  accessToken: {
+    by: 'command',
+    flag: 'access-token',
+    value: 'accessToken',
+    environment: ['TASKCLUSTER_ACCESS_TOKEN'],
+    kind: 'text',
+    required: true,
+    empty: 'not given',
+    secret: true,
+    dashes: true,
+    help: 'Access token to sign with',
+  },
+  certificate: {
+    by: 'command',
+    flag: 'certificate',
+    value: 'certificate',
+    // Spelt both ways: old documentation has the second.
+    environment: ['TASKCLUSTER_CERTIFICATE', 'TASKCLUSTER_CERITIFICATE'],
+    kind: 'text',
+    empty: 'not given',
+    secret: true,
+    help: 'Certificate of temporary credentials',
+  },
+  readyFile: {
+    by: 'command',
+    flag: 'ready-file',
+    value: 'path',
+    kind: 'text',
+    empty: 'refused',
+    apart: true,
+    help: 'Write a JSON file with pid, addresses and version once all listeners accept',
+  },
+  grace: {
+    by: 'command',
+    flag: 'grace',
+    value: 'duration',
+    kind: 'duration',
+    default: '30s',
+    empty: 'refused',
+    help: 'How long running requests may take to finish after SIGTERM or SIGINT',
+  },
+  port: {
+    by: 'API and command',
+    flag: 'port',
+    short: 'p',
+    value: 'port',
+    kind: 'port',
+    default: 8080,
+    empty: 'refused',
+    help: 'Port to listen on; 0 takes a free one',
+  },
+  ipAddresses: {
+    by: 'API and command',
+    flag: 'ip-address',
+    short: 'i',
+    value: 'address',
+    kind: 'text',
+    many: 'array',
+    restricts: 'by being given',
+    empty: 'refused',
+    without: 'listen on all interfaces',
+    help: 'IPv4 or IPv6 address to listen on, all interfaces when not given; may be repeated',
+  },
+  allowedUser: {
+    by: 'API and command',
+    flag: 'allowed-user',
+    value: 'username',
+    kind: 'text',
+    restricts: 'by being given',
+    empty: 'refused',
+    without: 'serve everybody',
+    help: 'Only serve connections of this OS user and of root',
+  },
+  allowedNetwork: {
+    by: 'API and command',
+    flag: 'allowed-network',
+    value: 'cidr',
+    kind: 'text',
+    many: 'array or one',
+    restricts: 'by being left out',
+    empty: 'refused',
+    without: 'serve no peer that the kernel cannot look up',
+    help:
+      'With --allowed-user: also serve peers in this network that the kernel cannot look up, ' +
+      'such as containers behind a bridge; may be repeated',
+  },
+  allowCrossSite: {
+    by: 'API and command',
+    flag: 'allow-cross-site',
+    kind: 'switch',
+    restricts: 'by being left out',
+    empty: 'refused',
+    without: 'refuse such requests',
+    apart: true,
+    help: 'Serve requests that web pages of other origins make',
+  },
+  hosts: {
+    by: 'API and command',
+    flag: 'host',
+    value: 'name',
+    kind: 'text',
+    many: 'array',
+    restricts: 'by being left out',
+    empty: 'refused',
+    without: 'answer to private names alone',
+    apart: true,
+    help: 'Public name by which clients may call the proxy, * for any; may be repeated',
+  },
+  retryFirst: {
+    by: 'API and command',
+    flag: 'retry-first',
+    value: 'duration',
+    kind: 'duration',
+    default: '500ms',
+    empty: 'refused',
+    help: 'Pause before the second try of a request',
+  },
+  retryCap: {
+    by: 'API and command',
+    flag: 'retry-cap',
+    value: 'duration',
+    kind: 'duration',
+    default: '60s',
+    empty: 'refused',
+    help: 'Longest pause between tries',
+  },
+  retryFor: {
+    by: 'API and command',
+    flag: 'retry-for',
+    value: 'duration',
+    kind: 'duration',
+    default: '15m',
+    empty: 'refused',
+    help: 'How long a request is tried again; 0 for a single try',
+  },
+  replayLimit: {
+    by: 'API and command',
+    flag: 'replay-limit',
+    value: 'size',
+    kind: 'size',
+    default: '10MiB',
+    empty: 'refused',
+    help: "How much of a request's body is kept for another try",
+  },
+  replayTotal: {
+    by: 'API and command',
+    flag: 'replay-total',
+    value: 'size',
+    kind: 'size',
+    default: '64MiB',
+    empty: 'refused',
+    help: "How much of all requests' bodies is kept",
+  },
+  headerTimeout: {
+    by: 'API and command',
+    flag: 'header-timeout',
+    value: 'duration',
+    kind: 'duration',
+    default: '30s',
+    empty: 'refused',
+    help: "How long a request's head may take to come in",
+  },
+  responseTimeout: {
+    by: 'API and command',
+    flag: 'response-timeout',
+    value: 'duration',
+    kind: 'duration',
+    default: '10m',
+    empty: 'refused',
+    help: 'How long upstream may take to begin its answer',
+  },
+  credentialsUpdate: {
+    by: 'API and command',
+    flag: 'credentials-update',
+    value: 'how',
+    kind: 'choice',
+    choices: ['drain', 'immediate'],
+    default: 'drain',
+    empty: 'refused',
+    help: 'Whether new credentials wait for running requests',
+  },
+  drainTimeout: {
+    by: 'API and command',
+    flag: 'drain-timeout',
+    value: 'duration',
+    kind: 'duration',
+    default: '5s',
+    empty: 'refused',
+    help: 'How long new credentials wait for running requests',
+  },
+  logFormat: {
+    by: 'API and command',
+    flag: 'log-format',
+    value: 'format',
+    kind: 'choice',
+    choices: ['text', 'json'],
+    default: 'text',
+    empty: 'refused',
+    help: 'Form of the log on stderr',
+  },
+  logLevel: {
+    by: 'API and command',
+    flag: 'log-level',
+    value: 'level',
+    kind: 'choice',
+    choices: ['error', 'warn', 'info', 'debug'],
+    default: 'info',
+    empty: 'refused',
+    help: 'Least level that is logged; every request is info',
+  },
+  httpProxy: {
+    by: 'environment',
+    environment: ['HTTP_PROXY', 'http_proxy'],
+    kind: 'text',
+    empty: 'not given',
+    help: 'Outgoing proxy for http upstreams',
+  },
+  httpsProxy: {
+    by: 'environment',
+    environment: ['HTTPS_PROXY', 'https_proxy'],
+    kind: 'text',
+    empty: 'not given',
+    help: 'Outgoing proxy for https upstreams',
+  },
+  noProxy: {
+    by: 'environment',
+    environment: ['NO_PROXY', 'no_proxy'],
+    kind: 'text',
+    empty: 'not given',
+    help: 'Hosts that are asked without an outgoing proxy',
+  },
+  certificateFile: {
+    by: 'environment',
+    environment: ['SSL_CERT_FILE'],
+    kind: 'text',
+    empty: 'not given',
+    help: "File of the certificates to trust, instead of the system's",
+  },
+  certificateFolders: {
+    by: 'environment',
+    environment: ['SSL_CERT_DIR'],
+    kind: 'text',
+    empty: 'not given',
+    help: 'Folders of the certificates to trust',
+  },
+} as const satisfies Record<string, Row>;
+
+export type Key = keyof typeof SETTINGS;
+
+/** The keys that can be set there. */
+export type KeyBy<Where extends Row['by']> = {
+  [K in Key]: (typeof SETTINGS)[K]['by'] extends Where ? K : never;
+}[Key];
+
+/** The keys of `startProxy`. */
+export type ApiKey = KeyBy<'API' | 'API and command'>;
+
+/** The keys of `startProxy` whose values are of that kind. */
+export type KeyOfKind<K extends Kind> = {
+  [Each in ApiKey]: (typeof SETTINGS)[Each]['kind'] extends K ? Each : never;
+}[ApiKey];
+
+/** Every row with its key, in the order of the table. */
+export const ROWS: ReadonlyArray<readonly [Key, Row]> = Object.entries(SETTINGS).map(
+  ([key, row]) => [key as Key, row],
+);
+
+/** The keys of `startProxy`, in the order of the table. */
+export const API_KEYS: readonly ApiKey[] = ROWS.filter(([, { by }]) => by.startsWith('API')).map(
+  ([key]) => key as ApiKey,
+);
