@@ -100,6 +100,14 @@ fn parse_network(text: &str) -> Result<IpNet, AdmitError> {
     if overlaps(&loopback4) || overlaps(&loopback6) {
         return Err(AdmitError::Loopback(text.to_owned()));
     }
+    // Every IPv4 address has a mapped one in it.
+    let mapped = IpNet::V6(Ipv6Net::new_assert(
+        Ipv4Addr::UNSPECIFIED.to_ipv6_mapped(),
+        96,
+    ));
+    if network.contains(&mapped) {
+        return Err(AdmitError::TooBroad(text.to_owned()));
+    }
     Ok(network)
 }
 
@@ -229,6 +237,9 @@ mod tests {
             ("::ffff:1.2.3.4/96", "invalid: too broad"),
             ("0:0:0:0:0:0:0:0/0", "invalid: too broad"),
             ("fd00::/0", "invalid: too broad"),
+            ("::ffff:0:0/95", "invalid: too broad"),
+            ("::fffe:0:0/95", "invalid: too broad"),
+            ("::8000:0:0/81", "invalid: too broad"),
             ("::/80", "overlaps loopback"),
             ("::/1", "overlaps loopback"),
             ("0.0.0.0/1", "overlaps loopback"),
