@@ -129,11 +129,12 @@ linuxTest('is one process, of which SIGKILL leaves nothing', async (t) => {
 
 linuxTest('shows no secret in the process list', async (t) => {
   const { certificate } = temporaryCredentials(['a']);
-  const visible = [...LISTEN, '--client-id', 'visible', 'some:scope'];
+  const visible = [...LISTEN, '--client-id', 'visible'];
   const secret = ['--access-token', SECRET, `--certificate=${certificate}`];
-  const { pid } = await startCommand(t, [...visible, ...secret]);
+  const { pid } = await startCommand(t, [...visible, ...secret, 'some:scope']);
   const shown = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replace(/\0+$/, '');
-  t.is(shown, `taskcluster-proxy ${visible.join(' ')} --access-token *** --certificate=***`);
+  const flags = [...visible, '--access-token', '***', '--certificate=***'].join(' ');
+  t.is(shown, `taskcluster-proxy ${flags} some:scope`);
 });
 
 linuxTest('writes no core file and opens no inspector', async (t) => {
