@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod fast_path;
 pub mod forward;
+pub mod reasons;
 pub mod replay;
 pub mod send_error;
 pub mod upstream;
