@@ -327,7 +327,13 @@ test('a client that leaves ends the try that is running', async (t) => {
 
 test('a pooled connection that upstream has closed is replaced, even for --retry-for 0', async (t) => {
   const { upstream, proxy } = await start(t, NEVER);
-  for (const when of ['before the request', 'at the request']) {
+  for (const [when, method, status] of [
+    ['before the request', 'POST', 200],
+    ['at the request', 'PUT', 200],
+    // It may have run: once is enough (RFC 9110 9.2.2).
+    ['at the request', 'POST', 502],
+  ] as const) {
+    upstream.handler = answerOk;
     // Requests of one connection share a pool.
     const client = await proxy.connect();
     t.is((await client.exchange(requestBytes('GET', '/queue/v1/first'))).status, 200);
@@ -344,14 +350,46 @@ test('a pooled connection that upstream has closed is replaced, even for --retry
         }
       };
     }
+    const before = upstream.exchanges.length;
     const answer = await client.exchange(
-      requestBytes('POST', '/queue/v1/second', { body: 'hello' }),
+      requestBytes(method, '/queue/v1/second', { body: 'hello' }),
     );
-    t.is(answer.status, 200, `closed ${when}: ${answer.body}`);
-    t.not(upstream.last.connection, pooled);
-    t.is((await upstream.last.body()).bytes.toString(), 'hello');
+    t.is(answer.status, status, `${method} closed ${when}: ${answer.body}`);
+    if (status === 200) {
+      t.not(upstream.last.connection, pooled);
+      t.is((await upstream.last.body()).bytes.toString(), 'hello');
+    } else {
+      t.is(upstream.exchanges.length, before + 1);
+    }
   }
   upstream.assertAllSigned(t);
+});
+
+test('a POST whose upstream reads it and closes runs once for --retry-for 0', async (t) => {
+  const { upstream, proxy } = await start(t, NEVER);
+  let opened = 0;
+  let open = () => {};
+  const all = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  upstream.handler = async (exchange) => {
+    await exchange.body();
+    opened += 1;
+    if (opened === 20) {
+      open();
+    }
+    await all;
+    await answerOk(exchange);
+  };
+  const post = () => proxy.request('POST', '/queue/v1/x', { body: '{}' });
+  const burst = await Promise.all(Array.from({ length: 20 }, post));
+  t.deepEqual([...new Set(burst.map(({ status }) => status))], [200]);
+  upstream.handler = async (exchange) => {
+    await exchange.body();
+    exchange.connection.destroy();
+  };
+  t.is((await post()).status, 502);
+  t.is(upstream.exchanges.length, 21);
 });
 
 test('a clock that is wrong is corrected by the challenge, once for all', async (t) => {

@@ -35,7 +35,7 @@ mod decision;
 mod exchange;
 mod message;
 mod record;
-mod serve;
+mod request;
 mod session;
 mod signing;
 

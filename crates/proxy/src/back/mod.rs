@@ -1,4 +1,6 @@
 //! The way back: upstream's answer to the client.
 
+pub mod bare;
+pub mod made;
 pub mod relay;
 pub mod tunnel;

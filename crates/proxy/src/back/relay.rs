@@ -13,13 +13,16 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use crate::client::connection::InFlight;
 use crate::decision::route::Target;
-use crate::exchange::forward::{Forwarded, HeldBody};
+use crate::exchange::Answered;
+use crate::exchange::hyper_wire::{HeldBody, HyperAnswer};
 use crate::exchange::upstream::ResponseBody;
 use crate::message::headers;
+use crate::message::names::ENDPOINT;
 use crate::message::whole::{BodyError, Whole};
 use crate::record::Record;
-use crate::signing::credentials::{CredentialSet, ENDPOINT, Entered};
+use crate::signing::credentials::{CredentialSet, Entered};
 
 /// The body of an answer.
 pub struct RelayBody {
@@ -38,18 +41,19 @@ enum Source {
 /// What ends with the answer.
 struct Guards {
     record: Record,
+    _running: InFlight,
     _entered: Option<Entered>,
     _held: Option<HeldBody>,
 }
 
-/// Upstream's answer as the client gets it.
-pub fn relay(forwarded: Forwarded, record: Record) -> Response<RelayBody> {
-    let Forwarded {
-        response,
-        set,
-        entered,
-        held,
-    } = forwarded;
+/// Upstream's answer as the client gets it; `running` is kept to its end.
+pub fn relay(
+    answered: Answered<HyperAnswer>,
+    mut record: Record,
+    running: InFlight,
+) -> Response<RelayBody> {
+    let Answered { answer, entered } = answered;
+    let HyperAnswer { response, held } = answer;
     let (mut parts, body) = response.into_parts();
     let body = Whole::new(body, parts.version);
     parts.version = Version::HTTP_11;
@@ -63,12 +67,14 @@ pub fn relay(forwarded: Forwarded, record: Record) -> Response<RelayBody> {
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(UPGRADE, protocol);
     }
-    set.name_in(&mut parts.headers);
+    entered.set.name_in(&mut parts.headers);
     if let Some(endpoint) = record.target().and_then(endpoint) {
         parts.headers.insert(ENDPOINT, endpoint);
     }
+    record.answered(parts.status);
     let guards = Guards {
-        record: record.answered(parts.status),
+        record,
+        _running: running,
         _entered: Some(entered),
         _held: held,
     };
@@ -86,24 +92,27 @@ pub fn relay(forwarded: Forwarded, record: Record) -> Response<RelayBody> {
 
 /// An answer made here.
 pub fn answer(
-    response: Response<Full<Bytes>>,
+    response: Response<Bytes>,
     set: &CredentialSet,
-    record: Record,
+    mut record: Record,
+    running: InFlight,
 ) -> Response<RelayBody> {
     let (mut parts, body) = response.into_parts();
     set.name_in(&mut parts.headers);
     if let Some(endpoint) = record.target().and_then(endpoint) {
         parts.headers.insert(ENDPOINT, endpoint);
     }
+    record.answered(parts.status);
     let guards = Guards {
-        record: record.answered(parts.status),
+        record,
+        _running: running,
         _entered: None,
         _held: None,
     };
     Response::from_parts(
         parts,
         RelayBody {
-            source: Source::Made(body),
+            source: Source::Made(Full::new(body)),
             guards: Some(guards),
             seems_to_follow: false,
         },

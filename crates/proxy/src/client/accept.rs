@@ -20,11 +20,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::client::admit::{Admission, Rights, Rules};
+use crate::client::admit::{Admission, Rules};
 use crate::client::listener::Listener;
 use crate::client::places::{Limits, Places, Slot};
 use crate::client::worker::{Accepted, Worker};
 use crate::decision::browser::{BrowserGuard, HostRule, machine_name};
+use crate::decision::rights::Rights;
 use crate::decision::route::RootUrl;
 use crate::exchange::backoff::RetryPolicy;
 use crate::exchange::replay::ReplayBudget;
@@ -34,13 +35,14 @@ use crate::record::metrics::{Counters, Metrics};
 use crate::session::Shared;
 use crate::signing::credentials::{Build, CredentialSet, InForce};
 use crate::{Options, StartError, Validator};
+use crate::{decision, exchange};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
 /// Connections that a thread takes before the next one gets as many. A thread that is busy sleeps and
-/// wakes less for each request; with twice as many, requests begin to wait for each other.
-const TOGETHER: usize = 32;
+/// wakes less for each request; with more, a few long downloads would have one core for them all.
+const TOGETHER: usize = 8;
 /// More threads than this would cost memory for a load that one task does not make.
 const MAX_WORKERS: usize = 4;
 
@@ -100,7 +102,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     };
     running.start_workers(&Arc::new(upstream))?;
     running.start_acceptor(listeners, admission, limits)?;
-    shared.warn(shared.in_force.current().warnings());
+    shared.warn(shared.exchange.in_force.current().warnings());
     Ok(running)
 }
 
@@ -122,16 +124,16 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
         Arc::default(),
     );
     let metrics = Arc::new(Metrics::default());
-    Ok(Shared {
-        root: RootUrl::parse(&options.root_url).map_err(invalid)?,
-        guard: BrowserGuard {
-            allow_cross_site: options.allow_cross_site,
-            hosts: HostRule::new(&options.hosts, machine_name().as_deref()).map_err(invalid)?,
-        },
+    let log = Log::new(
+        options.log_level,
+        options.log_format,
+        Box::new(io::stderr()),
+        Arc::clone(&metrics),
+    )?;
+    let root = RootUrl::parse(&options.root_url).map_err(invalid)?;
+    let exchange = exchange::Settings {
+        root: root.clone(),
         in_force: InForce::new(set, options.update),
-        restriction,
-        build,
-        validator,
         retry: RetryPolicy {
             first: options.retry.first,
             cap: options.retry.cap,
@@ -139,14 +141,24 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
         },
         replay_limit: options.replay_limit,
         replay_budget: Arc::new(ReplayBudget::new(options.replay_total)),
-        header_timeout: options.header_timeout,
         response_timeout: options.response_timeout,
-        log: Log::new(
-            options.log_level,
-            options.log_format,
-            Box::new(io::stderr()),
-            Arc::clone(&metrics),
-        )?,
+        metrics: Arc::clone(&metrics),
+        log: log.clone(),
+    };
+    Ok(Shared {
+        rules: decision::Rules {
+            root,
+            guard: BrowserGuard {
+                allow_cross_site: options.allow_cross_site,
+                hosts: HostRule::new(&options.hosts, machine_name().as_deref()).map_err(invalid)?,
+            },
+            restriction,
+        },
+        exchange: Arc::new(exchange),
+        build,
+        validator,
+        header_timeout: options.header_timeout,
+        log,
         metrics,
     })
 }
@@ -318,7 +330,7 @@ impl Running {
 
     pub fn counters(&self) -> Counters {
         Counters {
-            credentials_expiry: self.shared.in_force.current().expiry(),
+            credentials_expiry: self.shared.exchange.in_force.current().expiry(),
             ..self.shared.metrics.snapshot()
         }
     }

@@ -12,25 +12,10 @@ use taskcluster_proxy_peer::{
     AsConnection, Lookup, LookupError, UserError, UserId, is_root, own_addresses, own_user, user_id,
 };
 
+use crate::decision::rights::Rights;
+
 /// How long a list of this machine's addresses is believed.
 const ADDRESSES_FRESH: Duration = Duration::from_secs(1);
-
-/// What a connection may do; everybody who is admitted may also ask for the health endpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rights {
-    /// Have requests signed.
-    pub proxy: bool,
-    /// `PUT /credentials`.
-    pub update: bool,
-}
-
-impl Rights {
-    /// Where no user is checked.
-    pub const ALL: Self = Self {
-        proxy: true,
-        update: true,
-    };
-}
 
 /// Why the rules cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +145,7 @@ impl Admission {
                 .ok_or_else(|| format!("it belongs to {owner}")),
             Err(LookupError::NotFound) if self.is_admitted_from(peer.ip().to_canonical()) => {
                 Ok(Rights {
+                    reserved: false,
                     proxy: true,
                     update: false,
                 })
@@ -175,6 +161,7 @@ impl Admission {
     fn rights(&self, owner: &UserId) -> Option<Rights> {
         let root = is_root(owner);
         let rights = Rights {
+            reserved: false,
             proxy: root || *owner == self.rules.allowed,
             update: root || *owner == self.own,
         };

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::answers::refusal::Refusal;
+use crate::message::head::HeadError;
 
 /// Ticks of the thread's clock, see [`Clock`].
 pub type Tick = u32;
@@ -81,7 +81,7 @@ pub struct Connection {
     since: Cell<Tick>,
     in_flight: Cell<u32>,
     served: Cell<u32>,
-    pub(super) refusal: RefCell<Option<(u32, Refusal)>>,
+    pub(super) refusal: RefCell<Option<(u32, HeadError)>>,
     pub(super) overdue: Cell<bool>,
     pub(super) blocked: Cell<bool>,
     pub(super) http2: Cell<bool>,
@@ -90,6 +90,7 @@ pub struct Connection {
     upgrade: RefCell<Option<OnUpgrade>>,
     pub(super) broken: Cell<bool>,
     reader: RefCell<Option<Waker>>,
+    ends: Cell<bool>,
 }
 
 impl Connection {
@@ -112,34 +113,30 @@ impl Connection {
             upgrade: RefCell::new(None),
             broken: Cell::new(false),
             reader: RefCell::new(None),
+            ends: Cell::new(false),
         })
     }
 
-    /// Counts a request in; the refusal with which it is to be answered, where there is one.
-    pub fn begin(&self) -> Option<Refusal> {
+    /// Counts a request in; why its head was refused, where it was.
+    pub fn begin(self: &Rc<Self>) -> (InFlight, Option<HeadError>) {
         self.in_flight.set(self.in_flight.get() + 1);
         let nth = self.served.get();
         self.served.set(nth + 1);
         let mut refusal = self.refusal.borrow_mut();
-        if refusal.as_ref().is_some_and(|(of, _)| *of == nth) {
-            return refusal.take().map(|(_, refusal)| refusal);
-        }
-        None
+        let refused = match &*refusal {
+            Some((of, _)) if *of == nth => refusal.take().map(|(_, refusal)| refusal),
+            _ => None,
+        };
+        (InFlight(Rc::clone(self)), refused)
     }
 
     /// Counts a request out.
-    pub fn end(&self) {
+    fn end(&self) {
         let left = self.in_flight.get() - 1;
         self.in_flight.set(left);
         if left == 0 && self.phase.get() != Phase::Head {
             self.enter(Phase::Idle);
         }
-    }
-
-    /// Takes a request back that was counted in: it will be counted again.
-    pub fn withdraw(&self) {
-        self.in_flight.set(self.in_flight.get() - 1);
-        self.served.set(self.served.get() - 1);
     }
 
     /// Whether a request is under way.
@@ -172,6 +169,16 @@ impl Connection {
         }
         reader.wake();
         true
+    }
+
+    /// The connection ends with the answer that is being made.
+    pub fn ends(&self) {
+        self.ends.set(true);
+    }
+
+    /// Whether it does.
+    pub fn is_ending(&self) -> bool {
+        self.ends.get()
     }
 
     /// The answer did not accept an upgrade: HTTP/1 goes on.
@@ -221,6 +228,15 @@ impl Connection {
             Some(stream) => poll(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
+    }
+}
+
+/// A request that is under way on a connection, until this is dropped.
+pub struct InFlight(Rc<Connection>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -15,15 +15,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-#[cfg(target_os = "linux")]
-use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::answers::refusal::Refusal;
-
 use crate::client::connection::{Connection, Phase};
 use crate::client::http2::{Frames, HTTP2_PREFACE};
+use crate::client::writer::ClientWriter;
 use crate::message::chunked::{Chunked, ChunkedError};
 use crate::message::head::{self, BodyLength, Head, HeadError};
 
@@ -46,8 +43,13 @@ pub enum Protocol {
 /// The socket as hyper sees it.
 pub struct Gate {
     connection: Rc<Connection>,
+    writer: ClientWriter,
     place: Place,
     heads: u32,
+    /// Behind the message of so many heads, the connection seems to end.
+    last_head: Option<u32>,
+    /// Of the body behind a head that was taken.
+    body_left: u64,
     /// Bytes that have been read and not been handed on.
     held: BytesMut,
     /// How many of `held` may be handed on.
@@ -57,10 +59,10 @@ pub struct Gate {
 
 /// What comes next on a connection of HTTP/1.
 pub enum Next {
-    /// A head that is held whole, see [`Head::plain`].
-    Plain(Head),
-    /// Another one, or what is none.
-    Other,
+    /// A head that is held whole, with a body of known length: see [`Head::plain`].
+    Plain(Head, u64),
+    /// Another one, or what is none; whether the connection ends with it.
+    Other(bool),
     /// Nothing more.
     End,
 }
@@ -78,9 +80,12 @@ enum Place {
 impl Gate {
     pub fn new(connection: Rc<Connection>) -> Self {
         Self {
+            writer: ClientWriter::new(&connection),
             connection,
             place: Place::Head,
             heads: 0,
+            last_head: None,
+            body_left: 0,
             held: BytesMut::new(),
             certain: 0,
             at_end: false,
@@ -143,48 +148,22 @@ impl Gate {
         loop {
             if !self.held.is_empty() {
                 match head::inspect(&self.held) {
-                    Ok(Some(head)) if head.plain => {
-                        // Whatever time it takes from here on is not the head's.
-                        self.connection.enter(Phase::Idle);
-                        return Next::Plain(head);
-                    }
                     Ok(None) => {}
-                    Ok(Some(_)) | Err(_) => return Next::Other,
+                    Ok(Some(head)) => match head.body {
+                        BodyLength::Known(length) if head.plain => {
+                            // Whatever time it takes from here on is not the head's.
+                            self.connection.enter(Phase::Idle);
+                            return Next::Plain(head, length);
+                        }
+                        _ => return Next::Other(head.closes),
+                    },
+                    Err(_) => return Next::Other(false),
                 }
             }
             match std::future::poll_fn(|cx| self.poll_hold(cx)).await {
                 Ok(0) if self.held.is_empty() => return Next::End,
-                Ok(0) | Err(_) => return Next::Other,
+                Ok(0) | Err(_) => return Next::Other(false),
                 Ok(_) => {}
-            }
-        }
-    }
-
-    /// Waits until the client takes more.
-    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ready = self
-            .connection
-            .poll_stream(|stream| stream.poll_write_ready(cx));
-        self.connection.blocked.set(ready.is_pending());
-        ready
-    }
-
-    /// Writes by what `write` does with the socket, whenever the client takes more.
-    #[cfg(target_os = "linux")]
-    pub fn poll_write_by(
-        &self,
-        cx: &mut Context<'_>,
-        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_write_ready(cx))?;
-            let written = self
-                .connection
-                .with_stream(|stream| stream.try_io(Interest::WRITABLE, || write(stream)));
-            match written {
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Some(written) => return Poll::Ready(written),
-                None => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             }
         }
     }
@@ -194,20 +173,97 @@ impl Gate {
         &self.held
     }
 
-    /// Takes `head` out of what is held. It is to be put back, or passed.
-    pub fn take(&mut self, head: Head) -> Bytes {
+    /// Takes `head`, behind which a body of known length comes, out of what is held.
+    pub fn take(&mut self, head: Head, body: u64) -> Bytes {
+        self.heads += 1;
+        self.body_left = body;
         if self.held.len() == head.len {
             return std::mem::take(&mut self.held).freeze();
         }
         self.held.split_to(head.len).freeze()
     }
 
-    /// Puts a head back that is left to others.
-    pub fn put_back(&mut self, head: &[u8]) {
-        let behind = std::mem::take(&mut self.held);
-        self.held.reserve(head.len() + behind.len());
-        self.held.extend_from_slice(head);
-        self.held.extend_from_slice(&behind);
+    /// Bytes of the body behind the head taken last that have not been taken.
+    pub fn body_left(&self) -> u64 {
+        self.body_left
+    }
+
+    /// All that is left of the body, where it is held.
+    pub fn take_body(&mut self) -> Option<Bytes> {
+        let left = usize::try_from(self.body_left).ok()?;
+        if left > self.held.len() {
+            return None;
+        }
+        Some(self.take_held(left))
+    }
+
+    /// What of the body has come next; nothing at its end, or at the connection's.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let left = usize::try_from(self.body_left).unwrap_or(usize::MAX);
+        if self.held.is_empty() && left > 0 {
+            let most = self.connection.crowd.read().min(left);
+            let held = &mut self.held;
+            let read = self.connection.poll_stream(|stream| {
+                ready!(stream.poll_read_ready(cx))?;
+                held.reserve(most);
+                let mut stream = stream.get_mut().take(most as u64);
+                pin!(stream.read_buf(held)).poll(cx)
+            });
+            if read.is_pending() {
+                self.held = BytesMut::new();
+            }
+            ready!(read)?;
+        }
+        let taken = self.held.len().min(left);
+        Poll::Ready(Ok(self.take_held(taken)))
+    }
+
+    /// Moves what comes of the body by what `read` does with the socket, while nothing is held.
+    ///
+    /// # Errors
+    /// What `read` gives.
+    #[cfg(target_os = "linux")]
+    pub fn poll_body_by(
+        &mut self,
+        read: impl FnOnce(&TcpStream) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let moved = ready!(self.connection.poll_stream(|stream| read(&stream)))?;
+        self.body_left -= moved as u64;
+        Poll::Ready(Ok(moved))
+    }
+
+    /// Passes over what is held of the body.
+    pub fn skip_held_body(&mut self) {
+        let held = self.held.len() as u64;
+        let skipped = held.min(self.body_left);
+        drop(self.take_held(usize::try_from(skipped).unwrap_or(self.held.len())));
+    }
+
+    fn take_held(&mut self, len: usize) -> Bytes {
+        self.body_left -= len as u64;
+        if len == self.held.len() {
+            std::mem::take(&mut self.held).freeze()
+        } else {
+            self.held.split_to(len).freeze()
+        }
+    }
+
+    /// Lets a reader have the next message and nothing behind it: what follows is held, and looks
+    /// like the end of the connection until this is asked again.
+    pub fn give_one_message(&mut self) {
+        self.last_head = Some(self.heads + 1);
+    }
+
+    /// Whether the messages that were let pass have been read whole, so that another may follow.
+    pub fn is_between_messages(&self) -> bool {
+        matches!(self.place, Place::Head) && self.certain == 0 && !self.at_end
+    }
+
+    fn is_message_given(&self) -> bool {
+        matches!(self.place, Place::Head) && self.last_head.is_some_and(|last| self.heads >= last)
     }
 
     /// How many of `bytes` are certain.
@@ -218,8 +274,9 @@ impl Gate {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
+            let is_given = self.is_message_given();
             match &mut self.place {
-                Place::Head if self.connection.awaits_upgrade.get() => break,
+                Place::Head if is_given || self.connection.awaits_upgrade.get() => break,
                 Place::Head => match head::inspect(rest) {
                     Err(error) if at == 0 => return Err(error),
                     // What came before a head that is refused goes first; it is met again then.
@@ -273,7 +330,7 @@ impl Gate {
         };
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
+    fn refuse(&mut self, refusal: HeadError) {
         *self.connection.refusal.borrow_mut() = Some((self.heads, refusal));
         self.heads += 1;
         self.place = Place::Refused;
@@ -288,7 +345,7 @@ impl Gate {
         self.held = held;
         match scanned {
             Ok(certain) => self.certain = certain,
-            Err(error) => self.refuse(refusal_of(error)),
+            Err(error) => self.refuse(error),
         }
     }
 
@@ -335,17 +392,10 @@ impl Gate {
             }
             Err(error) => {
                 buf.set_filled(before);
-                self.refuse(refusal_of(error));
+                self.refuse(error);
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-fn refusal_of(error: HeadError) -> Refusal {
-    match error {
-        HeadError::TooLarge => Refusal::HeadTooLarge,
-        error => Refusal::Framing(error),
     }
 }
 
@@ -371,10 +421,13 @@ impl AsyncRead for Gate {
                     )));
                 }
                 _ if gate.at_end && gate.held.is_empty() => return Poll::Ready(Ok(())),
+                _ if gate.is_message_given() && !gate.connection.awaits_upgrade.get() => {
+                    return Poll::Ready(Ok(()));
+                }
                 _ => {}
             }
             if gate.connection.overdue.get() {
-                gate.refuse(Refusal::HeadTimeout);
+                gate.refuse(HeadError::Timeout);
                 continue;
             }
             if gate.held.is_empty() {
@@ -394,7 +447,7 @@ impl AsyncRead for Gate {
             }
             if gate.at_end || (ready!(gate.poll_hold(cx))? == 0 && !gate.connection.overdue.get()) {
                 gate.at_end = true;
-                gate.refuse(Refusal::Framing(HeadError::End));
+                gate.refuse(HeadError::End);
             }
         }
     }
@@ -402,39 +455,34 @@ impl AsyncRead for Gate {
 
 impl AsyncWrite for Gate {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self
-            .connection
-            .poll_stream(|stream| stream.poll_write(cx, buf));
-        self.connection.blocked.set(written.is_pending());
-        written
+        Pin::new(&mut self.writer).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = self
-            .connection
-            .poll_stream(|stream| stream.poll_write_vectored(cx, bufs));
-        self.connection.blocked.set(written.is_pending());
-        written
+        Pin::new(&mut self.writer).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.writer.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection
-            .poll_stream(|stream| stream.poll_shutdown(cx))
+    /// Where a reader was given one message, its end is not the connection's.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.last_head.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.writer).poll_shutdown(cx)
     }
 }

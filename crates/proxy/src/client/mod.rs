@@ -5,9 +5,12 @@
 
 pub mod accept;
 pub mod admit;
+pub mod body;
 pub mod connection;
 pub mod gate;
+pub mod held;
 pub mod http2;
 pub mod listener;
 pub mod places;
 pub mod worker;
+pub mod writer;

@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
@@ -23,15 +25,15 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::back::tunnel;
-use crate::client::admit::Rights;
 use crate::client::connection::{self, Clock, Connection, Crowd, Phase, Tick};
 use crate::client::gate::{Gate, Next, Protocol};
+use crate::client::held::HeldRequest;
 use crate::client::places::Slot;
-use crate::exchange::fast_path::{self, Served};
+use crate::decision::rights::Rights;
 use crate::exchange::upstream::UpstreamConfig;
 use crate::message::head::MAX_FIELDS;
 use crate::record::metrics::OpenConnection;
-use crate::serve::respond;
+use crate::request::{self, serve_held};
 use crate::session::{Session, Shared, Thread};
 
 /// How long a connection may be open without a request.
@@ -124,11 +126,11 @@ impl Worker {
         let session = Session {
             thread: Rc::clone(&self.thread),
             connection: Rc::clone(&connection),
-            rights,
-            reserved: slot.reserved,
+            rights: Rights {
+                reserved: slot.reserved,
+                ..rights
+            },
             http2: false,
-            first_try: Cell::default(),
-            came: Cell::default(),
         };
         let id = Id {
             reserved: slot.reserved,
@@ -262,38 +264,81 @@ async fn drive(mut session: Session, driver: &Driver) {
     }
 }
 
-async fn drive_http1(session: Session, driver: &Driver, mut gate: Gate) {
+async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
     let session = Rc::new(session);
-    // Elsewhere a client that has left is noticed by reading, which the fast path does not.
-    let sees_half_close = session.thread.lookup.borrow().is_some();
-    if sees_half_close && drive_fast(&session, driver, &mut gate).await {
-        return connection::close(&session.connection).await;
+    let thread = &session.thread;
+    // Elsewhere a client that has left is noticed by reading, which bare sockets do not.
+    let sees_half_close = thread.lookup.borrow().is_some();
+    let upgrading = if sees_half_close && thread.exchange.upstream.is_bare() {
+        drive_held(&session, driver, gate).await
+    } else {
+        match Box::pin(drive_hyper(&session, driver, gate, sees_half_close)).await {
+            Driven::Upgrade(upgrading) => Some(upgrading),
+            Driven::Next(_) | Driven::End => None,
+        }
+    };
+    match upgrading {
+        Some(upgrading) => tunnel(&session, upgrading).await,
+        None => connection::close(&session.connection).await,
     }
-    Box::pin(drive_hyper(session, driver, gate, sees_half_close)).await;
 }
 
-/// Serves what is for the fast path; whether the connection has come to its end so.
-async fn drive_fast(session: &Rc<Session>, driver: &Driver, gate: &mut Gate) -> bool {
+/// Serves what comes, head by head. What is not plain goes through hyper, one message at a time.
+async fn drive_held(session: &Rc<Session>, driver: &Driver, mut gate: Gate) -> Option<Upgrading> {
     loop {
-        let served = match driver.until_stopped(gate.next()).await {
-            Some(Next::Plain(head)) => {
-                fast_path::serve(session, gate, head, || driver.stop.get()).await
-            }
-            Some(Next::End) => Served::Last,
-            None if gate.held().is_empty() => Served::Last,
-            None | Some(Next::Other) => Served::NotHere,
+        let next = match driver.until_stopped(gate.next()).await {
+            Some(next) => next,
+            None if gate.held().is_empty() => return None,
+            None => Next::Other(false),
         };
-        match served {
-            Served::Next => {}
-            Served::Last => return true,
-            Served::NotHere => return false,
+        let closes = match next {
+            Next::End => return None,
+            Next::Plain(head, length) => {
+                let lines = session.thread.exchange.buffers.take_lines();
+                if let Some(request) = HeldRequest::read(&gate.held()[..head.len], lines) {
+                    let ends = || driver.stop.get();
+                    let served = serve_held(session, &mut gate, request, (head, length), ends);
+                    match served.await {
+                        Ok(true) => continue,
+                        // A client that waits for the rest learns by the close that there is none.
+                        Ok(false) | Err(_) => return None,
+                    }
+                }
+                head.closes
+            }
+            Next::Other(closes) => closes,
+        };
+        gate.give_one_message();
+        match Box::pin(drive_hyper(session, driver, gate, true)).await {
+            Driven::Next(passed) if !closes && !driver.stop.get() => gate = passed,
+            Driven::Upgrade(upgrading) => return Some(upgrading),
+            _ => return None,
         }
     }
 }
 
-async fn drive_hyper(session: Rc<Session>, driver: &Driver, gate: Gate, sees_half_close: bool) {
-    let connection = Rc::clone(&session.connection);
-    let service = service_fn(move |request| respond(Rc::clone(&session), request));
+/// A connection that changes its protocol, and what has been read behind the request.
+struct Upgrading {
+    upstream: OnUpgrade,
+    held: BytesMut,
+}
+
+/// What became of a connection that hyper has served.
+enum Driven {
+    /// Another message may follow.
+    Next(Gate),
+    Upgrade(Upgrading),
+    End,
+}
+
+async fn drive_hyper(
+    session: &Rc<Session>,
+    driver: &Driver,
+    gate: Gate,
+    sees_half_close: bool,
+) -> Driven {
+    let connection = &session.connection;
+    let service = service_fn(|request| request::serve(Rc::clone(session), request));
     let mut http = http1::Builder::new()
         .auto_date_header(false)
         .half_close(sees_half_close)
@@ -303,22 +348,33 @@ async fn drive_hyper(session: Rc<Session>, driver: &Driver, gate: Gate, sees_hal
         .serve_connection(TokioIo::new(gate), service);
     let served = driver.until_served(&mut http).await;
     let parts = http.into_parts();
-    if let Some(upgrade) = connection.take_upgrade() {
-        let mut held = parts.io.into_inner().into_held();
+    let gate = parts.io.into_inner();
+    if let Some(upstream) = connection.take_upgrade() {
+        let mut held = gate.into_held();
         held.extend_from_slice(&parts.read_buf);
-        if let (Ok(()), Ok(upstream), Some(client)) =
-            (served, upgrade.await, connection.take_stream())
-        {
-            tunnel::run(client, held, upstream).await;
-        }
+        return match served {
+            Ok(()) => Driven::Upgrade(Upgrading { upstream, held }),
+            Err(_) => Driven::End,
+        };
+    }
+    let goes_on = served.is_ok() && parts.read_buf.is_empty() && gate.is_between_messages();
+    if goes_on && !connection.is_ending() {
+        Driven::Next(gate)
     } else {
-        connection::close(&connection).await;
+        Driven::End
+    }
+}
+
+async fn tunnel(session: &Session, upgrading: Upgrading) {
+    let Upgrading { upstream, held } = upgrading;
+    if let (Ok(upstream), Some(client)) = (upstream.await, session.connection.take_stream()) {
+        tunnel::run(client, held, upstream).await;
     }
 }
 
 async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
     let session = Rc::new(session);
-    let service = service_fn(move |request| respond(Rc::clone(&session), request));
+    let service = service_fn(move |request| request::serve(Rc::clone(&session), request));
     let mut http = http2::Builder::new(LocalExecutor)
         .auto_date_header(false)
         .max_concurrent_streams(MAX_STREAMS)

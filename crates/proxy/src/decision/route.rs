@@ -26,6 +26,19 @@ const MAX_LABEL: usize = 63;
 /// Who answers a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
+    /// By the proxy itself.
+    Here(Here),
+    /// To be signed and forwarded.
+    Upstream(Target),
+    /// No such form: 404.
+    None,
+    /// Not a target that HTTP carries unchanged: 400.
+    Malformed(TargetError),
+}
+
+/// What the proxy answers itself, each under a name that stands alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Here {
     /// `/bewit`: signs a URL.
     Bewit,
     /// `/credentials`: takes a new credential set.
@@ -38,12 +51,6 @@ pub enum Route {
     LbHeartbeat,
     /// `/__metrics__`
     Metrics,
-    /// To be signed and forwarded.
-    Upstream(Target),
-    /// No such form: 404.
-    None,
-    /// Not a target that HTTP carries unchanged: 400.
-    Malformed(TargetError),
 }
 
 /// What goes out: to whom, and which origin-form request target, byte for byte.
@@ -120,7 +127,7 @@ pub fn route(target: &str, root: &RootUrl) -> Route {
         None => (path, None),
     };
     if let Some(here) = answered_here(name) {
-        return if rest.is_none() { here } else { Route::None };
+        return rest.map_or(Route::Here(here), |_| Route::None);
     }
     if name == "api" {
         let service = rest.and_then(|rest| split_at(rest, b'/'));
@@ -155,14 +162,14 @@ fn split_at(text: &str, at: u8) -> Option<(&str, &str)> {
 }
 
 /// The names that the proxy answers itself.
-fn answered_here(name: &str) -> Option<Route> {
+fn answered_here(name: &str) -> Option<Here> {
     Some(match name {
-        "bewit" => Route::Bewit,
-        "credentials" => Route::Credentials,
-        "__version__" => Route::Version,
-        "__heartbeat__" => Route::Heartbeat,
-        "__lbheartbeat__" => Route::LbHeartbeat,
-        "__metrics__" => Route::Metrics,
+        "bewit" => Here::Bewit,
+        "credentials" => Here::Credentials,
+        "__version__" => Here::Version,
+        "__heartbeat__" => Here::Heartbeat,
+        "__lbheartbeat__" => Here::LbHeartbeat,
+        "__metrics__" => Here::Metrics,
         _ => return None,
     })
 }
@@ -255,6 +262,17 @@ fn default_port(secure: bool) -> u16 {
 }
 
 // === impl RootUrl ===
+
+impl Here {
+    /// The methods it has, as `Allow` lists them.
+    pub fn allow(self) -> &'static str {
+        match self {
+            Self::Bewit => "POST",
+            Self::Credentials => "PUT",
+            Self::Version | Self::Heartbeat | Self::LbHeartbeat | Self::Metrics => "GET, HEAD",
+        }
+    }
+}
 
 impl RootUrl {
     /// Reads a root URL such as `https://tc.example.com`, with or without a trailing slash.
@@ -395,7 +413,7 @@ mod tests {
             Route::Upstream(to) => to.to_string(),
             Route::Malformed(error) => format!("400 {error}"),
             Route::None => "404".to_owned(),
-            here => format!("{here:?}"),
+            Route::Here(here) => format!("{here:?}"),
         }
     }
 

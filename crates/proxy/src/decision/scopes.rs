@@ -5,9 +5,11 @@
 //! scope asked for must be satisfied by it. Roles are not expanded: only the auth service knows
 //! them.
 
-use http::header::GetAll;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use thiserror::Error;
+
+use crate::message::fields::Fields;
+use crate::message::names::AUTHORIZED_SCOPES;
 
 /// Why a request's own scopes are refused.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -38,10 +40,9 @@ impl NarrowingError {
 
 /// The scopes that a request's header fields ask for; `None` where there is no such field, which is
 /// not the same as an empty list.
-pub fn parse_narrowing(
-    values: GetAll<'_, HeaderValue>,
-) -> Result<Option<Vec<String>>, NarrowingError> {
-    let mut values = values.into_iter();
+pub fn parse_narrowing(fields: &impl Fields) -> Result<Option<Vec<String>>, NarrowingError> {
+    let name = AUTHORIZED_SCOPES;
+    let mut values = fields.values(&name);
     let Some(value) = values.next() else {
         return Ok(None);
     };
@@ -49,7 +50,7 @@ pub fn parse_narrowing(
         return Err(NarrowingError::Repeated);
     }
     let scopes: Vec<String> =
-        serde_json::from_slice(value.as_bytes()).map_err(|_| NarrowingError::Malformed)?;
+        serde_json::from_slice(value).map_err(|_| NarrowingError::Malformed)?;
     if scopes.iter().all(|scope| is_scope(scope)) {
         Ok(Some(scopes))
     } else {
@@ -83,10 +84,9 @@ pub fn is_scope(scope: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::signing::credentials::AUTHORIZED_SCOPES;
 
     fn scopes(scopes: &[&str]) -> Vec<String> {
         scopes.iter().map(|scope| (*scope).to_owned()).collect()
@@ -98,7 +98,7 @@ mod tests {
             let value = HeaderValue::from_bytes(field.as_bytes()).expect("a value");
             headers.append(AUTHORIZED_SCOPES, value);
         }
-        parse_narrowing(headers.get_all(AUTHORIZED_SCOPES))
+        parse_narrowing(&headers)
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(parsed(&["x", "x"]), Err(NarrowingError::Repeated));
         let bytes = HeaderValue::from_bytes(b"[\"\xff\"]").expect("a value");
         let headers = HeaderMap::from_iter([(AUTHORIZED_SCOPES, bytes)]);
-        let read = parse_narrowing(headers.get_all(AUTHORIZED_SCOPES));
+        let read = parse_narrowing(&headers);
         assert_eq!(read, Err(NarrowingError::Malformed));
     }
 

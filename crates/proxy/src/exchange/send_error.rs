@@ -1,6 +1,5 @@
 //! Why a request has no answer, and what is known of its sending: one type, one set of sentences for
-//! both wires, and the one place that reads errors of hyper, h2 and the system. What these say is put
-//! into words by [`reasons`].
+//! both wires, and the one place that reads errors of hyper, h2 and the system.
 //!
 //! What it is not: it decides neither whether nor when a request is sent again.
 
@@ -8,7 +7,6 @@ use std::error::Error as StdError;
 use std::io;
 
 use crate::decision::route::Origin;
-use crate::exchange::reasons;
 use crate::exchange::replay::ReplayError;
 
 /// Why an answer is refused whose body's length is not certain.
@@ -151,11 +149,6 @@ impl Unanswered {
         }
     }
 
-    /// Whether it may be sent again at once, at least once.
-    pub fn is_stale(&self) -> bool {
-        matches!(self.sent, Sent::NotProcessed | Sent::Stale)
-    }
-
     /// What came from `origin` is no answer, for this reason.
     pub fn not_http(origin: &Origin, reason: &str) -> Self {
         Self {
@@ -249,7 +242,7 @@ pub fn io_error(host: Box<str>, error: &io::Error) -> SendError {
     {
         return SendError::Descriptors { host };
     }
-    let reason = reasons::of(error).into();
+    let reason = error.to_string().into();
     match error.kind() {
         io::ErrorKind::UnexpectedEof => SendError::BrokeOff {
             host,
@@ -267,7 +260,7 @@ pub fn io_error(host: Box<str>, error: &io::Error) -> SendError {
 /// What an error of hyper's means for a request to `origin` that has no answer.
 pub fn hyper_error(origin: &Origin, error: &hyper::Error) -> SendError {
     let host = name_of(origin);
-    let reason = reasons::of(error).into();
+    let reason = deepest(error).to_string().into();
     if error.is_parse() {
         return SendError::NotHttp { host, reason };
     }
@@ -310,6 +303,14 @@ fn find<T: StdError + 'static>(error: &hyper::Error) -> Option<&T> {
         cause = error.source();
     }
     None
+}
+
+fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut error = error;
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error
 }
 
 #[cfg(test)]

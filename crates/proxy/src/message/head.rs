@@ -4,6 +4,7 @@
 //! 2.2, 5.1, 5.2, 6.3, 11.2), since a task that can smuggle a request through the proxy can have it
 //! signed. It builds no header map and knows nothing of what the fields mean beyond framing.
 
+use http::StatusCode;
 use memchr::memchr;
 
 use crate::message::headers::{LengthError, length_of};
@@ -15,6 +16,9 @@ pub const MAX_HEAD: usize = 64 * 1024;
 /// Most fields in a head, so that reading one takes bounded memory; past it the answer is 431.
 pub const MAX_FIELDS: usize = 1000;
 
+/// Most fields of a head that is served without hyper, which has room for more.
+pub const PLAIN_FIELDS: usize = 100;
+
 /// A head that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -24,9 +28,11 @@ pub struct Head {
     pub body: BodyLength,
     /// It has an `Upgrade` field: what follows the body may not be HTTP/1.
     pub upgrade: bool,
-    /// A GET or HEAD in origin form that asks for an answer and nothing else: no body, no field
-    /// that concerns the connection or how the message is to be handled.
+    /// HTTP/1.1 in origin form, with fewer fields than [`PLAIN_FIELDS`], a length that is known
+    /// beforehand, and no field that asks for more than an answer (`Expect`, `Upgrade`).
     pub plain: bool,
+    /// The connection ends with this message (RFC 9112 9.3).
+    pub closes: bool,
 }
 
 /// How the end of a body is found (RFC 9112 6.3).
@@ -59,6 +65,19 @@ pub enum HeadError {
     End,
     #[error("the request's head is longer than 64 KiB or has more than 1,000 fields")]
     TooLarge,
+    #[error("the request's head did not come in time")]
+    Timeout,
+}
+
+impl HeadError {
+    /// 400, 408 or 431.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 impl From<LengthError> for HeadError {
@@ -83,7 +102,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
         }
     };
     let version = request_line_version(request_line)?;
-    let reads = request_line.starts_with(b"GET /") || request_line.starts_with(b"HEAD /");
+    let is_origin_form =
+        memchr(b' ', request_line).is_some_and(|space| request_line.get(space + 1) == Some(&b'/'));
     let mut fields = Fields::default();
     loop {
         match lines.next()? {
@@ -97,7 +117,11 @@ pub fn inspect(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
         len: lines.at,
         body,
         upgrade: fields.upgrade,
-        plain: reads && version == Version::Http11 && !fields.special,
+        plain: is_origin_form
+            && version == Version::Http11
+            && !fields.special
+            && fields.count <= PLAIN_FIELDS,
+        closes: fields.closes || version == Version::Http10 && !fields.keeps_alive,
     }))
 }
 
@@ -154,33 +178,18 @@ fn request_line_version(line: &[u8]) -> Result<Version, HeadError> {
 }
 
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is another field of the head"
+)]
 struct Fields {
     count: usize,
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
     special: bool,
-}
-
-/// Fields that ask for more than an answer; `Connection` does so unless it only asks for what is
-/// usual.
-const SPECIAL: [&[u8]; 8] = [
-    b"connection",
-    b"content-length",
-    b"expect",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-taskcluster-authorized-scopes",
-];
-
-fn is_special(name: &[u8], value: &[u8]) -> bool {
-    SPECIAL
-        .iter()
-        .any(|special| special.len() == name.len() && name.eq_ignore_ascii_case(special))
-        && !(name.len() == b"connection".len()
-            && value.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+    closes: bool,
+    keeps_alive: bool,
 }
 
 impl Fields {
@@ -203,12 +212,23 @@ impl Fields {
         {
             return Err(HeadError::FieldValue);
         }
-        self.special |= is_special(name, value);
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.upgrade = true;
+                self.special = true;
+                Ok(())
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.special = true;
+                Ok(())
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    self.closes |= option.eq_ignore_ascii_case(b"close");
+                    self.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -231,6 +251,7 @@ impl Fields {
             ));
         }
         self.chunked = true;
+        self.special = true;
         Ok(())
     }
 
@@ -323,21 +344,20 @@ mod tests {
         let cases = [
             ("GET /", "Host: x", true),
             ("HEAD /a?b", "Host: x\r\nRange: bytes=0-1", true),
-            ("GET /", "Connection: Keep-Alive", true),
-            ("GET /", "X-Te: a\r\nUpgrade-Insecure-Requests: 1", true),
-            ("get /", "Host: x", false),
-            ("DELETE /", "Host: x", false),
+            ("POST /", "Content-Length: 300", true),
+            ("PUT /", "Content-Length: 0", true),
+            ("get /", "Host: x", true),
+            ("DELETE /", "Connection: close", true),
+            ("GET /", "Connection: keep-alive, x", true),
+            ("GET /", "TE: trailers", true),
+            ("GET /", "Trailer: etag", true),
+            ("GET /", "X-Taskcluster-Authorized-Scopes: []", true),
+            ("GET /", "X-Expect: a\r\nUpgrade-Insecure-Requests: 1", true),
             ("OPTIONS *", "Host: x", false),
             ("GET http://x/", "Host: x", false),
-            ("GET /", "Connection: close", false),
-            ("GET /", "Connection: keep-alive, x", false),
-            ("GET /", "Content-Length: 0", false),
             ("GET /", "EXPECT: 100-continue", false),
-            ("GET /", "TE: trailers", false),
-            ("GET /", "Trailer: etag", false),
-            ("GET /", "Transfer-Encoding: chunked", false),
+            ("POST /", "Transfer-Encoding: chunked", false),
             ("GET /", "Upgrade: websocket", false),
-            ("GET /", "X-Taskcluster-Authorized-Scopes: []", false),
         ];
         for (start, field, plain) in cases {
             let text = format!("{start} HTTP/1.1\r\n{field}\r\n\r\n");
@@ -346,6 +366,27 @@ mod tests {
         }
         let old = inspect(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
         assert!(!old.plain);
+        let full = format!(
+            "GET / HTTP/1.1\r\n{}\r\n",
+            "a: b\r\n".repeat(PLAIN_FIELDS + 1)
+        );
+        assert!(!inspect(full.as_bytes()).unwrap().unwrap().plain);
+    }
+
+    #[test]
+    fn tells_whether_the_connection_ends() {
+        for (version, field, closes) in [
+            ("1.1", "Host: x", false),
+            ("1.1", "Connection: Keep-Alive", false),
+            ("1.1", "Connection: a,\tCLOSE", true),
+            ("1.1", "X-Connection: close", false),
+            ("1.0", "Host: x", true),
+            ("1.0", "Connection: keep-alive", false),
+        ] {
+            let text = format!("GET / HTTP/{version}\r\n{field}\r\n\r\n");
+            let head = inspect(text.as_bytes()).unwrap().unwrap();
+            assert_eq!(head.closes, closes, "{text:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::header::{
 };
 
 use crate::message::fields::Fields;
-use crate::signing::credentials::AUTHORIZED_SCOPES;
+use crate::message::names::AUTHORIZED_SCOPES;
 
 /// Fields of one connection by RFC 9110 7.6.1, with the de-facto `Proxy-Connection` and
 /// `Keep-Alive`, and the credentials of one hop (RFC 9110 11.7).
@@ -131,7 +131,7 @@ pub fn is_chunked(headers: &impl Fields) -> Option<bool> {
             return None;
         }
         chunked = coding.eq_ignore_ascii_case(b"chunked");
-        if !chunked && !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity") {
+        if !chunked && !coding.is_empty() {
             return None;
         }
     }
@@ -185,6 +185,14 @@ pub fn length_of(digits: &[u8]) -> Option<u64> {
 pub fn has_token(headers: &impl Fields, name: &HeaderName, token: &str) -> bool {
     let mut tokens = headers.values(name).flat_map(tokens);
     tokens.any(|candidate| candidate.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The names in a field that is a list of them (RFC 9110 6.6.2).
+pub fn list(headers: &impl Fields, name: &HeaderName) -> Vec<HeaderName> {
+    let names = headers.values(name).flat_map(tokens);
+    names
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect()
 }
 
 /// The elements of a list (RFC 9110 5.6.1), without white space and parameters.
@@ -333,9 +341,9 @@ mod tests {
             ("transfer-encoding: , chunked", Some(true)),
             (
                 "transfer-encoding: identity|transfer-encoding: chunked",
-                Some(true),
+                None,
             ),
-            ("transfer-encoding: identity", Some(false)),
+            ("transfer-encoding: identity", None),
             ("transfer-encoding: gzip", None),
             ("transfer-encoding: gzip, chunked", None),
             ("transfer-encoding: chunked, gzip", None),

@@ -6,5 +6,6 @@ pub mod chunked;
 pub mod fields;
 pub mod head;
 pub mod headers;
+pub mod names;
 pub mod target;
 pub mod whole;

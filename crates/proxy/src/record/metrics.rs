@@ -119,7 +119,6 @@ pub struct RunningRequest {
     started: Instant,
     took: Option<Duration>,
     status: Option<StatusCode>,
-    withdrawn: bool,
 }
 
 /// A client's connection; closed when it is dropped.
@@ -155,7 +154,6 @@ impl Metrics {
             started: Instant::now(),
             took: None,
             status: None,
-            withdrawn: false,
         }
     }
 
@@ -364,17 +362,6 @@ impl RunningRequest {
         self.status = Some(status);
     }
 
-    /// Takes the request back: somebody else counts it, and from when it came.
-    pub fn withdraw(&mut self) -> Instant {
-        self.withdrawn = true;
-        self.started
-    }
-
-    /// The request came earlier than it was counted.
-    pub fn came_at(&mut self, at: Instant) {
-        self.started = at;
-    }
-
     /// When the request came.
     pub fn came(&self) -> Instant {
         self.started
@@ -388,12 +375,8 @@ impl RunningRequest {
 
 impl Drop for RunningRequest {
     fn drop(&mut self) {
-        if self.withdrawn {
-            self.metrics.running_requests.take_one();
-        } else {
-            let took = self.end();
-            self.metrics.ended(self.status, took);
-        }
+        let took = self.end();
+        self.metrics.ended(self.status, took);
     }
 }
 

@@ -5,23 +5,29 @@ pub mod metrics;
 pub mod redact;
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 
-use crate::answers::refusal::Refusal;
 use crate::decision::route::Target;
 use crate::message::target::request_target;
 use crate::message::whole::BodyError;
-use crate::record::log::RequestLine;
-use crate::record::metrics::RunningRequest;
-use crate::session::Session;
+use crate::record::log::{Log, RequestLine};
+use crate::record::metrics::{Metrics, RunningRequest};
+
+/// Where one thread's requests are recorded.
+pub struct Recorder {
+    pub metrics: Arc<Metrics>,
+    pub log: Log,
+}
 
 /// What is recorded of a request; it is settled when this is dropped.
 pub struct Record {
-    session: Rc<Session>,
+    recorder: Rc<Recorder>,
     running: RunningRequest,
     method: Method,
     request_target: RequestTarget,
@@ -30,7 +36,6 @@ pub struct Record {
     target: Option<Target>,
     status: Option<StatusCode>,
     bytes: u64,
-    withdrawn: bool,
 }
 
 /// A request target as it came.
@@ -54,25 +59,20 @@ impl RequestTarget {
 impl Record {
     /// Counts a request in. `stands_in` says that its head was refused and another stands for it.
     pub fn begin(
-        session: &Rc<Session>,
+        recorder: &Rc<Recorder>,
         method: &Method,
         request_target: RequestTarget,
         stands_in: bool,
     ) -> Self {
-        let mut running = session.thread.shared.metrics.request();
-        if let Some(came) = session.came.take() {
-            running.came_at(came);
-        }
         Self {
-            session: Rc::clone(session),
-            running,
+            running: recorder.metrics.request(),
+            recorder: Rc::clone(recorder),
             method: method.clone(),
             request_target,
             stands_in,
             target: None,
             status: None,
             bytes: 0,
-            withdrawn: false,
         }
     }
 
@@ -91,30 +91,30 @@ impl Record {
         self.target = Some(target.clone());
     }
 
-    pub fn answered(mut self, status: StatusCode) -> Self {
+    /// Where a request that is refused would have gone.
+    pub fn would_go_to(&mut self, target: Option<Target>) {
+        self.target = target;
+    }
+
+    /// What the client is answered.
+    pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         self.running.answered(status);
-        self
     }
 
-    /// Takes the record back: somebody else keeps one of this request.
-    pub fn withdraw(mut self) {
-        self.withdrawn = true;
-        self.session.came.set(Some(self.running.withdraw()));
-    }
-
+    /// So many bytes of the answer's body have been passed on.
     pub fn relayed(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
     /// Says why the proxy answers itself.
-    pub fn refused(&self, refusal: &Refusal) {
-        let log = &self.session.thread.shared.log;
+    pub fn refused(&self, status: StatusCode, reason: &dyn Display) {
+        let log = &self.recorder.log;
         let method = &self.method;
-        if refusal.status().is_server_error() {
-            log.error(format_args!("{method} failed: {refusal}"));
+        if status.is_server_error() {
+            log.error(format_args!("{method} failed: {reason}"));
         } else {
-            log.debug(format_args!("{method} refused: {refusal}"));
+            log.debug(format_args!("{method} refused: {reason}"));
         }
     }
 
@@ -124,7 +124,7 @@ impl Record {
             .target
             .as_ref()
             .map_or("upstream", |target| target.origin.url());
-        self.session.thread.shared.log.warn(format_args!(
+        self.recorder.log.warn(format_args!(
             "{host} broke off in the middle of its answer: {error}"
         ));
     }
@@ -132,20 +132,14 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if self.withdrawn {
-            self.session.connection.withdraw();
-            return;
-        }
-        self.session.connection.end();
-        let shared = &self.session.thread.shared;
-        shared.metrics.response_bytes.add(self.bytes);
+        self.recorder.metrics.response_bytes.add(self.bytes);
         let target = self.request_target.text();
         let (method, target) = match &target {
             Some(target) if !self.stands_in => (self.method.as_str(), target.as_ref()),
             Some(_) => ("-", "-"),
             None => (self.method.as_str(), "-"),
         };
-        shared.log.request(&RequestLine {
+        self.recorder.log.request(&RequestLine {
             target,
             method,
             upstream: self.target.as_ref(),

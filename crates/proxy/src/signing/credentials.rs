@@ -17,33 +17,13 @@ use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock};
 use tokio::time::Instant;
 
 use crate::Update;
-use crate::message::fields::Fields;
+use crate::decision::route::Target;
 use crate::message::headers;
+use crate::message::names::{
+    AUTHORIZED_SCOPES, OMITTED, PERM_CLIENT_ID, REVISION, TEMP_CLIENT_ID, TEMP_SCOPES, VERSION,
+    clear_ours,
+};
 use crate::signing::clock::VerifierClock;
-
-const VERSION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-version");
-const REVISION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-revision");
-const PERM_CLIENT_ID: HeaderName = HeaderName::from_static("x-taskcluster-proxy-perm-clientid");
-const TEMP_CLIENT_ID: HeaderName = HeaderName::from_static("x-taskcluster-proxy-temp-clientid");
-const TEMP_SCOPES: HeaderName = HeaderName::from_static("x-taskcluster-proxy-temp-scopes");
-const OMITTED: HeaderName = HeaderName::from_static("x-taskcluster-proxy-omitted");
-/// The upstream URL of an answer.
-pub const ENDPOINT: HeaderName = HeaderName::from_static("x-taskcluster-endpoint");
-/// Restriction of an answer's signature; in a request, the scopes it asks to be narrowed to.
-pub const AUTHORIZED_SCOPES: HeaderName =
-    HeaderName::from_static("x-taskcluster-authorized-scopes");
-
-/// Every name that is ours to set in an answer.
-static OURS: [HeaderName; 8] = [
-    ENDPOINT,
-    VERSION,
-    REVISION,
-    PERM_CLIENT_ID,
-    TEMP_CLIENT_ID,
-    TEMP_SCOPES,
-    AUTHORIZED_SCOPES,
-    OMITTED,
-];
 
 /// A scopes header past this length is left out: Node's clients refuse 16 KiB of headers.
 const MAX_SCOPES_HEADER: usize = 4096;
@@ -211,15 +191,21 @@ impl CredentialSet {
         }
     }
 
-    /// The fields of [`Self::name_in`] as lines of an HTTP/1 head.
-    pub fn answer_lines(&self) -> &[u8] {
-        &self.answer_lines
+    /// Appends the fields of [`Self::name_in`] to an HTTP/1 head, with the endpoint where there is
+    /// one.
+    pub fn write_lines(&self, out: &mut Vec<u8>, endpoint: Option<&Target>) {
+        out.extend_from_slice(&self.answer_lines);
+        if let Some(Target { origin, target }) = endpoint {
+            for part in [
+                "X-Taskcluster-Endpoint: ",
+                origin.url(),
+                target.as_str(),
+                "\r\n",
+            ] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
     }
-}
-
-/// Takes out of an answer what upstream sent under our names.
-pub fn clear_ours(headers: &mut impl Fields) {
-    headers.remove_all(&OURS);
 }
 
 fn scopes_field(scopes: &[String]) -> HeaderField {
@@ -295,6 +281,13 @@ impl Term {
     }
 }
 
+impl Entered {
+    /// Runs with the same set, narrowed to `scopes`.
+    pub fn narrow(&mut self, scopes: &[String]) {
+        self.set = Arc::new(self.set.narrowed(scopes));
+    }
+}
+
 impl InForce {
     pub fn new(set: CredentialSet, update: Update) -> Self {
         Self {
@@ -366,6 +359,7 @@ impl InForce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::names::ENDPOINT;
 
     fn build() -> Build {
         Build {

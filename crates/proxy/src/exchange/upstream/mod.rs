@@ -22,7 +22,6 @@ pub mod environment;
 mod pool;
 mod socket;
 pub mod tls;
-mod verifier;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -84,6 +83,8 @@ pub struct UpstreamConfig {
     pub connections: Arc<Semaphore>,
     /// Counts the connections made.
     pub metrics: Arc<Metrics>,
+    /// Whether https origins are offered HTTP/2.
+    pub http2: bool,
     /// How long a connection is kept that nobody uses.
     pub idle_timeout: Duration,
     /// How long a TCP connection may take to come about, over all addresses of the name; also a
@@ -176,6 +177,7 @@ impl UpstreamConfig {
             roots: Arc::new(roots),
             connections,
             metrics: Arc::default(),
+            http2: false,
             idle_timeout: Duration::from_secs(90),
             connect_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),

@@ -188,11 +188,6 @@ impl<B> Pool<B> {
         self.tell();
     }
 
-    /// Remembers what a new connection turned out to speak.
-    pub(super) fn speaks(&self, protocol: Protocol) {
-        self.protocol.set(Some(protocol));
-    }
-
     fn tell(&self) {
         if self.waiting.get() > 0 {
             self.freed.notify_one();

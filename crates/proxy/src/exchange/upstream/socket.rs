@@ -10,13 +10,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(target_os = "linux")]
 use tokio::net::TcpStream;
 
 use super::connect::{UpstreamIo, Way};
-use super::tls::Protocol;
 use super::{Found, Host, MAX_IDLE, MAX_IDLE_SOCKETS, Upstream};
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
@@ -35,9 +35,12 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    /// A socket to `origin` on which HTTP/1.1 is spoken, never one that has served before where
-    /// `fresh`; `None` where that is not what is spoken there, or where the way there takes another
-    /// form of request.
+    /// Whether requests of HTTP/1.1 go out on bare sockets.
+    pub fn is_bare(&self) -> bool {
+        !self.config.http2
+    }
+
+    /// A socket to `origin`, never one that has served before where `fresh`.
     ///
     /// # Errors
     /// As [`Unanswered`] says.
@@ -45,7 +48,7 @@ where
         self: &Rc<Self>,
         origin: &Origin,
         fresh: bool,
-    ) -> Result<Option<Socket<B>>, Unanswered> {
+    ) -> Result<Socket<B>, Unanswered> {
         let socket = self.find_socket(origin, fresh).await;
         socket.map_err(Unanswered::not_connected)
     }
@@ -54,36 +57,30 @@ where
         self: &Rc<Self>,
         origin: &Origin,
         fresh: bool,
-    ) -> Result<Option<Socket<B>>, SendError> {
+    ) -> Result<Socket<B>, SendError> {
         let host = self.host(origin)?;
-        if matches!(host.way, Way::Forward(_)) {
-            return Ok(None);
-        }
         let pool = &host.pool;
-        let free = || match pool.take_socket() {
-            None if pool.protocol() == Some(Protocol::Http2) => Some(None),
-            socket => socket.map(Some),
+        let free = || pool.take_socket();
+        let (io, reused) = match self.free_or_new(&host, true, fresh, free).await? {
+            Found::Free(io) => (io, true),
+            Found::New(io, ..) => (io, false),
         };
-        let (io, reused) = match self.free_or_new(&host, false, fresh, free).await? {
-            Found::Free(None) => return Ok(None),
-            Found::Free(Some(io)) => (io, true),
-            Found::New(io, Protocol::Http1, _) => {
-                pool.speaks(Protocol::Http1);
-                (io, false)
-            }
-            Found::New(io, protocol, _maker) => {
-                let link = self.connector.begin(&host.origin, io, protocol).await?;
-                drop(pool.add(link, false));
-                return Ok(None);
-            }
-        };
-        Ok(Some(Socket {
+        Ok(Socket {
             io,
             reused,
             host,
             upstream: Rc::clone(self),
-        }))
+        })
     }
+}
+
+/// What a request has more where it goes to an outgoing proxy that forwards http.
+#[derive(Clone, Copy)]
+pub struct ToProxy<'a> {
+    /// Stands before the target, which has the absolute form then (RFC 9112 3.2.2).
+    pub prefix: &'a str,
+    /// `Proxy-Authorization`
+    pub authorization: Option<&'a HeaderValue>,
 }
 
 impl<B> Socket<B> {
@@ -96,6 +93,17 @@ impl<B> Socket<B> {
         }
         pool.put_socket(self.io);
         pool.trim(MAX_IDLE, MAX_IDLE_SOCKETS);
+    }
+
+    /// What the request has more where an outgoing proxy forwards it.
+    pub fn to_proxy(&self) -> Option<ToProxy<'_>> {
+        match &self.host.way {
+            Way::Forward(proxy) => Some(ToProxy {
+                prefix: self.host.origin.url(),
+                authorization: proxy.authorization(),
+            }),
+            Way::Direct | Way::Tunnel(_) => None,
+        }
     }
 
     /// The TCP connection where nothing is encrypted on it.

@@ -1,35 +1,21 @@
-//! An answer's body, from upstream's socket to the client's, out of one buffer.
+//! An answer's body on a bare socket: where it ends, and what of its bytes the client gets.
 //!
-//! Nothing is read before the client can take something, and what it does not take at once is all
-//! that is kept: so a client that stops reading costs one read, and a busy one no copy but the
-//! kernel's.
+//! What it is not: it reads and writes nothing; see [`crate::back::bare`].
 
-use std::cell::RefCell;
-use std::future::poll_fn;
-use std::io::{self, ErrorKind, Write};
-use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::io::{self, Write};
 
+use http::HeaderName;
 use http::header::{CONTENT_LENGTH, TRAILER};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-#[cfg(target_os = "linux")]
-use super::splice;
-use super::{Buffers, READ};
-use crate::client::gate::Gate;
-use crate::exchange::upstream::{MAX_FIELDS, Socket};
+use crate::exchange::upstream::MAX_FIELDS;
 use crate::message::chunked::{Chunked, ChunkedError};
 use crate::message::fields::{FieldLines, Fields};
 use crate::message::headers;
+use crate::message::names::clear_ours;
 use crate::message::whole::BodyError;
-use crate::record::Record;
-use crate::signing::credentials::clear_ours;
-
-/// Read at once while the client is slow, which bounds what is kept for it.
-const SLOW_READ: usize = 16 * 1024;
 
 /// What is left of an answer's body.
-pub struct Body {
+pub struct AnswerBody {
     pub length: Length,
     /// Whether the connection may be used again behind it.
     pub keeps: bool,
@@ -46,10 +32,12 @@ pub enum Length {
 }
 
 impl Length {
-    pub fn chunked() -> Self {
+    /// The chunked coding, behind which the trailers of these names may come.
+    pub fn chunked(declared: Vec<HeaderName>) -> Self {
         Self::Chunked(Coding {
             place: Chunked::lenient(),
             trailers: Vec::new(),
+            declared,
         })
     }
 
@@ -61,7 +49,7 @@ impl Length {
         !matches!(self, Self::Known(_))
     }
 
-    fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         match self {
             Self::Known(left) => *left == 0,
             Self::Chunked(coding) => coding.place.is_done(),
@@ -69,8 +57,24 @@ impl Length {
         }
     }
 
+    /// At the end of upstream's connection, which is the end of some bodies: what the client gets
+    /// for it.
+    ///
+    /// # Errors
+    /// Where the body is not whole.
+    pub fn end(&mut self) -> io::Result<Vec<u8>> {
+        if !self.is_until_close() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        *self = Self::Known(0);
+        Ok(b"0\r\n\r\n".to_vec())
+    }
+
     /// What of `bytes` is the body's.
-    fn take(&mut self, bytes: &[u8]) -> Result<Taken, BodyError> {
+    ///
+    /// # Errors
+    /// Where they are no body.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<Taken, BodyError> {
         match self {
             Self::Known(left) => {
                 let taken =
@@ -92,13 +96,13 @@ impl Length {
 }
 
 /// What of some bytes is a body's.
-struct Taken {
+pub struct Taken {
     /// So many of them.
-    bytes: usize,
+    pub bytes: usize,
     /// So many of those are data.
-    data: usize,
+    pub data: usize,
     /// What the client gets in their place.
-    instead: Option<Vec<u8>>,
+    pub instead: Option<Vec<u8>>,
 }
 
 impl Taken {
@@ -117,6 +121,8 @@ pub struct Coding {
     place: Chunked,
     /// The trailers as they came, until they are whole.
     trailers: Vec<u8>,
+    /// Those that `Trailer` announced.
+    declared: Vec<HeaderName>,
 }
 
 impl Coding {
@@ -131,7 +137,8 @@ impl Coding {
         let mut out = Vec::with_capacity(taken);
         self.place.separate(bytes, &mut out, &mut self.trailers)?;
         if self.place.is_done() {
-            write_trailers(&mut out, &std::mem::take(&mut self.trailers))?;
+            let section = std::mem::take(&mut self.trailers);
+            write_trailers(&mut out, &section, &self.declared)?;
         }
         Ok(Taken {
             instead: Some(out),
@@ -140,9 +147,14 @@ impl Coding {
     }
 }
 
-/// Appends the end of a chunked body, whose trailers came as `section`. Those that would be of the
-/// framing, of the connection, or ours if they stood in the head are left out (RFC 9110 6.5.1).
-fn write_trailers(out: &mut Vec<u8>, section: &[u8]) -> Result<(), ChunkedError> {
+/// Appends the end of a chunked body, whose trailers came as `section`. The client gets those that
+/// were declared, as by hyper; those that would be of the framing, of the connection, or ours if
+/// they stood in the head are left out (RFC 9110 6.5.1).
+fn write_trailers(
+    out: &mut Vec<u8>,
+    section: &[u8],
+    declared: &[HeaderName],
+) -> Result<(), ChunkedError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields)
     else {
@@ -152,136 +164,15 @@ fn write_trailers(out: &mut Vec<u8>, section: &[u8]) -> Result<(), ChunkedError>
     headers::strip_response(&mut trailers);
     clear_ours(&mut trailers);
     trailers.remove_all(&[CONTENT_LENGTH, TRAILER]);
-    for (name, value) in trailers.iter() {
+    let is_declared = |name: &[u8]| {
+        let mut names = declared.iter().map(|name| name.as_str().as_bytes());
+        names.any(|declared| name.eq_ignore_ascii_case(declared))
+    };
+    for (name, value) in trailers.iter().filter(|(name, _)| is_declared(name)) {
         headers::write_field(out, name, value);
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
-}
-
-/// Appends to `out` what of the body is the `rest` that came with the head.
-///
-/// # Errors
-/// When that is no body.
-pub fn begin(
-    body: &mut Body,
-    rest: &[u8],
-    out: &mut Vec<u8>,
-    record: &mut Record,
-) -> Result<(), BodyError> {
-    let taken = body.length.take(rest)?;
-    record.relayed(taken.data);
-    // What nobody asked for is nobody's answer.
-    body.keeps &= taken.bytes == rest.len();
-    out.extend_from_slice(taken.instead.as_deref().unwrap_or(&rest[..taken.bytes]));
-    Ok(())
-}
-
-/// Passes on what is left of the body, then gives the connection back.
-///
-/// # Errors
-/// When the client or upstream has left before the end.
-pub async fn pass(
-    gate: &mut Gate,
-    mut socket: Socket,
-    mut body: Body,
-    buffers: &Buffers,
-    record: &mut Record,
-) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    if let Length::Known(left) = &mut body.length {
-        let spliced = splice::pass(gate, &socket, left, &buffers.pipes, record).await;
-        spliced.map_err(|side| side.tell(record))?;
-    }
-    let mut room = SLOW_READ;
-    while !body.length.is_done() {
-        let kept =
-            match pass_some(gate, &mut socket, &mut body, &buffers.read, record, room).await? {
-                Passed::Some(kept) => kept,
-                Passed::End => {
-                    gate.write_all(b"0\r\n\r\n").await?;
-                    return Ok(());
-                }
-            };
-        if kept.is_empty() {
-            room = (room * 2).min(READ);
-        } else {
-            room = SLOW_READ;
-            gate.write_all(&kept).await?;
-        }
-    }
-    if body.keeps {
-        socket.give_back();
-    }
-    Ok(())
-}
-
-/// What one read has come to.
-enum Passed {
-    /// Bytes, of which these are still to be written.
-    Some(Vec<u8>),
-    /// The end of a body that ends with the connection.
-    End,
-}
-
-async fn pass_some(
-    gate: &mut Gate,
-    socket: &mut Socket,
-    body: &mut Body,
-    buffer: &RefCell<Box<[u8]>>,
-    record: &mut Record,
-    room: usize,
-) -> io::Result<Passed> {
-    let passed = poll_fn(|cx| {
-        ready!(gate.poll_write_ready(cx)).map_err(Side::Client)?;
-        let buffer = &mut **buffer.borrow_mut();
-        let mut read = ReadBuf::new(&mut buffer[..room]);
-        ready!(Pin::new(&mut *socket).poll_read(cx, &mut read)).map_err(Side::upstream)?;
-        let bytes = read.filled();
-        if bytes.is_empty() {
-            return Poll::Ready(match body.length {
-                Length::UntilClose => Ok(Passed::End),
-                _ => Err(Side::upstream(ErrorKind::UnexpectedEof.into())),
-            });
-        }
-        let taken = body.length.take(bytes).map_err(Side::Upstream)?;
-        record.relayed(taken.data);
-        body.keeps &= taken.bytes == bytes.len();
-        if let Some(instead) = taken.instead {
-            return Poll::Ready(Ok(Passed::Some(instead)));
-        }
-        let bytes = &bytes[..taken.bytes];
-        let written = match Pin::new(&mut *gate).poll_write(cx, bytes) {
-            Poll::Ready(written) => written.map_err(Side::Client)?,
-            Poll::Pending => 0,
-        };
-        Poll::Ready(Ok(Passed::Some(bytes[written..].to_vec())))
-    });
-    let passed = passed.await;
-    passed.map_err(|side| side.tell(record))
-}
-
-/// Whose fault it is that a body does not come to its end.
-pub enum Side {
-    Client(io::Error),
-    Upstream(BodyError),
-}
-
-impl Side {
-    pub fn upstream(error: io::Error) -> Self {
-        Self::Upstream(error.into())
-    }
-
-    /// Says in the log where upstream broke off; what is left to do is to close the connection.
-    fn tell(self, record: &Record) -> io::Error {
-        match self {
-            Self::Client(error) => error,
-            Self::Upstream(error) => {
-                record.broke_off(&error);
-                ErrorKind::UnexpectedEof.into()
-            }
-        }
-    }
 }
 
 /// RFC 9112 7.1; nothing for nothing, which would be the end.
@@ -297,6 +188,8 @@ fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const X_A: HeaderName = HeaderName::from_static("x-a");
 
     /// What the client gets of `body` where it comes in two parts, and what is left over.
     fn pass(mut length: Length, body: &str, cut: usize) -> Result<(String, usize, u64), BodyError> {
@@ -319,7 +212,7 @@ mod tests {
             ("2\r\nok\r\n0\r\n\r\nHTTP", "2\r\nok\r\n0\r\n\r\n", 4, 2),
             ("2 ;a\r\nok\r\n0 \r\n\r\n", "2\r\nok\r\n0\r\n\r\n", 0, 2),
             (
-                "2\r\n\r\n\r\n0\r\nx-a:b \r\nX-Taskcluster-Endpoint: x\r\nContent-Length: 9\r\n\r\n",
+                "2\r\n\r\n\r\n0\r\nx-a:b \r\nX-B: undeclared\r\nX-Taskcluster-Endpoint: x\r\nContent-Length: 9\r\n\r\n",
                 "2\r\n\r\n\r\n0\r\nX-A: b\r\n\r\n",
                 0,
                 2,
@@ -327,7 +220,7 @@ mod tests {
             ("0\r\nTransfer-Encoding: chunked\r\n\r\n", "0\r\n\r\n", 0, 0),
         ] {
             for cut in 0..=body.len() {
-                let passed = pass(Length::chunked(), body, cut).expect("a body");
+                let passed = pass(Length::chunked(vec![X_A]), body, cut).expect("a body");
                 assert_eq!(passed, (gets.to_owned(), left, data), "{body:?} at {cut}");
             }
         }
@@ -354,10 +247,13 @@ mod tests {
         ] {
             let body = format!("0\r\n{section}");
             for cut in 0..=body.len() {
-                assert!(pass(Length::chunked(), &body, cut).is_err(), "{body:?}");
+                assert!(
+                    pass(Length::chunked(vec![X_A]), &body, cut).is_err(),
+                    "{body:?}"
+                );
             }
         }
         let many = "X-A: b\r\n".repeat(MAX_FIELDS + 1);
-        assert!(pass(Length::chunked(), &format!("0\r\n{many}\r\n"), 0).is_err());
+        assert!(pass(Length::chunked(vec![X_A]), &format!("0\r\n{many}\r\n"), 0).is_err());
     }
 }

@@ -1,7 +1,7 @@
-// A GET or HEAD that asks for an answer and nothing else goes from socket to socket. Whatever
-// upstream answers, its client gets one answer whose end is certain, and the next request on the
-// connection gets its own (RFC 9112 6.3, 7.1, 11.1); time, signals and updates treat it like every
-// other request.
+// A request goes out on one of two wires: on a bare socket where its head is held as lines, else by
+// hyper. On either, whatever upstream answers, its client gets one answer whose end is certain, and
+// the next request on the connection gets its own (RFC 9112 6.3, 7.1, 11.1); time, signals and
+// updates treat it alike.
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
 import { pause, within } from './harness/deadline.js';
@@ -17,6 +17,8 @@ const NOT_HTTP = /^HTTP\/1\.1 502 .*\r\n\r\n[^\r\n]*is not HTTP/s;
 const NEXT = 'HTTP/1.1 200 Next\r\nContent-Length: 4\r\n\r\nnext';
 const OK = 'HTTP/1.1 200 OK\r\n';
 const CHUNKED = 'Transfer-Encoding: chunked\r\n';
+const ODD_TRAILERS =
+  'Content-Length, Transfer-Encoding, Connection, X-A, X-Taskcluster-Endpoint, Trailer, X-C';
 
 interface Row {
   /** What upstream answers. */
@@ -24,6 +26,8 @@ interface Row {
   /** What of it the client gets, without the fields that are the proxy's own. */
   gets: string | RegExp;
   method?: 'HEAD';
+  /** The same by hyper, which passes no interim answers. */
+  interim?: string;
   /** Upstream closes behind it. */
   closes?: true;
   /** The next request goes out on another connection. */
@@ -135,12 +139,6 @@ const WHOLE: Record<string, Row> = {
     gets: chunked('2\r\nok\r\n0\r\n\r\n'),
     renews: true,
   },
-  'identity and a length': {
-    answer: `${OK}Content-Length: 1\r\nTransfer-Encoding: identity\r\n\r\nok`,
-    gets: chunked('2\r\nok\r\n0\r\n\r\n'),
-    closes: true,
-    renews: true,
-  },
   'chunk extensions': {
     answer: chunked('2;a\r\nok\r\n2 ; b="6;\t"\r\nok\r\n0;c\r\n\r\n'),
     gets: chunked('2\r\nok\r\n2\r\nok\r\n0\r\n\r\n'),
@@ -150,14 +148,16 @@ const WHOLE: Record<string, Row> = {
     gets: chunked('2\r\nok\r\n2\r\nok\r\n0\r\n\r\n'),
   },
   trailers: {
-    answer: chunked('2\r\nok\r\n0\r\nx-sum:42 \r\nX-Sum: 43\r\n\r\n'),
-    gets: chunked('2\r\nok\r\n0\r\nX-Sum: 42\r\nX-Sum: 43\r\n\r\n'),
+    answer: `${OK}Trailer: X-Sum\r\n${CHUNKED}\r\n2\r\nok\r\n0\r\nx-sum:42 \r\nX-Sum: 43\r\n\r\n`,
+    gets: `${OK}Trailer: X-Sum\r\n${CHUNKED}\r\n2\r\nok\r\n0\r\nX-Sum: 42\r\nX-Sum: 43\r\n\r\n`,
+  },
+  'trailers that were not announced': {
+    answer: chunked('2\r\nok\r\n0\r\nX-Sum: 42\r\n\r\n'),
+    gets: chunked('2\r\nok\r\n0\r\n\r\n'),
   },
   'trailers that must not be': {
-    answer: chunked(
-      `2\r\nok\r\n0\r\nContent-Length: 5\r\n${CHUNKED}Connection: X-A\r\nX-A: b\r\nX-Taskcluster-Endpoint: evil\r\nTrailer: X-B\r\nX-C: d\r\n\r\n`,
-    ),
-    gets: chunked('2\r\nok\r\n0\r\nX-C: d\r\n\r\n'),
+    answer: `${OK}Trailer: ${ODD_TRAILERS}\r\n${CHUNKED}\r\n2\r\nok\r\n0\r\nContent-Length: 5\r\n${CHUNKED}Connection: X-A\r\nX-A: b\r\nX-Taskcluster-Endpoint: evil\r\nTrailer: X-B\r\nX-C: d\r\n\r\n`,
+    gets: `${OK}Trailer: ${ODD_TRAILERS}\r\n${CHUNKED}\r\n2\r\nok\r\n0\r\nX-C: d\r\n\r\n`,
   },
   'HEAD with a length': {
     method: 'HEAD',
@@ -206,8 +206,17 @@ const WHOLE: Record<string, Row> = {
   },
   'interim answers': {
     answer: `HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 103 Hints\r\nLink: a\r\nContent-Length: 5\r\n\r\n${OK}Content-Length: 2\r\n\r\nok`,
-    gets: `${OK}Content-Length: 2\r\n\r\nok`,
+    gets: `HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 103 Hints\r\nLink: a\r\n\r\n${OK}Content-Length: 2\r\n\r\nok`,
+    interim: `${OK}Content-Length: 2\r\n\r\nok`,
   },
+  'over 64 KiB of interim answers': {
+    answer: `HTTP/1.1 103 Hints\r\nLink: ${'a'.repeat(6_000)}\r\n\r\n`.repeat(12),
+    gets: /HTTP\/1\.1 502 .*\r\n\r\n[^\r\n]*is not HTTP: message head is too large/s,
+    renews: true,
+  },
+  'a change of protocol': notHttp(
+    'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n',
+  ),
   '512 fields': {
     answer: `${OK}Content-Length: 0\r\n${'X-A: b\r\n'.repeat(511)}\r\n`,
     gets: `${OK}Content-Length: 0\r\n${'X-A: b\r\n'.repeat(511)}\r\n`,
@@ -223,6 +232,13 @@ const WHOLE: Record<string, Row> = {
   'a length with obs-text': notHttp(`${OK}Content-Length: 2\xa0\r\n\r\nok`),
   'a length over 64 bits': notHttp(`${OK}Content-Length: 18446744073709551618\r\n\r\nok`),
   'chunks in HTTP/1.0': notHttp(`HTTP/1.0 200 OK\r\n${CHUNKED}\r\n2\r\nok\r\n0\r\n\r\n`),
+  identity: notHttp(`${OK}Transfer-Encoding: identity\r\n\r\nok`),
+  'identity and a length': notHttp(
+    `${OK}Content-Length: 2\r\nTransfer-Encoding: identity\r\n\r\nok`,
+  ),
+  'identity before chunked': notHttp(
+    `${OK}Transfer-Encoding: identity, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`,
+  ),
   'another coding': notHttp(`${OK}Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`),
   'chunked twice': notHttp(`${OK}${CHUNKED}${CHUNKED}\r\n2\r\nok\r\n0\r\n\r\n`),
   'nothing behind chunked': notHttp(`${OK}Transfer-Encoding: chunked,\r\n\r\n2\r\nok\r\n0\r\n\r\n`),
@@ -301,47 +317,50 @@ async function conversation(proxy: RunningProxy, ...requests: (string | Buffer)[
   return all.replaceAll(/^X-Taskcluster-[^\r\n]*\r\n/gm, '');
 }
 
-test('an odd answer comes whole, and the next request gets its own', async (t) => {
-  const { upstream, proxy } = await start(t);
-  for (const [what, row] of Object.entries(WHOLE)) {
-    upstream.handler = answers(row);
-    const first = requestBytes(row.method ?? 'GET', '/x/v1/first');
-    const got = await conversation(proxy, first, requestBytes('GET', '/x/v1/next'));
-    t.true(got.endsWith(NEXT), `${what}: ${JSON.stringify(got.slice(-300))}`);
-    const gets = got.slice(0, -NEXT.length);
-    if (typeof row.gets === 'string') {
-      t.is(gets, row.gets, what);
-    } else {
-      t.regex(gets, row.gets, what);
-      t.is(gets.split('HTTP/1.1 ').length, 2, what);
-    }
-    const [one, two] = upstream.exchanges.slice(-2).map((each) => each.connectionNumber);
-    t.is(one !== two, row.renews ?? false, `${what}: ${one}, ${two}`);
-  }
-  t.is(upstream.exchanges.length, 2 * Object.keys(WHOLE).length);
-  upstream.assertAllSigned(t);
-});
+/** How a request comes that goes out on each wire: hyper reads targets in absolute form. */
+const WIRES = {
+  'a bare socket': { request: requestBytes, isHyper: false },
+  hyper: {
+    request: (method: string, target: string, options?: Parameters<typeof requestBytes>[2]) =>
+      requestBytes(method, `http://taskcluster${target}`, options),
+    isHyper: true,
+  },
+};
 
-test('a request that asks for more gets the same answer', async (t) => {
-  const { upstream, proxy } = await start(t);
-  for (const [what, row] of Object.entries(WHOLE)) {
-    upstream.handler = answers(row);
-    const seen = [];
-    for (const connection of ['keep-alive', 'keep-alive, x-y']) {
-      const bytes = requestBytes(row.method ?? 'GET', '/x/v1/first', {
-        fields: [['Connection', connection]],
-      });
-      const { status, reason, body, fields } = await proxy.exchange(bytes);
-      const own = fields.filter(
-        ([name]) => !/^(transfer-encoding|content-length|x-taskcluster-.*)$/i.test(name),
-      );
-      // Why an answer is refused, each of the two says in its own words.
-      const text = status === 502 ? '' : body.toString('latin1');
-      seen.push({ status, reason, text, fields: own.sort() });
+for (const [wire, { request, isHyper }] of Object.entries(WIRES)) {
+  test(`by ${wire}: an odd answer comes whole, and the next request gets its own`, async (t) => {
+    const { upstream, proxy } = await start(t);
+    for (const [what, row] of Object.entries(WHOLE)) {
+      upstream.handler = answers(row);
+      const first = request(row.method ?? 'GET', '/x/v1/first');
+      const got = await conversation(proxy, first, request('GET', '/x/v1/next'));
+      t.true(got.endsWith(NEXT), `${what}: ${JSON.stringify(got.slice(-300))}`);
+      const gets = got.slice(0, -NEXT.length);
+      const expected = (isHyper && row.interim) || row.gets;
+      if (typeof expected !== 'string') {
+        t.regex(gets, expected, what);
+        t.is(gets.split('HTTP/1.1 502 ').length, 2, what);
+      } else if (isHyper) {
+        // hyper has its own spelling of what frames a body.
+        t.deepEqual(unframed(gets), unframed(expected), what);
+      } else {
+        t.is(gets, expected, what);
+      }
+      const [one, two] = upstream.exchanges.slice(-2).map((each) => each.connectionNumber);
+      t.is(one !== two, row.renews ?? false, `${what}: ${one}, ${two}`);
     }
-    t.deepEqual(seen[0], seen[1], what);
-  }
-});
+    t.is(upstream.exchanges.length, 2 * Object.keys(WHOLE).length);
+    upstream.assertAllSigned(t);
+  });
+}
+
+/** An answer's lines, sorted, without those that frame the body, and its data. */
+function unframed(answer: string) {
+  const [head = '', ...rest] = answer.split('\r\n\r\n');
+  const fields = head.split('\r\n').filter((line) => !/^(Content-Length|Transfer-Enc)/.test(line));
+  const body = rest.join('\r\n\r\n').replaceAll(/(^|\r\n)0*[\da-fA-F]+\r\n/g, '$1');
+  return { fields: fields.sort(), body: body.replaceAll('\r\n', '') };
+}
 
 test('an answer that ends too early ends the connection', async (t) => {
   const { upstream, proxy } = await start(t);

@@ -1,0 +1,243 @@
+//! An answer from a bare socket to the client: its head, and its body out of one buffer.
+//!
+//! Nothing is read before the client can take something, and what it does not take at once is all
+//! that is kept: so a client that stops reading costs one read, and a busy one no copy but the
+//! kernel's. What is left of the request's body goes out meanwhile.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::client::writer::ClientWriter;
+use crate::exchange::answer_body::{AnswerBody, Length};
+use crate::exchange::buffers::{Buffers, READ};
+use crate::exchange::socket_answer::AnswerHead;
+use crate::exchange::socket_wire::SocketAnswer;
+#[cfg(target_os = "linux")]
+use crate::exchange::splice::Lease;
+use crate::exchange::upload::{Torn, Upload};
+use crate::exchange::upstream::Socket;
+use crate::exchange::{Answered, Order};
+use crate::message::whole::BodyError;
+use crate::record::Record;
+
+/// Read at once while the client is slow, which bounds what is kept for it.
+const SLOW_READ: usize = 16 * 1024;
+
+/// Passes an answer on; the request counts as running until its last byte is written. The
+/// connection ends with it where `last`. Gives whether another request may follow.
+///
+/// # Errors
+/// When the client or upstream has left before the end.
+pub async fn relay(
+    client: &mut ClientWriter,
+    buffers: &Buffers,
+    order: &Order<'_>,
+    answered: Answered<SocketAnswer>,
+    mut upload: Upload<'_>,
+    record: &mut Record,
+    last: bool,
+) -> io::Result<bool> {
+    let Answered { answer, entered } = answered;
+    let SocketAnswer {
+        mut head,
+        mut body,
+        socket,
+    } = answer;
+    // Where the answer overtakes the request's body, the rest of it may never come, and no head
+    // could be found behind it.
+    let last = last || !upload.is_sent();
+    let mut bytes = buffers.take_write();
+    head.write(&mut bytes, &body, &entered.set, order.target, last);
+    let begun = begin(&mut body, &head, &mut bytes, record);
+    let status = head.status;
+    // They are not needed any more, and a body may take its time.
+    buffers.give_back_lines(head.fields);
+    client.write_all(&bytes).await?;
+    buffers.give_back_write(bytes);
+    if let Err(error) = begun {
+        return Err(Side::Upstream(error).tell(record));
+    }
+    let mut relay = Relay {
+        client,
+        socket,
+        body,
+        kept: Vec::new(),
+        room: SLOW_READ,
+        buffers,
+        #[cfg(target_os = "linux")]
+        pipe: None,
+    };
+    let passed = poll_fn(|cx| relay.poll_both(cx, &mut upload, status, record)).await;
+    passed.map_err(|side| side.tell(record))?;
+    if relay.body.keeps && upload.is_sent() {
+        relay.socket.give_back();
+    }
+    Ok(!last)
+}
+
+/// Appends to `out` what of the body came with the head.
+fn begin(
+    body: &mut AnswerBody,
+    head: &AnswerHead,
+    out: &mut Vec<u8>,
+    record: &mut Record,
+) -> Result<(), BodyError> {
+    let rest = head.rest();
+    let taken = body.length.take(rest)?;
+    record.relayed(taken.data);
+    // What was not asked for is no part of an answer.
+    body.keeps &= taken.bytes == rest.len();
+    out.extend_from_slice(taken.instead.as_deref().unwrap_or(&rest[..taken.bytes]));
+    Ok(())
+}
+
+/// A body on its way.
+struct Relay<'a> {
+    client: &'a mut ClientWriter,
+    socket: Socket,
+    body: AnswerBody,
+    /// What has been read, and the client has not taken.
+    kept: Vec<u8>,
+    /// How much is read at once.
+    room: usize,
+    buffers: &'a Buffers,
+    #[cfg(target_os = "linux")]
+    pipe: Option<Lease>,
+}
+
+/// Whose fault it is that a body does not come to its end.
+enum Side {
+    Client(io::Error),
+    Upstream(BodyError),
+}
+
+impl Relay<'_> {
+    /// Passes the answer's body to the client, and what is left of the request's to upstream. An
+    /// answer that refuses the request ends both: upstream wants no more of it.
+    fn poll_both(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload<'_>,
+        status: StatusCode,
+        record: &mut Record,
+    ) -> Poll<Result<(), Side>> {
+        let sent = upload.poll_send(cx, &mut self.socket);
+        if let Poll::Ready(Err(Torn::Client)) = sent {
+            return Poll::Ready(Err(Side::Client(ErrorKind::UnexpectedEof.into())));
+        }
+        ready!(self.poll_body(cx, record))?;
+        let is_refused = status.is_client_error() || status.is_server_error();
+        if sent.is_ready() || is_refused {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>, record: &mut Record) -> Poll<Result<(), Side>> {
+        loop {
+            ready!(self.poll_kept(cx)).map_err(Side::Client)?;
+            #[cfg(target_os = "linux")]
+            ready!(self.poll_splice(cx, record))?;
+            if self.body.length.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.poll_some(cx, record))?;
+        }
+    }
+
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.kept.is_empty() {
+            match ready!(Pin::new(&mut *self.client).poll_write(cx, &self.kept))? {
+                0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                written if written == self.kept.len() => self.kept = Vec::new(),
+                written => drop(self.kept.drain(..written)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves all that is left of a long body of known length, where both sockets are plain.
+    #[cfg(target_os = "linux")]
+    fn poll_splice(&mut self, cx: &mut Context<'_>, record: &mut Record) -> Poll<Result<(), Side>> {
+        let (Length::Known(left), Some(upstream)) = (&mut self.body.length, self.socket.plain())
+        else {
+            return Poll::Ready(Ok(()));
+        };
+        let pipes = &self.buffers.pipes;
+        self.pipe = self.pipe.take().or_else(|| pipes.lease(*left));
+        let Some(pipe) = &mut self.pipe else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            if pipe.held() > 0 {
+                let drained = self.client.poll_by(|client| pipe.poll_drain(cx, client));
+                record.relayed(ready!(drained).map_err(Side::Client)?);
+            } else if *left == 0 {
+                self.pipe = None;
+                return Poll::Ready(Ok(()));
+            } else {
+                let filled = ready!(pipe.poll_fill(cx, upstream, *left));
+                match filled.map_err(Side::upstream)? {
+                    0 => return Poll::Ready(Err(Side::upstream(ErrorKind::UnexpectedEof.into()))),
+                    filled => *left -= filled as u64,
+                }
+            }
+        }
+    }
+
+    /// Passes on what one read gives.
+    fn poll_some(&mut self, cx: &mut Context<'_>, record: &mut Record) -> Poll<Result<(), Side>> {
+        ready!(self.client.poll_ready(cx)).map_err(Side::Client)?;
+        let buffer = &mut **self.buffers.read.borrow_mut();
+        let mut read = ReadBuf::new(&mut buffer[..self.room]);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut read)).map_err(Side::upstream)?;
+        let bytes = read.filled();
+        if bytes.is_empty() {
+            return Poll::Ready(self.body.length.end().map_err(Side::upstream).map(|end| {
+                self.kept = end;
+            }));
+        }
+        let taken = self.body.length.take(bytes).map_err(Side::Upstream)?;
+        record.relayed(taken.data);
+        self.body.keeps &= taken.bytes == bytes.len();
+        if let Some(instead) = taken.instead {
+            self.kept = instead;
+            return Poll::Ready(Ok(()));
+        }
+        let bytes = &bytes[..taken.bytes];
+        let written = match Pin::new(&mut *self.client).poll_write(cx, bytes) {
+            Poll::Ready(written) => written.map_err(Side::Client)?,
+            Poll::Pending => 0,
+        };
+        if written == bytes.len() {
+            self.room = (self.room * 2).min(READ);
+        } else {
+            self.room = SLOW_READ;
+            self.kept = bytes[written..].to_vec();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Side {
+    fn upstream(error: io::Error) -> Self {
+        Self::Upstream(error.into())
+    }
+
+    /// Says in the log where upstream broke off; what is left to do is to close the connection.
+    fn tell(self, record: &Record) -> io::Error {
+        match self {
+            Self::Client(error) => error,
+            Self::Upstream(error) => {
+                record.broke_off(&error);
+                ErrorKind::UnexpectedEof.into()
+            }
+        }
+    }
+}

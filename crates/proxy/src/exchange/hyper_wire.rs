@@ -1,0 +1,207 @@
+//! The wire that hyper makes: for messages of unknown length, `Expect`, upgrades, HTTP/2, and
+//! requests that came to hyper.
+//!
+//! What it is not: it neither connects ([`crate::exchange::upstream`]) nor keeps the body
+//! ([`crate::exchange::replay`]).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::exchange::replay::{Hold, Replay};
+use crate::exchange::request_fields;
+use crate::exchange::send_error::Unanswered;
+use crate::exchange::upstream::ResponseBody;
+use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
+use crate::exchange::{Exchange, Order};
+use crate::message::headers;
+use crate::message::whole::Whole;
+use crate::signing::credentials::CredentialSet;
+
+/// How long a body waits for a 100 that may never come: what upstreams that send none are used to
+/// from other clients (RFC 9110 10.1.1 leaves it open).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// Sends one request by hyper.
+pub struct HyperWire<'a> {
+    exchange: &'a Exchange,
+    order: &'a Order<'a>,
+    headers: HeaderMap,
+    replay: Replay,
+    upgrades: bool,
+    expects_continue: bool,
+}
+
+/// An answer whose head has come.
+pub struct HyperAnswer {
+    pub response: Response<ResponseBody>,
+    /// What the request's body still waits behind, to be kept until the answer has been relayed.
+    pub held: Option<HeldBody>,
+}
+
+/// A body that upstream answered without having asked for it (RFC 9110 10.1.1). It is given up
+/// when this is dropped, and not before: giving it up ends the connection that the answer is on.
+pub struct HeldBody(Hold);
+
+impl Drop for HeldBody {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl<'a> HyperWire<'a> {
+    /// The wire for `order`, whose request came with `headers` and `body`, over HTTP/2 where
+    /// `from_http2`.
+    pub fn new(
+        exchange: &'a Exchange,
+        order: &'a Order<'a>,
+        mut headers: HeaderMap,
+        body: Whole<Incoming>,
+        from_http2: bool,
+    ) -> Self {
+        // An upgrade is a matter of HTTP/1.1 (RFC 9113 8.6).
+        let protocol = (!from_http2)
+            .then(|| headers::upgrade_protocol(&headers))
+            .flatten();
+        let had_length = request_fields::to_upstream(&mut headers);
+        if from_http2 {
+            headers::join_cookies(&mut headers);
+        }
+        let length = body.size_hint().exact();
+        let length = request_fields::content_length(order.method, length, had_length);
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let upgrades = protocol.is_some();
+        if let Some(protocol) = protocol {
+            headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol);
+        }
+        let expects_continue = headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let settings = &exchange.settings;
+        let budget = Arc::clone(&settings.replay_budget);
+        Self {
+            exchange,
+            order,
+            headers,
+            replay: Replay::new(body, settings.replay_limit, budget),
+            upgrades,
+            expects_continue,
+        }
+    }
+
+    /// The request of one try, signed.
+    fn request<B>(&self, body: B, set: &CredentialSet) -> Request<B> {
+        let Order { method, target, .. } = self.order;
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::clone(method);
+        *request.uri_mut() = Uri::from(target.target.clone());
+        *request.headers_mut() = self.headers.clone();
+        let authorization = self.exchange.signing.borrow_mut().authorization(
+            set,
+            method.as_str(),
+            &target.origin,
+            target.target.as_str(),
+        );
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+        request
+    }
+}
+
+impl Wire for HyperWire<'_> {
+    type Answer = HyperAnswer;
+
+    async fn send(&mut self, set: &CredentialSet, fresh: bool) -> Result<HyperAnswer, Failure> {
+        let origin = &self.order.target.origin;
+        let upstream = &self.exchange.upstream;
+        let connection = upstream.connect(origin, self.upgrades, fresh).await?;
+        let hold = (self.expects_continue && !connection.is_http2()).then(Hold::default);
+        let body = match &hold {
+            None => self.replay.attempt(),
+            Some(hold) => self.replay.attempt_held(hold.clone()),
+        };
+        let mut request = self.request(body, set);
+        if let Some(hold) = hold.clone() {
+            hyper::ext::on_informational(&mut request, move |response| {
+                if response.status() == StatusCode::CONTINUE {
+                    hold.release();
+                }
+            });
+        }
+        let mut sending = Sending {
+            answer: Box::pin(connection.send(request)),
+            replay: &self.replay,
+        };
+        let limit = self.exchange.settings.response_timeout;
+        if let Some(hold) = hold {
+            tokio::select! {
+                biased;
+                answer = in_time(&mut sending, limit) => {
+                    return answer.map(|response| HyperAnswer { response, held: Some(HeldBody(hold)) });
+                }
+                () = tokio::time::sleep(CONTINUE_WAIT) => hold.release(),
+            }
+        }
+        let response = in_time(&mut sending, limit).await?;
+        Ok(HyperAnswer {
+            response,
+            held: None,
+        })
+    }
+
+    fn can_resend(&self) -> bool {
+        self.replay.can_replay()
+    }
+}
+
+impl Answer for HyperAnswer {
+    type Fields = HeaderMap;
+
+    fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    fn fields(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+}
+
+/// One try.
+struct Sending<'t, F> {
+    answer: Pin<Box<F>>,
+    replay: &'t Replay,
+}
+
+impl<F> Awaiting for Sending<'_, F>
+where
+    F: Future<Output = Result<Response<ResponseBody>, Unanswered>>,
+{
+    type Answer = Response<ResponseBody>;
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Answer, Failure>> {
+        self.answer.as_mut().poll(cx).map_err(|unanswered| {
+            if self.replay.source_failed() {
+                Failure::ClientBody
+            } else {
+                Failure::Unanswered(unanswered)
+            }
+        })
+    }
+
+    fn awaits_client(&self) -> bool {
+        self.replay.awaits_client()
+    }
+
+    fn last_progress(&self) -> Option<Instant> {
+        Some(self.replay.last_progress())
+    }
+}

@@ -1,0 +1,255 @@
+//! The wire of bare sockets: HTTP/1.1, one write and one read in the usual case.
+//!
+//! For a request whose body has a known length. While it goes out, what comes back is read: an
+//! answer that comes before the body has been sent is the answer, also where upstream then refuses
+//! to take more. Interim answers pass to the client as they come. What it is not: no message of
+//! unknown length, no upgrade, no HTTP/2; those are [`crate::exchange::hyper_wire`]'s.
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CONTENT_LENGTH, HeaderName};
+use http::{Method, StatusCode};
+use tokio::io::AsyncWrite;
+use tokio::time::Instant;
+
+use crate::client::body::KnownBody;
+use crate::client::writer::ClientWriter;
+use crate::exchange::answer_body::AnswerBody;
+use crate::exchange::request_fields;
+use crate::exchange::socket_answer::{AnswerHead, Came, Fault, HeadReader};
+use crate::exchange::upload::{Torn, Upload};
+use crate::exchange::upstream::Socket;
+use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
+use crate::exchange::{Exchange, Order};
+use crate::message::fields::FieldLines;
+use crate::signing::credentials::CredentialSet;
+
+/// Sends one request by bare sockets.
+pub struct SocketWire<'a, 'g> {
+    exchange: &'a Exchange,
+    order: &'a Order<'a>,
+    /// Those that go out as they came.
+    fields: &'a FieldLines,
+    length: Option<u64>,
+    upload: Upload<'g>,
+    client: &'a mut ClientWriter,
+}
+
+/// An answer whose head has come, and the connection that it comes on. Dropped, it is closed.
+pub struct SocketAnswer {
+    pub head: AnswerHead,
+    pub body: AnswerBody,
+    pub socket: Socket,
+}
+
+impl<'a, 'g> SocketWire<'a, 'g> {
+    /// The wire for `order`. Of `fields` those that stay are left.
+    pub fn new(
+        exchange: &'a Exchange,
+        order: &'a Order<'a>,
+        fields: &'a mut FieldLines,
+        body: KnownBody<'g>,
+        client: &'a mut ClientWriter,
+    ) -> Self {
+        let had_length = request_fields::to_upstream(fields);
+        let length = request_fields::content_length(order.method, Some(body.left()), had_length);
+        Self {
+            exchange,
+            order,
+            fields,
+            length,
+            upload: Upload::new(body, exchange),
+            client,
+        }
+    }
+
+    /// What may still have to be sent of the body, once there is an answer.
+    pub fn into_upload(self) -> Upload<'g> {
+        self.upload
+    }
+
+    /// Appends the head to `out`, signed for one try.
+    fn write_head(&self, out: &mut Vec<u8>, set: &CredentialSet, socket: &Socket) {
+        let Order { method, target, .. } = self.order;
+        let (method, path) = (method.as_str(), target.target.as_str());
+        let to_proxy = socket.to_proxy();
+        for part in [
+            method,
+            " ",
+            to_proxy.map_or("", |proxy| proxy.prefix),
+            path,
+            " HTTP/1.1\r\nhost: ",
+        ] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.extend_from_slice(target.origin.host_header().as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in self.fields.iter() {
+            write_field(out, name, value);
+        }
+        if let Some(length) = self.length {
+            let mut digits = itoa::Buffer::new();
+            write_field(
+                out,
+                named(&CONTENT_LENGTH),
+                digits.format(length).as_bytes(),
+            );
+        }
+        if let Some(authorization) = to_proxy.and_then(|proxy| proxy.authorization) {
+            write_field(out, b"proxy-authorization", authorization.as_bytes());
+        }
+        out.extend_from_slice(b"authorization: ");
+        let mut signing = self.exchange.signing.borrow_mut();
+        signing.write_authorization(out, set, method, &target.origin, path);
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+fn named(name: &HeaderName) -> &[u8] {
+    name.as_str().as_bytes()
+}
+
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(name);
+    out[start..].make_ascii_lowercase();
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+impl Wire for SocketWire<'_, '_> {
+    type Answer = SocketAnswer;
+
+    async fn send(&mut self, set: &CredentialSet, fresh: bool) -> Result<SocketAnswer, Failure> {
+        let Exchange {
+            upstream,
+            buffers,
+            settings,
+            ..
+        } = self.exchange;
+        let socket = upstream.socket(&self.order.target.origin, fresh).await?;
+        let mut head = buffers.take_write();
+        self.write_head(&mut head, set, &socket);
+        self.upload.begin(&mut head);
+        let mut sending = Sending {
+            socket,
+            head,
+            written: 0,
+            upload: &mut self.upload,
+            refused: None,
+            reader: HeadReader::new(*self.order.method == Method::HEAD),
+            interim: Vec::new(),
+            client: self.client,
+            exchange: self.exchange,
+        };
+        let answer = in_time(&mut sending, settings.response_timeout).await;
+        let Sending { socket, head, .. } = sending;
+        buffers.give_back_write(head);
+        answer.map(|(head, body)| SocketAnswer { head, body, socket })
+    }
+
+    fn can_resend(&self) -> bool {
+        self.upload.can_resend()
+    }
+}
+
+impl Answer for SocketAnswer {
+    type Fields = FieldLines;
+
+    fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    fn fields(&self) -> &FieldLines {
+        &self.head.fields
+    }
+}
+
+/// One try.
+struct Sending<'t, 'g> {
+    socket: Socket,
+    head: Vec<u8>,
+    /// Bytes of the head.
+    written: usize,
+    upload: &'t mut Upload<'g>,
+    /// Why upstream takes no more; what it has said before may still be there to be read.
+    refused: Option<io::Error>,
+    reader: HeadReader,
+    /// What of interim answers the client has still to get.
+    interim: Vec<u8>,
+    client: &'t mut ClientWriter,
+    exchange: &'t Exchange,
+}
+
+impl Awaiting for Sending<'_, '_> {
+    type Answer = (AnswerHead, AnswerBody);
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Answer, Failure>> {
+        if self.refused.is_none() {
+            match self.poll_request(cx) {
+                Poll::Ready(Err(Torn::Client)) => return Poll::Ready(Err(Failure::ClientBody)),
+                Poll::Ready(Err(Torn::Upstream(error))) => self.refused = Some(error),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        loop {
+            ready!(self.poll_interim(cx))?;
+            let came = self
+                .reader
+                .poll(cx, &mut self.socket, &self.exchange.buffers);
+            match ready!(came).map_err(|fault| self.fault(fault))? {
+                Came::Interim(lines) => self.interim = lines,
+                Came::Final(head, body) => return Poll::Ready(Ok((head, body))),
+            }
+        }
+    }
+
+    fn awaits_client(&self) -> bool {
+        self.upload.awaits_client()
+    }
+
+    fn last_progress(&self) -> Option<Instant> {
+        self.upload.last_progress()
+    }
+}
+
+impl Sending<'_, '_> {
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Torn>> {
+        while self.written < self.head.len() {
+            let socket = Pin::new(&mut self.socket);
+            let written = ready!(socket.poll_write(cx, &self.head[self.written..]));
+            match written.map_err(Torn::Upstream)? {
+                0 => return Poll::Ready(Err(Torn::Upstream(ErrorKind::WriteZero.into()))),
+                written => self.written += written,
+            }
+        }
+        self.upload.poll_send(cx, &mut self.socket)
+    }
+
+    /// The client gets an interim answer before more is read. One that has left is noticed
+    /// elsewhere.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        while !self.interim.is_empty() {
+            match ready!(Pin::new(&mut *self.client).poll_write(cx, &self.interim)) {
+                Ok(written) if written > 0 => drop(self.interim.drain(..written)),
+                Ok(_) | Err(_) => return Poll::Ready(Err(Failure::ClientBody)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn fault(&mut self, fault: Fault) -> Failure {
+        let unanswered = match fault {
+            Fault::Io(error) => {
+                let error = self.refused.take().unwrap_or(error);
+                let heard = self.reader.has_heard();
+                self.socket.failure(&error, heard, self.written > 0)
+            }
+            fault => self.socket.not_http(fault.reason()),
+        };
+        Failure::Unanswered(unanswered)
+    }
+}

@@ -1,0 +1,126 @@
+//! Whether a request is sent again: by what is known of the sending before, not by what was heard.
+//!
+//! The cases, each with its reason, as golang's `net/http` has them in `shouldRetryRequest`:
+//! - Upstream processed nothing of it: at once, as often as that happens; no try.
+//! - Something was written on a connection that had served before and closed without a byte of an
+//!   answer: most likely upstream had let it go. Once, at once, on a new connection; but only where
+//!   running twice does no harm (RFC 9110 9.2.2), or where tries are allowed at all.
+//! - A 401 that tells the time: once, with the clock corrected.
+//! - A 5xx, or a failure that may pass: a try, after a pause, while time is left.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::RETRY_AFTER;
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::exchange::backoff::{Backoff, RetryPolicy, retry_after};
+use crate::exchange::send_error::{Sent, Unanswered};
+use crate::message::fields::Fields;
+
+/// Goodbyes that are followed by the next sending at once. Behind them there is a short pause, so
+/// that an upstream which says nothing else costs little.
+const GOODBYES_AT_ONCE: u32 = 16;
+const GOODBYE_PAUSE: Duration = Duration::from_millis(20);
+/// So many in a row, some twenty seconds of them, are a failure like any other.
+const MAX_GOODBYES: u32 = 1000;
+
+/// What follows a sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: its outcome is final.
+    End,
+    /// Another sending that is no try.
+    Again {
+        /// It goes on a new connection.
+        on_new: bool,
+        /// Zero in the usual case.
+        pause: Duration,
+    },
+    /// Another try after this pause.
+    Try(Duration),
+}
+
+/// What is remembered of a request's sendings.
+pub struct Tries {
+    backoff: Backoff,
+    /// Running the request twice does no harm, or the operator has it tried again.
+    may_run_twice: bool,
+    resent: bool,
+    goodbyes: u32,
+}
+
+impl Tries {
+    /// Those of a request that came at `came`.
+    pub fn new(policy: RetryPolicy, came: Instant, method: &Method) -> Self {
+        Self {
+            backoff: Backoff::new(policy, came),
+            may_run_twice: method.is_idempotent() || !policy.limit.is_zero(),
+            resent: false,
+            goodbyes: 0,
+        }
+    }
+
+    /// Behind an answer; `corrected` says that it has corrected the clock.
+    pub fn answered(
+        &mut self,
+        status: StatusCode,
+        fields: &impl Fields,
+        can_resend: bool,
+        corrected: bool,
+    ) -> Step {
+        if !can_resend {
+            return Step::End;
+        }
+        if corrected {
+            return Step::Again {
+                on_new: false,
+                pause: Duration::ZERO,
+            };
+        }
+        if !status.is_server_error() {
+            return Step::End;
+        }
+        let asked = fields.values(&RETRY_AFTER).next();
+        self.next_try(asked.and_then(|value| retry_after(value, SystemTime::now())))
+    }
+
+    /// Where there is no answer.
+    pub fn unanswered(&mut self, unanswered: &Unanswered, can_resend: bool) -> Step {
+        if !can_resend {
+            return Step::End;
+        }
+        match unanswered.sent {
+            Sent::NotProcessed if self.goodbyes < MAX_GOODBYES => {
+                self.goodbyes += 1;
+                let pause = if self.goodbyes > GOODBYES_AT_ONCE {
+                    GOODBYE_PAUSE
+                } else {
+                    Duration::ZERO
+                };
+                return Step::Again {
+                    on_new: false,
+                    pause,
+                };
+            }
+            Sent::Stale if !self.resent && self.may_run_twice => {
+                self.resent = true;
+                return Step::Again {
+                    on_new: true,
+                    pause: Duration::ZERO,
+                };
+            }
+            _ => {}
+        }
+        if unanswered.error.is_retryable() {
+            self.next_try(None)
+        } else {
+            Step::End
+        }
+    }
+
+    fn next_try(&mut self, asked: Option<Duration>) -> Step {
+        let pause = self.backoff.next(Instant::now(), asked);
+        pause.map_or(Step::End, Step::Try)
+    }
+}

@@ -1,0 +1,249 @@
+//! A request's one way, from its head to the end of its answer.
+//!
+//! It comes either as lines that the gate holds, with a body of known length ([`serve_held`]), or
+//! from hyper ([`serve`]). Both make the same steps: the verdict ([`crate::decision`]); then the
+//! exchange with upstream ([`crate::exchange`]), an answer made here ([`crate::answers`]) or a
+//! refusal; and the way back ([`crate::back`]). How the request came tells the wire: lines go out on
+//! a bare socket, the rest by hyper. What this is not: it holds no connection
+//! ([`crate::client::worker`]).
+
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use crate::answers::refusal::{self, Refusal};
+use crate::answers::{self, Made};
+use crate::back::relay::{self, RelayBody};
+use crate::back::{bare, made};
+use crate::client::body::KnownBody;
+use crate::client::gate::Gate;
+use crate::client::held::HeldRequest;
+use crate::client::writer::ClientWriter;
+use crate::decision::{Asked, Verdict, decide};
+use crate::exchange::hyper_wire::{HyperAnswer, HyperWire};
+use crate::exchange::socket_wire::SocketWire;
+use crate::exchange::wire::Answer;
+use crate::exchange::{Answered, Failed, Order};
+use crate::message::head::{Head, HeadError};
+use crate::message::headers;
+use crate::message::target::request_target;
+use crate::message::whole::Whole;
+use crate::record::{Record, RequestTarget};
+use crate::session::Session;
+
+/// Serves `request`, whose `head` the gate holds and `length` bytes of body behind it; `ends` tells
+/// whether the connection is to end with it. Gives whether another request may follow.
+///
+/// # Errors
+/// When the client or upstream has left before the end.
+pub async fn serve_held(
+    session: &Session,
+    gate: &mut Gate,
+    mut request: HeldRequest,
+    (head, length): (Head, u64),
+    ends: impl Fn() -> bool,
+) -> io::Result<bool> {
+    let (_running, _) = session.connection.begin();
+    let exchange = &session.thread.exchange;
+    let shared = &session.thread.shared;
+    let buffers = &exchange.buffers;
+    let mut client = ClientWriter::new(&session.connection);
+    let target = request.target_in(&gate.take(head, length));
+    let recorder = &session.thread.recorder;
+    let mut record = Record::begin(
+        recorder,
+        &request.method,
+        RequestTarget::Origin(target.clone()),
+        false,
+    );
+    let asked = Asked {
+        method: &request.method,
+        target: HeldRequest::text(&target),
+        authority: None,
+        version: Version::HTTP_11,
+        fields: &request.fields,
+    };
+    let verdict = decide(&asked, session.rights, &shared.rules);
+    let body = KnownBody::new(gate, &shared.metrics);
+    let outcome = match verdict {
+        Verdict::Forward(target, scopes) => {
+            record.goes_to(&target);
+            let order = Order {
+                method: &request.method,
+                target: &target,
+                scopes,
+                came: record.came().into(),
+            };
+            let fields = &mut request.fields;
+            let mut wire = SocketWire::new(exchange, &order, fields, body, &mut client);
+            match exchange.run(&order, &mut wire).await {
+                Ok(answered) => {
+                    let upload = wire.into_upload();
+                    buffers.give_back_lines(request.fields);
+                    record.answered(answered.answer.status());
+                    let last = head.closes || ends();
+                    return bare::relay(
+                        &mut client,
+                        buffers,
+                        &order,
+                        answered,
+                        upload,
+                        &mut record,
+                        last,
+                    )
+                    .await;
+                }
+                Err(failed) => Err(refusal_of(failed, session)),
+            }
+        }
+        Verdict::Here(here, scopes) => answers::make(session, here, scopes, body).await,
+        Verdict::Refuse(denied, target) => {
+            record.would_go_to(target);
+            Err(denied.into())
+        }
+    };
+    let (Made { answer, set }, closes) = made_here(session, outcome, &mut record);
+    // What has come of a body that was not read is passed over; behind one that has not, no head
+    // could be found.
+    gate.skip_held_body();
+    let last = closes || head.closes || gate.body_left() > 0 || ends();
+    let method = &request.method;
+    made::write(&mut client, method, &answer, &set, &mut record, last).await?;
+    Ok(!last)
+}
+
+/// Serves a request that hyper has read.
+///
+/// # Errors
+/// Never: what goes wrong is an answer.
+pub async fn serve(
+    session: Rc<Session>,
+    request: Request<Incoming>,
+) -> Result<Response<RelayBody>, Infallible> {
+    let (running, refused) = session.connection.begin();
+    let (parts, body) = request.into_parts();
+    let uri = RequestTarget::Uri(parts.uri.clone());
+    let recorder = &session.thread.recorder;
+    let mut record = Record::begin(recorder, &parts.method, uri, refused.is_some());
+    let outcome = match refused {
+        Some(error) => Err(Refusal::Framing(error)),
+        None => match pass(&session, parts, body, &mut record).await {
+            Ok(Passed::Upstream(answered)) => {
+                return Ok(relay_upstream(&session, *answered, record, running));
+            }
+            Ok(Passed::Here(made)) => Ok(made),
+            Err(refusal) => Err(refusal),
+        },
+    };
+    session.connection.no_upgrade();
+    let (Made { answer, set }, closes) = made_here(&session, outcome, &mut record);
+    let mut response = relay::answer(answer, &set, record, running);
+    if closes {
+        session.connection.ends();
+        if !session.http2 {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+    }
+    Ok(response)
+}
+
+enum Passed {
+    Upstream(Box<Answered<HyperAnswer>>),
+    Here(Made),
+}
+
+/// The steps up to the answer of a request that hyper has read.
+async fn pass(
+    session: &Session,
+    mut parts: Parts,
+    body: Incoming,
+    record: &mut Record,
+) -> Result<Passed, Refusal> {
+    // The gate has looked at it where the request came by HTTP/1.
+    headers::content_length(&mut parts.headers).map_err(HeadError::from)?;
+    let exchange = &session.thread.exchange;
+    let shared = &session.thread.shared;
+    let target = request_target(&parts.uri);
+    let asked = Asked {
+        method: &parts.method,
+        target: target.as_deref().map_err(|error| *error),
+        authority: parts.uri.authority(),
+        version: parts.version,
+        fields: &parts.headers,
+    };
+    let verdict = decide(&asked, session.rights, &shared.rules);
+    let body = Whole::counted(body, parts.version, &shared.metrics);
+    match verdict {
+        Verdict::Forward(target, scopes) => {
+            record.goes_to(&target);
+            let order = Order {
+                method: &parts.method,
+                target: &target,
+                scopes,
+                came: record.came().into(),
+            };
+            let mut wire = HyperWire::new(exchange, &order, parts.headers, body, session.http2);
+            let answered = exchange.run(&order, &mut wire).await;
+            let answered = answered.map_err(|failed| refusal_of(failed, session))?;
+            Ok(Passed::Upstream(Box::new(answered)))
+        }
+        Verdict::Here(here, scopes) => {
+            let made = answers::make(session, here, scopes, body).await?;
+            Ok(Passed::Here(made))
+        }
+        Verdict::Refuse(denied, target) => {
+            record.would_go_to(target);
+            Err(denied.into())
+        }
+    }
+}
+
+/// Upstream's answer, by hyper; a change of protocol takes the connection with it.
+fn relay_upstream(
+    session: &Session,
+    mut answered: Answered<HyperAnswer>,
+    record: Record,
+    running: crate::client::connection::InFlight,
+) -> Response<RelayBody> {
+    let response = &mut answered.answer.response;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let upstream = hyper::upgrade::on(response);
+        session.connection.upgrade_to(upstream);
+    } else {
+        session.connection.no_upgrade();
+    }
+    relay::relay(answered, record, running)
+}
+
+fn refusal_of(failed: Failed, session: &Session) -> Refusal {
+    match failed {
+        Failed::ClientBody => Refusal::torn_body(&session.connection),
+        failed => Refusal::Failed(failed),
+    }
+}
+
+/// The answer that is made here, a refusal among them, and whether the connection ends with it.
+fn made_here(
+    session: &Session,
+    outcome: Result<Made, Refusal>,
+    record: &mut Record,
+) -> (Made, bool) {
+    let is_reserved = session.rights.reserved;
+    let (made, closes) = match outcome {
+        Ok(made) => (made, is_reserved),
+        Err(refusal) => {
+            record.refused(refusal.status(), &refusal);
+            let answer = refusal::answer(&refusal);
+            let set = session.thread.exchange.settings.in_force.current();
+            (Made { answer, set }, is_reserved || refusal.closes())
+        }
+    };
+    record.answered(made.answer.status());
+    (made, closes)
+}
