@@ -86,14 +86,32 @@ for (const [name, place] of [
       const server = await postgresql();
       const end = Date.now() + 6000;
       const clients = [...work(deployment)].map((call) => repeated(call, () => Date.now() < end));
+      const { rootUrl, credentials } = deployment;
+      const queue = new taskcluster.Queue({ rootUrl, credentials });
+      const waiting = nextTask(queue);
       await pause(1000);
       await server.stop();
       await pause(2000);
       await server.resume();
       const counts = await Promise.all(clients);
       t.true(counts.every((count) => count > 0));
+      const taskId = taskcluster.slugid();
+      await queue.createTask(taskId, definition({ taskQueueId: WAITED_FOR }));
+      t.is(await waiting, taskId);
     }),
   );
+}
+
+/** Nothing is in it when a worker asks before the outage. */
+const WAITED_FOR = 'demo/waited-for';
+
+async function nextTask(queue: InstanceType<typeof taskcluster.Queue>): Promise<string> {
+  for (;;) {
+    const { tasks } = await queue.claimWork(WAITED_FOR, { ...WORKER, tasks: 1 });
+    if (tasks.length > 0) {
+      return tasks[0].status.taskId;
+    }
+  }
 }
 
 /** Each what some client does all day, by the published client and its own retries. */

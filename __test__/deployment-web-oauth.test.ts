@@ -5,6 +5,7 @@ import { ScopeResolver } from '../ts/deployment/auth/clients.js';
 import { syncStaticClients } from '../ts/deployment/auth/static-clients.js';
 import type { Deployment, DeploymentOptions } from '../ts/deployment/index.js';
 import { openStorage } from '../ts/deployment/storage/index.js';
+import { RolesVersion } from '../ts/deployment/storage/roles-version.js';
 import { scanClients } from '../ts/deployment/web/client-scan.js';
 import { addNewUser } from '../ts/deployment/web/local-users.js';
 import {
@@ -274,7 +275,8 @@ onEveryBackend('what a user may not do any more, his clients may not either', as
   await add('local/alice', ['assume:anonymous']);
   await add('other/bob/x', ['*']);
   const disabled = async () => {
-    await scanClients({ store, resolver: new ScopeResolver(store) });
+    const version = new RolesVersion(() => store.roles.version());
+    await scanClients({ store, resolver: new ScopeResolver(store, version) });
     const all = await store.clients.list('', { after: '', limit: 1000 });
     return all.filter((client) => client.disabled).map(({ clientId }) => clientId);
   };

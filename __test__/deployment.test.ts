@@ -435,6 +435,7 @@ test('whoever connects while it starts is answered', async (t) => {
     script: (sql) => database.script(sql),
     transaction: (work) => database.transaction(work),
     listen: (channel, listener) => pause(300).then(() => database.listen(channel, listener)),
+    listenAnew: () => database.listenAnew(),
     close: () => database.close(),
   };
   const port = await unusedPort();

@@ -78,6 +78,8 @@ class SchemaDatabase implements Database {
     return this.#database.listen(...parameters);
   }
 
+  listenAnew(): void {}
+
   async close(): Promise<void> {
     await this.#database.script(`DROP SCHEMA ${this.#schema} CASCADE`);
   }

@@ -26,6 +26,7 @@ export async function deploymentFor(
   const deployment = await startDeployment({
     folder: freshDirectory(t),
     checkOutput: true,
+    onNotice: () => undefined,
     database: await schemaFor(),
     ...options,
   });

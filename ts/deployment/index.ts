@@ -9,7 +9,6 @@
  * are services, `web` signs people in, `storage` keeps what they know.
  */
 import { createHmac, randomUUID } from 'node:crypto';
-import { EventEmitter } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import express, { type ErrorRequestHandler, type Express } from 'express';
@@ -18,7 +17,7 @@ import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
 import type { SignatureValidator } from './api/authenticate.js';
 import type { ApiBuilder } from './api/builder.js';
 import { documents } from './api/documents.js';
-import { type RoleChanges, remoteValidator } from './api/remote-validator.js';
+import { remoteValidator } from './api/remote-validator.js';
 import {
   asApiError,
   type FaultListener,
@@ -41,8 +40,11 @@ import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
 import { secrets } from './secrets/index.js';
 import { SERVICES } from './services.js';
+import type { Database } from './storage/database.js';
 import { openStorage, type Storage, type StorageOptions } from './storage/index.js';
+import { ListenProof } from './storage/listen-proof.js';
 import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
+import { RolesVersion } from './storage/roles-version.js';
 import { ROLES_CHANNEL } from './storage/sql/roles.js';
 import { PENDING_CHANNEL } from './storage/sql/tasks.js';
 import type { NewRole, Store } from './storage/store.js';
@@ -72,6 +74,8 @@ export interface DeploymentOptions extends StorageOptions, AnonymousOptions {
   readonly claimTimeout?: number;
   /** Hears of faults, whose clients get a number only; they go to stderr when absent. */
   readonly onFault?: FaultListener;
+  /** Hears, in a sentence each, what an operator ought to know; stderr when absent. */
+  readonly onNotice?: (sentence: string) => void;
   /** Take an answer that is not as its schema says for a fault. It costs time: for tests. */
   readonly checkOutput?: boolean;
 }
@@ -122,23 +126,23 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
 }
 
 async function startOn(storage: Storage, options: DeploymentOptions): Promise<Deployment> {
-  const { store, objects: folder } = storage;
+  const { store, objects: folder, database } = storage;
   const registered = new RegisteredClients(options.registeredClients ?? []);
   await grantAnonymous(storage, options);
   const { root, queue: queueClient, web: webClient } = await addClientsAndRoles(store, options);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
-  const resolver = new ScopeResolver(store);
-  const changes: RoleChanges = new EventEmitter();
-  changes.on('roles', () => resolver.rolesChanged());
-  await storage.database.listen(ROLES_CHANNEL, () => changes.emit('roles'));
+  const rolesVersion = new RolesVersion(() => store.roles.version());
+  const resolver = new ScopeResolver(store, rolesVersion);
+  await database.listen(ROLES_CHANNEL, () => rolesVersion.changed());
   const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
   const claims = new Claims({ store, credentials: queueClient, claimTimeout });
-  await storage.database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
+  await database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
+  const listening = await proveListening(database, claims, options);
   const server = await listen(options);
   // From here on nothing is waited for: a request would find nobody to answer it.
   const rootUrl = rootUrlOf(server);
   const ownValidator = counted(counters, resolver);
-  const validator = remoteValidator({ rootUrl, changes });
+  const validator = remoteValidator({ rootUrl, roles: rolesVersion });
   const { onFault = reportFault, checkOutput = false } = options;
   const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
   const objects = new ObjectStore({ store, folder, signingKey, validator, onFault });
@@ -152,7 +156,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     resolver,
     onFault: (fault) => onFault(fault, randomUUID()),
   });
-  const app = application();
+  const app = application(listening);
   const serving = { validator, onFault, checkOutput };
   const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
     app.use(`/api/${api.serviceName}/${api.apiVersion}`, serve(api, options));
@@ -173,12 +177,31 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     counters: () => ({ ...counters }),
     stop: async () => {
       await close(server);
+      listening.stop();
       await housekeeping.stop();
       await clientScan.stop();
       await storage.close();
     },
   };
 }
+
+/** Where nothing is heard, workers that wait are told once a second to look for themselves. */
+function proveListening(
+  database: Database,
+  claims: Claims,
+  { onNotice = tellOperator }: DeploymentOptions,
+): Promise<ListenProof> {
+  return ListenProof.start({
+    database,
+    onChange: (isHeard) => onNotice(isHeard ? HEARD : UNHEARD),
+    onSilence: () => claims.wake(),
+  });
+}
+
+const HEARD = 'LISTEN is heard: what other processes change shows here at once';
+const UNHEARD =
+  'LISTEN is not heard: what other processes change shows here within a second, since the ' +
+  'database is asked for it. If there is a pooler in transaction mode, name the server itself';
 
 /** What there is from the start: what was asked for, and the deployment's own clients. */
 async function addClientsAndRoles(
@@ -246,7 +269,7 @@ const NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none
 const STRICT_TRANSPORT = 'max-age=7776000; includeSubDomains';
 
 /** What every answer has, and what belongs to no service. */
-function application(): Express {
+function application(listening: ListenProof): Express {
   const app = express();
   app.disable('x-powered-by');
   app.set('json spaces', 2);
@@ -266,7 +289,10 @@ function application(): Express {
   app.get('/__version__', (_request, response) => {
     response.json({ version: native.version(), commit: native.revision() });
   });
-  app.get(['/__heartbeat__', '/__lbheartbeat__'], (_request, response) => {
+  app.get('/__heartbeat__', (_request, response) => {
+    response.json({ listen: listening.isHeard ? 'heard' : 'unheard' });
+  });
+  app.get('/__lbheartbeat__', (_request, response) => {
     response.json({});
   });
   app.get('/robots.txt', (_request, response) => {
@@ -289,6 +315,10 @@ function finish(app: Express, onFault: FaultListener): void {
 
 function reportFault(fault: unknown, incidentId: string): void {
   console.error(`deployment: incident ${incidentId}:`, fault);
+}
+
+function tellOperator(sentence: string): void {
+  console.error(`deployment: ${sentence}`);
 }
 
 function close(server: Server): Promise<void> {

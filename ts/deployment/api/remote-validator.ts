@@ -3,13 +3,13 @@
  *
  * What a request without credentials may do is the same for all of them. It is asked once for all
  * who wait, and kept so short that a change of the role `anonymous` shows everywhere within a second:
- * until it is heard of by whoever hears of changes, for less than a second by others. A burst of such
- * requests costs auth one (RFC 165).
+ * for as long as the roles are of the same version where that can be known, and else for less than
+ * half a second. A burst of such requests costs auth one (RFC 165).
  *
  * What it is not: it keeps nothing of requests with credentials. Each is asked for.
  */
-import type { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { OLDEST, type RolesVersion } from '../storage/roles-version.js';
 import type { Authentication, HawkRequest, SignatureValidator } from './authenticate.js';
 
 /** Auth could not be asked, or did not answer as it should. */
@@ -20,20 +20,15 @@ export class RemoteAuthError extends Error {
 export interface RemoteValidatorOptions {
   /** Of the deployment whose auth service is asked. */
   readonly rootUrl: string;
-  /** Says when roles have changed, as soon as any process of the deployment can know. */
-  readonly changes?: RoleChanges | undefined;
+  /** What that auth service itself goes by, where it is served by this process. */
+  readonly roles?: RolesVersion | undefined;
 }
 
-export type RoleChanges = EventEmitter<{ roles: [] }>;
-
-/** For how long the answer to `authenticateAnonymous` is kept, in milliseconds from the question. */
-const ANONYMOUS_AGE = 900;
-
-/** The same where changes are heard of. */
+/**
+ * For how long the answer to `authenticateAnonymous` is kept under one version of the roles, in
+ * milliseconds from the question.
+ */
 const LONGEST_AGE = 30_000;
-
-/** How long after one who hears of a change auth may have heard of it too, in milliseconds. */
-const SETTLING = 900;
 
 /** How long to wait before asking again when auth cannot be reached, in milliseconds. */
 const RETRY_DELAYS = [50, 200, 800];
@@ -41,10 +36,10 @@ const RETRY_DELAYS = [50, 200, 800];
 const ANSWER_TIMEOUT = 30_000;
 
 /** A validator that asks the auth service of a deployment. */
-export function remoteValidator({ rootUrl, changes }: RemoteValidatorOptions): SignatureValidator {
+export function remoteValidator({ rootUrl, roles }: RemoteValidatorOptions): SignatureValidator {
   const auth = `${rootUrl}/api/auth/v1`;
   const question = () => ask(`${auth}/authenticate-anonymous`, { method: 'GET' });
-  const anonymous = shared(question, changes);
+  const anonymous = shared(question, roles);
   return (request) => (hasCredentials(request) ? authenticateHawk(auth, request) : anonymous());
 }
 
@@ -60,38 +55,45 @@ async function authenticateHawk(auth: string, request: HawkRequest): Promise<Aut
   });
 }
 
+/** A question to auth, or its answer. */
+interface Asked<Found> {
+  readonly found: Found;
+  /** Of the roles when it was asked. */
+  readonly version: number | undefined;
+  /** Until when others may go by it, by the monotonic clock. */
+  readonly until: number;
+}
+
 /** Asks one question for all who ask while it is open, and for those who come soon after. */
 function shared(
   question: () => Promise<Authentication>,
-  changes: RoleChanges | undefined,
+  roles: RolesVersion | undefined,
 ): () => Promise<Authentication> {
-  let open: Promise<Authentication> | undefined;
-  let kept: { readonly answer: Authentication; readonly until: number } | undefined;
-  let changed = Number.NEGATIVE_INFINITY;
-  changes?.on('roles', () => {
-    changed = performance.now();
-    kept = undefined;
-  });
-  const put = async () => {
-    const asked = performance.now();
-    try {
-      const answer = await question();
-      // Neither an answer from before a change nor one soon after it need be the last.
-      const isSettled = changes !== undefined && asked > changed + SETTLING;
-      const left = answer.status === 'auth-failed' ? 0 : answer.expires.getTime() - Date.now();
-      const oldest = asked + (isSettled ? LONGEST_AGE : ANONYMOUS_AGE);
-      kept = { answer, until: Math.min(oldest, performance.now() + left) };
-      return answer;
-    } finally {
-      open = undefined;
-    }
-  };
+  let open: Asked<Promise<Authentication>> | undefined;
+  let kept: Asked<Authentication> | undefined;
   return async () => {
-    if (kept !== undefined && performance.now() < kept.until) {
-      return kept.answer;
+    const version = await roles?.current();
+    const isGood = (asked: Asked<unknown>) =>
+      asked.version === version && performance.now() < asked.until;
+    if (kept !== undefined && isGood(kept)) {
+      return kept.found;
     }
-    open ??= put();
-    return open;
+    if (open !== undefined && isGood(open)) {
+      return open.found;
+    }
+    const until = performance.now() + (version === undefined ? OLDEST : LONGEST_AGE);
+    const asked = { found: question(), version, until };
+    open = asked;
+    try {
+      const found = await asked.found;
+      const left = found.status === 'auth-failed' ? 0 : found.expires.getTime() - Date.now();
+      kept = { found, version, until: Math.min(until, performance.now() + left) };
+      return found;
+    } finally {
+      if (open === asked) {
+        open = undefined;
+      }
+    }
   };
 }
 

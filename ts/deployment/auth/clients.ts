@@ -3,6 +3,7 @@
  * scopes stand for.
  */
 import { randomBytes } from 'node:crypto';
+import type { RolesVersion } from '../storage/roles-version.js';
 import type { Client, Store } from '../storage/store.js';
 import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
 import { type LoadedClient, RefusedError } from './signature-validator.js';
@@ -12,23 +13,28 @@ const USE_NOTED_EVERY = 6 * 60 * 60 * 1000;
 
 export class ScopeResolver {
   readonly #store: Store;
-  #expansion: Promise<RoleExpansion> | undefined;
+  readonly #version: RolesVersion;
+  #held: { readonly version: number; readonly expansion: Promise<RoleExpansion> } | undefined;
   /** The last that there was: most roles are still as they were when one has changed. */
   #before: RoleExpansion | undefined;
 
-  constructor(store: Store) {
+  constructor(store: Store, version: RolesVersion) {
     this.#store = store;
+    this.#version = version;
   }
 
-  /** To be called when roles have changed: they are read anew when next they are needed. */
+  /** To be called when roles have been changed here: what was just done shows in the next answer. */
   rolesChanged(): void {
-    this.#expansion = undefined;
+    this.#version.changed();
   }
 
   /** The scopes and all that roles add to them, in normal form. */
   async expandScopes(scopes: readonly string[]): Promise<readonly string[]> {
-    this.#expansion ??= this.#readRoles();
-    return (await this.#expansion).expand(scopes);
+    const version = await this.#version.current();
+    if (this.#held?.version !== version) {
+      this.#held = { version, expansion: this.#readRoles() };
+    }
+    return (await this.#held.expansion).expand(scopes);
   }
 
   async #readRoles(): Promise<RoleExpansion> {
@@ -37,7 +43,7 @@ export class ScopeResolver {
       this.#before = expansion;
       return expansion;
     } catch (error) {
-      this.#expansion = undefined;
+      this.#held = undefined;
       throw error;
     }
   }

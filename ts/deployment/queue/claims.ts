@@ -47,7 +47,8 @@ export class Claims {
   /** To be called when a task has become pending, or may have in any task queue. */
   wake(taskQueueId?: string): void {
     const woken = taskQueueId === undefined ? this.#pending.eventNames() : [taskQueueId];
-    for (const name of woken) {
+    // `once` listens to errors as well, of which there are none: an id has a slash in it.
+    for (const name of woken.filter((each) => each !== 'error')) {
       this.#pending.emit(name);
     }
   }

@@ -49,6 +49,8 @@ export interface Database extends Queryable {
    * says it is committed. The name is an SQL identifier in lower case. Returns how to stop.
    */
   listen(channel: string, listener: Listener): Promise<() => Promise<void>>;
+  /** Makes the connection anew that hears, where there is one: nothing arrives on it. */
+  listenAnew(): void;
   /** Waits for what is running, then closes. */
   close(): Promise<void>;
 }

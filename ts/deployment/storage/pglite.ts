@@ -138,6 +138,9 @@ export class PgliteDatabase implements Database {
     return this.#pglite.listen(channel, listener);
   }
 
+  /** It hears within the process. */
+  listenAnew(): void {}
+
   async close(): Promise<void> {
     clearInterval(this.#maintenance);
     await this.#pglite.close();

@@ -123,6 +123,10 @@ class PostgresqlDatabase implements Database {
     return this.#notifications.listen(channel, listener);
   }
 
+  listenAnew(): void {
+    this.#notifications.renew();
+  }
+
   async close(): Promise<void> {
     await this.#notifications.close();
     await this.#pool.end();
@@ -168,6 +172,11 @@ class Notifications {
     return async () => {
       listeners.delete(listener);
     };
+  }
+
+  /** Its end brings the next one. */
+  renew(): void {
+    this.#client?.then((client) => client.end()).catch(() => undefined);
   }
 
   async close(): Promise<void> {

@@ -221,6 +221,8 @@ export interface Store {
   readonly roles: {
     /** By id. */
     all(): Promise<readonly Role[]>;
+    /** A number that is another one once any of them has changed. */
+    version(): Promise<number>;
     /** Adds it, or changes the one that has its id to this. */
     put(role: NewRole): Promise<void>;
     /**

@@ -11,6 +11,7 @@ import { CLIENTS_AND_ROLES } from './0003-clients-and-roles.js';
 import { ANONYMOUS_SCOPES } from './0004-anonymous-scopes.js';
 import { USERS } from './0005-users.js';
 import { THIRD_PARTIES } from './0006-third-parties.js';
+import { ROLES_VERSION } from './0007-roles-version.js';
 
 /** Its number is its place in the list, from 1 on. */
 export interface Migration {
@@ -26,6 +27,7 @@ export const MIGRATIONS: readonly Migration[] = [
   ANONYMOUS_SCOPES,
   USERS,
   THIRD_PARTIES,
+  ROLES_VERSION,
 ];
 
 /** A database whose tables are not those that this program, or an older one, has made. */

@@ -1,8 +1,8 @@
 /**
  * Roles of the auth service. Whoever changes one, every process hears of it on `roles_changed`,
- * which a trigger of the table sees to.
+ * which a trigger of the table sees to, as to their version.
  */
-import type { Queryable } from '../database.js';
+import { one, type Queryable } from '../database.js';
 import type { Role, Store } from '../store.js';
 
 /** Where every process hears that roles have changed. */
@@ -12,6 +12,10 @@ export function roles(database: Queryable): Store['roles'] {
   const known: KnownRoles = { roles: new Map() };
   return {
     all: () => all(database, known),
+    async version() {
+      const sql = 'SELECT version FROM roles_version';
+      return (await one<{ version: number }>(database, sql, []))?.version ?? 0;
+    },
     async put({ roleId, scopes, description = '' }) {
       await database.query(
         `INSERT INTO roles (role_id, scopes, description) VALUES ($1, $2, $3)

@@ -1,0 +1,22 @@
+import type { Migration } from './index.js';
+
+/**
+ * A number that is another one once a role has changed, in the transaction that changes it: a
+ * process that hears no notice asks for it instead. A sequence would count before the commit.
+ */
+export const ROLES_VERSION: Migration = {
+  name: '0007-roles-version',
+  up: `
+    CREATE TABLE roles_version (
+      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+      version bigint NOT NULL
+    );
+    INSERT INTO roles_version (version) VALUES (1);
+    CREATE OR REPLACE FUNCTION notify_roles_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        UPDATE roles_version SET version = version + 1;
+        NOTIFY roles_changed;
+        RETURN NULL;
+      END
+    $$;`,
+};

@@ -1,0 +1,77 @@
+/**
+ * Which version of the roles there is now, for whatever a process holds that follows from them. A
+ * notice says at once that there is another one; but a pooler, a cut connection or a process that was
+ * stopped for a while keep notices from coming. So what was learnt from the database counts for less
+ * than half a second, heard or not: then it is asked again, once for all who wait.
+ *
+ * What it is not: it reads no roles, which `auth/clients.ts` does.
+ */
+
+/**
+ * How old the knowledge may be that an answer rests on, in milliseconds. One that is kept for as long
+ * by another service is still given up within a second of the change.
+ */
+export const OLDEST = 450;
+
+/** What the database answered, as of the moment that it was asked. */
+interface Known {
+  readonly version: number;
+  readonly asked: Moment;
+}
+
+export class RolesVersion {
+  readonly #read: () => Promise<number>;
+  #known: Known | undefined;
+  #question: { readonly answer: Promise<number>; readonly asked: Moment } | undefined;
+
+  /** `read` asks the database. */
+  constructor(read: () => Promise<number>) {
+    this.#read = read;
+  }
+
+  /** What is read after this is of this version or a later one. */
+  async current(): Promise<number> {
+    if (this.#known !== undefined && isRecent(this.#known.asked)) {
+      return this.#known.version;
+    }
+    if (this.#question !== undefined && isRecent(this.#question.asked)) {
+      return this.#question.answer;
+    }
+    const asked = moment();
+    const answer = this.#read();
+    const question = { answer, asked };
+    this.#question = question;
+    try {
+      const version = await answer;
+      // Else a change has been heard of meanwhile, or another question has been asked.
+      if (this.#question === question) {
+        this.#known = { version, asked };
+      }
+      return version;
+    } finally {
+      if (this.#question === question) {
+        this.#question = undefined;
+      }
+    }
+  }
+
+  /** To be called when roles have changed, or may have. */
+  changed(): void {
+    this.#known = undefined;
+    this.#question = undefined;
+  }
+}
+
+/** By both clocks: one stands still while a machine sleeps, the other one is set now and then. */
+interface Moment {
+  readonly monotonic: number;
+  readonly wall: number;
+}
+
+function moment(): Moment {
+  return { monotonic: performance.now(), wall: Date.now() };
+}
+
+function isRecent({ monotonic, wall }: Moment): boolean {
+  return Math.max(performance.now() - monotonic, Date.now() - wall) < OLDEST;
+}
