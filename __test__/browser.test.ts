@@ -112,6 +112,9 @@ test('a Host that public DNS could serve is misdirected', async (t) => {
     'x.test',
     'router.lan',
     'nas.home.arpa',
+    'localhost.localdomain:80',
+    'taskcluster.ci.svc',
+    'taskcluster.ci.svc.cluster.local:80',
     hostname(),
     undefined,
   ];
@@ -130,6 +133,8 @@ test('a Host that public DNS could serve is misdirected', async (t) => {
     '127.0.0.1.evil.com',
     'home.arpa.evil.com',
     'arpa.evil',
+    'taskcluster.ci.svc.example.com',
+    'localhost.localdomain.evil.com',
   ];
   const before = upstream.exchanges.length;
   for (const host of refused) {

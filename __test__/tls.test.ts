@@ -1,8 +1,9 @@
 // The way out: certificates, roots, and the outgoing proxies that the environment names.
-import { execFileSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import test from 'ava';
+import { promisify } from 'node:util';
+import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
 import { freshDirectory } from './harness/directory.js';
 import { startNginx } from './harness/nginx.js';
@@ -37,14 +38,87 @@ testWith('openssl')('roots in a directory named by SSL_CERT_DIR are trusted', as
   upstream.assertAllSigned(t);
 });
 
+/** What `openssl req -x509` makes for these names, as a contributor's machine has it. */
+function selfSigned(t: ExecutionContext, names: string): { cert: string; key: string } {
+  const directory = freshDirectory(t);
+  const [cert = '', key = ''] = ['cert.pem', 'key.pem'].map((each) => path.join(directory, each));
+  execFileSync(
+    pathOf('openssl'),
+    [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+      ...['-keyout', key, '-out', cert, '-subj', '/CN=localhost', '-days', '2'],
+      ...['-addext', `subjectAltName=${names}`],
+    ],
+    { stdio: 'pipe' },
+  );
+  return { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') };
+}
+
+testWith('openssl', 'curl')("a server's own self-signed certificate is trusted", async (t) => {
+  const own = selfSigned(t, 'DNS:localhost,IP:127.0.0.1');
+  const stranger = selfSigned(t, 'DNS:localhost');
+  const upstream = await startUpstream(t, { tls: own });
+  const directory = path.join(freshDirectory(t), 'certs');
+  mkdirSync(directory);
+  const file = path.join(directory, 'own.pem');
+  // Among others, as in the file of a company.
+  writeFileSync(file, stranger.cert + own.cert + authority.pem);
+  // What this proxy is measured by.
+  await promisify(execFile)(pathOf('curl'), ['--silent', '--cacert', file, upstream.url]);
+  execFileSync(pathOf('openssl'), ['rehash', directory], { stdio: 'pipe' });
+  for (const env of [{ SSL_CERT_FILE: file }, { SSL_CERT_DIR: directory }]) {
+    const proxy = await startProxy(t, { rootUrl: upstream.url, env, flags: NO_RETRY });
+    for (const method of ['GET', 'POST']) {
+      const answer = await proxy.request(method, '/queue/v1/x');
+      t.is(answer.status, 200, `${Object.keys(env)}: ${answer.body}`);
+    }
+  }
+});
+
+testWith('openssl')(
+  'a self-signed certificate that was not named, or is for another',
+  async (t) => {
+    const own = selfSigned(t, 'DNS:localhost');
+    const elsewhere = selfSigned(t, 'DNS:elsewhere.example.com,IP:127.0.0.2');
+    for (const [served, named, says] of [
+      [
+        own,
+        selfSigned(t, 'DNS:localhost'),
+        "it is an authority's and not a server's: name it in SSL_CERT_FILE to trust it itself",
+      ],
+      [elsewhere, elsewhere, 'it is not for this host, but for elsewhere.example.com, 127.0.0.2'],
+    ] as const) {
+      const upstream = await startUpstream(t, { tls: served });
+      const SSL_CERT_FILE = path.join(freshDirectory(t), 'named.pem');
+      writeFileSync(SSL_CERT_FILE, named.cert);
+      const proxy = await startProxy(t, { rootUrl: upstream.url, env: { SSL_CERT_FILE } });
+      const answer = await proxy.get('/queue/v1/x');
+      const host = new URL(upstream.url).host;
+      t.is(answer.status, 502);
+      t.is(answer.body.toString(), `the certificate of ${host} does not verify: ${says}\n`);
+      t.is(upstream.exchanges.length, 0);
+    }
+  },
+);
+
 test('a certificate that does not verify is 502 at once and sees no request', async (t) => {
   const other = await Authority.create();
   const day = 24 * 3_600_000;
   const rows = [
-    ['unknown authority', await other.issue(['localhost'])],
-    ['another name', await authority.issue(['elsewhere.example.com'])],
+    [
+      'unknown authority',
+      // Of the same name as the one that is trusted.
+      "it is not signed by the authority of its issuer's name that is trusted here",
+      await other.issue(['localhost']),
+    ],
+    [
+      'another name',
+      'it is not for this host, but for elsewhere.example.com',
+      await authority.issue(['elsewhere.example.com']),
+    ],
     [
       'expired',
+      `it expired at ${new Date(Date.now() - day).toISOString().slice(0, 13)}`,
       await authority.issue(['localhost'], {
         notBefore: new Date(Date.now() - 2 * day),
         notAfter: new Date(Date.now() - day),
@@ -52,6 +126,7 @@ test('a certificate that does not verify is 502 at once and sees no request', as
     ],
     [
       'not yet valid',
+      `it is not valid before ${new Date(Date.now() + day).toISOString().slice(0, 13)}`,
       await authority.issue(['localhost'], {
         notBefore: new Date(Date.now() + day),
         notAfter: new Date(Date.now() + 2 * day),
@@ -59,13 +134,14 @@ test('a certificate that does not verify is 502 at once and sees no request', as
     ],
   ] as const;
   const SSL_CERT_FILE = authority.writeRoot(freshDirectory(t));
-  for (const [what, leaf] of rows) {
+  for (const [what, says, leaf] of rows) {
     const upstream = await startUpstream(t, { tls: leaf });
     const handshakes = countConnections(upstream.server);
     const proxy = await startProxy(t, { rootUrl: upstream.url, env: { SSL_CERT_FILE } });
     const answer = await proxy.get('/queue/v1/x');
     t.is(answer.status, 502, what);
-    t.regex(answer.body.toString(), /certificate/i, what);
+    const sentence = `the certificate of ${new URL(upstream.url).host} does not verify: ${says}`;
+    t.true(answer.body.toString().startsWith(sentence), answer.body.toString());
     t.is(value(answer.fields, 'x-taskcluster-endpoint'), `${upstream.url}/api/queue/v1/x`);
     t.is(upstream.exchanges.length, 0, what);
     t.is(handshakes(), 1, `${what}: tried again`);

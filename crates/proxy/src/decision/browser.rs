@@ -19,14 +19,20 @@ use crate::message::fields::{self, Fields};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Ends of names that public DNS does not serve: RFC 6761 (`localhost`, `test`), RFC 6762
-/// (`local`), RFC 8375 (`home.arpa`), ICANN's `internal`, and the customary `lan`.
-const PRIVATE_SUFFIXES: [&str; 6] = [
+/// (`local`), RFC 8375 (`home.arpa`), ICANN's `internal`, and what is customary: `lan`,
+/// `localdomain` (of `localhost` in the hosts files of many systems) and `svc` (of Kubernetes'
+/// services, `<service>.<namespace>.svc`, with `.cluster.local` behind it or not).
+const PRIVATE_SUFFIXES: [&str; 10] = [
     ".localhost",
     ".internal",
     ".local",
     ".test",
     ".lan",
     ".home.arpa",
+    ".localdomain",
+    ".localdomain4",
+    ".localdomain6",
+    ".svc",
 ];
 
 /// What a page may not do.
@@ -334,6 +340,16 @@ mod tests {
             ("a.lan", OK),
             ("a.b.home.arpa", OK),
             ("a.home.arpa.:80", OK),
+            ("localhost.localdomain", OK),
+            ("LocalHost.LocalDomain.:8080", OK),
+            ("worker-1.localdomain", OK),
+            ("localhost4.localdomain4", OK),
+            ("localhost6.localdomain6:8080", OK),
+            ("taskcluster.ci.svc", OK),
+            ("taskcluster.ci.svc.:8080", OK),
+            ("taskcluster.ci.svc.cluster.local", OK),
+            ("10-0-0-1.ci.pod.cluster.local:8080", OK),
+            ("svc", OK),
             // What DNS could serve.
             ("evil.com", 421),
             ("evil.com.", 421),
@@ -349,6 +365,13 @@ mod tests {
             ("evil.notlan", 421),
             ("evil.nothome.arpa", 421),
             ("evil.xtest", 421),
+            ("evil.notsvc", 421),
+            ("evil.svc.com", 421),
+            ("taskcluster.ci.svc.example.com", 421),
+            ("taskcluster.ci", 421),
+            ("evil.notlocaldomain", 421),
+            ("localhost.localdomain.evil.com", 421),
+            ("localdomain.evil", 421),
             ("arpa.home", 421),
             ("home.arpa", 421),
             ("1.2.3", 421),

@@ -13,6 +13,7 @@ pub mod answer_body;
 pub mod backoff;
 pub mod buffers;
 pub mod hyper_wire;
+pub mod reasons;
 pub mod replay;
 pub mod request_fields;
 pub mod send_error;

@@ -1,5 +1,6 @@
 //! Why a request has no answer, and what is known of its sending: one type, one set of sentences for
-//! both wires, and the one place that reads errors of hyper, h2 and the system.
+//! both wires, and the one place that reads errors of hyper, h2 and the system. What these say is put
+//! into words by [`reasons`].
 //!
 //! What it is not: it decides neither whether nor when a request is sent again.
 
@@ -7,6 +8,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use crate::decision::route::Origin;
+use crate::exchange::reasons;
 use crate::exchange::replay::ReplayError;
 
 /// Why an answer is refused whose body's length is not certain.
@@ -242,7 +244,7 @@ pub fn io_error(host: Box<str>, error: &io::Error) -> SendError {
     {
         return SendError::Descriptors { host };
     }
-    let reason = error.to_string().into();
+    let reason = reasons::of(error).into();
     match error.kind() {
         io::ErrorKind::UnexpectedEof => SendError::BrokeOff {
             host,
@@ -260,7 +262,7 @@ pub fn io_error(host: Box<str>, error: &io::Error) -> SendError {
 /// What an error of hyper's means for a request to `origin` that has no answer.
 pub fn hyper_error(origin: &Origin, error: &hyper::Error) -> SendError {
     let host = name_of(origin);
-    let reason = deepest(error).to_string().into();
+    let reason = reasons::of(error).into();
     if error.is_parse() {
         return SendError::NotHttp { host, reason };
     }
@@ -303,14 +305,6 @@ fn find<T: StdError + 'static>(error: &hyper::Error) -> Option<&T> {
         cause = error.source();
     }
     None
-}
-
-fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
-    let mut error = error;
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use super::UpstreamConfig;
 use super::environment::{ProxyProtocol, ProxyServer};
 use super::tls::Protocol;
 use crate::decision::route::Origin;
+use crate::exchange::reasons;
 use crate::exchange::send_error::{SendError, hyper_error, io_error, name_of};
 
 /// What an answer's head may take, as on the way in. It is also the most that is read at once:
@@ -306,7 +307,7 @@ async fn within<T>(
     doing: impl Future<Output = Result<T, SendError>>,
 ) -> Result<T, SendError> {
     timeout(limit, doing).await.unwrap_or_else(|_| {
-        let reason = format!("no connection within {limit:?}").into();
+        let reason = format!("no connection within {} s", limit.as_secs_f64()).into();
         Err(SendError::Network {
             host: name_of(host),
             reason,
@@ -352,7 +353,7 @@ fn dial_error(to: &Origin, error: &(dyn StdError + 'static)) -> SendError {
     }
     SendError::Network {
         host: name_of(to),
-        reason: error.to_string().into(),
+        reason: reasons::of(error).into(),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod environment;
 mod pool;
 mod socket;
 pub mod tls;
+mod verifier;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

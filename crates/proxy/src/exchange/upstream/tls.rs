@@ -1,10 +1,10 @@
-//! TLS towards upstream: who vouches for its certificate, and which protocol is spoken on top.
+//! TLS towards upstream: which certificates are trusted, and which protocol is spoken on top.
 //!
-//! Certificates are verified against the roots of the system, or those that `SSL_CERT_FILE` and
-//! `SSL_CERT_DIR` name (then only those), or Mozilla's where the system has none. Reading them
+//! Trusted are the roots of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name (then
+//! only those), or Mozilla's where the system has none. Reading them
 //! takes longer than all else at start, so the system's are read when the first https origin is
 //! asked for; those that the environment names are read at start, since somebody may have
-//! misspelt them.
+//! misspelt them. What is made of them is [`super::verifier`]'s.
 //!
 //! What this is not: there are no client certificates, no revocation lists, and no way to leave
 //! verification out.
@@ -15,14 +15,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use rustls::ClientConfig;
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls_native_certs::ErrorKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::verifier::{Trusted, Verifier};
 use crate::decision::route::Origin;
+use crate::exchange::reasons;
 use crate::exchange::send_error::{SendError, io_error, name_of};
 
 /// Sessions that are kept for resumption, over all hosts.
@@ -34,8 +38,8 @@ const HTTP1: &[u8] = b"http/1.1";
 /// Who vouches for upstream's certificates. Shared by all threads.
 pub struct Roots {
     /// `None` are the system's, which are not read yet.
-    given: Option<RootCertStore>,
-    clients: OnceLock<Clients>,
+    given: Option<Trusted>,
+    clients: OnceLock<Option<Clients>>,
 }
 
 /// The ways TLS is begun; sessions are resumed across them.
@@ -98,7 +102,7 @@ impl Roots {
         if file.is_none() && directories.is_empty() {
             return Ok(Self::new(None));
         }
-        let mut roots = RootCertStore::empty();
+        let mut roots = Trusted::none();
         if let Some(file) = file {
             add(&mut roots, "SSL_CERT_FILE", file, None)?;
         }
@@ -114,12 +118,12 @@ impl Roots {
     /// These and no others.
     #[cfg(test)]
     pub(super) fn only(certificates: Vec<rustls::pki_types::CertificateDer<'static>>) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(certificates);
+        let mut roots = Trusted::none();
+        roots.add(certificates);
         Self::new(Some(roots))
     }
 
-    fn new(given: Option<RootCertStore>) -> Self {
+    fn new(given: Option<Trusted>) -> Self {
         Self {
             given,
             clients: OnceLock::new(),
@@ -144,7 +148,10 @@ impl Roots {
             // Where it failed, it is done below.
             let _ = read.await;
         }
-        let clients = self.clients();
+        let clients = self.clients().ok_or_else(|| SendError::Certificate {
+            host: name_of(origin),
+            reason: "no certificate is trusted here".into(),
+        })?;
         let client = if only_http1 {
             &clients.http1
         } else {
@@ -161,36 +168,46 @@ impl Roots {
         Ok((stream, protocol))
     }
 
-    fn clients(&self) -> &Clients {
-        self.clients
-            .get_or_init(|| Clients::new(self.given.clone().unwrap_or_else(system_roots)))
+    /// `None` where no certificate is trusted.
+    fn clients(&self) -> Option<&Clients> {
+        let make = || {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let trusted = self.given.clone().unwrap_or_else(system_roots);
+            let verifier = trusted.verifier(Arc::clone(&provider))?;
+            Some(Clients::new(verifier, provider))
+        };
+        self.clients.get_or_init(make).as_ref()
     }
 }
 
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let given = self.given.as_ref().map(RootCertStore::len);
         f.debug_struct("Roots")
-            .field("given", &given)
+            .field("given", &self.given)
             .finish_non_exhaustive()
     }
 }
 
 /// Adds the certificates of `path`, which is the directory `directory` or else a file.
 fn add(
-    roots: &mut RootCertStore,
+    roots: &mut Trusted,
     variable: &'static str,
     path: &Path,
     directory: Option<&Path>,
 ) -> Result<(), RootsError> {
     let file = directory.is_none().then_some(path);
     let found = rustls_native_certs::load_certs_from_paths(file, directory);
-    let (added, _) = roots.add_parsable_certificates(found.certs);
+    let added = roots.add(found.certs);
     let path = path.display().to_string();
     match found.errors.first() {
         // A directory may hold other things besides certificates.
         Some(error) if added == 0 || directory.is_none() => {
-            let reason = error.to_string();
+            let reason = match &error.kind {
+                ErrorKind::Io { inner, .. } => inner.to_string(),
+                ErrorKind::Os(error) => error.to_string(),
+                // Its own words show bytes.
+                _ => "it is not well-formed PEM".to_owned(),
+            };
             Err(RootsError::Unreadable {
                 variable,
                 path,
@@ -202,12 +219,12 @@ fn add(
     }
 }
 
-fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
+fn system_roots() -> Trusted {
+    let mut roots = Trusted::none();
     // What cannot be read or parsed vouches for nobody; the others still do.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        roots.add_mozilla_s();
     }
     roots
 }
@@ -231,18 +248,13 @@ fn handshake_error(origin: &Origin, error: &io::Error) -> SendError {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())
     {
-        Some(rustls::Error::InvalidCertificate(error)) => {
-            let reason = match error {
-                CertificateError::UnknownIssuer => {
-                    "it is signed by nobody who is trusted here".into()
-                }
-                error => error.to_string().into(),
-            };
-            SendError::Certificate { host, reason }
-        }
+        Some(rustls::Error::InvalidCertificate(error)) => SendError::Certificate {
+            host,
+            reason: reasons::certificate(error).into(),
+        },
         Some(error) => SendError::Tls {
             host,
-            reason: error.to_string().into(),
+            reason: reasons::tls(error).into(),
         },
         None => io_error(host, error),
     }
@@ -251,13 +263,13 @@ fn handshake_error(origin: &Origin, error: &io::Error) -> SendError {
 // === impl Clients ===
 
 impl Clients {
-    fn new(roots: RootCertStore) -> Self {
-        let mut http1 =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .expect("ring has cipher suites for every version")
-                .with_root_certificates(roots)
-                .with_no_client_auth();
+    fn new(verifier: Verifier, provider: Arc<CryptoProvider>) -> Self {
+        let mut http1 = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has cipher suites for every version")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
         http1.resumption = Resumption::in_memory_sessions(SESSIONS);
         http1.alpn_protocols = vec![HTTP1.to_vec()];
         let mut http1_or_2 = http1.clone();

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::date_time_ymd;
+use rcgen::{Certificate, ExtendedKeyUsagePurpose, date_time_ymd};
 use tokio::sync::Notify;
 
 use super::super::connect::LocalExecutor;
@@ -196,24 +196,25 @@ fn only_certificates_of_who_is_trusted_for_the_name_and_now_are_accepted() {
         for (acceptor, expected) in [
             (
                 stranger.acceptor("localhost", protocols),
-                "the certificate of localhost:PORT does not verify: it is signed by nobody who is \
-                 trusted here",
+                "the certificate of localhost:PORT does not verify: it is signed by no authority \
+                 that is trusted here",
             ),
             (
                 authority.acceptor("other.example", protocols),
-                "the certificate of localhost:PORT does not verify: certificate not valid for name",
+                "the certificate of localhost:PORT does not verify: it is not for this host, but for \
+                 other.example",
             ),
             (
                 authority.acceptor_with("localhost", protocols, |params| {
                     params.not_after = date_time_ymd(2020, 1, 1);
                 }),
-                "the certificate of localhost:PORT does not verify: certificate expired",
+                "the certificate of localhost:PORT does not verify: it expired at 2020-01-01",
             ),
             (
                 authority.acceptor_with("localhost", protocols, |params| {
                     params.not_before = date_time_ymd(2099, 1, 1);
                 }),
-                "the certificate of localhost:PORT does not verify: certificate not valid yet",
+                "the certificate of localhost:PORT does not verify: it is not valid before 2099-01-01",
             ),
         ] {
             let (listener, address) = listen().await;
@@ -230,6 +231,112 @@ fn only_certificates_of_who_is_trusted_for_the_name_and_now_are_accepted() {
             assert!(server.heads.borrow().is_empty());
         }
     });
+}
+
+/// A server's certificate that is no authority's to vouch for: what `openssl req -x509` makes, or
+/// one of an authority that is not trusted.
+struct Own {
+    certificate: Certificate,
+    key: KeyPair,
+}
+
+impl Own {
+    fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        Self { certificate, key }
+    }
+
+    fn of(authority: &Authority) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &authority.issuer);
+        Self {
+            certificate: certificate.expect("a certificate"),
+            key,
+        }
+    }
+}
+
+#[test]
+fn a_server_s_own_certificate_is_trusted_to_the_byte_for_its_name_and_in_time() {
+    run(async {
+        let authority = Authority::new();
+        let plain = |params: &mut CertificateParams| params.is_ca = IsCa::NoCa;
+        let same = || Own::self_signed(|_| {});
+        for (what, own, expected) in [
+            ("an authority's by its form", same(), ""),
+            ("a server's by its form", Own::self_signed(plain), ""),
+            ("of an unknown authority", Own::of(&authority), ""),
+            (
+                "for clients",
+                Own::self_signed(|params| {
+                    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+                }),
+                "it is not for servers (extended key usage)",
+            ),
+            (
+                "another name",
+                Own::self_signed(|params| {
+                    let names = ["other.example".to_owned(), "127.0.0.2".to_owned()];
+                    params.subject_alt_names = CertificateParams::new(names)
+                        .expect("names")
+                        .subject_alt_names;
+                }),
+                "it is not for this host, but for other.example, 127.0.0.2",
+            ),
+            (
+                "expired",
+                Own::self_signed(|params| params.not_after = date_time_ymd(2020, 1, 1)),
+                "it expired at 2020-01-01T00:00:00Z, and here it is ",
+            ),
+            (
+                "not valid yet",
+                Own::self_signed(|params| params.not_before = date_time_ymd(2099, 1, 1)),
+                "it is not valid before 2099-01-01T00:00:00Z, and here it is ",
+            ),
+        ] {
+            let trusted = vec![own.certificate.der().clone()];
+            let answer = asked(&own, trusted).await;
+            let expected = Some(expected).filter(|expected| !expected.is_empty());
+            assert_eq!(answer.is_err(), expected.is_some(), "{what}: {answer:?}");
+            if let (Err(reason), Some(expected)) = (answer, expected) {
+                assert!(reason.starts_with(expected), "{what}: {reason}");
+            }
+        }
+        // Of the same name and issuer, and in all else another certificate.
+        let (one, other) = (same(), same());
+        let trusted = vec![one.certificate.der().clone()];
+        assert_eq!(
+            asked(&other, trusted).await,
+            Err(
+                "it is an authority's and not a server's: name it in SSL_CERT_FILE to trust it \
+                 itself"
+                    .into()
+            )
+        );
+    });
+}
+
+/// What comes of asking the server that `own` is of, where `trusted` are: nothing, or why its
+/// certificate does not verify.
+async fn asked(own: &Own, trusted: Vec<CertificateDer<'static>>) -> Result<(), Box<str>> {
+    let (listener, address) = listen().await;
+    let key = PrivateKeyDer::try_from(own.key.serialize_der()).expect("a key");
+    let acceptor = accepting(own.certificate.der().clone(), key, &["http/1.1"]);
+    let _server = Server::start(listener, acceptor);
+    let config = config_with(Proxies::default(), trusted, 9);
+    let upstream = Upstream::<Plain>::new(Arc::new(config));
+    match upstream.send(&secure(address), get("/"), false).await {
+        Ok(_) => Ok(()),
+        Err(unanswered) => match unanswered.error {
+            SendError::Certificate { reason, .. } => Err(reason),
+            error => panic!("{error}"),
+        },
+    }
 }
 
 #[test]
@@ -275,7 +382,7 @@ fn a_handshake_that_hangs_ends_in_time() {
             .error;
         assert!(matches!(error, SendError::Network { .. }), "{error:?}");
         assert!(
-            error.to_string().ends_with(": no connection within 50ms"),
+            error.to_string().ends_with(": no connection within 0.05 s"),
             "{error}"
         );
         drop(listener);

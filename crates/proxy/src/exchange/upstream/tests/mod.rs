@@ -235,21 +235,8 @@ impl Authority {
         change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
-            )
-            .expect("they fit");
-        config.alpn_protocols = protocols
-            .iter()
-            .map(|name| name.as_bytes().to_vec())
-            .collect();
-        TlsAcceptor::from(Arc::new(config))
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        accepting(certificate.der().clone(), key, protocols)
     }
 
     fn upstream(&self) -> Rc<Upstream<Plain>> {
@@ -259,6 +246,26 @@ impl Authority {
             100,
         )))
     }
+}
+
+/// A server's side of TLS.
+fn accepting(
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+    protocols: &[&str],
+) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("they fit");
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().to_vec())
+        .collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// Waits until `condition` holds.
