@@ -17,7 +17,7 @@ use http::HeaderValue;
 use socket2::{Domain, Protocol, Socket, Type};
 use taskcluster_proxy_hawk::Credentials;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::client::admit::{Admission, Rules};
@@ -84,8 +84,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
         Rules::new(options.allowed_user.as_deref(), &options.allowed_networks).map_err(invalid)?;
     let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
     let limits = Limits::of_this_process()?;
-    let mut upstream =
-        UpstreamConfig::from_env(Arc::new(Semaphore::new(limits.connections))).map_err(invalid)?;
+    let mut upstream = UpstreamConfig::from_env(limits.connections).map_err(invalid)?;
     let shared = Arc::new(shared(options, validator)?);
     upstream.metrics = Arc::clone(&shared.metrics);
     let listeners = listen(options)?;

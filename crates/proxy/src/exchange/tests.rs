@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use taskcluster_proxy_hawk::{Credentials, challenge};
-use tokio::sync::Semaphore;
 
 use super::send_error::{Sent, Unanswered};
 use super::upstream::UpstreamConfig;
@@ -156,9 +155,7 @@ fn exchange(limit: Duration) -> Exchange {
     };
     Exchange::new(
         Arc::new(settings),
-        Upstream::new(Arc::new(
-            UpstreamConfig::from_env(Arc::new(Semaphore::new(1))).unwrap(),
-        )),
+        Upstream::new(Arc::new(UpstreamConfig::from_env(1).unwrap())),
     )
 }
 

@@ -5,36 +5,31 @@
 
 use std::cell::Cell;
 use std::error::Error as StdError;
-use std::future::{Future, Ready, poll_fn, ready};
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Uri};
 use http_body::Body;
-use http_body_util::Empty;
 use hyper::client::conn::{http1, http2};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::SocksV5;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use super::UpstreamConfig;
-use super::environment::{ProxyProtocol, ProxyServer};
+use super::config::UpstreamConfig;
+use super::environment::ProxyServer;
+use super::host::Way;
+use super::permits::Permit;
+use super::stream::{Heard, Stream, UpstreamIo};
 use super::tls::Protocol;
+use super::tunnel::tunnel;
 use crate::decision::route::Origin;
 use crate::exchange::reasons;
 use crate::exchange::send_error::{SendError, hyper_error, io_error, name_of};
@@ -69,17 +64,6 @@ pub(super) struct Connector {
     http2: http2::Builder<LocalExecutor>,
 }
 
-/// How an origin is reached.
-#[derive(Debug, Clone)]
-pub(super) enum Way {
-    /// By ourselves.
-    Direct,
-    /// Requests in absolute form go to the proxy.
-    Forward(Arc<ProxyServer>),
-    /// Bytes go through the proxy.
-    Tunnel(Arc<ProxyServer>),
-}
-
 /// A connection that a request can be sent on.
 pub(super) enum Link<B> {
     Http1(Http1Link<B>),
@@ -102,24 +86,6 @@ pub(super) struct Http2Link<B> {
     pub(super) heard: Heard,
     /// How many streams upstream allows.
     pub(super) max_streams: Rc<Cell<usize>>,
-}
-
-/// Whether anything has been received since it was last asked to listen.
-#[derive(Clone, Default)]
-pub(super) struct Heard(Arc<AtomicBool>);
-
-/// A connection's bytes. With it goes its place among the connections that there may be.
-pub(super) struct UpstreamIo {
-    stream: Stream,
-    heard: Heard,
-    _permit: OwnedSemaphorePermit,
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-    /// To the origin, through a tunnel of an https proxy.
-    TlsInTls(Box<TlsStream<Box<TlsStream<TcpStream>>>>),
 }
 
 /// Runs HTTP/2's tasks on this thread.
@@ -163,7 +129,7 @@ impl Connector {
         origin: &Origin,
         way: &Way,
         only_http1: bool,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<(UpstreamIo, Protocol), SendError> {
         let stream = match way {
             Way::Direct => Stream::Plain(self.dial(origin).await?),
@@ -180,12 +146,7 @@ impl Connector {
         } else {
             (stream, Protocol::Http1)
         };
-        let io = UpstreamIo {
-            stream,
-            heard: Heard::default(),
-            _permit: permit,
-        };
-        Ok((io, protocol))
+        Ok((UpstreamIo::new(stream, permit), protocol))
     }
 
     /// Begins to speak `protocol`.
@@ -315,7 +276,7 @@ async fn within<T>(
     })
 }
 
-fn uri(origin: &Origin) -> Result<Uri, SendError> {
+pub(super) fn uri(origin: &Origin) -> Result<Uri, SendError> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(if origin.secure() {
         Scheme::HTTPS
@@ -327,12 +288,12 @@ fn uri(origin: &Origin) -> Result<Uri, SendError> {
     Uri::from_parts(parts).map_err(|_| unusable(origin))
 }
 
-fn authority_with_port(origin: &Origin) -> Result<Authority, SendError> {
+pub(super) fn authority_with_port(origin: &Origin) -> Result<Authority, SendError> {
     Authority::try_from(format!("{}:{}", origin.host(), origin.port()))
         .map_err(|_| unusable(origin))
 }
 
-fn unusable(origin: &Origin) -> SendError {
+pub(super) fn unusable(origin: &Origin) -> SendError {
     SendError::Network {
         host: name_of(origin),
         reason: "this is no host's name".into(),
@@ -357,110 +318,6 @@ fn dial_error(to: &Origin, error: &(dyn StdError + 'static)) -> SendError {
     }
 }
 
-// === tunnels ===
-
-/// Asks `proxy` for a tunnel to `origin`.
-async fn tunnel(stream: Stream, proxy: &ProxyServer, origin: &Origin) -> Result<Stream, SendError> {
-    match (proxy.protocol(), stream) {
-        (ProxyProtocol::Socks5, Stream::Plain(tcp)) => socks(tcp, proxy, origin).await,
-        (_, stream) => connect_method(stream, proxy, origin).await,
-    }
-}
-
-/// RFC 9110 9.3.6
-async fn connect_method(
-    stream: Stream,
-    proxy: &ProxyServer,
-    origin: &Origin,
-) -> Result<Stream, SendError> {
-    let failed = |error: &hyper::Error| hyper_error(proxy.origin(), error);
-    let authority = authority_with_port(origin)?;
-    let mut request = Request::builder()
-        .method(Method::CONNECT)
-        .header(HOST, authority.as_str())
-        .uri(authority)
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| unusable(origin))?;
-    if let Some(authorization) = proxy.authorization() {
-        request
-            .headers_mut()
-            .insert(PROXY_AUTHORIZATION, authorization.clone());
-    }
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, mut connection) = handshake.map_err(|error| failed(&error))?;
-    let response = {
-        let mut answer = pin!(sender.send_request(request));
-        let mut driving = pin!(poll_fn(|cx| connection.poll_without_shutdown(cx)));
-        let mut done = false;
-        poll_fn(|cx| {
-            if !done {
-                done = driving.as_mut().poll(cx).is_ready();
-            }
-            answer.as_mut().poll(cx)
-        })
-        .await
-        .map_err(|error| failed(&error))?
-    };
-    if !response.status().is_success() {
-        return Err(SendError::Tunnel {
-            host: name_of(origin),
-            proxy: name_of(proxy.origin()),
-            status: response.status().as_u16(),
-        });
-    }
-    let parts = connection.into_parts();
-    if parts.read_buf.is_empty() {
-        Ok(parts.io.into_inner())
-    } else {
-        // In TLS, the client speaks first: these bytes are not the origin's.
-        let reason = "there is more after its answer to CONNECT".into();
-        Err(SendError::NotHttp {
-            host: name_of(proxy.origin()),
-            reason,
-        })
-    }
-}
-
-/// RFC 1928
-async fn socks(tcp: TcpStream, proxy: &ProxyServer, origin: &Origin) -> Result<Stream, SendError> {
-    let mut socks = SocksV5::new(uri(proxy.origin())?, Connected(Some(tcp)));
-    if let Some((user, password)) = proxy.user() {
-        socks = socks.with_auth(user.to_owned(), password.to_owned());
-    }
-    match socks.call(uri(origin)?).await {
-        Ok(io) => Ok(Stream::Plain(io.into_inner())),
-        Err(error) => {
-            let reason = format!("the outgoing proxy {}: {error}", proxy.origin().host()).into();
-            Err(SendError::Network {
-                host: name_of(origin),
-                reason,
-            })
-        }
-    }
-}
-
-/// A connector whose connection is there already.
-struct Connected(Option<TcpStream>);
-
-impl Service<Uri> for Connected {
-    type Response = TokioIo<TcpStream>;
-    type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<TcpStream>>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _to: Uri) -> Self::Future {
-        ready(
-            self.0
-                .take()
-                .map(TokioIo::new)
-                .ok_or_else(|| io::ErrorKind::NotConnected.into()),
-        )
-    }
-}
-
 // === impl LocalExecutor ===
 
 impl<F> hyper::rt::Executor<F> for LocalExecutor
@@ -469,140 +326,5 @@ where
 {
     fn execute(&self, future: F) {
         tokio::task::spawn_local(future);
-    }
-}
-
-// === impl Heard ===
-
-impl Heard {
-    /// From now on.
-    pub(super) fn listen(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn anything(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-// === impl UpstreamIo ===
-
-impl UpstreamIo {
-    /// The socket itself where the bytes on it are the message's own.
-    #[cfg(target_os = "linux")]
-    pub(super) fn plain(&self) -> Option<&TcpStream> {
-        match &self.stream {
-            Stream::Plain(tcp) => Some(tcp),
-            Stream::Tls(_) | Stream::TlsInTls(_) => None,
-        }
-    }
-
-    /// Whether nothing has come since the last answer: neither an end nor what nobody asked for.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let mut byte = [0];
-        let mut context = Context::from_waker(Waker::noop());
-        // A task whose turn is over is told that everything is pending.
-        let look = pin!(unconstrained(poll_fn(|cx| {
-            Pin::new(&mut *self).poll_read(cx, &mut ReadBuf::new(&mut byte))
-        })));
-        look.poll(&mut context).is_pending()
-    }
-}
-
-impl AsyncRead for UpstreamIo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.heard.0.store(true, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for UpstreamIo {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-// === impl Stream ===
-
-/// The same call on whichever stream it is.
-macro_rules! each {
-    ($stream:expr, $io:ident => $call:expr) => {
-        match $stream {
-            Stream::Plain($io) => $call,
-            Stream::Tls($io) => $call,
-            Stream::TlsInTls($io) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        each!(&mut *self, io => Pin::new(io).poll_read(cx, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        each!(&mut *self, io => Pin::new(io).poll_write(cx, bytes))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        each!(&mut *self, io => Pin::new(io).poll_write_vectored(cx, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        each!(self, io => io.is_write_vectored())
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut *self, io => Pin::new(io).poll_flush(cx))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut *self, io => Pin::new(io).poll_shutdown(cx))
     }
 }

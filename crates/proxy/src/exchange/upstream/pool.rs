@@ -16,7 +16,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::connect::{Http1Link, Http2Link, Link, UpstreamIo};
+use super::connect::{Http1Link, Http2Link, Link};
+use super::stream::UpstreamIo;
 use super::tls::Protocol;
 use crate::exchange::send_error::SendError;
 

@@ -16,8 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(target_os = "linux")]
 use tokio::net::TcpStream;
 
-use super::connect::{UpstreamIo, Way};
-use super::{Found, Host, MAX_IDLE, MAX_IDLE_SOCKETS, Upstream};
+use super::host::{Host, Way};
+use super::stream::UpstreamIo;
+use super::{Found, MAX_IDLE, MAX_IDLE_SOCKETS, Upstream};
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{Progress, SendError, Unanswered};
@@ -88,7 +89,7 @@ impl<B> Socket<B> {
     pub fn give_back(self) {
         let pool = &self.host.pool;
         // Somebody else may have it sooner as a permit.
-        if self.upstream.config.is_starving() && !pool.is_awaited() {
+        if self.upstream.config.permits.are_wanted() && !pool.is_awaited() {
             return;
         }
         pool.put_socket(self.io);

@@ -124,27 +124,23 @@ fn a_connection_that_is_never_idle_for_long_gives_way_too() {
 fn permits_come_back_with_their_connections() {
     run(async {
         let (listener, address) = listen().await;
-        let connections = Arc::new(Semaphore::new(5));
-        let config = UpstreamConfig::new(
-            Proxies::default(),
-            Roots::only(Vec::new()),
-            Arc::clone(&connections),
-        );
-        let upstream = Upstream::<Plain>::new(Arc::new(config));
+        let config = Arc::new(config_with(Proxies::default(), Vec::new(), 5));
+        let upstream = Upstream::<Plain>::new(Arc::clone(&config));
+        let permits = || config.permits.left();
         let origin = plain(address);
         let connection = upstream
             .connect(&origin, false, false)
             .await
             .expect("a connection");
         let peer = Peer::accept(&listener).await;
-        assert_eq!(connections.available_permits(), 4);
+        assert_eq!(permits(), 4);
         drop(peer);
-        eventually(|| connections.available_permits() == 5).await;
+        eventually(|| permits() == 5).await;
         drop(connection);
         drop(listener);
         let refused = upstream.send(&origin, get("/"), false).await;
         assert!(refused.is_err());
-        assert_eq!(connections.available_permits(), 5);
+        assert_eq!(permits(), 5);
     });
 }
 
@@ -251,13 +247,9 @@ fn whatever_happens_no_permit_is_lost() {
     run(async {
         let (listener, address) = listen().await;
         moody(listener);
-        let connections = Arc::new(Semaphore::new(5));
-        let config = UpstreamConfig::new(
-            Proxies::default(),
-            Roots::only(Vec::new()),
-            Arc::clone(&connections),
-        );
-        let upstream = Upstream::<Plain>::new(Arc::new(config));
+        let config = Arc::new(config_with(Proxies::default(), Vec::new(), 5));
+        let upstream = Upstream::<Plain>::new(Arc::clone(&config));
+        let permits = || config.permits.left();
         let finished = Rc::new(Cell::new(0));
         let clients: Vec<_> = (0..20)
             .map(|seed| {
@@ -286,6 +278,6 @@ fn whatever_happens_no_permit_is_lost() {
         }
         assert!(finished.get() > 0);
         drop(upstream);
-        eventually(|| connections.available_permits() == 5).await;
+        eventually(|| permits() == 5).await;
     });
 }

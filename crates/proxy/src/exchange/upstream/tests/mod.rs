@@ -20,7 +20,6 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::environment::Proxies;
@@ -72,11 +71,7 @@ fn config_with(
     roots: Vec<CertificateDer<'static>>,
     connections: usize,
 ) -> UpstreamConfig {
-    UpstreamConfig::new(
-        proxies,
-        Roots::only(roots),
-        Arc::new(Semaphore::new(connections)),
-    )
+    UpstreamConfig::new(proxies, Roots::only(roots), connections)
 }
 
 fn upstream() -> Rc<Upstream<Plain>> {

@@ -1,0 +1,101 @@
+//! How many connections there may be to all upstreams, over all threads.
+//!
+//! A connection has a permit for as long as it lives. Who finds none asks all threads to let go of
+//! what is idle, and waits. What this is not: it closes nothing by itself.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::pool::Pool;
+use crate::exchange::send_error::SendError;
+
+/// How often a thread that waits for a permit reminds the others.
+const REMIND: Duration = Duration::from_millis(100);
+
+/// The right to one connection.
+pub(super) type Permit = OwnedSemaphorePermit;
+
+/// The rights to connections. Shared by all threads.
+#[derive(Debug)]
+pub struct Permits {
+    free: Arc<Semaphore>,
+    /// How many requests wait for one.
+    starving: AtomicUsize,
+    /// Tells all threads to let go of what is idle.
+    pressure: Notify,
+}
+
+impl Permits {
+    /// So many of them.
+    pub fn new(number: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(number)),
+            starving: AtomicUsize::new(0),
+            pressure: Notify::new(),
+        }
+    }
+
+    /// One of them; `None` where a connection of `pool` may have become free meanwhile.
+    ///
+    /// # Errors
+    /// When the proxy stops.
+    pub(super) async fn take<B>(&self, pool: &Pool<B>) -> Result<Option<Permit>, SendError> {
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Ok(Some(permit));
+        }
+        let _starving = Starving::new(&self.starving);
+        let mut permit = pin!(Arc::clone(&self.free).acquire_owned());
+        loop {
+            self.press();
+            tokio::select! {
+                permit = &mut permit => {
+                    let stopping = |_| SendError::Setup("the proxy is stopping".into());
+                    return permit.map(Some).map_err(stopping);
+                }
+                () = pool.freed() => return Ok(None),
+                () = tokio::time::sleep(REMIND) => {}
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn left(&self) -> usize {
+        self.free.available_permits()
+    }
+
+    /// Whether a request waits for one.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.starving.load(Ordering::Relaxed) > 0
+    }
+
+    /// Asks all threads to let go of what is idle.
+    pub(super) fn press(&self) {
+        self.pressure.notify_waiters();
+    }
+
+    /// Comes when a thread is to let go of what is idle.
+    pub(super) fn pressure(&self) -> Notified<'_> {
+        self.pressure.notified()
+    }
+}
+
+/// One more that waits for a permit.
+struct Starving<'a>(&'a AtomicUsize);
+
+impl<'a> Starving<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Starving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
