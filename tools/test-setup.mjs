@@ -27,6 +27,7 @@ const DEBIAN_PACKAGES = {
   nginx: ['nginx'],
   chromium: ['chromium'],
   curl: ['curl'],
+  haproxy: ['haproxy'],
   openssl: ['openssl'],
   python3: ['python3', 'python3-venv'],
   go: ['golang-go'],

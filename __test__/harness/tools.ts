@@ -20,6 +20,7 @@ export type Tool =
   | 'nginx'
   | 'chromium'
   | 'curl'
+  | 'haproxy'
   | 'openssl'
   | 'postgres'
   | 'pgbouncer';

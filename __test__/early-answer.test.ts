@@ -1,0 +1,144 @@
+// An answer that comes before the request's body has been read is the answer: a refused upload is
+// neither sent again nor turned into 502, on either wire.
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import test, { type ExecutionContext } from 'ava';
+import { pause } from './harness/deadline.js';
+import { freshDirectory } from './harness/directory.js';
+import { unusedPort } from './harness/port.js';
+import { requestBytes, startProxy } from './harness/proxy.js';
+import { pathOf, testWith } from './harness/tools.js';
+import { startUpstream } from './harness/upstream.js';
+
+const MIB = 1024 * 1024;
+const TIMES = 20;
+
+/** How curl sends a file: by the name of the wire that its request takes, and why. */
+const UPLOADS = {
+  'a bare socket, past what is kept': { bytes: 40 * MIB, flags: ['-T', 'FILE', '-H', 'Expect:'] },
+  'a bare socket, kept': { bytes: 200_000, flags: ['-T', 'FILE', '-H', 'Expect:'] },
+  'hyper, as curl has it (Expect)': { bytes: 40 * MIB, flags: ['-T', 'FILE'] },
+  'hyper, in chunks': {
+    bytes: 40 * MIB,
+    flags: ['-T', 'FILE', '-H', 'Expect:', '-H', 'Transfer-Encoding: chunked'],
+  },
+};
+
+/** HAProxy that denies every request at its head, before it has read a body. */
+async function startDenying(t: ExecutionContext): Promise<string> {
+  const directory = freshDirectory(t);
+  const port = await unusedPort();
+  const file = path.join(directory, 'haproxy.cfg');
+  writeFileSync(
+    file,
+    `defaults
+  mode http
+  timeout connect 5s
+  timeout client 30s
+  timeout server 30s
+frontend all
+  bind 127.0.0.1:${port}
+  http-request deny deny_status 413
+`,
+  );
+  const child = spawn(pathOf('haproxy'), ['-db', '-f', file], { stdio: 'ignore' });
+  t.teardown(async () => {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  });
+  await accepts(port);
+  return `http://127.0.0.1:${port}`;
+}
+
+async function accepts(port: number): Promise<void> {
+  for (;;) {
+    const reached = await fetch(`http://127.0.0.1:${port}/`).then(
+      () => true,
+      () => false,
+    );
+    if (reached) {
+      return;
+    }
+    await pause(50);
+  }
+}
+
+/** The status that curl reports, and its exit code. */
+async function upload(url: string, flags: string[]): Promise<string> {
+  const args = ['-s', '-o', '/dev/null', '-w', '%{http_code}', ...flags, url];
+  try {
+    return (await promisify(execFile)(pathOf('curl'), args)).stdout;
+  } catch (error) {
+    const { stdout, code } = error as { stdout: string; code: number };
+    return `${stdout} and curl's ${code}`;
+  }
+}
+
+for (const [wire, { bytes, flags }] of Object.entries(UPLOADS)) {
+  testWith('haproxy', 'curl')(`HAProxy refuses an upload by ${wire}`, async (t) => {
+    const rootUrl = await startDenying(t);
+    const proxy = await startProxy(t, { rootUrl });
+    const file = path.join(freshDirectory(t), 'file');
+    writeFileSync(file, Buffer.alloc(bytes, 'x'));
+    const url = `http://127.0.0.1:${proxy.port}/queue/v1/upload`;
+    const named = flags.map((flag) => (flag === 'FILE' ? file : flag));
+    for (let time = 0; time < TIMES; time += 1) {
+      t.is(await upload(url, named), '413', `upload ${time}`);
+    }
+  });
+}
+
+test('an upload that is refused is not sent again', async (t) => {
+  let requests = 0;
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => {
+      requests += 1;
+      socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno');
+      // What comes is not read any more: the system resets the connection.
+      socket.pause();
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { port } = server.address() as { port: number };
+  const proxy = await startProxy(t, { rootUrl: `http://127.0.0.1:${port}` });
+  for (const length of [300, 20_000, 200_000, 12 * MIB]) {
+    for (const target of ['/x/v1/y', 'http://taskcluster/x/v1/y']) {
+      requests = 0;
+      const body = Buffer.alloc(length, 'x');
+      const answer = await proxy.exchange(requestBytes('POST', target, { body }));
+      t.is(answer.status, 401, `${length} bytes to ${target}: ${answer.body}`);
+      t.is(answer.body.toString(), 'no');
+      t.is(requests, 1);
+    }
+  }
+});
+
+test('a body goes on where upstream answers and goes on reading', async (t) => {
+  const upstream = await startUpstream(t);
+  const proxy = await startProxy(t, { rootUrl: upstream.url });
+  for (const length of [20_000, 12 * MIB]) {
+    let received = 0;
+    upstream.handler = async (exchange) => {
+      await exchange.send('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe');
+      for await (const part of exchange.bodyChunks()) {
+        received += part.length;
+      }
+      await exchange.send('re');
+    };
+    const connection = await proxy.connect();
+    const bytes = requestBytes('PUT', '/x/v1/y', { body: Buffer.alloc(length, 'x') });
+    await connection.send(bytes.subarray(0, -5_000));
+    await connection.reader.until('he');
+    await connection.send(bytes.subarray(-5_000));
+    await connection.reader.until('re');
+    t.is(received, length);
+    connection.destroy();
+  }
+});
