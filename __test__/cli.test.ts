@@ -102,6 +102,10 @@ const USAGE: Record<string, Refused> = {
     args: ['--user', 'root'],
     says: '--user is not an option: did you mean --allowed-user?',
   },
+  'the beginning of an option': {
+    args: ['--root', 'https://tc.example.com'],
+    says: '--root is not an option: did you mean --root-url?',
+  },
   'an option behind a scope': {
     args: ['scope', '--ready-file=/tmp/ready'],
     says: '--ready-file stands behind a scope, where options end: write it before the first scope, or -- before the scopes if it is one',
