@@ -234,6 +234,72 @@ test('NO_PROXY, and loopback without being named, go direct', async (t) => {
   t.is(outgoing.heads.length, 0);
 });
 
+/** What starts with a warning, and the root URL of a deployment that cannot be asked then. */
+const WARNED: Record<string, { env: Record<string, string>; says: RegExp; rootUrl?: string }> = {
+  'an SSL_CERT_FILE that is not there': {
+    env: { SSL_CERT_FILE: '/nowhere/ca.pem' },
+    says: /SSL_CERT_FILE names \/nowhere\/ca\.pem, which cannot be read: No such file.*/,
+  },
+  'an SSL_CERT_FILE without a certificate': {
+    env: { SSL_CERT_FILE: import.meta.filename },
+    says: /SSL_CERT_FILE names \S+, which holds no certificate in PEM form/,
+  },
+  'an SSL_CERT_DIR that is not there': {
+    env: { SSL_CERT_DIR: '/nowhere' },
+    says: /SSL_CERT_DIR names \/nowhere, which cannot be read: No such file.*/,
+  },
+  'an HTTPS_PROXY that is no URL': {
+    env: { HTTPS_PROXY: 'http://user:secret@' },
+    says: /HTTPS_PROXY does not hold the URL of a proxy, such as http:\/\/proxy\.example\.com:3128/,
+    rootUrl: 'https://tc.example.com',
+  },
+  'an HTTP_PROXY of an unknown kind': {
+    env: { HTTP_PROXY: 'gopher://secret' },
+    says: /HTTP_PROXY names a proxy of an unknown kind: .*/,
+    rootUrl: 'http://tc.example.com',
+  },
+};
+
+for (const [what, { env, says, rootUrl }] of Object.entries(WARNED)) {
+  test(`starts with a warning, and fails what needs it: ${what}`, async (t) => {
+    const upstream = await startUpstream(t);
+    const secure = await startUpstream(t, { tls: await authority.issue(['localhost']) });
+    const proxy = await startProxy(t, { rootUrl: upstream.url, env });
+    const sentence = await proxy.logged(says);
+    t.true(proxy.log.includes(`warning: ${sentence}\n`), proxy.log);
+    // This machine is asked of no outgoing proxy and here shows no certificate.
+    t.is((await proxy.get('/queue/v1/x')).status, 200);
+
+    const failing = await startProxy(t, { rootUrl: rootUrl ?? secure.url, env });
+    for (const method of ['GET', 'POST']) {
+      const answer = await failing.request(method, '/queue/v1/x');
+      t.is(answer.status, 502);
+      t.is(answer.body.toString(), `${sentence}\n`);
+    }
+    t.is(secure.exchanges.length, 0);
+    t.notRegex(proxy.log + failing.log, /secret/);
+  });
+}
+
+testWith('openssl')('of a list of folders, those that are there serve', async (t) => {
+  const upstream = await startUpstream(t, { tls: await authority.issue(['localhost']) });
+  const strange = await startUpstream(t, {
+    tls: await (await Authority.create('Another')).issue(['localhost']),
+  });
+  const directory = path.join(freshDirectory(t), 'certs');
+  authority.writeRoot(directory);
+  execFileSync(pathOf('openssl'), ['rehash', directory]);
+  const env = { SSL_CERT_DIR: `/nowhere:${directory}` };
+  const proxy = await startProxy(t, { rootUrl: upstream.url, env });
+  await proxy.logged(/warning: SSL_CERT_DIR names \/nowhere, which cannot be read: /);
+  t.is((await proxy.get('/queue/v1/x')).status, 200);
+  // Who could have vouched for the other one may be in the folder that is not there.
+  const other = await startProxy(t, { rootUrl: strange.url, env });
+  const answer = await other.get('/queue/v1/x');
+  t.is(answer.status, 502);
+  t.regex(answer.body.toString(), /signed by no authority.*; SSL_CERT_DIR names \/nowhere, which/);
+});
+
 test('an outgoing proxy that refuses is 502 with a sentence', async (t) => {
   const outgoing = await startOutgoingProxy(t, {
     routes: {},

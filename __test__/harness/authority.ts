@@ -29,10 +29,10 @@ export class Authority {
     this.#keys = keys;
   }
 
-  static async create(): Promise<Authority> {
+  static async create(name = 'Authority of the tests'): Promise<Authority> {
     const keys = await newKeys();
     const root = await x509.X509CertificateGenerator.createSelfSigned({
-      name: 'CN=Authority of the tests',
+      name: `CN=${name}`,
       keys,
       signingAlgorithm: KEY,
       notBefore: new Date(Date.now() - DAY_MS),

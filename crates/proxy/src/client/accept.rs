@@ -84,7 +84,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
         Rules::new(options.allowed_user.as_deref(), &options.allowed_networks).map_err(invalid)?;
     let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
     let limits = Limits::of_this_process()?;
-    let mut upstream = UpstreamConfig::from_env(limits.connections).map_err(invalid)?;
+    let mut upstream = UpstreamConfig::from_env(limits.connections);
     let shared = Arc::new(shared(options, validator)?);
     upstream.metrics = Arc::clone(&shared.metrics);
     let listeners = listen(options)?;
@@ -99,8 +99,10 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
         workers: Vec::new(),
         threads: Mutex::default(),
     };
+    let warnings = upstream.warnings();
     running.start_workers(&Arc::new(upstream))?;
     running.start_acceptor(listeners, admission, limits)?;
+    shared.warn(warnings);
     shared.warn(shared.exchange.in_force.current().warnings());
     Ok(running)
 }

@@ -155,7 +155,7 @@ fn exchange(limit: Duration) -> Exchange {
     };
     Exchange::new(
         Arc::new(settings),
-        Upstream::new(Arc::new(UpstreamConfig::from_env(1).unwrap())),
+        Upstream::new(Arc::new(UpstreamConfig::from_env(1))),
     )
 }
 

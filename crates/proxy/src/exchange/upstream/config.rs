@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::environment::{Proxies, ProxiesError};
+use super::environment::Proxies;
 use super::permits::Permits;
-use super::tls::{Roots, RootsError};
+use super::tls::Roots;
 use crate::record::metrics::Metrics;
 
 /// How all threads' requests go out.
@@ -30,28 +30,18 @@ pub struct UpstreamConfig {
     pub handshake_timeout: Duration,
 }
 
-/// Why there is no way out. Known at start.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// `HTTP_PROXY` or `HTTPS_PROXY`.
-    #[error(transparent)]
-    Proxies(#[from] ProxiesError),
-    /// `SSL_CERT_FILE` or `SSL_CERT_DIR`.
-    #[error(transparent)]
-    Roots(#[from] RootsError),
-}
-
 impl UpstreamConfig {
     /// The way out that the environment describes, of at most so many `connections`.
-    ///
-    /// # Errors
-    /// Where a variable holds what cannot be used, with the sentence to show.
-    pub fn from_env(connections: usize) -> Result<Self, SetupError> {
-        Ok(Self::new(
-            Proxies::from_env()?,
-            Roots::from_env()?,
-            connections,
-        ))
+    pub fn from_env(connections: usize) -> Self {
+        Self::new(Proxies::from_env(), Roots::from_env(), connections)
+    }
+
+    /// One sentence for each part of the environment that cannot be used. Requests that need it
+    /// fail with that; a start that is refused would cost those that do not.
+    pub fn warnings(&self) -> Vec<String> {
+        let proxies = self.proxies.faults().map(|fault| fault.to_string());
+        let roots = self.roots.faults().iter().map(ToString::to_string);
+        proxies.chain(roots).collect()
     }
 
     /// A way out with the usual times.

@@ -14,8 +14,8 @@
 //! - In a CGI program (`REQUEST_METHOD`), `HTTP_PROXY` is a field of somebody's request and is
 //!   refused.
 //!
-//! Unlike Go, a value that is no proxy's URL is an error at start, where Go would go out directly
-//! without a word. International names in `NO_PROXY` have to be in their `xn--` form.
+//! Unlike Go, which would go out directly without a word, a value that is no proxy's URL is warned of
+//! at start and fails the requests that would be asked of that proxy. International names in `NO_PROXY` have to be in their `xn--` form.
 //!
 //! What this is not: it connects to nothing. That is [`super::connect`].
 
@@ -34,11 +34,13 @@ use crate::decision::route::{Origin, split_url};
 /// The proxies that the environment names, and what is not asked of them.
 #[derive(Debug, Default, Clone)]
 pub struct Proxies {
-    http: Option<Arc<ProxyServer>>,
-    https: Option<Arc<ProxyServer>>,
+    http: Option<Named>,
+    https: Option<Named>,
     bypass: Bypass,
-    cgi: bool,
 }
+
+/// What a variable names.
+type Named = Result<Arc<ProxyServer>, ProxiesError>;
 
 /// One outgoing proxy.
 #[derive(Clone)]
@@ -65,7 +67,7 @@ struct User {
     authorization: HeaderValue,
 }
 
-/// Why the environment's proxies cannot be used. The value is never repeated: it may hold a
+/// Why a proxy that the environment names cannot be used. The value is never repeated: it may hold a
 /// password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProxiesError {
@@ -78,15 +80,13 @@ pub enum ProxiesError {
          socks5:// or socks5h://"
     )]
     Scheme(&'static str),
+    /// `HTTP_PROXY` in a CGI program.
+    #[error(
+        "HTTP_PROXY is not used while REQUEST_METHOD is set, since a CGI program gets it from its \
+         clients: unset one of them"
+    )]
+    Cgi,
 }
-
-/// `HTTP_PROXY` in a CGI program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "HTTP_PROXY is not used while REQUEST_METHOD is set, since a CGI program gets it from its \
-     clients: unset one of them"
-)]
-pub struct CgiProxy;
 
 /// What `NO_PROXY` exempts.
 #[derive(Debug, Default, Clone)]
@@ -113,55 +113,54 @@ type Port = String;
 
 impl Proxies {
     /// Reads the process's environment.
-    ///
-    /// # Errors
-    /// Where a variable holds something that is no proxy's URL.
-    pub fn from_env() -> Result<Self, ProxiesError> {
+    pub fn from_env() -> Self {
         Self::from_variables(|name| {
             std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         })
     }
 
     /// Reads an environment of which `variable` gives the values.
-    ///
-    /// # Errors
-    /// Where a variable holds something that is no proxy's URL.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ProxiesError> {
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let either = |capitals: &'static str| {
             [capitals.to_owned(), capitals.to_ascii_lowercase()]
                 .iter()
                 .find_map(|name| variable(name).filter(|value| !value.trim().is_empty()))
         };
         let proxy = |name| {
-            either(name)
-                .map(|value| ProxyServer::parse(name, &value).map(Arc::new))
-                .transpose()
+            let value = either(name)?;
+            Some(ProxyServer::parse(name, &value).map(Arc::new))
         };
-        Ok(Self {
-            http: proxy("HTTP_PROXY")?,
-            https: proxy("HTTPS_PROXY")?,
+        let cgi = variable("REQUEST_METHOD").is_some_and(|value| !value.is_empty());
+        let http = proxy("HTTP_PROXY");
+        Self {
+            http: http.map(|proxy| if cgi { Err(ProxiesError::Cgi) } else { proxy }),
+            https: proxy("HTTPS_PROXY"),
             bypass: Bypass::parse(&either("NO_PROXY").unwrap_or_default()),
-            cgi: variable("REQUEST_METHOD").is_some_and(|value| !value.is_empty()),
-        })
+        }
+    }
+
+    /// What of the proxies that are named cannot be used.
+    pub fn faults(&self) -> impl Iterator<Item = ProxiesError> {
+        let named = [&self.http, &self.https].into_iter().flatten();
+        named.filter_map(|proxy| proxy.as_ref().err().copied())
     }
 
     /// The proxy that `origin` is reached by; `None` for a direct way.
     ///
     /// # Errors
-    /// For http origins in a CGI program.
-    pub fn proxy_for(&self, origin: &Origin) -> Result<Option<&Arc<ProxyServer>>, CgiProxy> {
+    /// Where that proxy cannot be used.
+    pub fn proxy_for(&self, origin: &Origin) -> Result<Option<&Arc<ProxyServer>>, ProxiesError> {
         let proxy = if origin.secure() {
             &self.https
         } else {
             &self.http
         };
-        let Some(proxy) = proxy else {
-            return Ok(None);
-        };
-        if self.cgi && !origin.secure() {
-            return Err(CgiProxy);
+        match proxy {
+            Some(proxy) if !self.bypass.exempts(origin) => {
+                proxy.as_ref().map(Some).map_err(|error| *error)
+            }
+            _ => Ok(None),
         }
-        Ok((!self.bypass.exempts(origin)).then_some(proxy))
     }
 }
 
@@ -350,7 +349,7 @@ fn canonical(network: IpNet) -> IpNet {
 mod tests {
     use super::*;
 
-    fn proxies(variables: &[(&str, &str)]) -> Result<Proxies, ProxiesError> {
+    fn proxies(variables: &[(&str, &str)]) -> Proxies {
         Proxies::from_variables(|name| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
@@ -363,8 +362,8 @@ mod tests {
 
     /// The proxy for `url`, as `scheme host:port`; `None` for a direct way.
     fn way(variables: &[(&str, &str)], url: &str) -> Option<String> {
-        let proxies = proxies(variables).expect("usable proxies");
-        let proxy = proxies.proxy_for(&origin(url)).expect("not in CGI")?;
+        let proxies = proxies(variables);
+        let proxy = proxies.proxy_for(&origin(url)).expect("a usable proxy")?;
         let scheme = match (proxy.protocol(), proxy.origin().secure()) {
             (ProxyProtocol::Socks5, _) => "socks5",
             (ProxyProtocol::Http, true) => "https",
@@ -421,9 +420,18 @@ mod tests {
             ("foo://secret", ProxiesError::Scheme("HTTPS_PROXY")),
             ("socks4://secret", ProxiesError::Scheme("HTTPS_PROXY")),
         ] {
-            let error = proxies(&[("https_proxy", value)]).expect_err(value);
-            assert_eq!(error, expected, "{value:?}");
-            assert!(!error.to_string().contains("secret"));
+            let variables = [("https_proxy", value), ("NO_PROXY", "direct.tld")];
+            let proxies = proxies(&variables);
+            let faults: Vec<_> = proxies.faults().collect();
+            assert_eq!(faults, [expected], "{value:?}");
+            assert!(!expected.to_string().contains("secret"));
+            // It fails what would be asked of it, and nothing else; least of all is that sent
+            // directly.
+            let for_url = |url| proxies.proxy_for(&origin(url));
+            assert_eq!(for_url("https://a.tld").err(), Some(expected));
+            for url in ["http://a.tld", "https://direct.tld", "https://localhost"] {
+                assert!(matches!(for_url(url), Ok(None)), "{url}");
+            }
         }
         assert_eq!(
             ProxiesError::NotAUrl("HTTP_PROXY").to_string(),
@@ -488,15 +496,16 @@ mod tests {
             ("HTTPS_PROXY", "secure"),
             ("REQUEST_METHOD", "GET"),
         ];
-        let proxies = proxies(&variables).expect("usable proxies");
-        for url in ["http://a.tld", "http://localhost"] {
-            let error = proxies.proxy_for(&origin(url)).expect_err("refused");
-            assert_eq!(
-                error.to_string(),
-                "HTTP_PROXY is not used while REQUEST_METHOD is set, since a CGI program gets it \
-                 from its clients: unset one of them"
-            );
-        }
+        let proxies = proxies(&variables);
+        let error = proxies
+            .proxy_for(&origin("http://a.tld"))
+            .expect_err("refused");
+        assert_eq!(proxies.faults().collect::<Vec<_>>(), [error]);
+        assert_eq!(
+            error.to_string(),
+            "HTTP_PROXY is not used while REQUEST_METHOD is set, since a CGI program gets it \
+             from its clients: unset one of them"
+        );
         assert!(
             proxies
                 .proxy_for(&origin("https://a.tld"))
@@ -636,8 +645,10 @@ mod tests {
                 "Basic dXM6ZXI6YTpi",
             ),
         ] {
-            let proxies = proxies(&[("HTTP_PROXY", value)]).expect("usable proxies");
-            let proxy = proxies.http.as_ref().expect("a proxy");
+            let proxies = proxies(&[("HTTP_PROXY", value)]);
+            let Some(Ok(proxy)) = &proxies.http else {
+                panic!("a proxy");
+            };
             assert_eq!(proxy.user(), Some(user), "{value}");
             let header = proxy.authorization().expect("a user");
             assert_eq!(header.as_bytes(), authorization.as_bytes());
@@ -649,11 +660,7 @@ mod tests {
             );
             assert!(user.1.is_empty() || !shown.contains(user.1), "{shown}");
         }
-        let proxies = proxies(&[("HTTP_PROXY", "http://proxy")]).expect("usable proxies");
-        assert!(
-            proxies
-                .http
-                .is_some_and(|proxy| proxy.authorization().is_none())
-        );
+        let proxies = proxies(&[("HTTP_PROXY", "http://proxy")]);
+        assert!(matches!(&proxies.http, Some(Ok(proxy)) if proxy.authorization().is_none()));
     }
 }

@@ -3,8 +3,9 @@
 //! Trusted are the roots of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name (then
 //! only those), or Mozilla's where the system has none. Reading them
 //! takes longer than all else at start, so the system's are read when the first https origin is
-//! asked for; those that the environment names are read at start, since somebody may have
-//! misspelt them. What is made of them is [`super::verifier`]'s.
+//! asked for; those that the environment names are read at start, since a path may be misspelt. What
+//! of them cannot be used is told then, and again to requests that fail for it: others go on. The
+//! system's never take the place of those that were named. What is made of them is [`super::verifier`]'s.
 //!
 //! What this is not: there are no client certificates, no revocation lists, and no way to leave
 //! verification out.
@@ -15,10 +16,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use rustls_native_certs::ErrorKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -39,6 +40,8 @@ const HTTP1: &[u8] = b"http/1.1";
 pub struct Roots {
     /// `None` are the system's, which are not read yet.
     given: Option<Trusted>,
+    /// Why the given ones are not all that were named.
+    faults: Vec<RootsError>,
     clients: OnceLock<Option<Clients>>,
 }
 
@@ -57,7 +60,7 @@ pub enum Protocol {
     Http2,
 }
 
-/// Why the roots that the environment names cannot be used.
+/// Why roots that the environment names cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RootsError {
     /// It is not there, or not for us to read, or broken.
@@ -78,16 +81,16 @@ pub enum RootsError {
         /// The path it holds.
         path: String,
     },
+    /// `SSL_CERT_DIR` is a list of nothing.
+    #[error("SSL_CERT_DIR names no folder: name one, or unset it")]
+    NoDirectory,
 }
 
 // === impl Roots ===
 
 impl Roots {
     /// What the process's environment names, else the system's.
-    ///
-    /// # Errors
-    /// Where a variable names what cannot be read or holds no certificate.
-    pub fn from_env() -> Result<Self, RootsError> {
+    pub fn from_env() -> Self {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
         Self::from_paths(
             variable("SSL_CERT_FILE").map(PathBuf::from).as_deref(),
@@ -98,21 +101,28 @@ impl Roots {
     }
 
     /// As [`Self::from_env`], with `SSL_CERT_FILE` and `SSL_CERT_DIR` as given.
-    fn from_paths(file: Option<&Path>, directories: &[PathBuf]) -> Result<Self, RootsError> {
+    fn from_paths(file: Option<&Path>, directories: &[PathBuf]) -> Self {
         if file.is_none() && directories.is_empty() {
-            return Ok(Self::new(None));
+            return Self::new(None, Vec::new());
         }
         let mut roots = Trusted::none();
+        let mut faults = Vec::new();
         if let Some(file) = file {
-            add(&mut roots, "SSL_CERT_FILE", file, None)?;
+            faults.extend(add(&mut roots, "SSL_CERT_FILE", file, None).err());
         }
-        for directory in directories
-            .iter()
-            .filter(|path| !path.as_os_str().is_empty())
-        {
-            add(&mut roots, "SSL_CERT_DIR", directory, Some(directory))?;
+        let named = |path: &&PathBuf| !path.as_os_str().is_empty();
+        if !directories.is_empty() && !directories.iter().any(|path| named(&path)) {
+            faults.push(RootsError::NoDirectory);
         }
-        Ok(Self::new(Some(roots)))
+        for directory in directories.iter().filter(named) {
+            faults.extend(add(&mut roots, "SSL_CERT_DIR", directory, Some(directory)).err());
+        }
+        Self::new(Some(roots), faults)
+    }
+
+    /// What of the roots that were named is not there.
+    pub fn faults(&self) -> &[RootsError] {
+        &self.faults
     }
 
     /// These and no others.
@@ -120,12 +130,13 @@ impl Roots {
     pub(super) fn only(certificates: Vec<rustls::pki_types::CertificateDer<'static>>) -> Self {
         let mut roots = Trusted::none();
         roots.add(certificates);
-        Self::new(Some(roots))
+        Self::new(Some(roots), Vec::new())
     }
 
-    fn new(given: Option<Trusted>) -> Self {
+    fn new(given: Option<Trusted>, faults: Vec<RootsError>) -> Self {
         Self {
             given,
+            faults,
             clients: OnceLock::new(),
         }
     }
@@ -148,9 +159,9 @@ impl Roots {
             // Where it failed, it is done below.
             let _ = read.await;
         }
-        let clients = self.clients().ok_or_else(|| SendError::Certificate {
-            host: name_of(origin),
-            reason: "no certificate is trusted here".into(),
+        let clients = self.clients().ok_or_else(|| {
+            let faults = self.fault_sentences();
+            SendError::Setup(faults.unwrap_or_else(|| "no certificate is trusted here".into()))
         })?;
         let client = if only_http1 {
             &clients.http1
@@ -160,12 +171,43 @@ impl Roots {
         let stream = client
             .connect(name, io)
             .await
-            .map_err(|error| handshake_error(origin, &error))?;
+            .map_err(|error| self.handshake_error(origin, &error))?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(H2) => Protocol::Http2,
             _ => Protocol::Http1,
         };
         Ok((stream, protocol))
+    }
+
+    /// What went wrong before TLS stood.
+    fn handshake_error(&self, origin: &Origin, error: &io::Error) -> SendError {
+        let host = name_of(origin);
+        match error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
+            Some(rustls::Error::InvalidCertificate(error)) => {
+                let reason = reasons::certificate(error);
+                let reason = match (error, self.fault_sentences()) {
+                    // What would vouch for it may be among what is missing.
+                    (CertificateError::UnknownIssuer, Some(faults)) => {
+                        format!("{reason}; {faults}").into()
+                    }
+                    _ => reason.into(),
+                };
+                SendError::Certificate { host, reason }
+            }
+            Some(error) => SendError::Tls {
+                host,
+                reason: reasons::tls(error).into(),
+            },
+            None => io_error(host, error),
+        }
+    }
+
+    fn fault_sentences(&self) -> Option<Box<str>> {
+        let sentences: Vec<_> = self.faults.iter().map(ToString::to_string).collect();
+        (!sentences.is_empty()).then(|| sentences.join("; ").into())
     }
 
     /// `None` where no certificate is trusted.
@@ -241,25 +283,6 @@ fn server_name(origin: &Origin) -> Result<ServerName<'static>, SendError> {
     }
 }
 
-/// What went wrong before TLS stood.
-fn handshake_error(origin: &Origin, error: &io::Error) -> SendError {
-    let host = name_of(origin);
-    match error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
-        Some(rustls::Error::InvalidCertificate(error)) => SendError::Certificate {
-            host,
-            reason: reasons::certificate(error).into(),
-        },
-        Some(error) => SendError::Tls {
-            host,
-            reason: reasons::tls(error).into(),
-        },
-        None => io_error(host, error),
-    }
-}
-
 // === impl Clients ===
 
 impl Clients {
@@ -285,45 +308,65 @@ impl Clients {
 mod tests {
     use super::*;
 
-    fn paths(file: Option<&str>, directories: &[&str]) -> Result<Roots, RootsError> {
+    fn paths(file: Option<&str>, directories: &[&str]) -> Roots {
         let directories: Vec<_> = directories.iter().map(PathBuf::from).collect();
         Roots::from_paths(file.map(Path::new), &directories)
     }
 
     #[test]
     fn the_system_s_roots_are_not_read_at_start() {
-        let roots = paths(None, &[]).expect("nothing to go wrong");
+        let roots = paths(None, &[]);
         assert!(roots.given.is_none() && roots.clients.get().is_none());
+        assert_eq!(roots.faults(), []);
     }
 
+    /// Whatever is wrong with what was named, it is named, and the system's roots stay out.
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn what_cannot_be_used_is_named_and_nothing_takes_its_place() {
         let there = env!("CARGO_MANIFEST_DIR");
         let file = format!("{there}/Cargo.toml");
+        let no_file = "SSL_CERT_FILE names /nowhere/ca.pem, which cannot be read: ";
+        let no_folder = "SSL_CERT_DIR names /nowhere, which cannot be read: ";
         for (roots, expected) in [
-            (
-                paths(Some("/nowhere/ca.pem"), &[]),
-                "SSL_CERT_FILE names /nowhere/ca.pem, which cannot be read: ",
-            ),
+            (paths(Some("/nowhere/ca.pem"), &[]), vec![no_file]),
             (
                 paths(Some(there), &[]),
-                &format!("SSL_CERT_FILE names {there}, which cannot be read: "),
+                vec![&*format!(
+                    "SSL_CERT_FILE names {there}, which cannot be read: "
+                )],
             ),
+            (paths(None, &["/nowhere"]), vec![no_folder]),
             (
-                paths(None, &["/nowhere"]),
-                "SSL_CERT_DIR names /nowhere, which cannot be read: ",
+                paths(Some("/nowhere/ca.pem"), &["/nowhere"]),
+                vec![no_file, no_folder],
             ),
             (
                 paths(Some(&file), &[]),
-                &format!("SSL_CERT_FILE names {file}, which holds no certificate in PEM form"),
+                vec![&*format!(
+                    "SSL_CERT_FILE names {file}, which holds no certificate in PEM form"
+                )],
             ),
             (
                 paths(None, &["", there]),
-                &format!("SSL_CERT_DIR names {there}, which holds no certificate in PEM form"),
+                vec![&*format!(
+                    "SSL_CERT_DIR names {there}, which holds no certificate in PEM form"
+                )],
+            ),
+            (
+                paths(None, &["", ""]),
+                vec!["SSL_CERT_DIR names no folder: name one, or unset it"],
             ),
         ] {
-            let error = roots.expect_err(expected).to_string();
-            assert!(error.starts_with(expected), "{error}");
+            let sentences: Vec<_> = roots.faults().iter().map(ToString::to_string).collect();
+            assert_eq!(sentences.len(), expected.len(), "{sentences:?}");
+            for (sentence, expected) in sentences.iter().zip(expected) {
+                assert!(sentence.starts_with(expected), "{sentence}");
+            }
+            assert_eq!(
+                roots.fault_sentences().as_deref(),
+                Some(&*sentences.join("; "))
+            );
+            assert!(roots.clients().is_none());
         }
     }
 }

@@ -9,7 +9,6 @@ fn proxies(variables: &[(&str, String)]) -> Proxies {
         let found = variables.iter().find(|(variable, _)| *variable == name);
         found.map(|(_, value)| value.clone())
     })
-    .expect("usable proxies")
 }
 
 fn upstream_by(proxies: Proxies, authority: &Authority) -> Rc<Upstream<Plain>> {
