@@ -49,6 +49,7 @@ await build({
   platform: 'node',
   // Older than what runs it: a Node that cannot parse it cannot be told either.
   target: 'node10',
+  supported: { 'node-colon-prefix-require': true },
   format: 'cjs',
   // The addon is looked for from where native.js lies.
   define: { 'import.meta.url': 'nativeUrl' },
