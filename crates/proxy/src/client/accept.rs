@@ -19,10 +19,11 @@ use taskcluster_proxy_hawk::Credentials;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
 
 use crate::client::admit::{Admission, Rules};
 use crate::client::listener::Listener;
-use crate::client::places::{Limits, Places, Slot};
+use crate::client::places::{Candidate, Limits, Places, Slot};
 use crate::client::worker::{Accepted, Worker};
 use crate::decision::browser::{BrowserGuard, HostRule, machine_name};
 use crate::decision::rights::Rights;
@@ -46,8 +47,10 @@ const TOGETHER: usize = 8;
 /// More threads than this would cost memory for a load that one task does not make.
 const MAX_WORKERS: usize = 4;
 
-/// How long somebody who may update the credentials waits for a place.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a client waits for the place of a connection that is idle, and so about to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one who may update the credentials waits for any place where all are in use.
+const LAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Before accepting again when the system has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
@@ -71,7 +74,8 @@ struct WorkerHandle {
 enum Order {
     Serve(Box<Accepted>),
     Update(Box<Credentials>, Box<dyn FnOnce() + Send>),
-    MakeRoom { reserved: bool },
+    /// Ends this connection, unless it is in use after all; whether it does is answered.
+    MakeRoom(u64, oneshot::Sender<bool>),
     Stop(Duration),
 }
 
@@ -229,8 +233,7 @@ fn listen_on(address: SocketAddr, only_v6: bool) -> Result<TcpListener, StartErr
 struct Acceptor {
     shared: Arc<Shared>,
     admission: Option<RefCell<Admission>>,
-    places: Arc<Places>,
-    limits: Limits,
+    places: Places,
     workers: Vec<WorkerHandle>,
 }
 
@@ -263,12 +266,10 @@ impl Acceptor {
             None => Rights::ALL,
             Some(admission) => admission.borrow_mut().admit(&stream, peer)?,
         };
-        let worker = self
-            .workers
-            .iter()
-            .min_by_key(|worker| worker.load.load(Ordering::Relaxed) / TOGETHER)
-            .ok_or("the proxy is being stopped")?;
-        let slot = self.place(rights, &worker.load).await;
+        let load = |worker: &usize| self.workers[*worker].load.load(Ordering::Relaxed) / TOGETHER;
+        let worker = (0..self.workers.len()).min_by_key(load);
+        let worker = worker.ok_or("the proxy is being stopped")?;
+        let slot = self.place(rights, worker).await;
         let slot = slot.ok_or("too many connections are open")?;
         let nonblocking = stream.set_nonblocking(true);
         nonblocking.map_err(|error| error.to_string())?;
@@ -279,46 +280,73 @@ impl Acceptor {
             slot,
             counted,
         });
-        worker
+        self.workers[worker]
             .orders
             .send(Order::Serve(accepted))
             .map_err(|_| "the proxy is being stopped".to_owned())
     }
 
-    /// A place among the connections. Where none is left, idle connections are ended: without that,
-    /// a task that opens connections and says nothing would keep everybody else out.
-    async fn place(&self, rights: Rights, load: &Arc<AtomicUsize>) -> Option<Slot> {
-        let take = || {
-            Slot::take(&self.places, self.limits, load)
-                .filter(|slot| !slot.reserved || rights.update)
-        };
-        if self.places.tasks.load(Ordering::Relaxed) < self.limits.connections {
-            return take();
+    /// A place among the connections. Where none is left, those that are idle make room: without
+    /// that, a task that opens connections and says nothing would keep all others out. Where all
+    /// are in use, there is one of those held back for a client who may update the credentials.
+    async fn place(&self, rights: Rights, worker: usize) -> Option<Slot> {
+        let slot = timeout(PATIENCE, self.take(false, worker)).await;
+        if let Ok(Some(slot)) = slot {
+            return Some(slot);
         }
-        self.make_room();
-        match take() {
-            None if rights.update => {}
-            slot => return slot,
+        if !rights.update {
+            return None;
         }
-        let freed = async {
+        let from_reserve = async {
             loop {
-                self.places.freed.notified().await;
-                if let Some(slot) = take() {
+                if let Some(slot) = self.take(true, worker).await {
                     return slot;
                 }
+                self.places.freed().await;
             }
         };
-        tokio::time::timeout(PATIENCE, freed).await.ok()
+        timeout(LAST_PATIENCE, from_reserve).await.ok()
     }
 
-    fn make_room(&self) {
-        let reserved = self.places.reserved.load(Ordering::Relaxed) >= self.limits.reserved / 2;
-        for worker in &self.workers {
-            let _ = worker.orders.send(Order::MakeRoom { reserved: false });
-            if reserved {
-                let _ = worker.orders.send(Order::MakeRoom { reserved: true });
+    /// A place, one of those held back where that is `reserved`, if need be that of a connection
+    /// that is idle; `None` where all are in use.
+    async fn take(&self, reserved: bool, worker: usize) -> Option<Slot> {
+        let load = &self.workers[worker].load;
+        if self.places.are_low(reserved)
+            && let Some(candidate) = self.places.longest_idle(reserved)
+        {
+            drop(self.order_end(&candidate));
+        }
+        loop {
+            if let Some(slot) = self.places.take(reserved, worker, load) {
+                return Some(slot);
+            }
+            let ending = self.make_room(reserved).await?;
+            while ending.is_open() {
+                self.places.freed().await;
+                if let Some(slot) = self.places.take(reserved, worker, load) {
+                    return Some(slot);
+                }
             }
         }
+    }
+
+    /// Has the connection ended that has been idle for longest, if one is idle.
+    async fn make_room(&self, reserved: bool) -> Option<Candidate> {
+        loop {
+            let candidate = self.places.longest_idle(reserved)?;
+            if self.order_end(&candidate).await.unwrap_or(true) {
+                return Some(candidate);
+            }
+        }
+    }
+
+    fn order_end(&self, candidate: &Candidate) -> oneshot::Receiver<bool> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::MakeRoom(candidate.number, answer);
+        // Where the thread has ended, so has the connection.
+        let _ = self.workers[candidate.worker].orders.send(order);
+        answered
     }
 }
 
@@ -400,12 +428,11 @@ impl Running {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
                 let admission = admission.map(RefCell::new);
-                let places = Arc::default();
+                let places = Places::new(limits);
                 let acceptor = Rc::new(Acceptor {
                     shared,
                     admission,
                     places,
-                    limits,
                     workers,
                 });
                 let registered: io::Result<Vec<Listener>> =
@@ -470,11 +497,13 @@ async fn work(
                     done();
                 });
             }
-            Some(Order::MakeRoom { reserved }) => worker.make_room(reserved),
+            Some(Order::MakeRoom(number, answer)) => {
+                let _ = answer.send(worker.make_room(number));
+            }
             Some(Order::Stop(grace)) => break grace,
             None => break Duration::ZERO,
         }
     };
     // What is left when the time is over ends with the thread.
-    let _ = tokio::time::timeout(grace, worker.stop()).await;
+    let _ = timeout(grace, worker.stop()).await;
 }

@@ -1,65 +1,24 @@
 //! What is known of one client's connection: the gate, the service and the thread's clock tell each
 //! other here.
 //!
-//! What it is not: it reads and writes nothing by itself but the rest of a connection that ends.
+//! What it is not: it reads and writes nothing by itself.
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use socket2::SockRef;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use crate::client::clock::{Clock, Tick};
+use crate::client::crowd::Member;
+use crate::client::usage::Usage;
 use crate::message::head::HeadError;
-
-/// Ticks of the thread's clock, see [`Clock`].
-pub type Tick = u32;
-
-/// A coarse clock that one thread's connections read for nothing.
-#[derive(Debug, Default)]
-pub struct Clock(Cell<Tick>);
-
-impl Clock {
-    /// Length of a tick: half of the second within which a client that left is noticed.
-    pub const TICK: Duration = Duration::from_millis(400);
-
-    pub fn now(&self) -> Tick {
-        self.0.get()
-    }
-
-    pub fn advance(&self) {
-        self.0.set(self.0.get().wrapping_add(1));
-    }
-
-    /// Ticks that are at least `duration`.
-    pub fn ticks(duration: Duration) -> Tick {
-        let ticks = duration.as_millis().div_ceil(Self::TICK.as_millis());
-        Tick::try_from(ticks).unwrap_or(Tick::MAX).max(1)
-    }
-}
-
-/// How many connections one thread has, which tells how much one of them may read at once.
-#[derive(Debug, Default)]
-pub struct Crowd(Cell<usize>);
-
-impl Crowd {
-    /// Most that is read at once, and so most of a body that is in memory on one connection: with
-    /// a quarter of it, an upload costs half as much again.
-    pub const LARGEST_READ: usize = 1024 * 1024;
-    /// What a thread's connections may read at once together, while they are few.
-    const READS: usize = 8 * 1024 * 1024;
-    const SMALLEST_READ: usize = 64 * 1024;
-
-    pub(super) fn read(&self) -> usize {
-        (Self::READS / self.0.get().max(1)).clamp(Self::SMALLEST_READ, Self::LARGEST_READ)
-    }
-}
 
 /// What the time that passes on a connection counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,14 +35,13 @@ pub enum Phase {
 pub struct Connection {
     stream: RefCell<Option<TcpStream>>,
     clock: Rc<Clock>,
-    pub(super) crowd: Rc<Crowd>,
+    pub(super) crowd: Member,
+    pub usage: Arc<Usage>,
     pub(super) phase: Cell<Phase>,
     since: Cell<Tick>,
-    in_flight: Cell<u32>,
     served: Cell<u32>,
     pub(super) refusal: RefCell<Option<(u32, HeadError)>>,
     pub(super) overdue: Cell<bool>,
-    pub(super) blocked: Cell<bool>,
     pub(super) http2: Cell<bool>,
     /// A request asks for an upgrade; what follows it waits for the answer.
     pub(super) awaits_upgrade: Cell<bool>,
@@ -91,35 +49,36 @@ pub struct Connection {
     pub(super) broken: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     ends: Cell<bool>,
+    /// What the client has sent is worth passing on when it has left.
+    outlives_client: Cell<bool>,
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, clock: Rc<Clock>, crowd: Rc<Crowd>) -> Rc<Self> {
+    pub fn new(stream: TcpStream, clock: Rc<Clock>, crowd: Member, usage: Arc<Usage>) -> Rc<Self> {
         let since = Cell::new(clock.now());
-        crowd.0.set(crowd.0.get() + 1);
         Rc::new(Self {
             stream: RefCell::new(Some(stream)),
             clock,
             crowd,
+            usage,
             phase: Cell::new(Phase::Silent),
             since,
-            in_flight: Cell::new(0),
             served: Cell::new(0),
             refusal: RefCell::new(None),
             overdue: Cell::new(false),
-            blocked: Cell::new(false),
             http2: Cell::new(false),
             awaits_upgrade: Cell::new(false),
             upgrade: RefCell::new(None),
             broken: Cell::new(false),
             reader: RefCell::new(None),
             ends: Cell::new(false),
+            outlives_client: Cell::new(false),
         })
     }
 
     /// Counts a request in; why its head was refused, where it was.
     pub fn begin(self: &Rc<Self>) -> (InFlight, Option<HeadError>) {
-        self.in_flight.set(self.in_flight.get() + 1);
+        self.usage.begin();
         let nth = self.served.get();
         self.served.set(nth + 1);
         let mut refusal = self.refusal.borrow_mut();
@@ -128,25 +87,6 @@ impl Connection {
             _ => None,
         };
         (InFlight(Rc::clone(self)), refused)
-    }
-
-    /// Counts a request out.
-    fn end(&self) {
-        let left = self.in_flight.get() - 1;
-        self.in_flight.set(left);
-        if left == 0 && self.phase.get() != Phase::Head {
-            self.enter(Phase::Idle);
-        }
-    }
-
-    /// Whether a request is under way.
-    pub fn is_busy(&self) -> bool {
-        self.in_flight.get() > 0
-    }
-
-    /// Whether bytes wait for the client to read.
-    pub fn is_blocked(&self) -> bool {
-        self.blocked.get()
     }
 
     /// The phase and for how many ticks it has lasted.
@@ -181,6 +121,17 @@ impl Connection {
         self.ends.get()
     }
 
+    /// Whether what is under way ends when the client has left: a request does at once, and a tunnel
+    /// once it has passed on what the client sent.
+    pub fn ends_with_its_client(&self) -> bool {
+        self.usage.is_busy() && !self.outlives_client.get()
+    }
+
+    /// A tunnel begins, or has passed on all that its client sent.
+    pub fn outlive_client(&self, outlives: bool) {
+        self.outlives_client.set(outlives);
+    }
+
     /// The answer did not accept an upgrade: HTTP/1 goes on.
     pub fn no_upgrade(&self) {
         if self.awaits_upgrade.replace(false)
@@ -203,6 +154,13 @@ impl Connection {
     /// Whether the body that is being read broke the chunked coding.
     pub fn body_is_broken(&self) -> bool {
         self.broken.get()
+    }
+
+    /// Whether it is in use, or about to be: what its client has sent waits to be read.
+    pub fn is_wanted(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let waiting = self.with_stream(|stream| SockRef::from(stream).peek(&mut byte));
+        self.usage.is_busy() || matches!(waiting, Some(Ok(1)))
     }
 
     /// Looks at the socket, unless it has been given away.
@@ -236,13 +194,7 @@ pub struct InFlight(Rc<Connection>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.crowd.0.set(self.crowd.0.get() - 1);
+        self.0.usage.end();
     }
 }
 
@@ -264,21 +216,4 @@ impl Connection {
             *reader = Some(cx.waker().clone());
         }
     }
-}
-
-/// Closes a connection so that its last answer arrives: bytes that nobody reads any more would
-/// otherwise turn the close into a reset that overtakes it (RFC 9112 9.6).
-pub async fn close(connection: &Connection) {
-    const LINGER: Duration = Duration::from_secs(5);
-    let Some(mut stream) = connection.take_stream() else {
-        return;
-    };
-    if SockRef::from(&stream).shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    let drain = async {
-        let mut sink = vec![0; 16 * 1024];
-        while matches!(stream.read(&mut sink).await, Ok(read) if read > 0) {}
-    };
-    let _ = tokio::time::timeout(LINGER, drain).await;
 }

@@ -386,7 +386,7 @@ impl Gate {
             Ok(certain) => {
                 self.held.extend_from_slice(&bytes[certain..]);
                 buf.set_filled(before + certain);
-                if matches!(self.place, Place::Head) && !self.connection.is_busy() {
+                if matches!(self.place, Place::Head) && !self.connection.usage.is_busy() {
                     self.connection.enter(Phase::Head);
                 }
             }

@@ -6,11 +6,16 @@
 pub mod accept;
 pub mod admit;
 pub mod body;
+pub mod clock;
 pub mod connection;
+pub mod crowd;
 pub mod gate;
 pub mod held;
 pub mod http2;
+pub mod linger;
 pub mod listener;
 pub mod places;
+pub mod reader;
+pub mod usage;
 pub mod worker;
 pub mod writer;

@@ -1,12 +1,12 @@
 //! One thread that serves: its connections and its clock.
 //!
 //! Everything here belongs to the thread and takes no lock. The clock walks over the connections a
-//! few times a second: it ends heads that take too long and connections that nobody uses, and
+//! few times a second: it ends heads that take too long and connections that are not used, and
 //! notices clients that have left while their request runs, which an end of file alone does not
 //! tell from a client that has only shut down writing.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::TcpStream as StdTcpStream;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -25,10 +25,14 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::back::tunnel;
-use crate::client::connection::{self, Clock, Connection, Crowd, Phase, Tick};
+use crate::client::clock::{Clock, Tick};
+use crate::client::connection::{Connection, Phase};
+use crate::client::crowd::Crowd;
 use crate::client::gate::{Gate, Next, Protocol};
 use crate::client::held::HeldRequest;
+use crate::client::linger;
 use crate::client::places::Slot;
+use crate::client::usage::Moment;
 use crate::decision::rights::Rights;
 use crate::exchange::upstream::UpstreamConfig;
 use crate::message::head::MAX_FIELDS;
@@ -54,9 +58,8 @@ pub struct Worker {
     thread: Rc<Thread>,
     clock: Rc<Clock>,
     crowd: Rc<Crowd>,
-    /// In the order they came.
-    connections: RefCell<BTreeMap<Id, Tracked>>,
-    next: Cell<u64>,
+    /// By their numbers.
+    connections: RefCell<HashMap<u64, Tracked>>,
     stopping: Cell<bool>,
     /// Told when a connection has begun, and when one has ended.
     began: Notify,
@@ -69,13 +72,6 @@ pub struct Accepted {
     pub rights: Rights,
     pub slot: Slot,
     pub counted: OpenConnection,
-}
-
-/// Names a connection: those held back come behind all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Id {
-    reserved: bool,
-    number: u64,
 }
 
 struct Tracked {
@@ -99,7 +95,6 @@ impl Worker {
             clock: Rc::default(),
             crowd: Rc::default(),
             connections: RefCell::default(),
-            next: Cell::new(0),
             stopping: Cell::new(false),
             began: Notify::new(),
             ended: Notify::new(),
@@ -120,7 +115,13 @@ impl Worker {
             return;
         };
         let _ = stream.set_nodelay(true);
-        let connection = Connection::new(stream, Rc::clone(&self.clock), Rc::clone(&self.crowd));
+        let number = slot.number;
+        let connection = Connection::new(
+            stream,
+            Rc::clone(&self.clock),
+            self.crowd.join(),
+            Arc::clone(&slot.usage),
+        );
         let driver = Rc::new(Driver::default());
         driver.stop.set(self.stopping.get());
         let session = Session {
@@ -132,15 +133,11 @@ impl Worker {
             },
             http2: false,
         };
-        let id = Id {
-            reserved: slot.reserved,
-            number: self.next.replace(self.next.get() + 1),
-        };
         let worker = Rc::clone(self);
         let task = {
             let driver = Rc::clone(&driver);
             spawn_local(async move {
-                let _held = (slot, counted, Untrack { worker, id });
+                let _held = (slot, counted, Untrack { worker, number });
                 drive(session, &driver).await;
             })
         };
@@ -149,28 +146,21 @@ impl Worker {
             driver,
             task: task.abort_handle(),
         };
-        self.connections.borrow_mut().insert(id, tracked);
+        self.connections.borrow_mut().insert(number, tracked);
         self.began.notify_one();
     }
 
-    /// Ends the connection that has been without a request for longest, of those held back or of
-    /// the others, so that somebody else can connect.
-    pub fn make_room(&self, reserved: bool) {
-        let first = Id {
-            reserved,
-            number: 0,
+    /// Ends the connection of this number, so that another client can connect; whether it does, or
+    /// is in use after all.
+    pub fn make_room(&self, number: u64) -> bool {
+        let task = match self.connections.borrow().get(&number) {
+            Some(tracked) if tracked.connection.is_wanted() => return false,
+            Some(tracked) => tracked.task.clone(),
+            None => return true,
         };
-        let idle = self
-            .connections
-            .borrow()
-            .range(first..)
-            .take_while(|(id, _)| id.reserved == reserved)
-            .map(|(_, tracked)| tracked)
-            .find(|tracked| !tracked.connection.is_busy() && !tracked.connection.is_blocked())
-            .map(|tracked| tracked.task.clone());
-        if let Some(task) = idle {
-            task.abort();
-        }
+        // Not while the connections are borrowed: a task that ends takes itself out.
+        task.abort();
+        true
     }
 
     /// Lets every connection end with the request that runs on it; returns when all have.
@@ -197,13 +187,13 @@ impl Worker {
 
     fn look_around(&self) {
         let head_limit = Clock::ticks(self.thread.shared.header_timeout);
-        let idle_limit = Clock::ticks(IDLE);
+        let now = Moment::now();
         let mut ended = Vec::new();
         for tracked in self.connections.borrow().values() {
             let connection = &tracked.connection;
-            if connection.is_busy() && self.thread.is_gone(connection) {
+            if connection.ends_with_its_client() && self.thread.is_gone(connection) {
                 ended.push(tracked.task.clone());
-            } else if is_overdue(connection, head_limit, idle_limit) {
+            } else if is_overdue(connection, head_limit, now) {
                 if connection.expire() {
                     continue;
                 }
@@ -217,12 +207,14 @@ impl Worker {
     }
 }
 
-fn is_overdue(connection: &Connection, head: Tick, idle: Tick) -> bool {
+fn is_overdue(connection: &Connection, head: Tick, now: Moment) -> bool {
     let (phase, lasted) = connection.phase();
     match phase {
         Phase::Silent | Phase::Head => lasted > head,
-        // An answer whose end is not written yet is under way, however slowly it is read.
-        Phase::Idle => lasted > idle && !connection.is_busy() && !connection.is_blocked(),
+        Phase::Idle => {
+            let since = connection.usage.idle_since();
+            since.is_some_and(|since| now.since(since) > IDLE)
+        }
     }
 }
 
@@ -238,12 +230,12 @@ impl Driver {
 /// Takes a connection off the list when its task ends, however it ends.
 struct Untrack {
     worker: Rc<Worker>,
-    id: Id,
+    number: u64,
 }
 
 impl Drop for Untrack {
     fn drop(&mut self) {
-        let tracked = self.worker.connections.borrow_mut().remove(&self.id);
+        let tracked = self.worker.connections.borrow_mut().remove(&self.number);
         drop(tracked);
         self.worker.ended.notify_one();
     }
@@ -279,7 +271,7 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
     };
     match upgrading {
         Some(upgrading) => tunnel(&session, upgrading).await,
-        None => connection::close(&session.connection).await,
+        None => linger::close(&session.connection).await,
     }
 }
 
@@ -367,8 +359,8 @@ async fn drive_hyper(
 
 async fn tunnel(session: &Session, upgrading: Upgrading) {
     let Upgrading { upstream, held } = upgrading;
-    if let (Ok(upstream), Some(client)) = (upstream.await, session.connection.take_stream()) {
-        tunnel::run(client, held, upstream).await;
+    if let Ok(upstream) = upstream.await {
+        tunnel::run(&session.connection, held, upstream).await;
     }
 }
 
@@ -444,5 +436,62 @@ where
         spawn_local(async move {
             future.await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::usage::Usage;
+
+    /// What happens to a connection.
+    type Happens = fn(&Rc<Connection>);
+
+    const HEAD: Tick = 5;
+
+    #[tokio::test]
+    async fn what_is_in_use_has_no_end() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let answered: Happens = |connection| {
+            connection.enter(Phase::Idle);
+            drop(connection.begin());
+        };
+        let in_use: Happens = |connection| {
+            connection.enter(Phase::Idle);
+            connection.usage.begin();
+        };
+        let unread: Happens = |connection| {
+            connection.enter(Phase::Idle);
+            connection.usage.block(true);
+        };
+        let head: Happens = |connection| connection.enter(Phase::Head);
+        let nothing: Happens = |_| {};
+        let (soon, late) = (IDLE / 2, IDLE * 2);
+        // So many ticks later, and so long after its last use.
+        for (what, happens, ticks, later, overdue) in [
+            ("nothing has come", nothing, HEAD, soon, false),
+            ("nothing comes", nothing, HEAD + 1, soon, true),
+            ("a head that takes its time", head, HEAD + 1, soon, true),
+            ("idle", answered, HEAD + 1, soon, false),
+            ("idle for long", answered, 0, late, true),
+            ("a request or a tunnel", in_use, HEAD + 1, late, false),
+            ("an answer that is not read", unread, HEAD + 1, late, false),
+        ] {
+            let stream = TcpStream::connect(address).await.expect("connects");
+            let clock = Rc::new(Clock::default());
+            let crowd = Rc::new(Crowd::default());
+            let connection = Connection::new(stream, Rc::clone(&clock), crowd.join(), Usage::new());
+            happens(&connection);
+            let used = Moment::now();
+            (0..ticks).for_each(|_| clock.advance());
+            assert_eq!(
+                is_overdue(&connection, HEAD, used.after(later)),
+                overdue,
+                "{what}"
+            );
+        }
     }
 }

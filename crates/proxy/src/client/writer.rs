@@ -41,7 +41,7 @@ impl ClientWriter {
         write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let written = self.0.poll_stream(write);
-        self.0.blocked.set(written.is_pending());
+        self.0.usage.block(written.is_pending());
         written
     }
 }

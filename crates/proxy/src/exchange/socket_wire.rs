@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_LENGTH, HeaderName, TE};
+use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{Method, StatusCode};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
@@ -18,13 +18,12 @@ use crate::client::body::KnownBody;
 use crate::client::writer::ClientWriter;
 use crate::exchange::answer_body::AnswerBody;
 use crate::exchange::request_fields;
-use crate::exchange::socket_answer::{AnswerHead, Asked, Came, Fault, HeadReader};
+use crate::exchange::socket_answer::{AnswerHead, Came, Fault, HeadReader};
 use crate::exchange::upload::{Torn, Upload};
 use crate::exchange::upstream::Socket;
 use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
 use crate::message::fields::FieldLines;
-use crate::message::headers;
 use crate::signing::credentials::CredentialSet;
 
 /// Sends one request by bare sockets.
@@ -34,7 +33,6 @@ pub struct SocketWire<'a, 'g> {
     /// Those that go out as they came.
     fields: &'a FieldLines,
     length: Option<u64>,
-    asked: Asked,
     upload: Upload<'g>,
     client: &'a mut ClientWriter,
 }
@@ -55,10 +53,6 @@ impl<'a, 'g> SocketWire<'a, 'g> {
         body: KnownBody<'g>,
         client: &'a mut ClientWriter,
     ) -> Self {
-        let asked = Asked {
-            is_head: *order.method == Method::HEAD,
-            takes_trailers: headers::has_token(fields, &TE, "trailers"),
-        };
         let had_length = request_fields::to_upstream(fields);
         let length = request_fields::content_length(order.method, Some(body.left()), had_length);
         Self {
@@ -66,7 +60,6 @@ impl<'a, 'g> SocketWire<'a, 'g> {
             order,
             fields,
             length,
-            asked,
             upload: Upload::new(body, exchange),
             client,
         }
@@ -147,7 +140,7 @@ impl Wire for SocketWire<'_, '_> {
             written: 0,
             upload: &mut self.upload,
             refused: None,
-            reader: HeadReader::new(self.asked),
+            reader: HeadReader::new(*self.order.method == Method::HEAD),
             interim: Vec::new(),
             client: self.client,
             exchange: self.exchange,

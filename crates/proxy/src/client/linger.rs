@@ -1,0 +1,38 @@
+//! The end of a client's connection, so that its last answer arrives.
+//!
+//! What is sent to a socket that is closed is answered by a reset, which overtakes the answer where
+//! a client still sends: one whose upload was refused, above all. So writing is shut down first, and
+//! what still comes is read and dropped for a while (RFC 9112 9.6). Such a connection is idle: it
+//! makes room like any other.
+
+use std::net::Shutdown;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::client::connection::Connection;
+
+/// How long a client may go on sending in all, and how long it may send nothing.
+const LONGEST: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Bytes dropped at once.
+const DROPPED: usize = 16 * 1024;
+
+/// Closes a connection once its client has closed it too, or has had its time.
+pub async fn close(connection: &Connection) {
+    let Some(stream) = connection.take_stream() else {
+        return;
+    };
+    if SockRef::from(&stream).shutdown(Shutdown::Write).is_ok() {
+        let _ = timeout_at(Instant::now() + LONGEST, drop_the_rest(stream)).await;
+    }
+}
+
+async fn drop_the_rest(mut stream: TcpStream) {
+    let mut sink = vec![0; DROPPED];
+    while matches!(timeout(SILENCE, stream.read(&mut sink)).await, Ok(Ok(read)) if read > 0) {}
+}
