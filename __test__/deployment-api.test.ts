@@ -19,7 +19,10 @@ import { auth } from '../ts/deployment/auth/index.js';
 import { queue } from '../ts/deployment/queue/index.js';
 import {
   extended,
+  granting,
+  grants,
   intersection,
+  isScope,
   missing,
   type ScopeExpression,
   satisfies,
@@ -123,6 +126,23 @@ test('which scopes satisfy an expression, and what is missing', (t) => {
   }
 });
 
+test('a set that is asked often says of each scope what looking through it says', (t) => {
+  const letters = ['', 'a', 'b', '*'];
+  const scopes = letters.flatMap((x) => letters.flatMap((y) => letters.map((z) => x + y + z)));
+  const wanted = [...new Set(scopes), 'a\u0000', 'b\u00ff', '\u0000'];
+  const wrong: object[] = [];
+  for (let each = 1; each < 500; each += 1) {
+    const held = wanted.filter((scope, at) => isScope(scope) && (each * (at + 7) ** 2) % 11 === 0);
+    const isGranted = granting(held);
+    for (const scope of [...wanted, ...wanted]) {
+      if (isGranted(scope) !== held.some((other) => grants(other, scope))) {
+        wrong.push({ held, scope });
+      }
+    }
+  }
+  t.deepEqual(wrong, []);
+});
+
 test('the normal form of a set of scopes', (t) => {
   t.deepEqual(union(['b', 'a'], ['a*', 'ab', 'b']), ['a*', 'b']);
   t.deepEqual(union(['a', 'a:b', 'ab*', 'abc']), ['a', 'a:b', 'ab*']);
@@ -210,7 +230,7 @@ const BAD: Record<string, [Sent, number, string, RegExp]> = {
     put(`{"secret": {"a": "${'x'.repeat(10 * 2 ** 20)}"}}`),
     413,
     'InputTooLarge',
-    /larger than 10mb/,
+    /larger than 10 MiB/,
   ],
   'a body against the schema': [
     put('{"secret": 1, "expires": "soon", "x": 1}'),
@@ -308,7 +328,7 @@ test("nobody's endpoint, monitoring, and browsers", async (t) => {
     t.is((await get(`/api/${service}/v1/ping`)).json.alive, true, service);
   }
   t.is((await get('/robots.txt')).text, 'User-Agent: *\nDisallow: /\n');
-  t.deepEqual((await get('/__heartbeat__')).json, {});
+  t.deepEqual((await get('/__heartbeat__')).json, { listen: 'heard' });
   t.deepEqual(Object.keys((await get('/__version__')).json), ['version', 'commit']);
   const preflight = await get('/api/queue/v1/task/x', 'OPTIONS');
   t.is(preflight.status, 200);

@@ -12,9 +12,11 @@ import {
   UserError,
 } from '../ts/deployment/web/local-users.js';
 import { hashPassword, isPassword } from '../ts/deployment/web/passwords.js';
+import { SignInQueue, TooManySignInsError } from '../ts/deployment/web/sign-in-queue.js';
 import { User } from '../ts/deployment/web/user.js';
 import { onEveryBackend, type Place } from './harness/backends.js';
 import { schemaFor } from './harness/database.js';
+import { gate } from './harness/deadline.js';
 import { type Answer, deploymentFor, send } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
 import { refusal } from './harness/queue.js';
@@ -353,14 +355,50 @@ test.serial('a password takes as long to refuse where there is nobody of that na
 /** Of `password` and the salt `NaCl` with N = 1024, r = 8 and p = 16 (RFC 7914, section 12). */
 const WEAKER = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI';
 
-test.serial('more sign-ins than there is time for are turned away at once', async (t) => {
-  const found = await Promise.allSettled(
-    Array.from({ length: 40 }, () => isPassword('password', WEAKER)),
+test('whoever guesses waits for himself, and nobody else for him', async (t) => {
+  const queue = new SignInQueue();
+  const order: string[] = [];
+  const hold = gate();
+  const apply = (address: string, name: string) =>
+    queue.run({ address, name }, async () => {
+      await hold.opened;
+      order.push(`${address} ${name}`);
+    });
+  const running = [apply('1', 'a')];
+  for (let guess = 1; guess <= 4; guess += 1) {
+    running.push(apply('1', 'a'));
+  }
+  await t.throwsAsync(apply('1', 'a'), {
+    instanceOf: TooManySignInsError,
+    message: /try again in a few seconds$/,
+  });
+  running.push(apply('1', 'b'), apply('2', 'a'), apply('2', 'a'));
+  hold.open();
+  await Promise.all(running);
+  t.deepEqual(order, ['1 a', '1 a', '2 a', '1 b', '2 a', '1 a', '1 a', '1 a']);
+});
+
+test('one host has no more for all its addresses of IPv6, nor for a name with each guess', async (t) => {
+  const queue = new SignInQueue();
+  const hold = gate();
+  const apply = (guess: number) =>
+    queue.run({ address: `2001:db8::${guess}:1`, name: `${guess}` }, () => hold.opened);
+  // One is looked at, 64 wait.
+  const running = Array.from({ length: 65 }, (_, guess) => apply(guess));
+  await t.throwsAsync(apply(65), { instanceOf: TooManySignInsError });
+  running.push(queue.run({ address: '2001:db8:0:1::1', name: 'other' }, () => hold.opened));
+  hold.open();
+  t.is((await Promise.all(running)).length, 66);
+});
+
+test('wrong passwords that wait keep nobody out', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE] });
+  const guesses = Array.from({ length: 48 }, (_, guess) =>
+    signIn(deployment, { name: guess % 4 ? 'mallory' : `m${guess}`, password: 'a wrong one' }),
   );
-  const refused = found.filter(({ status }) => status === 'rejected');
-  t.is(refused.length, 8);
-  t.regex(String((refused[0] as PromiseRejectedResult).reason), /try again in a few seconds$/);
-  t.true(await isPassword('password', WEAKER));
+  t.is((await signIn(deployment, ALICE)).status, 204);
+  const statuses = (await Promise.all(guesses)).map(({ status }) => status);
+  t.deepEqual([...new Set(statuses)].sort(), [401, 429]);
 });
 
 test('a user who cannot be is refused at start', async (t) => {

@@ -1,6 +1,6 @@
 /** What the role `anonymous` is given when a deployment starts, beside what its operator gives it. */
 import { publicScopes } from './exposure.js';
-import { satisfies } from './scopes.js';
+import { granting } from './scopes.js';
 import { SERVICES } from './services.js';
 import { grantAnonymousScopes } from './storage/anonymous-scopes.js';
 import type { Storage } from './storage/index.js';
@@ -28,7 +28,8 @@ async function addToRole(store: Store, scopes: readonly string[]): Promise<void>
   const now = new Date();
   await store.roles.change('anonymous', (role) => {
     const held = role?.scopes ?? [];
-    const added = scopes.filter((scope) => !satisfies(held, scope));
+    const isHeld = granting(held);
+    const added = scopes.filter((scope) => !isHeld(scope));
     if (added.length === 0) {
       return role;
     }

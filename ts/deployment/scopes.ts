@@ -37,16 +37,47 @@ export function missing(
   scopes: readonly string[],
   wanted: ScopeExpression,
 ): ScopeExpression | null {
+  return missingFrom(granting(scopes), wanted);
+}
+
+function missingFrom(
+  isGranted: (wanted: string) => boolean,
+  wanted: ScopeExpression,
+): ScopeExpression | null {
   if (typeof wanted === 'string') {
-    return scopes.some((held) => grants(held, wanted)) ? null : wanted;
+    return isGranted(wanted) ? null : wanted;
   }
   if ('AllOf' in wanted) {
-    const left = wanted.AllOf.map((each) => missing(scopes, each)).filter((each) => each !== null);
+    const left = wanted.AllOf.map((each) => missingFrom(isGranted, each)).filter(
+      (each) => each !== null,
+    );
     return left.length === 0 ? null : only(left, { AllOf: left });
   }
-  const left = wanted.AnyOf.map((each) => missing(scopes, each));
+  const left = wanted.AnyOf.map((each) => missingFrom(isGranted, each));
   const ways = left.filter((each) => each !== null);
   return ways.length < left.length ? null : only(ways, { AnyOf: ways });
+}
+
+/** How often a set is looked through before it pays to put it in order. */
+const FEW = 8;
+
+/**
+ * Whether a set of scopes grants one, for whoever asks often: from then on each answer costs a search,
+ * so that two sets are compared in the time that it takes to sort them.
+ */
+export function granting(scopes: readonly string[]): (wanted: string) => boolean {
+  let asked = 0;
+  let normal: readonly string[] | undefined;
+  return (wanted) => {
+    asked += 1;
+    if (asked <= FEW) {
+      return scopes.some((held) => grants(held, wanted));
+    }
+    normal ??= union(scopes);
+    const at = position(normal, sortKey(wanted));
+    const before = normal[at - 1];
+    return normal[at] === wanted || (before !== undefined && grants(before, wanted));
+  };
 }
 
 function only(parts: readonly ScopeExpression[], whole: ScopeExpression): ScopeExpression {
@@ -116,10 +147,7 @@ function merged(a: readonly string[], b: readonly string[]): string[] {
 
 /** What both sets grant, in normal form: of each set the scopes that the other one grants. */
 export function intersection(a: readonly string[], b: readonly string[]): string[] {
-  const both = [
-    ...a.filter((scope) => satisfies(b, scope)),
-    ...b.filter((scope) => satisfies(a, scope)),
-  ];
+  const both = [...a.filter(granting(b)), ...b.filter(granting(a))];
   return union(both);
 }
 

@@ -56,7 +56,8 @@ export interface ReceivedRequest {
   readonly incoming: IncomingMessage;
   /** The request target before any routing. */
   readonly target: string;
-  readonly text: string;
+  /** `undefined` while it has not been read. */
+  readonly text: string | undefined;
 }
 
 /** The caller of one request. The signature is checked once, when it is first needed. */
@@ -101,9 +102,9 @@ export class Caller {
 
   /**
    * Refuses a request without credentials, or with wrong ones, that no parameters could help, so
-   * that nothing is looked up for it.
+   * that nothing is looked up for it; where the request is long, also one with credentials.
    */
-  async screen(): Promise<void> {
+  async screen({ isLong = false }: { readonly isLong?: boolean } = {}): Promise<void> {
     const required = this.#required;
     if (required === null) {
       return;
@@ -113,10 +114,11 @@ export class Caller {
       throw unauthenticated(authentication);
     }
     if (
-      authentication.status === 'no-auth' &&
+      (authentication.status === 'no-auth' ||
+        (isLong && authentication.status !== 'auth-failed')) &&
       passage(required, authentication.scopes) === 'never'
     ) {
-      throw insufficient(authentication, { required });
+      throw insufficient(authentication, { required, unsatisfied: required });
     }
   }
 
@@ -180,9 +182,14 @@ export async function authenticate(
     return { status: 'auth-failed', message: request };
   }
   const authentication = await validator(request);
-  if (authentication.status === 'auth-success' && authentication.hash !== undefined) {
+  const { text } = received;
+  if (
+    authentication.status === 'auth-success' &&
+    authentication.hash !== undefined &&
+    text !== undefined
+  ) {
     const contentType = received.incoming.headers['content-type'] ?? '';
-    const hash = native.payloadHash(contentType, Buffer.from(received.text));
+    const hash = native.payloadHash(contentType, Buffer.from(text));
     if (!equal(authentication.hash, hash)) {
       return {
         status: 'auth-failed',

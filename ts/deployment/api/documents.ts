@@ -24,13 +24,20 @@ export function documents(apis: readonly Declarations[], rootUrl: string): Route
       byPath.set(schema.$id.replace(/#$/, ''), { $schema: METASCHEMA, ...schema });
     }
   }
+  // Once, and not for whoever asks: some are long.
+  const texts = new Map(
+    [...byPath].map(([path, document]) => [
+      path,
+      JSON.stringify(absolute(document, rootUrl), null, 2),
+    ]),
+  );
   const router = express.Router({ caseSensitive: true });
   router.get(/^\/(references|schemas)\//, (request, response, next) => {
-    const document = byPath.get(request.path);
-    if (document === undefined) {
+    const text = texts.get(request.path);
+    if (text === undefined) {
       next();
     } else {
-      response.set('Access-Control-Allow-Origin', '*').json(absolute(document, rootUrl));
+      response.set('Access-Control-Allow-Origin', '*').type('application/json').send(text);
     }
   });
   return router;

@@ -1,6 +1,9 @@
 /**
  * Serves a service's endpoints. A request passes, in this order: body, authentication, route
  * parameters, query, schema, handler; what any of them throws is answered in Taskcluster's shape.
+ *
+ * Whoever has no right can make nothing here work for long: a long body is read when its caller may
+ * call the endpoint, and then made sense of when it is its turn.
  */
 import { randomUUID } from 'node:crypto';
 import express, {
@@ -10,14 +13,17 @@ import express, {
   type Response,
   type Router,
 } from 'express';
+import { turn } from '../turns.js';
 import { Caller, type SignatureValidator } from './authenticate.js';
 import {
   type ApiBuilder,
   type DeclaredEndpoint,
+  type Endpoint,
   routeParameters as namesOf,
   Reply,
 } from './builder.js';
 import { ApiError, errorBody, type RequestInfo } from './errors.js';
+import { isLong, sendLong } from './long-answers.js';
 import { outputError, schemaError } from './schema.js';
 import { needsOnly } from './scope-template.js';
 
@@ -33,17 +39,33 @@ export interface ServeOptions<Context> {
   readonly checkOutput?: boolean;
 }
 
-const BODY_LIMIT = '10mb';
+const MIB = 1024 * 1024;
+
+/** What a body may have at most, in bytes, where scopes are needed that not everybody is given. */
+const BODY_LIMIT = 10 * MIB;
+
+/** The same where a public deployment lets everybody call. */
+const BODY_LIMIT_OF_EVERYBODY = 256 * 1024;
+
+/** The same where nobody needs a scope; beyond that a body is long anywhere. */
+const SHORT = 64 * 1024;
+
+/** Up to here all that is wrong with a body is told, and nobody waits for a turn, in UTF-16 units. */
+const QUICKLY_READ = 16 * 1024;
+
+function bodyLimit({ scopes, everybody }: Endpoint): number {
+  return scopes === null ? SHORT : everybody === undefined ? BODY_LIMIT : BODY_LIMIT_OF_EVERYBODY;
+}
 
 /** The router of a service, to be mounted at `/api/<service>/<version>`. */
 export function serve<Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>): Router {
   const router = express.Router({ caseSensitive: true });
   router.use(corsAndCaching);
-  const readText = express.text({ type: 'application/json', limit: BODY_LIMIT });
   for (const endpoint of api.endpoints) {
     router[endpoint.method](
       endpoint.route,
-      readText,
+      screenLong(endpoint, options),
+      express.text({ type: 'application/json', limit: bodyLimit(endpoint) }),
       answer(api, endpoint, options),
       answerError(endpoint, options.onFault),
     );
@@ -65,6 +87,29 @@ const corsAndCaching: RequestHandler = (_request, response, next) => {
   next();
 };
 
+/** Whether a body may be long, by what the request says of it. */
+function mayBeLong({ headers }: Request): boolean {
+  const length = headers['content-length'];
+  return length === undefined ? 'transfer-encoding' in headers : Number(length) > SHORT;
+}
+
+/** Refuses who may not call, before what is long has been read. */
+function screenLong<Context>(
+  endpoint: DeclaredEndpoint<Context>,
+  { validator }: ServeOptions<Context>,
+): RequestHandler {
+  const early = authorizedByRoute(endpoint);
+  return async (request, _response, next) => {
+    if (endpoint.scopes !== null && mayBeLong(request)) {
+      const received = { incoming: request, target: request.originalUrl, text: undefined };
+      const caller = new Caller(received, endpoint.scopes, validator);
+      const params = routeParameters(endpoint, request);
+      await (early ? caller.authorize(params) : caller.screen({ isLong: true }));
+    }
+    next();
+  };
+}
+
 function answer<Context>(
   api: ApiBuilder<Context>,
   endpoint: DeclaredEndpoint<Context>,
@@ -74,6 +119,11 @@ function answer<Context>(
   const early = authorizedByRoute(endpoint);
   return async (request, response) => {
     const text = typeof request.body === 'string' ? request.body : '';
+    // Until it has been understood nothing of it is told again.
+    request.body = {};
+    if (text.length > QUICKLY_READ) {
+      await turn();
+    }
     const body = parseBody(text);
     request.body = body;
     const received = { incoming: request, target: request.originalUrl, text };
@@ -82,7 +132,7 @@ function answer<Context>(
     await (early ? caller.authorize(params) : caller.screen());
     checkParameters(params, patterns);
     const query = checkQuery(request, endpoint);
-    checkBody(request, endpoint);
+    checkBody(request, endpoint, text);
     const reply = await endpoint.handler(
       {
         params,
@@ -102,7 +152,7 @@ function answer<Context>(
     if (checkOutput) {
       checkAnswer(endpoint, reply);
     }
-    send(response, reply);
+    await send(response, reply);
   };
 }
 
@@ -115,6 +165,7 @@ function parseBody(text: string): object {
   if (text === '') {
     return {};
   }
+  checkDepth(text);
   try {
     const body: unknown = JSON.parse(text);
     if (typeof body === 'object' && body !== null) {
@@ -126,6 +177,34 @@ function parseBody(text: string): object {
     });
   }
   throw new ApiError('MalformedPayload', 'Failed to parse JSON: Must be an object or array');
+}
+
+/** How deeply a body may be nested: what keeps it, or tells it again, goes down level by level. */
+const DEEPEST = 200;
+
+function checkDepth(text: string): void {
+  let depth = 0;
+  let isText = false;
+  for (let at = 0; at < text.length; at += 1) {
+    const letter = text[at];
+    if (isText) {
+      if (letter === '\\') {
+        at += 1;
+      } else if (letter === '"') {
+        isText = false;
+      }
+    } else if (letter === '"') {
+      isText = true;
+    } else if (letter === '[' || letter === '{') {
+      depth += 1;
+    } else if (letter === ']' || letter === '}') {
+      depth -= 1;
+    }
+    if (depth > DEEPEST) {
+      const message = `Failed to parse JSON: It is nested deeper than ${DEEPEST} levels`;
+      throw new ApiError('MalformedPayload', message);
+    }
+  }
 }
 
 /**
@@ -190,7 +269,11 @@ function checkQuery<Context>(
   return query;
 }
 
-function checkBody<Context>(request: Request, endpoint: DeclaredEndpoint<Context>): void {
+function checkBody<Context>(
+  request: Request,
+  endpoint: DeclaredEndpoint<Context>,
+  { length }: string,
+): void {
   if (endpoint.input === undefined) {
     return;
   }
@@ -201,7 +284,8 @@ function checkBody<Context>(request: Request, endpoint: DeclaredEndpoint<Context
       { contentType: request.headers['content-type'] ?? null },
     );
   }
-  const error = schemaError(endpoint.input, request.body);
+  const isLong = length > QUICKLY_READ;
+  const error = schemaError(endpoint.input, request.body, { isLong });
   if (error !== null) {
     throw new ApiError('InputValidationError', error);
   }
@@ -227,11 +311,13 @@ function closed(response: Response): AbortSignal {
   return controller.signal;
 }
 
-function send(response: Response, reply: object | undefined): void {
+async function send(response: Response, reply: object | undefined): Promise<void> {
   if (reply instanceof Reply) {
     response.status(reply.status).set(reply.headers).json(reply.body);
   } else if (reply === undefined) {
     response.status(204).end();
+  } else if (isLong(reply)) {
+    await sendLong(response, reply);
   } else {
     response.json(reply);
   }
@@ -258,14 +344,18 @@ export function sendError(response: Response, error: ApiError, info: RequestInfo
   response.status(error.status).set(error.headers).json(errorBody(error, info));
 }
 
+function inUnits(bytes: number): string {
+  return bytes < MIB ? `${bytes / 1024} KiB` : `${bytes / MIB} MiB`;
+}
+
 /** What a client may learn of an error. */
 export function asApiError(error: unknown, onFault: FaultListener): ApiError {
   if (error instanceof ApiError) {
     return error;
   }
-  const { status, message } = error as { status?: unknown; message?: unknown };
+  const { status, message, limit } = error as Partial<Record<string, unknown>>;
   if (status === 413) {
-    return new ApiError('InputTooLarge', `The payload is larger than ${BODY_LIMIT}`);
+    return new ApiError('InputTooLarge', `The payload is larger than ${inUnits(Number(limit))}`);
   }
   if (typeof status === 'number' && status >= 400 && status < 500) {
     return new ApiError('InvalidRequestArguments', String(message));

@@ -11,18 +11,27 @@ export interface Schema {
   readonly [keyword: string]: unknown;
 }
 
-const incoming = validator({ useDefaults: true });
-const outgoing = validator({ useDefaults: false });
+const incoming = validator({ useDefaults: true, allErrors: true });
+/** Of something long there may be something wrong with every letter. */
+const long = validator({ useDefaults: true, allErrors: false });
+const outgoing = validator({ useDefaults: false, allErrors: true });
 
-function validator({ useDefaults }: { readonly useDefaults: boolean }): Ajv {
-  const ajv = new Ajv({ useDefaults, allErrors: true, strict: false });
+function validator(options: { useDefaults: boolean; allErrors: boolean }): Ajv {
+  const ajv = new Ajv({ ...options, strict: false });
   addFormats.default(ajv);
   return ajv;
 }
 
-/** What is wrong with a value that came in, as one message in Markdown, or `null`. */
-export function schemaError(schema: Schema, value: unknown): string | null {
-  return errorOf(incoming, schema, value);
+/**
+ * What is wrong with a value that came in, as one message in Markdown, or `null`. Of a long one what
+ * was found first.
+ */
+export function schemaError(
+  schema: Schema,
+  value: unknown,
+  { isLong = false }: { readonly isLong?: boolean } = {},
+): string | null {
+  return errorOf(isLong ? long : incoming, schema, value);
 }
 
 /** What is wrong with a value that is to go out, as JSON has it, or `null`. */

@@ -4,6 +4,7 @@ import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import type { Client } from '../storage/store.js';
+import { eachInSlices } from '../turns.js';
 import { createClient, newAccessToken, type ScopeResolver } from './clients.js';
 import type { AuthContext } from './index.js';
 import { CLIENT_ID } from './names.js';
@@ -50,7 +51,7 @@ function declareReading(auth: Auth): void {
         (request) => store.clients.list(prefix, request),
         ({ clientId }) => clientId,
       );
-      const clients = await Promise.all(entries.map((each) => clientJson(each, resolver)));
+      const clients = await eachInSlices(entries, (each) => clientJson(each, resolver));
       return { clients, continuationToken };
     },
   );
@@ -129,7 +130,8 @@ function declareUpdate(auth: Auth): void {
       checkNotStatic(clientId);
       checkScopes(body.scopes ?? []);
       const before = found(await store.clients.get(clientId));
-      const scopesAdded = (body.scopes ?? []).filter((scope) => !before.scopes.includes(scope));
+      const present = new Set(before.scopes);
+      const scopesAdded = (body.scopes ?? []).filter((scope) => !present.has(scope));
       await authorize({ clientId, scopesAdded });
       const after = await store.clients.change(clientId, (client) => ({
         ...client,

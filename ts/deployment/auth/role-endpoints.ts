@@ -2,8 +2,9 @@
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY } from '../api/pages.js';
-import { ordered, satisfies } from '../scopes.js';
+import { granting, ordered } from '../scopes.js';
 import type { Role, Store } from '../storage/store.js';
+import { eachInSlices } from '../turns.js';
 import { checkScopes } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
 import type { AuthContext } from './index.js';
@@ -181,7 +182,8 @@ function declareUpdate(auth: Auth): void {
       while (after === undefined) {
         const before = found(await get(store, roleId), roleId);
         const held = await resolver.expandScopes(before.scopes);
-        const scopesAdded = body.scopes.filter((scope) => !satisfies(held, scope));
+        const isHeld = granting(held);
+        const scopesAdded = body.scopes.filter((scope) => !isHeld(scope));
         await authorize({ roleId, scopesAdded });
         after = await update({ store, resolver }, before, body);
       }
@@ -262,5 +264,5 @@ async function roleJson(role: Role, resolver: ScopeResolver) {
 }
 
 function rolesJson(roles: readonly Role[], resolver: ScopeResolver) {
-  return Promise.all(roles.map((role) => roleJson(role, resolver)));
+  return eachInSlices(roles, (role) => roleJson(role, resolver));
 }

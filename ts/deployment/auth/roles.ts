@@ -5,8 +5,8 @@
  * ends in `*` assumes every role under it. In the scopes of a role whose id ends in `*`, `<..>` is
  * what the `*` stood for.
  */
-import { setImmediate } from 'node:timers/promises';
 import { extended, union, unionInSteps } from '../scopes.js';
+import { inSlices } from '../turns.js';
 import { RoleTrie } from './role-trie.js';
 
 /** Scopes that come with `assume:<roleId>`. */
@@ -37,9 +37,6 @@ const PARAMETER = '<..>';
 
 /** How many scopes the results that are kept may hold together. */
 const KEPT_SCOPES = 1_000_000;
-
-/** For how long scopes are expanded before others get their turn, in milliseconds. */
-const SLICE = 10;
 
 /**
  * Finds out whether no role leads back to itself, and whether each `<..>` has one meaning. It is
@@ -79,7 +76,7 @@ export class RoleExpansion {
 
   /** The scopes and all that the roles add to them, in normal form. */
   async expand(scopes: readonly string[]): Promise<readonly string[]> {
-    const normal = union(scopes);
+    const normal = await inSlices(unionInSteps(scopes));
     const assuming = normal.filter((scope) => assumed(scope) !== undefined);
     return assuming.length === 0 ? normal : extended(await this.#expandKept(assuming), normal);
   }
@@ -136,21 +133,6 @@ export class RoleExpansion {
       }
     }
     return yield* unionInSteps([...held]);
-  }
-}
-
-/** Goes through it to its end. What is short is done at once. */
-async function inSlices<Result>(steps: Generator<void, Result>): Promise<Result> {
-  let started = performance.now();
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) {
-      return step.value;
-    }
-    if (performance.now() - started > SLICE) {
-      await setImmediate();
-      started = performance.now();
-    }
   }
 }
 

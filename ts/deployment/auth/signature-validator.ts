@@ -14,7 +14,7 @@ import {
   native,
 } from '../../native.js';
 import type { Authentication, HawkRequest, SignatureValidator } from '../api/authenticate.js';
-import { isScope, satisfies, union } from '../scopes.js';
+import { isScope, satisfies } from '../scopes.js';
 
 /** A client as it may be used now. */
 export interface LoadedClient {
@@ -126,7 +126,7 @@ async function accept(
   checkCertificate(verified, issuer);
   let scopes = verified.temporary?.scopes ?? issuer.scopes;
   if (verified.authorizedScopes !== undefined) {
-    const held = await expandScopes(union(scopes, ANONYMOUS));
+    const held = await expandScopes(withAnonymous(scopes));
     checkAuthorizedScopes(verified.authorizedScopes, held);
     scopes = verified.authorizedScopes;
   }
@@ -135,10 +135,15 @@ async function accept(
     status: 'auth-success',
     scheme: 'hawk',
     clientId: verified.clientId,
-    scopes: await expandScopes(union(scopes, ANONYMOUS)),
+    scopes: await expandScopes(withAnonymous(scopes)),
     expires: new Date(expiry),
     ...(verified.payloadHash === undefined ? {} : { hash: verified.payloadHash }),
   };
+}
+
+/** In the order that they came in, which expansion need not keep. */
+function withAnonymous(scopes: readonly string[]): string[] {
+  return [...new Set([...scopes, ...ANONYMOUS])];
 }
 
 /** Nobody can issue a name, or scopes, that are not his to give. */

@@ -6,7 +6,7 @@
  * What it is not: it does not decide which scopes those are. They are derived from the endpoints'
  * declarations and given to it.
  */
-import { satisfies } from '../scopes.js';
+import { granting } from '../scopes.js';
 import type { Queryable } from './database.js';
 import { roles } from './sql/roles.js';
 import type { Role } from './store.js';
@@ -50,7 +50,8 @@ export function grantAnonymousScopes(
     }
     const role = await anonymousRole(transaction);
     const held = role?.scopes ?? [];
-    const added = [...new Set(scopes)].filter((scope) => !satisfies(held, scope));
+    const isHeld = granting(held);
+    const added = [...new Set(scopes)].filter((scope) => !isHeld(scope));
     await changeRole(transaction, (held) => [...held, ...added]);
     await setState(transaction, 'granted', added);
     return { before, after: 'granted', added, removed: [] };

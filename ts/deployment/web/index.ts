@@ -25,10 +25,10 @@ import {
 } from './authorization.js';
 import { NAME } from './local-users.js';
 import { html, navigationsOnly, sendPage, style } from './pages.js';
-import { TooManySignInsError } from './passwords.js';
 import type { RegisteredClients } from './registered-clients.js';
 import { Sessions } from './sessions.js';
 import { LONGEST_PASSWORD, type SignIn, signInByForm, signInPage, signingIn } from './sign-in.js';
+import { TooManySignInsError } from './sign-in-queue.js';
 import { thirdParties } from './third-party.js';
 import { userOf } from './user.js';
 

@@ -2,8 +2,8 @@
  * Passwords as they are kept: `$scrypt$ln=..,r=..,p=..$<salt>$<hash>` (the PHC string format), so
  * that the cost can be raised later and what is there still verifies.
  *
- * Whether a password is right takes as long where there is nobody of that name, and one is looked
- * at after the other: whoever guesses cannot fill memory nor occupy the threads that files need.
+ * Whether a password is right takes as long where there is nobody of that name. In which order those
+ * of many are looked at, one at a time, is for `sign-in-queue.ts` to say.
  */
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -13,15 +13,6 @@ const COST = { ln: 14, r: 8, p: 5 } as const;
 
 const SALT_LENGTH = 16;
 const HASH_LENGTH = 32;
-
-/** How many passwords may wait to be looked at. */
-const MOST_WAITING = 32;
-
-/** More sign-ins at once than there is time for. */
-export class TooManySignInsError extends Error {
-  override readonly name = 'TooManySignInsError';
-  override readonly message = 'Too many people are signing in just now: try again in a few seconds';
-}
 
 /** The text to keep for a password. */
 export async function hashPassword(password: string): Promise<string> {
@@ -34,26 +25,9 @@ export function isCheaper(kept: string): boolean {
   return 2 ** ln * r * p < 2 ** COST.ln * COST.r * COST.p;
 }
 
-let waiting = 0;
-let turn: Promise<unknown> = Promise.resolve();
-
-/**
- * Whether this is the password that was kept as `kept`, which is absent for an unknown user.
- *
- * @throws TooManySignInsError
- */
+/** Whether this is the password that was kept as `kept`, which is absent for an unknown user. */
 export async function isPassword(password: string, kept: string | undefined): Promise<boolean> {
-  if (waiting >= MOST_WAITING) {
-    throw new TooManySignInsError();
-  }
-  waiting += 1;
-  const checked = turn.then(() => check(password, kept ?? NOBODYS));
-  turn = checked.catch(() => undefined);
-  try {
-    return (await checked) && kept !== undefined;
-  } finally {
-    waiting -= 1;
-  }
+  return (await check(password, kept ?? NOBODYS)) && kept !== undefined;
 }
 
 /** That of no password. */

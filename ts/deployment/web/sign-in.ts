@@ -5,9 +5,10 @@ import { AUTHORIZE_PATH, problem } from './authorization.js';
 import { field } from './fields.js';
 import { NAME } from './local-users.js';
 import { html, sendPage } from './pages.js';
-import { hashPassword, isCheaper, isPassword, TooManySignInsError } from './passwords.js';
+import { hashPassword, isCheaper, isPassword } from './passwords.js';
 import type { RegisteredClients } from './registered-clients.js';
 import type { Sessions } from './sessions.js';
+import { SignInQueue, TooManySignInsError } from './sign-in-queue.js';
 import { userOf } from './user.js';
 
 /** In UTF-16 code units. */
@@ -21,7 +22,8 @@ export type SignIn = (
 ) => Promise<boolean>;
 
 export function signingIn(store: Store, sessions: Sessions): SignIn {
-  return async (request, response, { name, password }) => {
+  const queue = new SignInQueue();
+  const attempts: SignIn = async (request, response, { name, password }) => {
     // Once more where what is kept of the password has changed while it was looked at.
     for (let attempt = 1; attempt <= 2; attempt += 1) {
       const user = await store.users.get(name);
@@ -36,6 +38,10 @@ export function signingIn(store: Store, sessions: Sessions): SignIn {
       }
     }
     return false;
+  };
+  return (request, response, person) => {
+    const applicant = { address: request.ip ?? '', name: person.name };
+    return queue.run(applicant, () => attempts(request, response, person));
   };
 }
 
