@@ -1,10 +1,15 @@
 // The command line: every message and exit code, and what counts as given.
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import test from 'ava';
 import { createTemporaryCredentials, version } from 'taskcluster-proxy';
-import { ENOUGH, runCommand, startCommand } from './harness/command.js';
+import { COMMAND, ENOUGH, runCommand, startCommand } from './harness/command.js';
+import { within } from './harness/deadline.js';
+import { pathOf, testWith } from './harness/tools.js';
 
 const { TASKCLUSTER_ROOT_URL: ROOT_URL = '' } = ENOUGH;
 const CREDENTIALS = ['--client-id', 'a', '--access-token', 'b'];
@@ -205,6 +210,23 @@ test('a port in use ends it with 1 and one sentence', async (t) => {
   const { code, stderr } = await runCommand(t, ['-i', '127.0.0.1', '-p', `${port}`], ENOUGH);
   t.regex(stderr, new RegExp(`^taskcluster-proxy: cannot listen on 127.0.0.1:${port}: .*\n$`));
   t.is(code, 1);
+});
+
+testWith('old-node')('a Node that is too old is told so in one sentence', async (t) => {
+  const local = path.join(import.meta.dirname, '../dist/cli/taskcluster-local.js');
+  for (const [file, name] of [
+    [COMMAND, 'taskcluster-proxy'],
+    [local, 'taskcluster-local'],
+  ] as const) {
+    const child = spawn(pathOf('old-node'), [file, 'start'], { env: ENOUGH });
+    const [[code], stdout, stderr] = await within(
+      Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]),
+      `the end of ${name}`,
+    );
+    const sentence = /^(\S+): Node 18\.\S+ is too old: install Node 20 or newer\n$/.exec(stderr);
+    t.is(sentence?.[1], name, stderr);
+    t.deepEqual([code, stdout], [1, '']);
+  }
 });
 
 test('--version names version and revision, --short-version the version alone', async (t) => {

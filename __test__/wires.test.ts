@@ -4,7 +4,7 @@
 // updates treat it alike.
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
-import { pause, within } from './harness/deadline.js';
+import { gate, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials } from './harness/signature.js';
@@ -332,7 +332,12 @@ for (const [wire, { request, isHyper }] of Object.entries(WIRES)) {
     const { upstream, proxy } = await start(t);
     for (const [what, row] of Object.entries(WHOLE)) {
       upstream.handler = answers(row);
-      const first = request(row.method ?? 'GET', '/x/v1/first');
+      const first = request(row.method ?? 'GET', '/x/v1/first', {
+        fields: [
+          ['Connection', 'TE'],
+          ['TE', 'trailers'],
+        ],
+      });
       const got = await conversation(proxy, first, request('GET', '/x/v1/next'));
       t.true(got.endsWith(NEXT), `${what}: ${JSON.stringify(got.slice(-300))}`);
       const gets = got.slice(0, -NEXT.length);
@@ -378,21 +383,25 @@ test('an answer that ends too early ends the connection', async (t) => {
 test('chunks that are not certain end the connection', async (t) => {
   const { upstream, proxy } = await start(t);
   for (const [what, body] of Object.entries(BAD_CHUNKS)) {
-    for (const parts of [1, 2]) {
+    for (const [before, end] of [
+      [chunked(''), '\r\n\r\n'],
+      [chunked('1\r\na\r\n'), '\r\n1\r\na\r\n'],
+    ] as const) {
+      const seen = gate();
       upstream.handler = async (exchange) => {
-        if (parts === 1) {
-          return exchange.send(chunked(body));
-        }
-        await exchange.send(chunked('1\r\na\r\n'));
-        await pause(20);
+        await exchange.send(before);
+        await seen.opened;
         await exchange.send(body);
       };
-      const first = requestBytes('GET', '/x/v1/first');
-      const got = await conversation(proxy, first, requestBytes('GET', '/x/v1/next'));
-      const before = chunked(parts === 1 ? '' : '1\r\na\r\n');
-      t.true(got.startsWith(before), `${what}: ${got}`);
-      const rest = got.slice(before.length);
+      const connection = await proxy.connect();
+      await connection.send(requestBytes('GET', '/x/v1/first'));
+      await connection.reader.until(end);
+      seen.open();
+      await connection.send(requestBytes('GET', '/x/v1/next'));
+      connection.end();
+      const rest = (await connection.closed()).toString('latin1');
       t.true(['', '0\r\n', '2\r\nok'].includes(rest), `${what}: ${JSON.stringify(rest)}`);
+      connection.destroy();
     }
   }
 });

@@ -15,6 +15,21 @@ const licences = Object.entries({ commander: 'LICENSE', leven: 'license' }).map(
   return `${name}:\n\n${readFileSync(path, 'utf8')}`;
 });
 
+/** The oldest Node that the package is for. */
+const { engines } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+const [oldestNode] = engines.node.match(/\d+/);
+
+/**
+ * Stands before all else, so that an older Node is told by one sentence, and not by the trace of what
+ * it lacks.
+ */
+const banner = `'use strict';
+if (parseInt(process.versions.node, 10) < ${oldestNode}) {
+  console.error('taskcluster-proxy: Node ' + process.versions.node + ' is too old: install Node ${oldestNode} or newer');
+  process.exit(1);
+}
+const nativeUrl = require('node:url').pathToFileURL(require('node:path').join(__dirname, '../native.js')).href;`;
+
 /**
  * Commander loads what spawns processes, for subcommands that are programs. The command has none,
  * and loading that takes Node 2 ms.
@@ -32,13 +47,13 @@ await build({
   outfile,
   bundle: true,
   platform: 'node',
-  target: 'node20',
+  // Older than what runs it: a Node that cannot parse it cannot be told either.
+  target: 'node10',
+  supported: { 'node-colon-prefix-require': true },
   format: 'cjs',
   // The addon is looked for from where native.js lies.
   define: { 'import.meta.url': 'nativeUrl' },
-  banner: {
-    js: "'use strict';\nconst nativeUrl = require('node:url').pathToFileURL(require('node:path').join(__dirname, '../native.js')).href;",
-  },
+  banner: { js: banner },
   footer: { js: `/*!\n${licences.join('\n')}*/` },
   // Node 20 has to parse all of it at every start.
   minifyWhitespace: true,

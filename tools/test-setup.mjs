@@ -1,6 +1,7 @@
 /**
  * Makes ready what tests need beside the npm packages: nginx, Chromium, curl, OpenSSL, PostgreSQL
- * and PgBouncer from the system, and Taskcluster's Python and Go clients and its worker under build/.
+ * and PgBouncer from the system, and Taskcluster's Python and Go clients, its worker and an old Node
+ * under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -21,6 +22,9 @@ import { fileURLToPath } from 'node:url';
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const CLIENTS = join(ROOT, '__test__/clients');
 const IS_CI = process.env.CI === 'true';
+
+/** The last of a line that many machines still have. */
+const OLD_NODE = '18.20.8';
 
 /** Programs of the system and the Debian packages that bring them. */
 const DEBIAN_PACKAGES = {
@@ -47,6 +51,7 @@ function main() {
   attempt('the Python client', isInstalled('python3'), preparePythonClient);
   attempt('the Go client', isInstalled('go'), prepareGoClient);
   attempt('the worker', isInstalled('go'), prepareWorker);
+  attempt('an old Node', true, prepareOldNode);
 }
 
 function installDebianPackages(packages) {
@@ -67,6 +72,17 @@ function preparePythonClient() {
   const pip = [join(directory, 'bin/python'), '-m', 'pip', '--disable-pip-version-check'];
   run([...pip, 'install', '--quiet', '--no-deps', '--requirement', requirements]);
   copyFileSync(requirements, installed);
+}
+
+/** A Node that is older than what the package is for, to see what it is told. */
+function prepareOldNode() {
+  const directory = join(ROOT, 'build/test-node');
+  const installed = join(directory, 'node_modules/node/package.json');
+  if (existsSync(installed) && JSON.parse(readFileSync(installed, 'utf8')).version === OLD_NODE) {
+    return;
+  }
+  const options = ['--no-save', '--no-audit', '--no-fund', '--loglevel=error'];
+  run(['npm', 'install', ...options, '--prefix', directory, `node@${OLD_NODE}`]);
 }
 
 function prepareGoClient() {

@@ -13,6 +13,7 @@ const BUILT = {
   'python-client': path.join(ROOT, 'build/test-python/bin/python'),
   'go-client': path.join(ROOT, 'build/test-go/client'),
   'generic-worker': path.join(ROOT, 'build/test-worker/generic-worker'),
+  'old-node': path.join(ROOT, 'build/test-node/node_modules/node/bin/node'),
 };
 
 export type Tool =

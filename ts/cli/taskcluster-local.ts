@@ -3,6 +3,8 @@
  * `taskcluster-local`: a small Taskcluster deployment on this machine. Without a data folder it
  * forgets everything when it stops.
  */
+import './oldest-node.js';
+
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

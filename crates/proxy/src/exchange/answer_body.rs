@@ -5,13 +5,11 @@
 use std::io::{self, Write};
 
 use http::HeaderName;
-use http::header::{CONTENT_LENGTH, TRAILER};
 
 use crate::exchange::upstream::MAX_FIELDS;
 use crate::message::chunked::{Chunked, ChunkedError};
-use crate::message::fields::{FieldLines, Fields};
+use crate::message::fields::FieldLines;
 use crate::message::headers;
-use crate::message::names::clear_ours;
 use crate::message::whole::BodyError;
 
 /// What is left of an answer's body.
@@ -161,9 +159,7 @@ fn write_trailers(
         return Err(ChunkedError);
     };
     let mut trailers = FieldLines::default().of(section, fields);
-    headers::strip_response(&mut trailers);
-    clear_ours(&mut trailers);
-    trailers.remove_all(&[CONTENT_LENGTH, TRAILER]);
+    headers::strip_trailers(&mut trailers);
     let is_declared = |name: &[u8]| {
         let mut names = declared.iter().map(|name| name.as_str().as_bytes());
         names.any(|declared| name.eq_ignore_ascii_case(declared))

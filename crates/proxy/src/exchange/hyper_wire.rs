@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,11 +14,13 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::exchange::replay::{Hold, Replay};
 use crate::exchange::request_fields;
-use crate::exchange::send_error::Unanswered;
+use crate::exchange::send_error::{LONG_HEAD, ODD_UPGRADE, Unanswered};
+use crate::exchange::socket_answer::MAX_INTERIM;
 use crate::exchange::upstream::ResponseBody;
 use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
@@ -99,6 +102,19 @@ impl<'a> HyperWire<'a> {
         }
     }
 
+    /// An answer to what was asked.
+    fn answer(
+        &self,
+        response: Response<ResponseBody>,
+        held: Option<HeldBody>,
+    ) -> Result<HyperAnswer, Failure> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !self.upgrades {
+            let origin = &self.order.target.origin;
+            return Err(Unanswered::not_http(origin, ODD_UPGRADE).into());
+        }
+        Ok(HyperAnswer { response, held })
+    }
+
     /// The request of one try, signed.
     fn request<B>(&self, body: B, set: &CredentialSet) -> Request<B> {
         let Order { method, target, .. } = self.order;
@@ -130,36 +146,66 @@ impl Wire for HyperWire<'_> {
             Some(hold) => self.replay.attempt_held(hold.clone()),
         };
         let mut request = self.request(body, set);
-        if let Some(hold) = hold.clone() {
-            hyper::ext::on_informational(&mut request, move |response| {
-                if response.status() == StatusCode::CONTINUE {
-                    hold.release();
-                }
-            });
-        }
+        let interim = Arc::new(Interim {
+            hold: hold.clone(),
+            ..Interim::default()
+        });
+        let told = Arc::clone(&interim);
+        hyper::ext::on_informational(&mut request, move |response| {
+            told.came(response.status(), response.headers());
+        });
         let mut sending = Sending {
             answer: Box::pin(connection.send(request)),
             replay: &self.replay,
         };
         let limit = self.exchange.settings.response_timeout;
-        if let Some(hold) = hold {
-            tokio::select! {
-                biased;
-                answer = in_time(&mut sending, limit) => {
-                    return answer.map(|response| HyperAnswer { response, held: Some(HeldBody(hold)) });
+        let answer = async {
+            if let Some(hold) = hold {
+                tokio::select! {
+                    biased;
+                    answer = in_time(&mut sending, limit) => {
+                        return self.answer(answer?, Some(HeldBody(hold)));
+                    }
+                    () = tokio::time::sleep(CONTINUE_WAIT) => hold.release(),
                 }
-                () = tokio::time::sleep(CONTINUE_WAIT) => hold.release(),
             }
+            self.answer(in_time(&mut sending, limit).await?, None)
+        };
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = interim.too_many.notified() => Err(Unanswered::not_http(origin, LONG_HEAD).into()),
         }
-        let response = in_time(&mut sending, limit).await?;
-        Ok(HyperAnswer {
-            response,
-            held: None,
-        })
     }
 
     fn can_resend(&self) -> bool {
         self.replay.can_replay()
+    }
+}
+
+/// The interim answers to one try; none of them can be passed on.
+#[derive(Default)]
+struct Interim {
+    /// What a 100 releases.
+    hold: Option<Hold>,
+    bytes: AtomicUsize,
+    too_many: Notify,
+}
+
+impl Interim {
+    fn came(&self, status: StatusCode, fields: &HeaderMap) {
+        if status == StatusCode::CONTINUE
+            && let Some(hold) = &self.hold
+        {
+            hold.release();
+        }
+        let fields = fields.iter();
+        let bytes = fields
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_INTERIM {
+            self.too_many.notify_one();
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub struct AnswerHead {
 }
 
 /// Most bytes of interim answers to one request.
-const MAX_INTERIM: usize = 64 * 1024;
+pub const MAX_INTERIM: usize = 64 * 1024;
 
 /// What has come.
 pub enum Came {
@@ -40,9 +40,18 @@ pub enum Came {
     Final(AnswerHead, AnswerBody),
 }
 
+/// What of a request tells how its answer is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// It was a HEAD.
+    pub is_head: bool,
+    /// It said `TE: trailers` (RFC 9110 6.5.1).
+    pub takes_trailers: bool,
+}
+
 /// Reads the heads of one answer.
 pub struct HeadReader {
-    to_head: bool,
+    asked: Asked,
     /// What has come of a head that is not whole.
     partial: Vec<u8>,
     /// Bytes of interim answers.
@@ -50,10 +59,10 @@ pub struct HeadReader {
 }
 
 impl HeadReader {
-    /// For the answer to a request; to a HEAD where `to_head`.
-    pub fn new(to_head: bool) -> Self {
+    /// For the answer to a request.
+    pub fn new(asked: Asked) -> Self {
         Self {
-            to_head,
+            asked,
             partial: Vec::new(),
             interim: 0,
         }
@@ -107,7 +116,7 @@ impl HeadReader {
     /// What `bytes` begin with; `None` while no head is whole. What comes behind an interim answer
     /// is kept.
     fn read(&mut self, bytes: &[u8], buffers: &Buffers) -> Result<Option<Came>, Fault> {
-        match parse(bytes, self.to_head, buffers)? {
+        match parse(bytes, self.asked, buffers)? {
             None if bytes.len() > MAX_HEAD => Err(Fault::TooLong),
             None => Ok(None),
             Some(Parsed::Interim(len, lines)) => {
@@ -172,7 +181,7 @@ enum Parsed {
 }
 
 /// The head that `bytes` begin with; `None` while it is not whole.
-fn parse(bytes: &[u8], to_head: bool, buffers: &Buffers) -> Result<Option<Parsed>, Fault> {
+fn parse(bytes: &[u8], asked: Asked, buffers: &Buffers) -> Result<Option<Parsed>, Fault> {
     let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -192,7 +201,7 @@ fn parse(bytes: &[u8], to_head: bool, buffers: &Buffers) -> Result<Option<Parsed
             let lines = interim(&parsed, lines.of(bytes, parsed.headers));
             Ok(Some(Parsed::Interim(len, lines)))
         }
-        _ => read_final(&parsed, bytes, len, to_head, lines).map(Some),
+        _ => read_final(&parsed, bytes, len, asked, lines).map(Some),
     }
 }
 
@@ -220,7 +229,7 @@ fn read_final(
     parsed: &httparse::Response<'_, '_>,
     text: &[u8],
     len: usize,
-    to_head: bool,
+    asked: Asked,
     lines: FieldLines,
 ) -> Result<Parsed, Fault> {
     let code = parsed.code.unwrap_or_default();
@@ -229,7 +238,7 @@ fn read_final(
     let is_http11 = parsed.version == Some(1);
     // RFC 9112 6.3: what has both may be an attempt at response splitting.
     let is_odd = fields.has(&TRANSFER_ENCODING) && fields.has(&CONTENT_LENGTH);
-    let length = Length::of(status, is_http11, &mut fields, to_head)?;
+    let length = Length::of(status, is_http11, &mut fields, asked)?;
     let closes = headers::has_token(&fields, &CONNECTION, "close");
     let reason = parsed.reason.unwrap_or_default();
     let head = AnswerHead {
@@ -288,7 +297,7 @@ impl Length {
         status: StatusCode,
         is_http11: bool,
         fields: &mut FieldLines,
-        to_head: bool,
+        asked: Asked,
     ) -> Result<Self, Fault> {
         let is_coded = fields.has(&TRANSFER_ENCODING);
         if is_coded || status == StatusCode::NO_CONTENT {
@@ -296,13 +305,14 @@ impl Length {
         }
         let length = headers::content_length(fields).map_err(|_| Fault::Length)?;
         let is_chunked = headers::is_chunked(fields).ok_or(Fault::Coding)?;
-        if to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        if asked.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok(Self::Known(0));
         }
         match is_chunked {
             // RFC 9112 6.1: the framing of such a message is faulty.
             _ if is_coded && !is_http11 => Err(Fault::Coding),
-            true => Ok(Self::chunked(headers::list(fields, &TRAILER))),
+            true if asked.takes_trailers => Ok(Self::chunked(headers::list(fields, &TRAILER))),
+            true => Ok(Self::chunked(Vec::new())),
             false => Ok(length.map_or(Self::UntilClose, Self::Known)),
         }
     }
@@ -316,7 +326,11 @@ mod tests {
     fn parsed(text: &[u8], to_head: bool) -> Result<Option<Parsed>, Fault> {
         let mut text = text;
         loop {
-            match parse(text, to_head, &Buffers::default())? {
+            let asked = Asked {
+                is_head: to_head,
+                takes_trailers: false,
+            };
+            match parse(text, asked, &Buffers::default())? {
                 Some(Parsed::Interim(len, _)) => text = &text[len..],
                 other => return Ok(other),
             }
@@ -439,7 +453,7 @@ mod tests {
         let text = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nconnection: x-b\r\nX-B: c\r\n\
                     X-Taskcluster-Endpoint: theirs\r\nlink: </b>\r\n\r\nHTTP";
         let Ok(Some(Parsed::Interim(len, lines))) =
-            parse(text.as_bytes(), false, &Buffers::default())
+            parse(text.as_bytes(), Asked::default(), &Buffers::default())
         else {
             panic!("no interim answer");
         };

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_LENGTH, HeaderName};
+use http::header::{CONTENT_LENGTH, HeaderName, TE};
 use http::{Method, StatusCode};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
@@ -18,12 +18,13 @@ use crate::client::body::KnownBody;
 use crate::client::writer::ClientWriter;
 use crate::exchange::answer_body::AnswerBody;
 use crate::exchange::request_fields;
-use crate::exchange::socket_answer::{AnswerHead, Came, Fault, HeadReader};
+use crate::exchange::socket_answer::{AnswerHead, Asked, Came, Fault, HeadReader};
 use crate::exchange::upload::{Torn, Upload};
 use crate::exchange::upstream::Socket;
 use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
 use crate::message::fields::FieldLines;
+use crate::message::headers;
 use crate::signing::credentials::CredentialSet;
 
 /// Sends one request by bare sockets.
@@ -33,6 +34,7 @@ pub struct SocketWire<'a, 'g> {
     /// Those that go out as they came.
     fields: &'a FieldLines,
     length: Option<u64>,
+    asked: Asked,
     upload: Upload<'g>,
     client: &'a mut ClientWriter,
 }
@@ -53,6 +55,10 @@ impl<'a, 'g> SocketWire<'a, 'g> {
         body: KnownBody<'g>,
         client: &'a mut ClientWriter,
     ) -> Self {
+        let asked = Asked {
+            is_head: *order.method == Method::HEAD,
+            takes_trailers: headers::has_token(fields, &TE, "trailers"),
+        };
         let had_length = request_fields::to_upstream(fields);
         let length = request_fields::content_length(order.method, Some(body.left()), had_length);
         Self {
@@ -60,6 +66,7 @@ impl<'a, 'g> SocketWire<'a, 'g> {
             order,
             fields,
             length,
+            asked,
             upload: Upload::new(body, exchange),
             client,
         }
@@ -140,7 +147,7 @@ impl Wire for SocketWire<'_, '_> {
             written: 0,
             upload: &mut self.upload,
             refused: None,
-            reader: HeadReader::new(*self.order.method == Method::HEAD),
+            reader: HeadReader::new(self.asked),
             interim: Vec::new(),
             client: self.client,
             exchange: self.exchange,

@@ -6,11 +6,11 @@
 
 use http::header::{
     self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName,
-    HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::message::fields::Fields;
-use crate::message::names::AUTHORIZED_SCOPES;
+use crate::message::names::{AUTHORIZED_SCOPES, clear_ours};
 
 /// Fields of one connection by RFC 9110 7.6.1, with the de-facto `Proxy-Connection` and
 /// `Keep-Alive`, and the credentials of one hop (RFC 9110 11.7).
@@ -29,6 +29,9 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 /// the message would be another one. A request's own scopes are among them so that naming them can
 /// never widen it, whether they are read before this or after; who forwards takes them out.
 static END_TO_END: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES];
+
+/// What tells where a message goes, who sends it and how long it is stands in no trailer.
+static NOT_IN_TRAILERS: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, TRAILER];
 
 /// Connection options that name no further field to strip.
 const USUAL: [&[u8]; 4] = [b"close", b"keep-alive", b"te", b"upgrade"];
@@ -64,6 +67,14 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 /// Strips an answer on its way to the client.
 pub fn strip_response(headers: &mut impl Fields) {
     strip(headers);
+}
+
+/// Strips the trailers of a message: of what would be of the framing, of one connection, or the
+/// proxy's own if it stood in the head (RFC 9110 6.5.1).
+pub fn strip_trailers(trailers: &mut impl Fields) {
+    strip(trailers);
+    clear_ours(trailers);
+    trailers.remove_all(&NOT_IN_TRAILERS);
 }
 
 /// The protocol that a message asks to change to, or has changed to (RFC 9110 7.8).

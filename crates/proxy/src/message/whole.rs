@@ -2,7 +2,8 @@
 //!
 //! hyper takes an HTTP/2 stream that its sender resets with `CANCEL` or `NO_ERROR` for one that has
 //! ended, and a body that was broken off would go on as if it were whole. Here only `END_STREAM`
-//! (RFC 9113 8.1) ends one. HTTP/1 bodies pass as they are: hyper tells their ends apart.
+//! (RFC 9113 8.1) ends one. HTTP/1 bodies pass as they are: hyper tells their ends apart. Trailers
+//! lose what may not stand in them.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::message::chunked::ChunkedError;
+use crate::message::headers;
 use crate::record::metrics::Metrics;
 
 /// A body as hyper hands it out, made strict about its end.
@@ -70,11 +72,16 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() && self.http2 && !self.body.is_end_stream() {
             // Once is enough: whoever asks again after an error is told the end.
             self.http2 = false;
             return Poll::Ready(Some(Err(BodyError::CutShort)));
+        }
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            headers::strip_trailers(trailers);
         }
         if let Some(metrics) = &self.counted
             && let Some(Ok(frame)) = &frame

@@ -27,7 +27,7 @@ use super::config::UpstreamConfig;
 use super::environment::ProxyServer;
 use super::host::Way;
 use super::permits::Permit;
-use super::stream::{Heard, Stream, UpstreamIo};
+use super::stream::{Heard, ReadsOn, Stream, UpstreamIo};
 use super::tls::Protocol;
 use super::tunnel::tunnel;
 use crate::decision::route::Origin;
@@ -161,10 +161,15 @@ impl Connector {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let heard = io.heard.clone();
-        let io = TokioIo::new(io);
         match protocol {
-            Protocol::Http1 => self.begin_http1(origin, io, heard).await.map(Link::Http1),
-            Protocol::Http2 => self.begin_http2(origin, io, heard).await.map(Link::Http2),
+            Protocol::Http1 => {
+                let io = TokioIo::new(ReadsOn::new(io));
+                self.begin_http1(origin, io, heard).await.map(Link::Http1)
+            }
+            Protocol::Http2 => {
+                let io = TokioIo::new(io);
+                self.begin_http2(origin, io, heard).await.map(Link::Http2)
+            }
         }
     }
 
@@ -215,7 +220,7 @@ impl Connector {
     async fn begin_http1<B>(
         &self,
         origin: &Origin,
-        io: TokioIo<UpstreamIo>,
+        io: TokioIo<ReadsOn>,
         heard: Heard,
     ) -> Result<Http1Link<B>, SendError>
     where

@@ -78,8 +78,12 @@ where
             }
         };
         let mut response = sent.map_err(|failure| held.failure(&failure))?;
-        match odd_framing(response.headers_mut()) {
-            None => Ok(held.answer(response)),
+        let headers = response.headers_mut();
+        // RFC 9112 6.3: what has both may be an attempt at response splitting.
+        let is_last =
+            headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
+        match odd_framing(headers) {
+            None => Ok(held.answer(response, is_last)),
             Some(reason) => Err(Unanswered::not_http(&held.host.origin, reason)),
         }
     }
@@ -109,10 +113,12 @@ impl<B> Held<B> {
         self.upstream.give_back(self.lease, &self.host.pool);
     }
 
-    fn answer(self, response: Response<Incoming>) -> Response<ResponseBody<B>> {
+    /// The answer, behind which the connection is used again unless `is_last`.
+    fn answer(self, response: Response<Incoming>, is_last: bool) -> Response<ResponseBody<B>> {
         // After 101 the connection is no HTTP connection any more. On one that speaks HTTP/1.0,
         // the next request could have no body whose length is not known beforehand.
-        let last = response.status() == StatusCode::SWITCHING_PROTOCOLS
+        let last = is_last
+            || response.status() == StatusCode::SWITCHING_PROTOCOLS
             || response.version() == Version::HTTP_10;
         let held = (!last).then_some(self);
         response.map(|incoming| ResponseBody::new(incoming, held))

@@ -23,6 +23,13 @@ pub(super) struct UpstreamIo {
     _permit: Permit,
 }
 
+/// The same for a client of HTTP/1.1 that gives a connection up at the first write that fails, though
+/// the answer may have come before: such a write waits, and reading tells how it ends.
+pub(super) struct ReadsOn {
+    io: UpstreamIo,
+    is_refused: bool,
+}
+
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -121,6 +128,73 @@ impl AsyncWrite for UpstreamIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+// === impl ReadsOn ===
+
+impl ReadsOn {
+    pub(super) fn new(io: UpstreamIo) -> Self {
+        Self {
+            io,
+            is_refused: false,
+        }
+    }
+
+    fn unless_refused<T>(
+        &mut self,
+        write: impl FnOnce(Pin<&mut UpstreamIo>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.is_refused {
+            return Poll::Pending;
+        }
+        match write(Pin::new(&mut self.io)) {
+            Poll::Ready(Err(_)) => {
+                self.is_refused = true;
+                Poll::Pending
+            }
+            written => written,
+        }
+    }
+}
+
+impl AsyncRead for ReadsOn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for ReadsOn {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.unless_refused(|io| io.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.unless_refused(|io| io.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unless_refused(|io| io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
