@@ -295,6 +295,7 @@ test('a fault is answered with a number, and whoever runs the service hears of i
   api.declare(late, () => ({ secret: true }));
   const faults = new Map<string, string>();
   const router = serve(api, {
+    publicUrl: { of: () => 'http://localhost' },
     context: undefined,
     validator: async () => ({
       status: 'no-auth',
@@ -466,6 +467,7 @@ test("an answer that is not as its schema says can be made a fault, for a servic
   for (const checkOutput of [true, false]) {
     const faults: string[] = [];
     const router = serve(documented(), {
+      publicUrl: { of: () => 'http://localhost' },
       context: undefined,
       validator: () => Promise.reject(new Error('not asked')),
       onFault: (fault) => faults.push((fault as Error).message),

@@ -26,6 +26,8 @@ interface StartOptions extends Partial<PlaceOptions> {
   readonly ipAddress: string;
   readonly anonymousScope: readonly string[];
   readonly public: boolean;
+  readonly rootUrl?: string;
+  readonly trustForwarded?: boolean;
   readonly registeredClients?: string;
 }
 
@@ -45,6 +47,13 @@ const starting = program
   )
   .option('-p, --port <port>', 'port to listen on, a free one when not given', port, 0)
   .option('-i, --ip-address <address>', 'address to listen on', '127.0.0.1')
+  .option('--root-url <url>', 'how clients reach it, where that is not the address it listens on')
+  .option(
+    '--trust-forwarded',
+    'without --root-url: believe X-Forwarded-Proto, -Host, -Port and -For, which what is in front ' +
+      'must set; the default on loopback',
+  )
+  .option('--no-trust-forwarded', 'do not, on loopback either')
   .option('--anonymous-scope <scope>', 'grant a scope to everybody; may be repeated', collect, [])
   .option('--private', 'grant nothing to everybody where the data are new; the default')
   .addOption(
@@ -88,6 +97,8 @@ async function start(options: StartOptions): Promise<void> {
       isPublic: options.public,
       anonymousScopes: anonymousScope,
       registeredClients,
+      rootUrl: options.rootUrl,
+      trustForwarded: options.trustForwarded,
     });
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.once(signal, () => void deployment.stop().then(cleanUp));

@@ -10,7 +10,6 @@
  */
 import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
-import { type AddressInfo, isIPv6 } from 'node:net';
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import { native } from '../native.js';
 import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
@@ -35,6 +34,7 @@ import {
   type PermanentCredentials,
   syncStaticClients,
 } from './auth/static-clients.js';
+import { checkRootUrl, PublicUrl, type PublicUrlOptions } from './public-url.js';
 import { Claims } from './queue/claims.js';
 import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
@@ -54,7 +54,7 @@ import { addUser, type UserOptions } from './web/local-users.js';
 import { type RegisteredClient, RegisteredClients } from './web/registered-clients.js';
 import { webServer } from './web/service.js';
 
-export interface DeploymentOptions extends StorageOptions, AnonymousOptions {
+export interface DeploymentOptions extends StorageOptions, AnonymousOptions, PublicUrlOptions {
   /** An IP address; 127.0.0.1 when absent. */
   readonly host?: string;
   /** A free one when absent or 0. */
@@ -101,6 +101,7 @@ export interface DeploymentCounters {
 
 /** A running deployment. */
 export interface Deployment {
+  /** What was given, or where it listens. */
   readonly rootUrl: string;
   /** Those of `static/taskcluster/root`. */
   readonly credentials: PermanentCredentials;
@@ -116,6 +117,9 @@ const DEFAULT_CLAIM_TIMEOUT = 20 * 60;
  * data does.
  */
 export async function startDeployment(options: DeploymentOptions): Promise<Deployment> {
+  if (options.rootUrl !== undefined) {
+    checkRootUrl(options.rootUrl);
+  }
   const storage = await openStorage(options);
   try {
     return await startOn(storage, options);
@@ -140,9 +144,9 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const listening = await proveListening(database, claims, options);
   const server = await listen(options);
   // From here on nothing is waited for: a request would find nobody to answer it.
-  const rootUrl = rootUrlOf(server);
+  const publicUrl = new PublicUrl(server, options);
   const ownValidator = counted(counters, resolver);
-  const validator = remoteValidator({ rootUrl, roles: rolesVersion });
+  const validator = remoteValidator({ rootUrl: publicUrl.own, roles: rolesVersion });
   const { onFault = reportFault, checkOutput = false } = options;
   const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
   const objects = new ObjectStore({ store, folder, signingKey, validator, onFault });
@@ -156,23 +160,26 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     resolver,
     onFault: (fault) => onFault(fault, randomUUID()),
   });
-  const app = application(listening);
-  const serving = { validator, onFault, checkOutput };
+  const app = application(listening, publicUrl);
+  const serving = { validator, publicUrl, onFault, checkOutput };
   const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
     app.use(`/api/${api.serviceName}/${api.apiVersion}`, serve(api, options));
   };
   const authContext = { store, resolver, validator: ownValidator };
   mount(auth, { ...serving, validator: ownValidator, context: authContext });
-  mount(queue, { ...serving, context: { store, claims, objects, rootUrl } });
+  mount(queue, { ...serving, context: { store, claims, objects } });
   mount(secrets, { ...serving, context: { store } });
   mount(webServer, { ...serving, context: undefined });
-  app.use(documents(SERVICES, rootUrl));
+  app.use(documents(SERVICES, publicUrl));
   app.use(OBJECTS_PATH, objects.router());
-  app.use(LOGIN_PATH, web({ store, resolver, credentials: webClient, registered, onFault }));
+  app.use(
+    LOGIN_PATH,
+    web({ store, resolver, credentials: webClient, registered, publicUrl, onFault }),
+  );
   finish(app, onFault);
   server.on('request', app);
   return {
-    rootUrl,
+    rootUrl: publicUrl.told,
     credentials: root,
     counters: () => ({ ...counters }),
     stop: async () => {
@@ -237,11 +244,6 @@ function listen({ host = '127.0.0.1', port = 0 }: DeploymentOptions): Promise<Se
   });
 }
 
-function rootUrlOf(server: Server): string {
-  const { address, port } = server.address() as AddressInfo;
-  return `http://${isIPv6(address) ? `[${address}]` : address}:${port}`;
-}
-
 function counted(
   counters: { verified: number; refused: number; anonymous: number },
   resolver: ScopeResolver,
@@ -269,13 +271,15 @@ const NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none
 const STRICT_TRANSPORT = 'max-age=7776000; includeSubDomains';
 
 /** What every answer has, and what belongs to no service. */
-function application(listening: ListenProof): Express {
+function application(listening: ListenProof, publicUrl: PublicUrl): Express {
   const app = express();
   app.disable('x-powered-by');
   app.set('json spaces', 2);
+  // The address of who signs in, by the forwarder that is next to us.
+  app.set('trust proxy', publicUrl.isForwarderTrusted ? 1 : false);
   app.use((request, response, next) => {
-    const { 'x-taskcluster-trace-id': trace, 'x-forwarded-proto': scheme } = request.headers;
-    if (scheme === 'https') {
+    const { 'x-taskcluster-trace-id': trace } = request.headers;
+    if (publicUrl.of(request).startsWith('https:')) {
       response.set('strict-transport-security', STRICT_TRANSPORT);
     }
     response.set({

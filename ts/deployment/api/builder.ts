@@ -62,6 +62,8 @@ export interface ApiRequest<Body = unknown, Parameter extends string = string> {
   readonly params: Readonly<Record<Parameter, string>>;
   readonly query: Readonly<Record<string, string | undefined>>;
   readonly body: Body;
+  /** The deployment's, as the client reaches it. */
+  readonly rootUrl: string;
   /** Fires when the client has gone. */
   readonly signal: AbortSignal;
   /**

@@ -4,13 +4,18 @@
  * that it is there for everybody.
  */
 import express, { type Router } from 'express';
+import type { PublicUrl } from '../public-url.js';
 import { apiReference, type Declarations, openApi, schemasOf } from './reference.js';
 import { REFERENCE_FORMAT } from './reference-format.js';
+
+/** What stands in a text where the root URL does, which depends on who asks. */
+const PLACEHOLDER = 'https://root-url.invalid';
 
 const METASCHEMA = '/schemas/common/metaschema.json#';
 
 /** The router of all services' references and schemas, to be mounted at the root. */
-export function documents(apis: readonly Declarations[], rootUrl: string): Router {
+export function documents(apis: readonly Declarations[], publicUrl: Pick<PublicUrl, 'of'>): Router {
+  const rootUrl = PLACEHOLDER;
   const byPath = new Map<string, object>([
     ['/schemas/common/metaschema.json', JSON_SCHEMA],
     ['/schemas/common/api-reference-v0.json', REFERENCE_FORMAT],
@@ -37,7 +42,8 @@ export function documents(apis: readonly Declarations[], rootUrl: string): Route
     if (text === undefined) {
       next();
     } else {
-      response.set('Access-Control-Allow-Origin', '*').type('application/json').send(text);
+      const own = text.replaceAll(PLACEHOLDER, publicUrl.of(request));
+      response.set('Access-Control-Allow-Origin', '*').type('application/json').send(own);
     }
   });
   return router;

@@ -13,6 +13,7 @@ import express, {
   type Response,
   type Router,
 } from 'express';
+import type { PublicUrl } from '../public-url.js';
 import { turn } from '../turns.js';
 import { Caller, type SignatureValidator } from './authenticate.js';
 import {
@@ -34,6 +35,7 @@ export type FaultListener = (fault: unknown, incidentId: string) => void;
 export interface ServeOptions<Context> {
   readonly context: Context;
   readonly validator: SignatureValidator;
+  readonly publicUrl: Pick<PublicUrl, 'of'>;
   readonly onFault: FaultListener;
   /** Take an answer that is not as its schema says for a fault. It costs time: for tests. */
   readonly checkOutput?: boolean;
@@ -113,7 +115,7 @@ function screenLong<Context>(
 function answer<Context>(
   api: ApiBuilder<Context>,
   endpoint: DeclaredEndpoint<Context>,
-  { context, validator, checkOutput = false }: ServeOptions<Context>,
+  { context, validator, publicUrl, checkOutput = false }: ServeOptions<Context>,
 ): RequestHandler {
   const patterns = { ...api.params, ...endpoint.params };
   const early = authorizedByRoute(endpoint);
@@ -138,6 +140,7 @@ function answer<Context>(
         params,
         query,
         body: body as never,
+        rootUrl: publicUrl.of(request),
         signal: closed(response),
         authorize: (parameters) => caller.authorize(parameters),
         scopes: () => caller.scopes(),

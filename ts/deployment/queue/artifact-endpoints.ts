@@ -49,7 +49,7 @@ function declareCreation(queue: Queue): void {
       scopes: 'queue:create-artifact:<taskId>/<runId>',
       input: postArtifactRequest,
     },
-    async ({ params, body }, { store, objects, rootUrl }) => {
+    async ({ params, body, rootUrl }, { store, objects }) => {
       const key = artifactName(params);
       checkArtifact(await store.tasks.get(key.taskId), key, instant(body.expires));
       const { content, contentType } = await createArtifact(store, key, body);
@@ -103,7 +103,7 @@ function declareDownloads(queue: Queue): void {
       everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
     },
-    ({ params, authorize }, context) => download(artifactName(params), authorize, context),
+    ({ params, ...request }, context) => download(artifactName(params), request, context),
   );
   queue.declare(
     {
@@ -116,20 +116,19 @@ function declareDownloads(queue: Queue): void {
       everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
     },
-    async ({ params: { taskId, name }, authorize }, context) => {
-      await authorize({ names: [name] });
-      return download(await latest(context.store, taskId, name), authorize, context);
+    async ({ params: { taskId, name }, ...request }, context) => {
+      await request.authorize({ names: [name] });
+      return download(await latest(context.store, taskId, name), request, context);
     },
   );
 }
 
+/** Who asks, and from where. */
+type Asking = Pick<ApiRequest, 'authorize' | 'rootUrl'>;
+
 /** Where the artifact can be had, as a redirect that clients follow. */
-async function download(
-  key: ArtifactName,
-  authorize: ApiRequest['authorize'],
-  context: QueueContext,
-): Promise<Reply> {
-  const content = await contentOf(key, authorize, context);
+async function download(key: ArtifactName, request: Asking, context: QueueContext): Promise<Reply> {
+  const content = await contentOf(key, request, context);
   const headers = { 'x-taskcluster-artifact-storage-type': content.storageType };
   if (content.storageType === 'error') {
     return new Reply(424, { reason: content.reason, message: content.message }, headers);
@@ -144,8 +143,8 @@ type Content =
 
 async function contentOf(
   key: ArtifactName,
-  authorize: ApiRequest['authorize'],
-  { store, objects, rootUrl }: QueueContext,
+  { authorize, rootUrl }: Asking,
+  { store, objects }: QueueContext,
 ): Promise<Content> {
   const content = await followLinks(store, key, (names) => authorize({ names }));
   if (content.storageType !== 's3') {
@@ -263,7 +262,7 @@ function declareContent(queue: Queue): void {
       everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
     },
-    ({ params, authorize }, context) => contentOf(artifactName(params), authorize, context),
+    ({ params, ...request }, context) => contentOf(artifactName(params), request, context),
   );
   queue.declare(
     {
@@ -276,9 +275,9 @@ function declareContent(queue: Queue): void {
       everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
     },
-    async ({ params: { taskId, name }, authorize }, context) => {
-      await authorize({ names: [name] });
-      return contentOf(await latest(context.store, taskId, name), authorize, context);
+    async ({ params: { taskId, name }, ...request }, context) => {
+      await request.authorize({ names: [name] });
+      return contentOf(await latest(context.store, taskId, name), request, context);
     },
   );
 }

@@ -20,7 +20,6 @@ export interface QueueContext {
   readonly store: Store;
   readonly claims: Claims;
   readonly objects: ObjectStore;
-  readonly rootUrl: string;
 }
 
 export const queue = new ApiBuilder<QueueContext>({

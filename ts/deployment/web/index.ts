@@ -15,6 +15,7 @@ import { ApiError } from '../api/errors.js';
 import { asApiError, type FaultListener, sendError } from '../api/router.js';
 import { schemaError } from '../api/schema.js';
 import type { ScopeResolver } from '../auth/clients.js';
+import type { PublicUrl } from '../public-url.js';
 import type { OpenSession, Store } from '../storage/store.js';
 import {
   AUTHORIZE_PATH,
@@ -41,13 +42,14 @@ export interface WebOptions {
   /** The web server's own, which issue the credentials of users. */
   readonly credentials: NativeCredentials;
   readonly registered: RegisteredClients;
+  readonly publicUrl: Pick<PublicUrl, 'of'>;
   readonly onFault: FaultListener;
 }
 
 /** To be mounted at `LOGIN_PATH`. */
 export function web(options: WebOptions): Router {
-  const { store, credentials, registered, onFault } = options;
-  const sessions = new Sessions(store);
+  const { store, credentials, registered, publicUrl, onFault } = options;
+  const sessions = new Sessions(store, publicUrl);
   const signIn = signingIn(store, sessions);
   const router = express.Router({ caseSensitive: true });
   router.use((_request, response, next) => {

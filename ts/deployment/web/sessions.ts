@@ -1,5 +1,6 @@
 /** Who has signed in where: a browser, or whatever else keeps cookies, holds a random id. */
 import type { CookieOptions, Request, Response } from 'express';
+import type { PublicUrl } from '../public-url.js';
 import type { LocalUser, OpenSession, Store } from '../storage/store.js';
 import { hashOf, newId } from './random-ids.js';
 
@@ -13,8 +14,11 @@ const ID = new RegExp(`(?:^|;)\\s*${COOKIE}=([A-Za-z0-9_-]{43})\\s*(?:;|$)`);
 export class Sessions {
   readonly #store: Store;
 
-  constructor(store: Store) {
+  readonly #publicUrl: Pick<PublicUrl, 'of'>;
+
+  constructor(store: Store, publicUrl: Pick<PublicUrl, 'of'>) {
     this.#store = store;
+    this.#publicUrl = publicUrl;
   }
 
   /**
@@ -32,7 +36,7 @@ export class Sessions {
     if (!(await this.#store.sessions.open(session, user.passwordHash))) {
       return false;
     }
-    response.cookie(COOKIE, id, { ...attributes(request), maxAge: LIFETIME });
+    response.cookie(COOKIE, id, { ...this.#attributes(request), maxAge: LIFETIME });
     return true;
   }
 
@@ -50,7 +54,16 @@ export class Sessions {
 
   async close(request: Request, response: Response): Promise<void> {
     await this.#end(request);
-    response.clearCookie(COOKIE, attributes(request));
+    response.clearCookie(COOKIE, this.#attributes(request));
+  }
+
+  /**
+   * Lax, since a user comes to where third parties ask by a link of theirs. What changes anything is
+   * a POST, and `ownPagesOnly` looks at those.
+   */
+  #attributes(request: Request): CookieOptions {
+    const secure = this.#publicUrl.of(request).startsWith('https:');
+    return { path: '/login', httpOnly: true, sameSite: 'lax', secure };
   }
 
   async #end(request: Request): Promise<void> {
@@ -59,15 +72,6 @@ export class Sessions {
       await this.#store.sessions.remove(hashOf(id));
     }
   }
-}
-
-/**
- * Lax, since a user comes to where third parties ask by a link of theirs. What changes anything is
- * a POST, and `ownPagesOnly` looks at those.
- */
-function attributes({ headers }: Request): CookieOptions {
-  const secure = headers['x-forwarded-proto'] === 'https';
-  return { path: '/login', httpOnly: true, sameSite: 'lax', secure };
 }
 
 function idOf({ headers }: Request): string | undefined {
