@@ -6,9 +6,9 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde_json::Value;
+use thiserror::Error;
 
-use crate::certificate::{Certificate, Fields, is_scope};
-use crate::verify::VerifyError;
+use crate::certificate::{Certificate, CertificateError, Fields, is_scope};
 
 /// The auth service reads base64 with Node's decoder, which is lenient; of that we follow what
 /// clients do: either alphabet, with or without padding.
@@ -24,6 +24,20 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 pub(crate) struct Ext {
     pub(crate) certificate: Option<Fields>,
     pub(crate) authorized_scopes: Option<Vec<String>>,
+}
+
+/// Why an `ext` is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ExtError {
+    /// It is not base64 of a JSON object.
+    #[error("Failed to parse ext: make it the base64 of a JSON object, or leave it out")]
+    Malformed,
+    /// Its `authorizedScopes` is not an array of strings of printable ASCII.
+    #[error("ext.authorizedScopes must be an array of valid scopes: use printable ASCII only")]
+    AuthorizedScopes,
+    /// Its certificate was refused.
+    #[error("ext.{0}")]
+    Certificate(#[from] CertificateError),
 }
 
 /// The `ext` for a certificate and a restriction; none where neither applies. A restriction to no
@@ -46,11 +60,11 @@ pub(crate) fn encode(
 }
 
 /// Reads an `ext`. Keys that it does not know are ignored, as newer clients may send them.
-pub(crate) fn decode(ext: &str) -> Result<Ext, VerifyError> {
+pub(crate) fn decode(ext: &str) -> Result<Ext, ExtError> {
     let standard = ext.replace('-', "+").replace('_', "/");
-    let json = LENIENT.decode(standard).map_err(|_| VerifyError::Ext)?;
-    let ext: Value = serde_json::from_slice(&json).map_err(|_| VerifyError::Ext)?;
-    let ext = ext.as_object().ok_or(VerifyError::Ext)?;
+    let json = LENIENT.decode(standard).map_err(|_| ExtError::Malformed)?;
+    let ext: Value = serde_json::from_slice(&json).map_err(|_| ExtError::Malformed)?;
+    let ext = ext.as_object().ok_or(ExtError::Malformed)?;
     let get = |name| ext.get(name).filter(|value: &&Value| !value.is_null());
     Ok(Ext {
         certificate: get("certificate").map(Fields::read).transpose()?,
@@ -58,12 +72,12 @@ pub(crate) fn decode(ext: &str) -> Result<Ext, VerifyError> {
     })
 }
 
-fn scopes(value: &Value) -> Result<Vec<String>, VerifyError> {
+fn scopes(value: &Value) -> Result<Vec<String>, ExtError> {
     let scope = |value: &Value| value.as_str().filter(|s| is_scope(s)).map(str::to_owned);
     value
         .as_array()
         .and_then(|scopes| scopes.iter().map(scope).collect())
-        .ok_or(VerifyError::AuthorizedScopes)
+        .ok_or(ExtError::AuthorizedScopes)
 }
 
 #[cfg(test)]
@@ -155,7 +169,7 @@ mod tests {
     #[test]
     fn refuses_what_is_neither() {
         for ext in ["abcd", "", "e30=e30=", "e", "some-app-ext-data", "e3 0="] {
-            assert_eq!(decode(ext).unwrap_err(), VerifyError::Ext, "{ext}");
+            assert_eq!(decode(ext).unwrap_err(), ExtError::Malformed, "{ext}");
         }
         for json in [
             "null",
@@ -170,13 +184,13 @@ mod tests {
         ] {
             assert_eq!(
                 decode(&STANDARD.encode(json)).unwrap_err(),
-                VerifyError::Ext,
+                ExtError::Malformed,
                 "{json}"
             );
         }
         assert_eq!(
             decode(&STANDARD.encode(b"{\"a\":\"\xff\"}")).unwrap_err(),
-            VerifyError::Ext
+            ExtError::Malformed
         );
         for value in [
             "\"a\"",
@@ -189,14 +203,14 @@ mod tests {
         ] {
             let json = format!("{{\"authorizedScopes\":{value}}}");
             let error = decode(&STANDARD.encode(json)).unwrap_err();
-            assert_eq!(error, VerifyError::AuthorizedScopes, "{value}");
+            assert_eq!(error, ExtError::AuthorizedScopes, "{value}");
         }
         for value in ["true", "\"{}\"", "[]", "1"] {
             let json = format!("{{\"certificate\":{value}}}");
             let error = decode(&STANDARD.encode(json)).unwrap_err();
             assert_eq!(
                 error,
-                VerifyError::Certificate(CertificateError::NotAnObject),
+                ExtError::Certificate(CertificateError::NotAnObject),
                 "{value}"
             );
         }

@@ -43,6 +43,7 @@ pub use bewit::BewitError;
 pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE_LIFETIME, Temporary};
 pub use challenge::challenge;
 pub use credentials::{Credentials, CredentialsError};
+pub use ext::ExtError;
 pub use header::{HeaderError, MAX_HEADER_LEN};
 pub use mac::payload_hash;
 pub use nonce::{Nonce, NonceSource};

@@ -8,7 +8,7 @@
 use crate::bewit::{self, Bewit, BewitError};
 use crate::certificate::{CertificateError, Temporary};
 use crate::challenge::{challenge, seconds};
-use crate::ext::{self, Ext};
+use crate::ext::{self, Ext, ExtError};
 use crate::header::{self, HeaderError};
 use crate::mac::{self, Kind, Normalised};
 use crate::resource::SignedRequest;
@@ -84,12 +84,9 @@ pub enum VerifyError {
     /// One of `id`, `ts`, `nonce` and `mac` is not there.
     #[error("Missing attributes: give id, ts, nonce and mac")]
     Attributes,
-    /// `ext` is not base64 of a JSON object.
-    #[error("Failed to parse ext: make it the base64 of a JSON object, or leave it out")]
-    Ext,
-    /// `authorizedScopes` in `ext` is not an array of strings of printable ASCII.
-    #[error("ext.authorizedScopes must be an array of valid scopes: use printable ASCII only")]
-    AuthorizedScopes,
+    /// `ext` was refused.
+    #[error(transparent)]
+    Ext(#[from] ExtError),
     /// The certificate in `ext` was refused.
     #[error("ext.{0}")]
     Certificate(#[from] CertificateError),
@@ -690,12 +687,12 @@ mod tests {
                 "Missing attributes: give id, ts, nonce and mac",
             ),
             (
-                VerifyError::Ext,
+                ExtError::Malformed.into(),
                 401,
                 "Failed to parse ext: make it the base64 of a JSON object, or leave it out",
             ),
             (
-                VerifyError::AuthorizedScopes,
+                ExtError::AuthorizedScopes.into(),
                 401,
                 "ext.authorizedScopes must be an array of valid scopes: use printable ASCII only",
             ),
