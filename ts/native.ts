@@ -1,13 +1,13 @@
 /**
- * The one door to the Rust side: the addon's surface as types, and the loader that finds the
- * binary for this machine. No rules here, and nobody else loads the addon.
+ * The one door to the Rust side: the addon's surface as types, and the addon. No rules here, and
+ * nothing else loads it; where its binary lies is binary.ts's to know.
  *
  * Durations and dates are milliseconds, sizes bytes; `ts` and the expiry of a bewit are seconds,
  * as Hawk has them. Errors that the addon throws carry a `code`.
  */
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { load } from './binary.js';
+
+export { MissingBinaryError } from './binary.js';
 
 /** Taskcluster credentials; `certificate` is the JSON text that temporary credentials carry. */
 export interface NativeCredentials {
@@ -217,83 +217,6 @@ export interface Native {
     issuer: NativeCredentials,
     options: NativeTemporaryOptions,
   ): NativeCredentials & { certificate: string };
-}
-
-/** No binary of the addon fits this machine, or the one that does cannot be loaded. */
-export class MissingBinaryError extends Error {
-  override readonly name = 'MissingBinaryError';
-  readonly code = 'ERR_MISSING_BINARY';
-
-  /** @param cause - What the system said of a binary that is there; absent when none is. */
-  constructor(target: string, cause?: Error) {
-    const trouble = cause === undefined ? 'is not installed' : `does not load (${cause.message})`;
-    super(
-      `taskcluster-proxy finds no binary for this machine: its package taskcluster-proxy-${target} ` +
-        `${trouble}; install taskcluster-proxy anew on this machine without --omit=optional, or ` +
-        'run `npm run build` in a checkout',
-      { cause },
-    );
-  }
-}
-
-/**
- * The platforms to try, as napi-rs names them. On Linux both C libraries: npm installs only the
- * fitting one, and the other does not load, so that nobody needs to ask which one this is.
- */
-function targets(): string[] {
-  const { platform, arch } = process;
-  switch (platform) {
-    case 'linux':
-      return [`linux-${arch}-gnu`, `linux-${arch}-musl`];
-    case 'win32':
-      return [`win32-${arch}-msvc`];
-    default:
-      return [`${platform}-${arch}`];
-  }
-}
-
-/**
- * The path of the binary for `target`: beside package.json in a checkout; in the platform's package
- * beside this one, where npm puts it; or wherever else Node finds that package.
- */
-function find(target: string): string | undefined {
-  const file = `taskcluster-proxy.${target}.node`;
-  for (const place of [`../${file}`, `../../taskcluster-proxy-${target}/${file}`]) {
-    const path = fileURLToPath(new URL(place, import.meta.url));
-    if (existsSync(path)) {
-      return path;
-    }
-  }
-  try {
-    return createRequire(import.meta.url).resolve(`taskcluster-proxy-${target}`);
-  } catch {
-    return undefined;
-  }
-}
-
-function load(): Native {
-  const failures = new Map<string, Error>();
-  for (const target of targets()) {
-    const path = find(target);
-    if (path !== undefined) {
-      const addon = { exports: {} };
-      try {
-        process.dlopen(addon, path);
-        return addon.exports as Native;
-      } catch (error) {
-        failures.set(target, error as Error);
-      }
-    }
-  }
-  const target = fittingTarget();
-  throw new MissingBinaryError(target, failures.get(target));
-}
-
-/** Of Linux's two targets the one whose C library this process runs on. */
-function fittingTarget(): string {
-  const [first = '', second] = targets();
-  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
-  return second === undefined || header.glibcVersionRuntime !== undefined ? first : second;
 }
 
 /** The addon. */
