@@ -299,7 +299,8 @@ for (const [what, { answer, says }] of Object.entries(FAILED_LOOKUPS)) {
     const { env } = await startQueue(t, [answer]);
     const args = ['--task-id', TASK_ID, '--retry-for', '50ms', '--retry-first', '10ms'];
     const { code, stderr } = await runCommand(t, args, env);
-    t.is(stderr, `taskcluster-proxy: could not fetch taskcluster task '${TASK_ID}' : ${says}\n`);
+    const [last] = stderr.split('\n').slice(-2);
+    t.is(last, `taskcluster-proxy: could not fetch taskcluster task '${TASK_ID}' : ${says}`);
     t.is(code, 1);
   });
 }
@@ -311,19 +312,6 @@ test('a root URL that is none is refused before a task is looked up', async (t) 
   t.is(stderr, 'taskcluster-proxy: invalid root URL: it must not have a path\n');
   t.is(code, 64);
   t.is(asked.length, 0);
-});
-
-test('a task lookup fails with 1: a queue that cannot be reached', async (t) => {
-  const { env, server } = await startQueue(t, []);
-  server.close();
-  await once(server, 'close');
-  const { code, stderr } = await runCommand(t, ['-t', TASK_ID, '--retry-for', '0'], env);
-  const { host } = new URL(env.TASKCLUSTER_ROOT_URL);
-  t.is(
-    stderr,
-    `taskcluster-proxy: could not fetch taskcluster task '${TASK_ID}' : connect ECONNREFUSED ${host}\n`,
-  );
-  t.is(code, 1);
 });
 
 /** The restriction that a running proxy names in its answers; undefined for none. */

@@ -113,7 +113,6 @@ test('the command loads nothing but modules of Node and the addon', (t) => {
     'node:module',
     'node:path',
     'node:process',
-    'node:timers/promises',
     'node:url',
   ]);
 });

@@ -95,6 +95,12 @@ export interface NativeCounters {
   credentialsExpiry?: number;
 }
 
+/** What the deployment answered to a lookup. */
+export interface NativeAnswer {
+  status: number;
+  body: Buffer;
+}
+
 /** A running proxy. */
 export interface NativeProxy {
   /** `host:port` of each listener, an IPv6 host in brackets. */
@@ -180,8 +186,11 @@ export interface Native {
     options: NativeOptions,
     validate: (body: Buffer) => NativeVerdict,
   ): Promise<NativeProxy>;
-  /** Throws `ERR_OPTIONS` for what is not the root URL of a deployment. */
-  checkRootUrl(rootUrl: string): void;
+  /**
+   * One signed GET to the deployment, for an origin-form target, with the way out and the retries of
+   * a request that goes through the proxy. `ERR_LOOKUP` where there is no answer.
+   */
+  lookup(options: NativeOptions, target: string): Promise<NativeAnswer>;
   /** Throws `ERR_CREDENTIALS` for a set that could not sign. */
   checkCredentials(credentials: NativeCredentials): void;
   /** The value of an `Authorization` header. */

@@ -76,11 +76,6 @@ impl NativeOptions {
     }
 }
 
-#[napi]
-pub fn check_root_url(root_url: String) -> Result<(), Coded> {
-    core::check_root_url(&root_url).map_err(|error| start_error(&error))
-}
-
 fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, Coded> {
     let parse = |text: &String| {
         text.parse().map_err(|_| {
@@ -239,6 +234,37 @@ pub fn start_proxy(
         });
     });
     Ok(promise)
+}
+
+#[napi(object)]
+pub struct NativeAnswer {
+    pub status: u16,
+    pub body: Buffer,
+}
+
+#[napi(ts_return_type = "Promise<NativeAnswer>")]
+pub fn lookup(env: &Env, options: NativeOptions, target: String) -> napi::Result<Object<'_>> {
+    let (deferred, promise) = env.create_deferred()?;
+    thread::spawn(move || {
+        let found = options.check().and_then(|options| {
+            core::lookup(&options, &target).map_err(|error| lookup_error(&error))
+        });
+        deferred.resolve(move |env| match found {
+            Ok(found) => Ok(NativeAnswer {
+                status: found.status.as_u16(),
+                body: Vec::from(found.body).into(),
+            }),
+            Err(error) => Err(keep_code(env, error)),
+        });
+    });
+    Ok(promise)
+}
+
+fn lookup_error(error: &core::LookupError) -> Coded {
+    match error {
+        core::LookupError::Start(error) => start_error(error),
+        core::LookupError::Failed(_) => Error::new("ERR_LOOKUP", error.to_string()),
+    }
 }
 
 fn start(options: NativeOptions, validator: &Validator) -> Result<core::Proxy, Coded> {

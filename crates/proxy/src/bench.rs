@@ -28,7 +28,7 @@ impl Stations {
     /// For the deployment at `root_url`.
     ///
     /// # Errors
-    /// As [`crate::check_root_url`].
+    /// As [`StartError::Options`] says of a root URL.
     pub fn new(root_url: &str, credentials: &Credentials) -> Result<Self, StartError> {
         let root =
             RootUrl::parse(root_url).map_err(|error| StartError::Options(error.to_string()))?;

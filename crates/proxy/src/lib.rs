@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 pub use taskcluster_proxy_hawk::Credentials;
 
+pub use crate::exchange::lookup::{Found, LookupError, lookup};
 pub use crate::record::log::{Format as LogFormat, Level as LogLevel};
 pub use crate::record::metrics::Counters;
 
@@ -140,17 +141,6 @@ impl StartError {
             Self::Listen { .. } => "ERR_LISTEN",
             Self::Os(_) => "ERR_OS",
         }
-    }
-}
-
-/// Whether a proxy would take `url` for the root URL of a deployment.
-///
-/// # Errors
-/// [`StartError::Options`] says what it must or must not have.
-pub fn check_root_url(url: &str) -> Result<(), StartError> {
-    match decision::route::RootUrl::parse(url) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(StartError::Options(error.to_string())),
     }
 }
 

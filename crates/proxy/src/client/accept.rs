@@ -28,7 +28,6 @@ use crate::client::worker::{Accepted, Worker};
 use crate::decision::browser::{BrowserGuard, HostRule, machine_name};
 use crate::decision::rights::Rights;
 use crate::decision::route::RootUrl;
-use crate::exchange::backoff::RetryPolicy;
 use crate::exchange::replay::ReplayBudget;
 use crate::exchange::upstream::UpstreamConfig;
 use crate::record::log::Log;
@@ -139,11 +138,7 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
     let exchange = exchange::Settings {
         root: root.clone(),
         in_force: InForce::new(set, options.update),
-        retry: RetryPolicy {
-            first: options.retry.first,
-            cap: options.retry.cap,
-            limit: options.retry.limit,
-        },
+        retry: options.retry.into(),
         replay_limit: options.replay_limit,
         replay_budget: Arc::new(ReplayBudget::new(options.replay_total)),
         response_timeout: options.response_timeout,

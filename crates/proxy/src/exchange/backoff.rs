@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::Retry;
+
 /// Every pause is this many times the one before.
 const FACTOR: f64 = 1.5;
 /// A pause is spread over this part of itself to either side.
@@ -36,6 +38,12 @@ pub struct Backoff {
 }
 
 // === impl RetryPolicy ===
+
+impl From<Retry> for RetryPolicy {
+    fn from(Retry { first, cap, limit }: Retry) -> Self {
+        Self { first, cap, limit }
+    }
+}
 
 impl Default for RetryPolicy {
     fn default() -> Self {

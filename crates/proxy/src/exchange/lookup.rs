@@ -1,0 +1,224 @@
+//! A request of the proxy's own: one signed GET to the deployment, whose answer is read whole. By it
+//! the task of `--task-id` is read before anything listens.
+//!
+//! It has the way out, the signature, the clock and the tries of every request. What this is not: no
+//! client waits for it, and what the answer says is the caller's to judge.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+use thiserror::Error;
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, timeout};
+
+use crate::decision::route::{RootUrl, Target};
+use crate::exchange::replay::ReplayBudget;
+use crate::exchange::send_error::{SendError, Sent, Unanswered, name_of};
+use crate::exchange::upstream::{Upstream, UpstreamConfig};
+use crate::exchange::wire::{Answer, Failure, Wire};
+use crate::exchange::{Exchange, Failed, Order, Settings, reasons};
+use crate::record::log::Log;
+use crate::signing::credentials::{Build, CredentialSet, InForce};
+use crate::{Options, StartError, Update};
+
+/// How long a try may take, its answer's body included. Another one may fare better.
+const TRY: Duration = Duration::from_secs(60);
+/// What is past this of an answer is not read.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+/// How long the last lines of the log may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// What the deployment answered.
+#[derive(Debug)]
+pub struct Found {
+    /// Status of the answer; 5xx where there is no time left for another try.
+    pub status: StatusCode,
+    /// Its body.
+    pub body: Bytes,
+    fields: HeaderMap,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum LookupError {
+    /// It cannot be asked for.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// None came, and no try can help any more.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Asks the deployment for `target`, an origin-form target. Of `options` root URL, credentials,
+/// retries and log count. Each try but the last that fails is logged; the last one's failure is what
+/// it returns.
+///
+/// # Errors
+/// As [`LookupError`] says.
+pub fn lookup(options: &Options, target: &str) -> Result<Found, LookupError> {
+    let root = RootUrl::parse(&options.root_url).map_err(invalid)?;
+    let target = Target {
+        origin: root.origin().clone(),
+        target: PathAndQuery::try_from(target).map_err(invalid)?,
+    };
+    let settings = Arc::new(settings(options, root)?);
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(StartError::Os)?;
+    let found = LocalSet::new().block_on(&runtime, ask(&settings, &target));
+    runtime.shutdown_background();
+    settings.log.flush(LAST_LINES);
+    found.map_err(|failed| LookupError::Failed(failed.to_string()))
+}
+
+fn invalid(error: impl std::fmt::Display) -> StartError {
+    StartError::Options(error.to_string())
+}
+
+fn settings(options: &Options, root: RootUrl) -> Result<Settings, StartError> {
+    let nothing = HeaderValue::from_static("");
+    let build = Build {
+        version: nothing.clone(),
+        revision: nothing,
+    };
+    let set = CredentialSet::new(&options.credentials, None, build, Arc::default());
+    let metrics = Arc::default();
+    let log = Log::new(
+        options.log_level,
+        options.log_format,
+        Box::new(io::stderr()),
+        Arc::clone(&metrics),
+    )?;
+    Ok(Settings {
+        root,
+        in_force: InForce::new(set, Update::Immediate),
+        retry: options.retry.into(),
+        replay_limit: 0,
+        replay_budget: Arc::new(ReplayBudget::new(0)),
+        response_timeout: TRY,
+        metrics,
+        log,
+    })
+}
+
+async fn ask(settings: &Arc<Settings>, target: &Target) -> Result<Found, Failed> {
+    let config = Arc::new(UpstreamConfig::from_env(1));
+    let exchange = Exchange::new(Arc::clone(settings), Upstream::new(Arc::clone(&config)));
+    let order = Order {
+        method: &Method::GET,
+        target,
+        scopes: None,
+        came: Instant::now(),
+    };
+    let mut wire = LookupWire {
+        exchange: &exchange,
+        order: &order,
+        upstream: Upstream::new(config),
+    };
+    Ok(exchange.run(&order, &mut wire).await?.answer)
+}
+
+/// Sends a request without a body, and reads its answer to the end: one that breaks off is tried
+/// again.
+struct LookupWire<'a> {
+    exchange: &'a Exchange,
+    order: &'a Order<'a>,
+    upstream: Rc<Upstream<Empty<Bytes>>>,
+}
+
+impl Wire for LookupWire<'_> {
+    type Answer = Found;
+
+    async fn send(&mut self, set: &CredentialSet, fresh: bool) -> Result<Found, Failure> {
+        let host = || name_of(&self.order.target.origin);
+        let sending = async {
+            let response = self.ask(set, fresh).await?;
+            let (head, body) = response.into_parts();
+            let body = read(body).await.map_err(|error| Unanswered {
+                error: SendError::BrokeOff {
+                    host: host(),
+                    reason: reasons::of(&error).into(),
+                },
+                sent: Sent::Perhaps,
+            })?;
+            Ok(Found {
+                status: head.status,
+                fields: head.headers,
+                body,
+            })
+        };
+        timeout(TRY, sending).await.unwrap_or_else(|_| {
+            Err(Failure::Unanswered(Unanswered {
+                error: SendError::Network {
+                    host: host(),
+                    reason: format!("no answer within {} s", TRY.as_secs()).into(),
+                },
+                sent: Sent::Perhaps,
+            }))
+        })
+    }
+
+    fn can_resend(&self) -> bool {
+        true
+    }
+}
+
+impl LookupWire<'_> {
+    async fn ask(
+        &self,
+        set: &CredentialSet,
+        fresh: bool,
+    ) -> Result<http::Response<impl Body<Data = Bytes, Error = hyper::Error> + Unpin>, Unanswered>
+    {
+        let Order { method, target, .. } = self.order;
+        let connection = self.upstream.connect(&target.origin, false, fresh).await?;
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = Method::clone(method);
+        *request.uri_mut() = Uri::from(target.target.clone());
+        let authorization = self.exchange.signing.borrow_mut().authorization(
+            set,
+            method.as_str(),
+            &target.origin,
+            target.target.as_str(),
+        );
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+        connection.send(request).await
+    }
+}
+
+/// A body to its end, or as much of it as is read.
+async fn read(
+    mut body: impl Body<Data = Bytes, Error = hyper::Error> + Unpin,
+) -> Result<Bytes, hyper::Error> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            whole.extend_from_slice(&data);
+        }
+        if whole.len() > MAX_BODY {
+            whole.truncate(MAX_BODY);
+            break;
+        }
+    }
+    Ok(whole.into())
+}
+
+impl Answer for Found {
+    type Fields = HeaderMap;
+
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn fields(&self) -> &HeaderMap {
+        &self.fields
+    }
+}
