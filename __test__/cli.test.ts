@@ -247,7 +247,7 @@ test('--help lists every option, in lines of at most 100 characters', async (t) 
     ...['allowed-user', 'allowed-network', 'help', 'version', 'short-version', 'ready-file'],
     ...['retry-first', 'retry-cap', 'retry-for', 'replay-limit', 'replay-total', 'grace', 'host'],
     ...['header-timeout', 'response-timeout', 'drain-timeout', 'credentials-update'],
-    ...['allow-cross-site', 'log-format', 'log-level'],
+    ...['allow-cross-site', 'log-format', 'log-level', 'upstream-http2'],
   ]) {
     t.regex(stdout, new RegExp(`^ +(-. )?--${flag}( <|  )`, 'm'), flag);
   }

@@ -1,4 +1,4 @@
-// HTTP/2 by prior knowledge on the way in, by ALPN on the way out, and every mixture with HTTP/1.1.
+// HTTP/2 by prior knowledge on the way in, by ALPN on the way out where it is offered, and every mixture with HTTP/1.1.
 
 import { once } from 'node:events';
 import http2 from 'node:http2';
@@ -16,7 +16,7 @@ import {
   startHttp2Upstream,
 } from './harness/http2.js';
 import { startNginx } from './harness/nginx.js';
-import { type ProxyOptions, startProxy } from './harness/proxy.js';
+import { startProxy } from './harness/proxy.js';
 import { testWith } from './harness/tools.js';
 import { answerOk, startUpstream } from './harness/upstream.js';
 import { names, value, values } from './harness/wire.js';
@@ -31,14 +31,15 @@ async function startDown(t: ExecutionContext) {
 }
 
 /** HTTP/2 out. */
-async function startUp(t: ExecutionContext, options: Partial<ProxyOptions> = {}) {
+async function startUp(t: ExecutionContext, flags: string[] = []) {
   const upstream = await startHttp2Upstream(t, await authority.issue(['localhost']));
-  const proxy = await startProxy(t, {
-    rootUrl: upstream.url,
-    env: { SSL_CERT_FILE: authority.writeRoot(freshDirectory(t)) },
-    ...options,
-  });
-  return { upstream, proxy };
+  return { upstream, proxy: await startTo(t, upstream.url, flags) };
+}
+
+/** A proxy to an https upstream that is offered HTTP/2. */
+function startTo(t: ExecutionContext, rootUrl: string, flags: string[] = []) {
+  const SSL_CERT_FILE = authority.writeRoot(freshDirectory(t));
+  return startProxy(t, { rootUrl, env: { SSL_CERT_FILE }, flags: ['--upstream-http2', ...flags] });
 }
 
 function assertAllSigned(t: ExecutionContext, { exchanges }: Http2Upstream) {
@@ -365,7 +366,7 @@ test('trailers pass from an HTTP/2 upstream to an HTTP/1.1 client', async (t) =>
 });
 
 test('a stream that upstream refuses is sent again with a signature of its own', async (t) => {
-  const { upstream, proxy } = await startUp(t, { flags: ['--retry-first', '20ms'] });
+  const { upstream, proxy } = await startUp(t, ['--retry-first', '20ms']);
   upstream.handler = async (exchange) => {
     if (upstream.exchanges.length === 1) {
       exchange.stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
@@ -381,7 +382,7 @@ test('a stream that upstream refuses is sent again with a signature of its own',
 });
 
 test('a connection that upstream takes leave of is replaced', async (t) => {
-  const { upstream, proxy } = await startUp(t, { flags: ['--retry-for', '0'] });
+  const { upstream, proxy } = await startUp(t, ['--retry-for', '0']);
   t.is((await proxy.get('/queue/v1/1')).status, 200);
   for (const session of upstream.sessions) {
     session.close();
@@ -439,6 +440,19 @@ test('a client that leaves resets its stream upstream within a second', async (t
   t.false(upstream.sessions[0]?.closed ?? true, 'the connection is kept for others');
 });
 
+test('an upstream of HTTP/2 alone is 502 at once, with the flag to give', async (t) => {
+  const upstream = await startHttp2Upstream(t, await authority.issue(['localhost']));
+  const SSL_CERT_FILE = authority.writeRoot(freshDirectory(t));
+  const proxy = await startProxy(t, { rootUrl: upstream.url, env: { SSL_CERT_FILE } });
+  const answer = await proxy.get('/queue/v1/x');
+  t.is(answer.status, 502);
+  t.is(
+    answer.body.toString(),
+    `localhost:${new URL(upstream.url).port} speaks no protocol that it was offered (ALPN): ` +
+      '--upstream-http2 offers HTTP/2 beside HTTP/1.1\n',
+  );
+});
+
 testWith('nginx')('nginx by HTTP/2 over TLS', async (t) => {
   const upstream = await startUpstream(t);
   const nginx = await startNginx(t, {
@@ -446,10 +460,7 @@ testWith('nginx')('nginx by HTTP/2 over TLS', async (t) => {
     passTo: upstream.url,
     http2: true,
   });
-  const proxy = await startProxy(t, {
-    rootUrl: nginx.url,
-    env: { SSL_CERT_FILE: authority.writeRoot(freshDirectory(t)) },
-  });
+  const proxy = await startTo(t, nginx.url);
   const client = await Http2Client.connect(t, proxy.url);
   const target = '/queue/v1/a//b%2Fc;d?x=+&%252F';
   const body = 'x'.repeat(500_000);

@@ -28,7 +28,7 @@ function flagsOfTheProgram(): Flag[] {
   const [, options = ''] = help.split('  Options:\n');
   return options.split(/^ {4}(?=-)/m).flatMap((row) => {
     const text = row.replace(/\s+/g, ' ');
-    const [, short = '', flag] = /^(?:-(\w) )?--([a-z-]+)/.exec(text) ?? [];
+    const [, short = '', flag] = /^(?:-(\w) )?--([a-z0-9-]+)/.exec(text) ?? [];
     const [, variable = ''] = /environment: (\w+)/.exec(text) ?? [];
     const [, fallback = ''] = /default: (\w+)/.exec(text) ?? [];
     return flag === undefined ? [] : [{ flag, short, variable, fallback }];
@@ -37,7 +37,7 @@ function flagsOfTheProgram(): Flag[] {
 
 /** The rows of the README's table; of a default only what is written as code. */
 function flagsOfTheTable(): Flag[] {
-  const row = /^\| (?:`-(\w)`, )?`--([a-z-]+)` \| (?:`(\w+)`)? ?\| (?:`(\w+)`)?[^|]*\|/gm;
+  const row = /^\| (?:`-(\w)`, )?`--([a-z0-9-]+)` \| (?:`(\w+)`)? ?\| (?:`(\w+)`)?[^|]*\|/gm;
   return [...read('README.md').matchAll(row)].map(
     ([, short = '', flag = '', variable = '', fallback = '']) => ({
       flag,

@@ -37,6 +37,7 @@ export interface NativeOptions {
   replayTotal: number;
   headerTimeout: number;
   responseTimeout: number;
+  upstreamHttp2: boolean;
   /** Absent: an update of the credentials does not wait for running requests. */
   drainTimeout?: number | undefined;
   logFormat: 'text' | 'json';

@@ -56,6 +56,8 @@ export interface Settings {
   headerTimeout?: Duration;
   /** How long upstream may take to begin its answer. Default: `10m`. */
   responseTimeout?: Duration;
+  /** Offer HTTP/2 to https upstreams, beside HTTP/1.1. Default: false. */
+  upstreamHttp2?: boolean;
   /** Whether an update of the credentials waits for running requests. Default: `drain`. */
   credentialsUpdate?: 'drain' | 'immediate';
   /** For how long it waits. Default: `5s`. */
@@ -112,6 +114,7 @@ export function decide(options: unknown, name: NameOf = (key) => key): Decided {
     replayTotal: size('replayTotal'),
     headerTimeout: duration('headerTimeout'),
     responseTimeout: duration('responseTimeout'),
+    upstreamHttp2: given.upstreamHttp2 ?? false,
     drainTimeout: update === 'drain' ? drainTimeout : undefined,
     logFormat: choose('logFormat', given, name),
     logLevel: choose('logLevel', given, name),

@@ -310,6 +310,13 @@ export const SETTINGS = {
     empty: 'refused',
     help: 'How long upstream may take to begin its answer',
   },
+  upstreamHttp2: {
+    by: 'API and command',
+    flag: 'upstream-http2',
+    kind: 'switch',
+    empty: 'refused',
+    help: 'Offer HTTP/2 to https upstreams, too',
+  },
   credentialsUpdate: {
     by: 'API and command',
     flag: 'credentials-update',

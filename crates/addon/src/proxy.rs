@@ -36,6 +36,7 @@ pub struct NativeOptions {
     pub replay_total: i64,
     pub header_timeout: i64,
     pub response_timeout: i64,
+    pub upstream_http2: bool,
     #[napi(ts_type = "number | undefined")]
     pub drain_timeout: Option<i64>,
     pub log_format: String,
@@ -63,6 +64,7 @@ impl NativeOptions {
             replay_total: unsigned(self.replay_total),
             header_timeout: milliseconds(self.header_timeout),
             response_timeout: milliseconds(self.response_timeout),
+            upstream_http2: self.upstream_http2,
             update: self
                 .drain_timeout
                 .map_or(core::Update::Immediate, |timeout| {

@@ -59,6 +59,7 @@ fn options(port: u16, root_url: String) -> Result<Options, Box<dyn std::error::E
         replay_total: 64 << 20,
         header_timeout: Duration::from_secs(30),
         response_timeout: Duration::from_secs(600),
+        upstream_http2: false,
         update: Update::Drain(Duration::from_secs(5)),
         log_format: LogFormat::Text,
         log_level: LogLevel::Info,

@@ -73,6 +73,8 @@ pub struct Options {
     /// How long upstream may take to begin its answer, counted from when it last took something of
     /// the request; while more has to come from the client, no time counts.
     pub response_timeout: Duration,
+    /// Offer HTTP/2 to https upstreams, beside HTTP/1.1.
+    pub upstream_http2: bool,
     /// What an update of the credentials does with running requests.
     pub update: Update,
     /// Text or JSON lines.

@@ -90,6 +90,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     let mut upstream = UpstreamConfig::from_env(limits.connections);
     let shared = Arc::new(shared(options, validator)?);
     upstream.metrics = Arc::clone(&shared.metrics);
+    upstream.http2 = options.upstream_http2;
     let listeners = listen(options)?;
     let addresses = listeners
         .iter()

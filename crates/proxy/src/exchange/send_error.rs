@@ -102,6 +102,16 @@ pub enum SendError {
         /// Why, in a few words.
         reason: Box<str>,
     },
+    /// The handshake failed since there is no protocol that both speak (RFC 7301 3.2). Another try
+    /// would be offered the same.
+    #[error(
+        "{host} speaks no protocol that it was offered (ALPN): --upstream-http2 offers HTTP/2 beside \
+         HTTP/1.1"
+    )]
+    NoProtocol {
+        /// Who.
+        host: Box<str>,
+    },
     /// What came is no HTTP answer.
     #[error("the answer of {host} is not HTTP: {reason}")]
     NotHttp {
@@ -347,6 +357,12 @@ mod tests {
                 },
                 "tc.example.com does not speak TLS as expected: it is so",
                 true,
+            ),
+            (
+                SendError::NoProtocol { host: host() },
+                "tc.example.com speaks no protocol that it was offered (ALPN): --upstream-http2 offers \
+                 HTTP/2 beside HTTP/1.1",
+                false,
             ),
             (
                 SendError::NotHttp {

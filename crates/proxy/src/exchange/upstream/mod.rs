@@ -116,7 +116,8 @@ where
         fresh: bool,
     ) -> Result<Connection<B>, Unanswered> {
         let host = self.host(origin).map_err(Unanswered::not_connected)?;
-        let lease = self.lease(&host, needs_http1, fresh).await;
+        let only_http1 = needs_http1 || !self.config.http2;
+        let lease = self.lease(&host, only_http1, fresh).await;
         let lease = lease.map_err(Unanswered::not_connected)?;
         let held = Held {
             lease,

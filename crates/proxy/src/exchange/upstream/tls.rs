@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use rustls_native_certs::ErrorKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -196,6 +196,9 @@ impl Roots {
                     _ => reason.into(),
                 };
                 SendError::Certificate { host, reason }
+            }
+            Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+                SendError::NoProtocol { host }
             }
             Some(error) => SendError::Tls {
                 host,

@@ -160,6 +160,23 @@ fn the_protocol_is_what_both_know() {
 }
 
 #[test]
+fn http_1_1_is_all_that_is_offered_where_nothing_else_is_asked_for() {
+    run(async {
+        let authority = Authority::new();
+        let upstream = Upstream::<Plain>::new(Arc::new(authority.config()));
+        for protocols in [&["h2", "http/1.1"][..], &[]] {
+            let (server, origin) = server(&authority, protocols).await;
+            hello(&upstream, &origin, false).await;
+            assert_eq!(server.heads.borrow()[0].version, http::Version::HTTP_11);
+        }
+        let (_server, origin) = server(&authority, &["h2"]).await;
+        let refused = upstream.send(&origin, get("/"), false).await;
+        let error = refused.expect_err("no protocol in common").error;
+        assert!(matches!(error, SendError::NoProtocol { .. }), "{error:?}");
+    });
+}
+
+#[test]
 fn an_http2_request_has_an_authority_and_no_connection_fields() {
     run(async {
         let authority = Authority::new();

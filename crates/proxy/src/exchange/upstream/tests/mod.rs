@@ -234,12 +234,16 @@ impl Authority {
         accepting(certificate.der().clone(), key, protocols)
     }
 
+    /// A way out that trusts this authority, and offers HTTP/2, too.
     fn upstream(&self) -> Rc<Upstream<Plain>> {
-        Upstream::new(Arc::new(config_with(
-            Proxies::default(),
-            vec![self.root()],
-            100,
-        )))
+        Upstream::new(Arc::new(UpstreamConfig {
+            http2: true,
+            ..self.config()
+        }))
+    }
+
+    fn config(&self) -> UpstreamConfig {
+        config_with(Proxies::default(), vec![self.root()], 100)
     }
 }
 
