@@ -2,9 +2,10 @@
 //! holds that end open.
 //!
 //! The proxy lends a task's credentials to whoever reaches its port, so before it serves a
-//! connection it asks the kernel whose socket is at the other end. This crate asks and answers;
-//! it does not decide who may be served (that is `admit.rs` of the proxy), reads nothing from the
-//! connection and keeps no list of connections.
+//! connection it asks the kernel whose socket is at the other end. What else admission rests on is
+//! told here, too: which processes of a user run already, and when the process that started this
+//! one ends. This crate asks and answers; it does not decide who may be served (that is `admit.rs`
+//! of the proxy), reads nothing from the connection and keeps no list of connections.
 //!
 //! ```no_run
 //! use taskcluster_proxy_peer::{Lookup, is_root, user_id};
@@ -31,7 +32,9 @@
 //! others send it (`socat`, `ssh -L`), or that hands its connected socket to somebody else. Both
 //! are that user's own doing.
 
+mod launcher;
 mod machine;
+mod processes;
 mod users;
 
 #[cfg(target_os = "linux")]
@@ -58,7 +61,9 @@ use unsupported as platform;
 
 use std::io;
 
+pub use launcher::{Launcher, Watch};
 pub use machine::{hostname, own_addresses, raise_descriptor_limit};
+pub use processes::processes_of;
 pub use users::{UserError, UserId, is_root, own_user, user_id};
 
 /// What an accepted connection can be borrowed from: a `TcpStream` of std, tokio or socket2.

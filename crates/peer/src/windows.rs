@@ -40,8 +40,8 @@ use windows_sys::Win32::Security::{
     TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetProcessTimes, OpenProcess, OpenProcessToken,
-    PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, GetProcessTimes, INFINITE, OpenProcess, OpenProcessToken,
+    PROCESS_ACCESS_RIGHTS, PROCESS_QUERY_LIMITED_INFORMATION, WaitForSingleObject,
 };
 
 use crate::users::UserError;
@@ -71,7 +71,7 @@ impl Lookup {
         if !row.is_open() {
             return Err(LookupError::NotAlive(row.state));
         }
-        let process = Process::open(row.process)?;
+        let process = Process::open(row.process, PROCESS_QUERY_LIMITED_INFORMATION)?;
         if process.began()? > row.began {
             return Err(LookupError::NotAlive(row.state));
         }
@@ -306,12 +306,16 @@ fn is_own(address: IpAddr) -> io::Result<bool> {
 }
 
 /// An open process, whose id is nobody else's while it is open.
-struct Process(HANDLE);
+#[derive(Debug)]
+pub(crate) struct Process(HANDLE);
+
+// SAFETY: a handle is the process's, not a thread's.
+unsafe impl Send for Process {}
 
 impl Process {
-    fn open(id: u32) -> io::Result<Process> {
+    pub(crate) fn open(id: u32, access: PROCESS_ACCESS_RIGHTS) -> io::Result<Process> {
         // SAFETY: no pointers; the handle is closed by drop.
-        let handle = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, id) };
+        let handle = unsafe { OpenProcess(access, 0, id) };
         if handle.is_null() {
             Err(io::Error::last_os_error())
         } else {
@@ -320,17 +324,14 @@ impl Process {
     }
 
     /// In 100 ns since 1601.
-    fn began(&self) -> io::Result<i64> {
-        let mut times = [FILETIME {
-            dwLowDateTime: 0,
-            dwHighDateTime: 0,
-        }; 4];
-        let [began, ended, kernel, user] = &mut times;
-        // SAFETY: an open handle and four places to write to.
-        if unsafe { GetProcessTimes(self.0, began, ended, kernel, user) } == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(i64::from(began.dwHighDateTime) << 32 | i64::from(began.dwLowDateTime))
+    pub(crate) fn began(&self) -> io::Result<i64> {
+        began(self.0)
+    }
+
+    /// Blocks until it has ended; it was opened with `PROCESS_SYNCHRONIZE`.
+    pub(crate) fn wait(&self) {
+        // SAFETY: an open handle.
+        unsafe { WaitForSingleObject(self.0, INFINITE) };
     }
 
     fn user(&self) -> io::Result<UserId> {
@@ -343,6 +344,25 @@ impl Drop for Process {
         // SAFETY: the handle is open and closed once.
         unsafe { CloseHandle(self.0) };
     }
+}
+
+/// When this process began, as [`Process::began`].
+pub(crate) fn began_this() -> io::Result<i64> {
+    // SAFETY: the pseudo handle of this process needs no closing.
+    began(unsafe { GetCurrentProcess() })
+}
+
+fn began(process: HANDLE) -> io::Result<i64> {
+    let mut times = [FILETIME {
+        dwLowDateTime: 0,
+        dwHighDateTime: 0,
+    }; 4];
+    let [began, ended, kernel, user] = &mut times;
+    // SAFETY: an open handle and four places to write to.
+    if unsafe { GetProcessTimes(process, began, ended, kernel, user) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(i64::from(began.dwHighDateTime) << 32 | i64::from(began.dwLowDateTime))
 }
 
 fn token_user(process: HANDLE) -> io::Result<UserId> {
