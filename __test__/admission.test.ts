@@ -1,8 +1,9 @@
 // Who is served where --allowed-user is given: by user, by network, by what they ask for, and under
 // the load of those who are not.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
+import { makeBridge } from './harness/bridge.js';
 import { ENOUGH, runCommand } from './harness/command.js';
 import type { Connection } from './harness/connection.js';
 import { pause } from './harness/deadline.js';
@@ -17,6 +18,7 @@ import {
   connectAs,
   other,
   owner,
+  quiet,
   testAsRoot,
   type User,
 } from './harness/users.js';
@@ -124,6 +126,67 @@ for (const [name, target] of [
   });
 }
 
+async function refused(ask: Awaited<ReturnType<typeof start>>['ask']): Promise<number> {
+  const metrics = await ask(ROOT_USER, 'GET', '/__metrics__');
+  const [, number] = /refused_connections_total (\d+)/.exec(`${metrics?.body}`) ?? [];
+  return Number(number);
+}
+
+testUsers('a connection that ends before it has sent a byte is no refusal', async (t) => {
+  const { proxy, ask } = await start(t);
+  const come = async (user: User, bytes: string, leave: (connection: Connection) => void) => {
+    // Held still, the proxy looks at a connection when its client has left.
+    proxy.child.kill('SIGSTOP');
+    const connection = await connectAs(t, user, proxy.port);
+    await connection.send(bytes);
+    leave(connection);
+    await pause(20);
+    proxy.child.kill('SIGCONT');
+  };
+  const closes = (connection: Connection) => connection.destroy();
+  const resets = (connection: Connection) => connection.reset();
+  for (const user of [ROOT_USER, allowed, other]) {
+    for (const leave of [closes, resets]) {
+      await come(user, '', leave);
+    }
+  }
+  t.is(await refused(ask), 0);
+  t.notRegex(proxy.log, /Refused/);
+
+  await come(ROOT_USER, 'G', closes);
+  t.is(await refused(ask), 1, 'a byte was sent');
+  await proxy.logged(/Refused a connection .* has closed its end/);
+  const silent = await connectAs(t, other, proxy.port);
+  await silent.closed();
+  t.is(await refused(ask), 2, 'its client was there');
+});
+
+testUsers('what runs already as the allowed user is warned of', async (t) => {
+  const run = (uid: number) => {
+    const child = spawn('sleep', ['600'], { uid, stdio: 'ignore' });
+    t.teardown(() => child.kill('SIGKILL'));
+    return child.pid;
+  };
+  const [left, others] = [run(quiet.uid), run(other.uid)];
+  const warning = /^.*Processes of the allowed user.*$/m;
+  const upstream = await startUpstream(t);
+  const startFor = (user: User) =>
+    startProxy(t, { rootUrl: upstream.url, flags: ['--allowed-user', user.name] });
+
+  const proxy = await startFor(quiet);
+  const line = await proxy.logged(warning);
+  const [, user, ids = ''] =
+    /\((uid \d+)\) run already .*: ([0-9, ]+).*; end those/.exec(line) ?? [];
+  t.is(user, `uid ${quiet.uid}`);
+  const named = ids.split(', ').map(Number);
+  t.deepEqual(
+    [left, others, proxy.pid].map((id) => named.includes(Number(id))),
+    [true, false, false],
+  );
+  const { log } = await startFor(ROOT_USER);
+  t.notRegex(log, warning, 'root is always served');
+});
+
 // === Refusals at start ===
 
 for (const [args, sentence] of [
@@ -172,47 +235,16 @@ test('the overflow user is refused by its name too', async (t) => {
 
 // === Networks ===
 
-interface Namespace {
-  readonly name: string;
-  /** This side's address, which is one of the machine's own. */
-  readonly host: string;
-  readonly guest: string;
-}
-
-const ip = (line: string) =>
-  spawnSync('ip', line.split(' '), { stdio: ['ignore', 'ignore', 'inherit'] }).status === 0;
-
-/** A network namespace with a pair of devices to this one, or null where none can be made. */
-function makeNamespace(t: ExecutionContext): Namespace | null {
-  const id = process.pid % 100_000;
-  const subnet = `10.202.${process.pid % 256}`;
-  const [name, outer, inner] = [`adm${id}`, `ao${id}`, `ai${id}`];
-  const [host, guest] = [`${subnet}.1`, `${subnet}.2`];
-  if (!ip(`netns add ${name}`)) {
-    return null;
-  }
-  t.teardown(() => ip(`netns del ${name}`));
-  const made = [
-    `link add ${outer} type veth peer name ${inner} netns ${name}`,
-    `addr add ${host}/24 dev ${outer}`,
-    `link set ${outer} up`,
-    `-n ${name} addr add ${guest}/24 dev ${inner}`,
-    `-n ${name} link set ${inner} up`,
-    `-n ${name} link set lo up`,
-  ].every(ip);
-  return made ? { name, host, guest } : null;
-}
-
 testUsers(
   'a network namespace is served by its address, and only with --allowed-network',
   async (t) => {
-    const namespace = makeNamespace(t);
-    if (namespace === null) {
-      t.log('skipped: ip cannot make a network namespace here');
+    const bridge = makeBridge(t);
+    if (bridge === null) {
       t.pass();
       return;
     }
-    const { name, host, guest } = namespace;
+    const { name } = bridge;
+    const { host, guest } = bridge.v4;
     const addresses = [host];
     const line = (port: number, uid: number) =>
       `--target ${host}:${port} --uid ${uid} --who guest --tries 20 --mode plain`;
@@ -221,7 +253,7 @@ testUsers(
     const without = await start(t, { addresses });
     t.is((await asked(without.proxy.port, allowed.uid)).answered, 0);
 
-    const outside = await start(t, { addresses, flags: ['--allowed-network', '10.203.0.0/16'] });
+    const outside = await start(t, { addresses, flags: ['--allowed-network', '192.0.2.0/24'] });
     t.is((await asked(outside.proxy.port, allowed.uid)).answered, 0);
 
     for (const network of [`${guest}/32`, `${host}/24`, `::ffff:${host}/120`]) {

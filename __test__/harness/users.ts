@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext, type TestFn } from 'ava';
 import { Connection, type RawResponse } from './connection.js';
 import { within } from './deadline.js';
+import { type Tool, testWith } from './tools.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 
@@ -17,7 +18,7 @@ export interface User {
 }
 
 /** Users of the system that every Linux has, none of whom is root or `nobody`. */
-const USERS = findUsers(['daemon', 'bin', 'games', 'www-data', 'sys', 'mail', 'adm', 'lp']);
+const USERS = findUsers(['daemon', 'bin', 'games', 'sys', 'mail', 'adm', 'lp', 'www-data']);
 
 function findUsers(names: string[]): User[] {
   if (process.platform !== 'linux') {
@@ -30,17 +31,23 @@ function findUsers(names: string[]): User[] {
     .filter(({ uid }) => uid > 0 && uid < 65534);
 }
 
-/** The one whom the proxy serves, somebody else, and one whom the proxy can run as. */
-export const [allowed, other, owner] = [user(0), user(1), user(2)];
+/**
+ * The one whom the proxy serves, somebody else, one whom the proxy can run as, and one of whom no
+ * other test has a process.
+ */
+export const [allowed, other, owner, quiet] = [user(0), user(1), user(2), user(3)];
 
 function user(index: number): User {
   return USERS[index] ?? { name: '', uid: -1 };
 }
 
-/** `test.serial`, or `test.skip` with a line, where this process cannot act as other users. */
-export function testAsRoot(): TestFn | TestFn['skip'] {
-  if (process.geteuid?.() === 0 && USERS.length >= 3) {
-    return test.serial;
+/**
+ * `test.serial`, or `test.skip` with a line, where this process cannot act as other users or a tool
+ * is missing.
+ */
+export function testAsRoot(...needed: Tool[]): TestFn | TestFn['skip'] {
+  if (process.geteuid?.() === 0 && USERS.length >= 4) {
+    return testWith(...needed) === test ? test.serial : test.skip;
   }
   console.log('skipped here: tests that act as several users, which only root can on Linux');
   return test.skip;

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
-use crate::client::admit::{Admission, Rules};
+use crate::client::admit::{Admission, Refused, Rules};
 use crate::client::listener::Listener;
 use crate::client::places::{Candidate, Limits, Places, Slot};
 use crate::client::worker::{Accepted, Worker};
@@ -85,6 +85,7 @@ enum Order {
 pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running, StartError> {
     let rules =
         Rules::new(options.allowed_user.as_deref(), &options.allowed_networks).map_err(invalid)?;
+    let already_running = rules.as_ref().and_then(Rules::already_running);
     let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
     let limits = Limits::of_this_process()?;
     let mut upstream = UpstreamConfig::from_env(limits.connections);
@@ -108,6 +109,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     running.start_acceptor(listeners, admission, limits)?;
     shared.warn(warnings);
     shared.warn(shared.exchange.in_force.current().warnings());
+    shared.warn(already_running);
     Ok(running)
 }
 
@@ -249,26 +251,31 @@ impl Acceptor {
     }
 
     async fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
-        if let Err(reason) = self.hand_over(stream, peer).await {
-            self.shared.metrics.refused_connections.add(1);
-            self.shared
-                .log
-                .refused(format_args!("Refused a connection from {peer}: {reason}"));
+        let placed = match self.admit(&stream, peer) {
+            Ok(rights) => self.place(rights).await.map(|placed| (rights, placed)),
+            Err(refused) => Err(refused),
+        };
+        match placed {
+            Ok((rights, placed)) => self.hand_over(stream, rights, placed),
+            Err(refused) if has_come_for_nothing(&stream, &refused) => {}
+            Err(refused) => {
+                self.shared.metrics.refused_connections.add(1);
+                self.shared
+                    .log
+                    .refused(format_args!("Refused a connection from {peer}: {refused}"));
+            }
         }
     }
 
-    async fn hand_over(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), String> {
-        let rights = match &self.admission {
-            None => Rights::ALL,
-            Some(admission) => admission.borrow_mut().admit(&stream, peer)?,
-        };
-        let load = |worker: &usize| self.workers[*worker].load.load(Ordering::Relaxed) / TOGETHER;
-        let worker = (0..self.workers.len()).min_by_key(load);
-        let worker = worker.ok_or("the proxy is being stopped")?;
-        let slot = self.place(rights, worker).await;
-        let slot = slot.ok_or("too many connections are open")?;
-        let nonblocking = stream.set_nonblocking(true);
-        nonblocking.map_err(|error| error.to_string())?;
+    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Result<Rights, Refused> {
+        stream.set_nonblocking(true).map_err(Refused::Os)?;
+        match &self.admission {
+            None => Ok(Rights::ALL),
+            Some(admission) => admission.borrow_mut().admit(stream, peer),
+        }
+    }
+
+    fn hand_over(&self, stream: TcpStream, rights: Rights, (worker, slot): (usize, Slot)) {
         let counted = self.shared.metrics.connection();
         let accepted = Box::new(Accepted {
             stream,
@@ -276,16 +283,23 @@ impl Acceptor {
             slot,
             counted,
         });
-        self.workers[worker]
-            .orders
-            .send(Order::Serve(accepted))
-            .map_err(|_| "the proxy is being stopped".to_owned())
+        // Where it has ended, the proxy is being stopped.
+        let _ = self.workers[worker].orders.send(Order::Serve(accepted));
+    }
+
+    /// The thread that is to serve a connection, and a place for it.
+    async fn place(&self, rights: Rights) -> Result<(usize, Slot), Refused> {
+        let load = |worker: &usize| self.workers[*worker].load.load(Ordering::Relaxed) / TOGETHER;
+        let worker = (0..self.workers.len()).min_by_key(load);
+        let worker = worker.ok_or(Refused::NoPlace)?;
+        let slot = self.slot(rights, worker).await;
+        Ok((worker, slot.ok_or(Refused::NoPlace)?))
     }
 
     /// A place among the connections. Where none is left, those that are idle make room: without
     /// that, a task that opens connections and says nothing would keep all others out. Where all
     /// are in use, there is one of those held back for a client who may update the credentials.
-    async fn place(&self, rights: Rights, worker: usize) -> Option<Slot> {
+    async fn slot(&self, rights: Rights, worker: usize) -> Option<Slot> {
         let slot = timeout(PATIENCE, self.take(false, worker)).await;
         if let Ok(Some(slot)) = slot {
             return Some(slot);
@@ -343,6 +357,17 @@ impl Acceptor {
         // Where the thread has ended, so has the connection.
         let _ = self.workers[candidate.worker].orders.send(order);
         answered
+    }
+}
+
+/// Whether the client of a refused connection has left and never sent a byte: so does whoever only
+/// asks whether the port is open, a launcher above all. Nothing is taken from the connection.
+fn has_come_for_nothing(stream: &TcpStream, refused: &Refused) -> bool {
+    match stream.peek(&mut [0]) {
+        Ok(waiting) => waiting == 0,
+        // The end may be known before it has come.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => refused.has_left(),
+        Err(_) => true,
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use taskcluster_proxy_peer::{
-    AsConnection, Lookup, LookupError, UserError, UserId, is_root, own_addresses, own_user, user_id,
+    AsConnection, Lookup, LookupError, UserError, UserId, is_root, own_addresses, own_user,
+    processes_of, user_id,
 };
 
 use crate::decision::rights::Rights;
@@ -43,6 +44,33 @@ pub enum AdmitError {
     NetworkAlone,
 }
 
+/// Why a connection is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Its other end belongs to somebody who is not served.
+    #[error("it belongs to {0}")]
+    Stranger(UserId),
+    /// Nobody is named.
+    #[error("{0}")]
+    Nobody(#[from] LookupError),
+    /// It is one too many.
+    #[error("too many connections are open")]
+    NoPlace,
+    /// The system refused what serving it needs.
+    #[error("{0}")]
+    Os(std::io::Error),
+}
+
+impl Refused {
+    /// Whether the client had left by then.
+    pub fn has_left(&self) -> bool {
+        matches!(
+            self,
+            Self::Nobody(LookupError::NotAlive(_) | LookupError::Replaced)
+        )
+    }
+}
+
 /// The rules as the options give them.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -69,6 +97,38 @@ impl Rules {
             })),
         }
     }
+}
+
+impl Rules {
+    /// A warning of the processes that run as the allowed user before the proxy listens, and so
+    /// before its task: they are served as the task is, whoever left them. Root is served whatever
+    /// is allowed.
+    pub fn already_running(&self) -> Option<String> {
+        if is_root(&self.allowed) {
+            return None;
+        }
+        let ids = processes_of(&self.allowed);
+        (!ids.is_empty()).then(|| warn_of(&self.allowed, &ids))
+    }
+}
+
+/// Names the processes, not all where they are many.
+#[cfg_attr(
+    unix,
+    expect(clippy::trivially_copy_pass_by_ref, reason = "it is long on Windows")
+)]
+fn warn_of(user: &UserId, ids: &[u32]) -> String {
+    const NAMED: usize = 20;
+    let named = ids.iter().take(NAMED).map(u32::to_string);
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match ids.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "Processes of the allowed user ({user}) run already and are served as the task is: \
+         {named}{more}; end those that an earlier task has left behind"
+    )
 }
 
 fn parse_network(text: &str) -> Result<IpNet, AdmitError> {
@@ -138,11 +198,9 @@ impl Admission {
         &mut self,
         accepted: &impl AsConnection,
         peer: SocketAddr,
-    ) -> Result<Rights, String> {
+    ) -> Result<Rights, Refused> {
         match self.lookup.owner(accepted) {
-            Ok(owner) => self
-                .rights(&owner)
-                .ok_or_else(|| format!("it belongs to {owner}")),
+            Ok(owner) => self.rights(&owner).ok_or(Refused::Stranger(owner)),
             Err(LookupError::NotFound) if self.is_admitted_from(peer.ip().to_canonical()) => {
                 Ok(Rights {
                     reserved: false,
@@ -150,7 +208,7 @@ impl Admission {
                     update: false,
                 })
             }
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -248,6 +306,22 @@ mod tests {
                 "{text}: {sentence}"
             );
         }
+    }
+
+    #[test]
+    fn a_warning_names_a_bounded_number_of_processes() {
+        let user = user_id("4242").expect("a number");
+        let sentence = |last| warn_of(&user, &(101..=last).collect::<Vec<_>>());
+        let begin = "Processes of the allowed user (uid 4242) run already and are served as the \
+                     task is: 101";
+        let end = "; end those that an earlier task has left behind";
+        assert_eq!(sentence(101), format!("{begin}{end}"));
+        assert_eq!(sentence(103), format!("{begin}, 102, 103{end}"));
+        let ids = (101..=120).map(|id| id.to_string()).collect::<Vec<_>>();
+        let ids = ids.join(", ");
+        let begin = begin.trim_end_matches("101");
+        assert_eq!(sentence(120), format!("{begin}{ids}{end}"));
+        assert_eq!(sentence(1120), format!("{begin}{ids} and 1000 more{end}"));
     }
 
     #[test]

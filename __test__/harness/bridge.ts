@@ -1,0 +1,68 @@
+// A network namespace behind a bridge of this machine, as a container has one: with an address of
+// each family on both sides. For tests that run as root on Linux.
+import { spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import type { ExecutionContext } from 'ava';
+
+const { CI = '' } = process.env;
+
+/** One family's addresses. */
+export interface Side {
+  /** The bridge's, which is one of this machine's own. */
+  readonly host: string;
+  readonly guest: string;
+  readonly network: string;
+}
+
+export interface Bridge {
+  /** Of the namespace. */
+  readonly name: string;
+  readonly v4: Side;
+  readonly v6: Side;
+}
+
+function ip(line: string): boolean {
+  const { status } = spawnSync('ip', line.split(' '), { stdio: ['ignore', 'ignore', 'inherit'] });
+  return status === 0;
+}
+
+/** Null, with a line, where none can be made; with CI=true that is an error. */
+export function makeBridge(t: ExecutionContext): Bridge | null {
+  const id = randomInt(1, 0xffff);
+  const [name, bridge, outer, inner] = [`tcp${id}`, `tcpb${id}`, `tcpo${id}`, `tcpi${id}`];
+  const v4 = sides(
+    (last) => `10.${200 + (id >> 13)}.${(id >> 5) & 0xff}.${(id & 31) * 8 + last}`,
+    29,
+  );
+  const v6 = sides((last) => `fd00:7463:${id.toString(16)}::${last}`, 64);
+  t.teardown(() => {
+    ip(`netns del ${name}`);
+    ip(`link del ${bridge}`);
+  });
+  const made = [
+    `netns add ${name}`,
+    `link add ${bridge} type bridge`,
+    `link add ${outer} type veth peer name ${inner} netns ${name}`,
+    `link set ${outer} master ${bridge}`,
+    `addr add ${v4.host}/29 dev ${bridge}`,
+    `addr add ${v6.host}/64 dev ${bridge} nodad`,
+    `link set ${outer} up`,
+    `link set ${bridge} up`,
+    `-n ${name} addr add ${v4.guest}/29 dev ${inner}`,
+    `-n ${name} addr add ${v6.guest}/64 dev ${inner} nodad`,
+    `-n ${name} link set ${inner} up`,
+    `-n ${name} link set lo up`,
+  ].every(ip);
+  if (made) {
+    return { name, v4, v6 };
+  }
+  if (CI === 'true') {
+    throw new Error('ip cannot make a network namespace behind a bridge here');
+  }
+  t.log('skipped: ip cannot make a network namespace behind a bridge here');
+  return null;
+}
+
+function sides(address: (last: number) => string, prefix: number): Side {
+  return { host: address(1), guest: address(2), network: `${address(0)}/${prefix}` };
+}
