@@ -87,6 +87,10 @@ const USAGE: Record<string, Refused> = {
     env: { ...ENOUGH, [CERTIFICATE]: '{"version":1' },
     says: 'certificate must be a JSON object: pass it as it came with the access token',
   },
+  'to end with its parent and to outlive it': {
+    args: ['--outlive-parent', '--end-with-parent'],
+    says: '--end-with-parent and --outlive-parent contradict each other: leave one out',
+  },
   'an unknown option': {
     args: ['--prot', '80'],
     says: '--prot is not an option: did you mean --port?',

@@ -183,6 +183,17 @@ export interface Native {
   revision(): string;
   /** Closes this process to debuggers and core dumps, as far as the platform can. */
   hardenProcess(): void;
+  /**
+   * Ends this process at once when the one that started it has ended, by whatever end, and without
+   * the thread of JavaScript; does nothing where init did. `launcher` is the id of the parent as
+   * the caller has seen it first.
+   */
+  endWithLauncher(launcher: number): void;
+  /**
+   * Writes to stdout (1) or stderr (2) and waits for their readers no longer than `patience`
+   * milliseconds; whether all is written by then.
+   */
+  say(stream: 1 | 2, text: string, patience: number): boolean;
   startProxy(
     options: NativeOptions,
     validate: (body: Buffer) => NativeVerdict,

@@ -180,6 +180,23 @@ export const SETTINGS = {
     empty: 'refused',
     help: 'How long running requests may take to finish after SIGTERM or SIGINT',
   },
+  endWithParent: {
+    by: 'command',
+    flag: 'end-with-parent',
+    kind: 'switch',
+    restricts: 'by being given',
+    empty: 'refused',
+    help: 'End when the process that started it ends, as it does with --allowed-user',
+  },
+  outliveParent: {
+    by: 'command',
+    flag: 'outlive-parent',
+    kind: 'switch',
+    restricts: 'by being left out',
+    empty: 'refused',
+    apart: true,
+    help: 'With --allowed-user: go on when the process that started it ends',
+  },
   port: {
     by: 'API and command',
     flag: 'port',

@@ -37,6 +37,8 @@ export type Command =
       readyFile: string | undefined;
       /** Milliseconds. */
       grace: number;
+      /** Whether it ends when the process that started it does. */
+      endsWithLauncher: boolean;
     };
 
 /** A row that has a flag. */
@@ -213,7 +215,19 @@ export function readCommand(
     taskId: readTaskId(given.get('taskId')?.[0]),
     readyFile: value('readyFile'),
     grace: readDuration(given.get('grace')?.[0] ?? SETTINGS.grace.default, '--grace'),
+    endsWithLauncher: readEndsWithLauncher(given),
   };
+}
+
+/** A launcher that crashed must not leave a port that signs to whoever has the user id next. */
+function readEndsWithLauncher(given: Given): boolean {
+  const [ends, outlives] = [given.has('endWithParent'), given.has('outliveParent')];
+  if (ends && outlives) {
+    throw new OptionsError(
+      '--end-with-parent and --outlive-parent contradict each other: leave one out',
+    );
+  }
+  return ends || (given.has('allowedUser') && !outlives);
 }
 
 type CommandKey = KeyBy<'command' | 'API and command'>;

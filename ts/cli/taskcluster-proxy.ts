@@ -16,6 +16,10 @@ import {
   readCommand,
   SECRET_VARIABLES,
 } from './arguments.js';
+import { closeInspector, forgetSignals } from './inspector.js';
+
+/** Read before anything else: when it changes, whoever started this process has ended. */
+const LAUNCHER = process.ppid;
 
 type Run = Command & { kind: 'run' };
 
@@ -27,6 +31,8 @@ const SIGNALLED = 128;
 const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
 async function main(args: string[]): Promise<void> {
+  forgetSignals();
+  await closeInspector();
   const line = parseLine(args);
   // Overwrites the arguments where the system keeps them for ps and /proc.
   process.title = ['taskcluster-proxy', ...maskSecrets(args, line)].join(' ');
@@ -55,6 +61,11 @@ async function sayVersion(kind: 'version' | 'shortVersion'): Promise<void> {
 }
 
 async function run(command: Run): Promise<void> {
+  const { endWithLauncher, sayOnStdout } = await import('./process.js');
+  if (command.endsWithLauncher) {
+    endWithLauncher(LAUNCHER);
+  }
+  process.on('uncaughtException', fail);
   const { hardenProcess, startProxy, version } = await import('../index.js');
   hardenProcess();
   const authorizedScopes = await readScopes(command);
@@ -62,8 +73,9 @@ async function run(command: Run): Promise<void> {
     ...command.options,
     ...(authorizedScopes !== undefined && { authorizedScopes }),
   });
+  await closeInspector();
   stopOnSignals(proxy, command.grace);
-  say(proxy.addresses.map((address) => `Listening on ${address}\n`).join(''));
+  sayOnStdout(proxy.addresses.map((address) => `Listening on ${address}\n`).join(''));
   if (command.readyFile !== undefined) {
     writeReadyFile(command.readyFile, { pid: process.pid, addresses: proxy.addresses, version });
   }
@@ -104,21 +116,34 @@ function writeReadyFile(path: string, content: object): void {
   }
 }
 
-/** Straight to the descriptor: `process.stdout` costs milliseconds and dies with a closed pipe. */
+/** What was asked for and nothing else, and so worth waiting for its reader. */
 function say(text: string): void {
   try {
+    // Straight to the descriptor: `process.stdout` costs milliseconds and dies with a closed pipe.
     writeSync(1, text);
   } catch {
     // Nobody listens.
   }
 }
 
-function fail(error: Error & { code?: string }): never {
+async function fail(error: Error & { code?: string }): Promise<never> {
   const usage = error.code === 'ERR_OPTIONS' || error.code === 'ERR_CREDENTIALS';
+  const line = `taskcluster-proxy: ${error.message}\n`;
   try {
-    writeSync(2, `taskcluster-proxy: ${error.message}\n`);
-  } finally {
-    process.exit(usage ? USAGE_ERROR : 1);
+    const { sayOnStderr } = await import('./process.js');
+    sayOnStderr(line);
+  } catch {
+    complainWithoutAddon(line);
+  }
+  process.exit(usage ? USAGE_ERROR : 1);
+}
+
+/** May wait for a reader, but there is no proxy that could stand still. */
+function complainWithoutAddon(text: string): void {
+  try {
+    writeSync(2, text);
+  } catch {
+    // Nobody listens.
   }
 }
 

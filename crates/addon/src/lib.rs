@@ -11,6 +11,8 @@
 
 mod harden;
 mod hawk;
+mod launcher;
+mod output;
 mod proxy;
 
 use napi_derive::napi;

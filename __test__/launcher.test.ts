@@ -1,0 +1,161 @@
+// Where users are checked, the proxy ends with the process that started it: a launcher that crashed
+// must not leave a port behind that signs for whoever has the task's user id next.
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import path from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import test, { type ExecutionContext } from 'ava';
+import { COMMAND, ENOUGH } from './harness/command.js';
+import { pause, within } from './harness/deadline.js';
+import { freshDirectory } from './harness/directory.js';
+import { accepts, unusedPort } from './harness/port.js';
+
+/** Whom this machine can tell apart from others. */
+const USER = ['--allowed-user', userInfo().username];
+
+const linuxTest = process.platform === 'linux' ? test : test.skip;
+const rootTest = process.platform === 'linux' && process.getuid?.() === 0 ? test : test.skip;
+if (rootTest === test.skip) {
+  console.log('skipped here: a test that makes an init of its own, which takes root on Linux');
+}
+
+const { PATH = '' } = process.env;
+
+interface Started {
+  /** What started the proxy. */
+  readonly launcher: ChildProcessByStdio<Writable, Readable, null>;
+  readonly port: number;
+  /** The end of the proxy, which holds this open as long as it lives; gives what it wrote. */
+  readonly ended: Promise<string>;
+}
+
+/** Starts the proxy from a shell that runs `script`, in which `proxy` stands for its command line. */
+async function startFrom(
+  t: ExecutionContext,
+  script: string,
+  flags: string[],
+  options: { env?: Record<string, string>; before?: string[] } = {},
+): Promise<Started> {
+  const { env = {}, before = [] } = options;
+  const port = await unusedPort();
+  const directory = freshDirectory(t);
+  const ready = path.join(directory, 'ready.json');
+  const line = [process.execPath, COMMAND, '-i', '127.0.0.1', '-p', `${port}`, ...flags];
+  const shell = ['sh', '-c', script.replaceAll('proxy', '"$@"'), 'sh'];
+  const [program = '', ...args] = [...before, ...shell, ...line, '--ready-file', ready];
+  const output = path.join(directory, 'output');
+  const file = openSync(output, 'a');
+  const launcher = spawn(program, args, {
+    env: { PATH, ...ENOUGH, ...env },
+    // A session of its own, as a worker has; the pipe ends with the last process of it.
+    detached: true,
+    stdio: ['pipe', 'pipe', file],
+  }) as ChildProcessByStdio<Writable, Readable, null>;
+  closeSync(file);
+  const said = text(launcher.stdout);
+  t.teardown(async () => {
+    launcher.kill('SIGKILL');
+    try {
+      process.kill(JSON.parse(readFileSync(ready, 'utf8')).pid, 'SIGKILL');
+    } catch {
+      // It has ended, or has not come so far.
+    }
+    await said;
+  });
+  return { launcher, port, ended: said.then(() => readFileSync(output, 'utf8')) };
+}
+
+async function listens(port: number): Promise<void> {
+  while (!(await accepts(port))) {
+    await pause(20);
+  }
+}
+
+const REASON = /the process that started it has ended.*--outlive-parent/;
+
+for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+  linuxTest(`ends when a script without exec between it and a worker gets ${signal}`, async (t) => {
+    const { launcher, port, ended } = await startFrom(t, 'proxy; true', USER);
+    await within(listens(port), 'a listener');
+    launcher.kill(signal);
+    t.regex(await within(ended, 'the end of the proxy'), REASON);
+    t.false(await accepts(port));
+  });
+}
+
+linuxTest('ends when the process that started it comes to its end', async (t) => {
+  const { launcher, port, ended } = await startFrom(t, 'proxy & read _', USER);
+  await within(listens(port), 'a listener');
+  launcher.stdin.end('\n');
+  t.regex(await within(ended, 'the end of the proxy'), REASON);
+});
+
+linuxTest('ends where the process that started it has ended before it could look', async (t) => {
+  const { port, ended } = await startFrom(t, 'proxy & exit', USER);
+  t.regex(await within(ended, 'the end of the proxy'), REASON);
+  t.false(await accepts(port));
+});
+
+linuxTest('ends where its JavaScript stands still, too', async (t) => {
+  const directory = freshDirectory(t);
+  const [preload = '', block = '', blocked = ''] = ['preload.cjs', 'block', 'blocked'].map((name) =>
+    path.join(directory, name),
+  );
+  writeFileSync(
+    preload,
+    `const { existsSync, writeFileSync } = require('node:fs');
+     setInterval(() => {
+       if (existsSync(${JSON.stringify(block)})) {
+         writeFileSync(${JSON.stringify(blocked)}, '');
+         for (;;);
+       }
+     }, 20);`,
+  );
+  const env = { NODE_OPTIONS: `--require=${preload}` };
+  const { launcher, port, ended } = await startFrom(t, 'proxy; true', USER, { env });
+  await within(listens(port), 'a listener');
+  writeFileSync(block, '');
+  await within(appears(blocked), 'its standing still');
+  launcher.kill('SIGKILL');
+  await within(ended, 'the end of the proxy');
+  t.false(await accepts(port));
+});
+
+async function appears(file: string): Promise<void> {
+  while (!existsSync(file)) {
+    await pause(20);
+  }
+}
+
+for (const [flags, ends] of [
+  [[...USER, '--outlive-parent'], false],
+  [['--outlive-parent'], false],
+  [[], false],
+  [['--end-with-parent'], true],
+  [[...USER, '--end-with-parent'], true],
+] as const) {
+  const name = flags.filter((flag) => flag.startsWith('--')).join(' ') || 'no flag';
+  linuxTest(`${name}: ${ends ? 'ends with' : 'outlives'} who started it`, async (t) => {
+    const { launcher, port, ended } = await startFrom(t, 'proxy; true', [...flags]);
+    await within(listens(port), 'a listener');
+    launcher.kill('SIGKILL');
+    await once(launcher, 'exit');
+    if (ends) {
+      t.regex(await within(ended, 'the end of the proxy'), REASON);
+      return;
+    }
+    await pause(500);
+    t.is((await fetch(`http://127.0.0.1:${port}/none`)).status, 404);
+  });
+}
+
+rootTest('goes on where init started it', async (t) => {
+  const init = ['unshare', '--pid', '--fork', '--kill-child'];
+  const { port } = await startFrom(t, 'proxy; true', USER, { before: init });
+  await within(listens(port), 'a listener');
+  await pause(300);
+  t.is((await fetch(`http://127.0.0.1:${port}/none`)).status, 404);
+});

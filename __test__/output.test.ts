@@ -1,0 +1,143 @@
+// Nothing waits for who reads stdout and stderr: with pipes that are full and not read the proxy
+// starts, takes new credentials, stops and says why it does not start.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import path from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { COMMAND, ENOUGH } from './harness/command.js';
+import { pause, within } from './harness/deadline.js';
+import { freshDirectory } from './harness/directory.js';
+import { accepts, unusedPort } from './harness/port.js';
+import { permanentCredentials } from './harness/signature.js';
+
+const unixTest = process.platform === 'win32' ? test.skip : test;
+
+class FullPipe {
+  /** For a child: writing to it waits for a reader, as in every pipe. */
+  readonly end: number;
+  readonly #both: number;
+
+  constructor(t: ExecutionContext, name: string) {
+    const file = path.join(freshDirectory(t), name);
+    execFileSync('mkfifo', [file]);
+    this.#both = openSync(file, constants.O_RDWR | constants.O_NONBLOCK);
+    this.end = openSync(file, constants.O_WRONLY);
+    t.teardown(() => {
+      closeSync(this.#both);
+      closeSync(this.end);
+    });
+    this.#fill();
+  }
+
+  #fill(): void {
+    for (const size of [4096, 1]) {
+      try {
+        for (;;) {
+          writeSync(this.#both, '.'.repeat(size));
+        }
+      } catch {
+        // EAGAIN: so much does not fit any more.
+      }
+    }
+  }
+
+  /** Reads what there is. */
+  read(): string {
+    const buffer = Buffer.alloc(4096);
+    let read = '';
+    try {
+      for (;;) {
+        read += buffer.toString('latin1', 0, readSync(this.#both, buffer));
+      }
+    } catch {
+      // EAGAIN: that was all.
+    }
+    return read.replace(/^\.+/, '');
+  }
+
+  /** Reads until `pattern` has come. */
+  async reads(pattern: RegExp): Promise<string> {
+    let text = '';
+    while (!pattern.test(text)) {
+      text += this.read();
+      await pause(10);
+    }
+    return text;
+  }
+}
+
+interface Run {
+  readonly child: ChildProcess;
+  readonly port: number;
+  readonly stdout: FullPipe;
+  readonly stderr: FullPipe;
+  readonly ended: Promise<unknown[]>;
+}
+
+async function start(t: ExecutionContext, flags: string[] = [], env = {}): Promise<Run> {
+  const port = await unusedPort();
+  const [stdout, stderr] = [new FullPipe(t, 'stdout'), new FullPipe(t, 'stderr')];
+  const line = [COMMAND, '-i', '127.0.0.1', '-p', `${port}`, ...flags];
+  const child = spawn(process.execPath, line, {
+    env: { ...ENOUGH, ...env },
+    stdio: ['ignore', stdout.end, stderr.end],
+  });
+  const ended = once(child, 'exit');
+  t.teardown(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
+  return { child, port, stdout, stderr, ended };
+}
+
+async function listens(port: number): Promise<void> {
+  while (!(await accepts(port))) {
+    await pause(20);
+  }
+}
+
+const update = (port: number, clientId: string) =>
+  fetch(`http://127.0.0.1:${port}/credentials`, {
+    method: 'PUT',
+    body: JSON.stringify(permanentCredentials(clientId)),
+  });
+
+unixTest('it starts, takes new credentials and stops', async (t) => {
+  const { child, port, ended } = await start(t);
+  await within(listens(port), 'a listener');
+  t.is((await within(update(port, 'tests/next'), 'an update')).status, 200);
+  const { headers } = await within(fetch(`http://127.0.0.1:${port}/none`), 'an answer');
+  t.is(headers.get('x-taskcluster-proxy-perm-clientid'), 'tests/next');
+  child.kill('SIGTERM');
+  t.deepEqual(await within(ended, 'the end'), [0, null]);
+});
+
+unixTest('what it says comes as soon as somebody reads', async (t) => {
+  const { port, stdout, stderr } = await start(t);
+  await within(listens(port), 'a listener');
+  const line = `Listening on http://127.0.0.1:${port}\n`;
+  t.is(await within(stdout.reads(/\n/), 'a line on stdout'), line);
+  await fetch(`http://127.0.0.1:${port}/none`);
+  await within(stderr.reads(/Answering \/none .*\n/), 'a line on stderr');
+});
+
+unixTest('what Node warns of holds nothing up', async (t) => {
+  const preload = path.join(freshDirectory(t), 'preload.cjs');
+  writeFileSync(preload, "process.emitWarning('be warned');");
+  const { port, stderr } = await start(t, [], { NODE_OPTIONS: `--require=${preload}` });
+  await within(listens(port), 'a listener');
+  t.is((await within(update(port, 'tests/next'), 'an update')).status, 200);
+  await within(stderr.reads(/Warning: be warned\n/), 'the warning');
+});
+
+for (const [what, flags, code] of [
+  ['a flag that is none', ['--no-such-flag'], 64],
+  ['a user that is none', ['--allowed-user', 'no-such-user'], 64],
+  ['a ready file that cannot be written', ['--ready-file', '/none/ready'], 1],
+] as const) {
+  unixTest(`${what} ends it, read or not`, async (t) => {
+    const { ended } = await start(t, [...flags]);
+    t.deepEqual(await within(ended, 'the end'), [code, null]);
+  });
+}

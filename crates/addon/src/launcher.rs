@@ -1,0 +1,58 @@
+//! Ending this process when the one that started it has ended. How that is known is in
+//! `crates/peer`.
+
+use std::thread;
+use std::time::Duration;
+
+use napi_derive::napi;
+use taskcluster_proxy_peer::Launcher;
+
+use crate::output;
+
+const STDERR: u8 = 2;
+const SENTENCE: &str = "taskcluster-proxy: the process that started it has ended, and it ends with \
+     it: start it with --outlive-parent to keep it\n";
+
+/// For the sentence, where stderr takes it at once; the ports are open until then.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// As of any failure but wrong usage.
+const EXIT_CODE: i32 = 1;
+
+/// See `endWithLauncher` in `ts/native.ts`.
+#[napi]
+pub fn end_with_launcher(launcher: u32) -> napi::Result<()> {
+    match Launcher::find(launcher)? {
+        Launcher::Init => {}
+        Launcher::Ended => end(),
+        Launcher::Running(launcher) => {
+            let wait = move || {
+                launcher.wait();
+                end();
+            };
+            thread::Builder::new()
+                .name("launcher".to_owned())
+                .spawn(wait)?;
+        }
+    }
+    Ok(())
+}
+
+/// Not by `exit`, which runs what others have registered, and that may wait for the thread of
+/// JavaScript.
+fn end() -> ! {
+    output::write(STDERR, SENTENCE.to_owned(), PATIENCE);
+    #[cfg(unix)]
+    // SAFETY: takes an integer alone and does not come back.
+    unsafe {
+        libc::_exit(EXIT_CODE)
+    }
+    #[cfg(windows)]
+    // SAFETY: the pseudo handle of this process, and an integer.
+    unsafe {
+        use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
+        TerminateProcess(GetCurrentProcess(), EXIT_CODE.cast_unsigned());
+    }
+    #[cfg(not(unix))]
+    std::process::abort()
+}

@@ -1,0 +1,39 @@
+//! Writing to stdout and stderr without waiting for who reads them.
+//!
+//! Node writes to a pipe or a terminal at once and in its one thread: where that is full and is not
+//! read, everything in JavaScript stands still. The log of requests is not written here but by
+//! `record/log.rs` of the proxy.
+
+use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use napi_derive::napi;
+
+/// See `say` in `ts/native.ts`.
+#[napi]
+pub fn say(stream: u8, text: String, patience: u32) -> bool {
+    write(stream, text, Duration::from_millis(patience.into()))
+}
+
+/// Hands `text` to a thread that writes it to stdout (1) or stderr (2), and waits no longer than
+/// `patience`; whether it has been written by then. A thread that waits for a reader holds nothing
+/// up, not even the end of the process.
+pub fn write(stream: u8, text: String, patience: Duration) -> bool {
+    let (done, is_done) = mpsc::channel();
+    let write = move || {
+        let written = match stream {
+            1 => write_all(io::stdout().lock(), &text),
+            _ => write_all(io::stderr().lock(), &text),
+        };
+        let _ = done.send(written.is_ok());
+    };
+    let started = thread::Builder::new().name("say".to_owned()).spawn(write);
+    started.is_ok() && is_done.recv_timeout(patience).unwrap_or(false)
+}
+
+fn write_all(mut out: impl Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
