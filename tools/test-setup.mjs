@@ -1,7 +1,7 @@
 /**
- * Makes ready what tests need beside the npm packages: nginx, Chromium, curl, OpenSSL, PostgreSQL
- * and PgBouncer from the system, and Taskcluster's Python and Go clients, its worker and an old Node
- * under build/.
+ * Makes ready what tests need beside the npm packages: nginx, HAProxy, Chromium, curl, OpenSSL,
+ * PostgreSQL, PgBouncer and iproute2 from the system, and Taskcluster's Python and Go clients, its
+ * worker, a launcher and an old Node under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -37,6 +37,7 @@ const DEBIAN_PACKAGES = {
   go: ['golang-go'],
   postgres: ['postgresql'],
   pgbouncer: ['pgbouncer'],
+  ip: ['iproute2'],
 };
 
 main();
@@ -52,6 +53,7 @@ function main() {
   attempt('the Go client', isInstalled('go'), prepareGoClient);
   attempt('the worker', isInstalled('go'), prepareWorker);
   attempt('an old Node', true, prepareOldNode);
+  attempt('the launcher', isInstalled('go'), prepareLauncher);
 }
 
 function installDebianPackages(packages) {
@@ -96,6 +98,11 @@ function prepareWorker() {
   );
   const worker = `github.com/taskcluster/taskcluster/${generation}/workers/generic-worker`;
   buildWithGo('worker', 'test-worker', 'generic-worker', worker, '-tags', 'insecure');
+}
+
+/** What starts and updates proxies as a worker of today does. */
+function prepareLauncher() {
+  buildWithGo('launcher', 'test-launcher', 'launcher', '.');
 }
 
 /** A program under build/, with copies of what it was built from. */

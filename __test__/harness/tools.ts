@@ -14,6 +14,7 @@ const BUILT = {
   'go-client': path.join(ROOT, 'build/test-go/client'),
   'generic-worker': path.join(ROOT, 'build/test-worker/generic-worker'),
   'old-node': path.join(ROOT, 'build/test-node/node_modules/node/bin/node'),
+  launcher: path.join(ROOT, 'build/test-launcher/launcher'),
 };
 
 export type Tool =

@@ -1,0 +1,3 @@
+module taskcluster-proxy/test-launcher
+
+go 1.24.2
