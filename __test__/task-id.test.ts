@@ -153,12 +153,12 @@ test('each try that fails is logged with its reason, and the lookup goes on', as
 test('a queue that cannot be reached is told of at each try, in text and in JSON', async (t) => {
   const rootUrl = `http://127.0.0.1:${await unusedPort()}`;
   const flags = ['--retry-first', '100ms', '--retry-for', '400ms'];
-  const says = `cannot reach ${new URL(rootUrl).host}: Connection refused (os error 111)`;
+  const says = `cannot reach ${new URL(rootUrl).host}: Connection refused`;
   const text = await failure(t, rootUrl, {}, flags);
-  t.is(text.says, says);
+  t.true(text.says.startsWith(says), text.says);
   t.true(text.tries.length > 0);
   for (const line of text.tries) {
-    t.true(line.includes(`warning: Retrying ${rootUrl}${TARGET} in `) && line.endsWith(says), line);
+    t.true(line.includes(`warning: Retrying ${rootUrl}${TARGET} in `) && line.includes(says), line);
   }
   const json = await failure(t, rootUrl, {}, [...flags, '--log-format', 'json']);
   t.true(json.tries.length > 0);

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::certificate::{Certificate, CertificateError};
+use crate::character::named;
 
 /// Credentials that have been found fit to sign with.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,7 +26,8 @@ pub enum CredentialsError {
     /// The client id holds something that Taskcluster's client ids never do, and that Hawk could
     /// in part not carry in a quoted attribute.
     #[error(
-        "clientId contains {0:?}, which cannot be part of one: use letters, digits and !@/:.+|_- only"
+        "clientId contains {}, which cannot be part of one: use letters, digits and !@/:.+|_- only",
+        named(*.0)
     )]
     ClientId(char),
     /// The access token is empty.

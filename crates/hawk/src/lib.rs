@@ -29,6 +29,7 @@
 mod bewit;
 mod certificate;
 mod challenge;
+mod character;
 mod credentials;
 mod ext;
 mod header;

@@ -1,5 +1,7 @@
 //! What of a request Hawk signs, and how a URL is taken apart into it without changing a byte.
 
+use crate::character::named;
+
 /// The parts of a request that enter the normalised string.
 ///
 /// The caller vouches for the bytes: no control characters in any part, `target` in origin form.
@@ -33,7 +35,7 @@ pub enum ResourceError {
     #[error("not an absolute http or https URL: begin it with https:// and a host name")]
     Scheme,
     /// A space, a control character, a backslash or a character above 0x7F.
-    #[error("the URL contains {0:?}, which no request target can: percent-encode it")]
+    #[error("the URL contains {}, which no request target can: percent-encode it", named(*.0))]
     Character(char),
     /// `user:password@`.
     #[error("the URL names a user: remove everything up to the @")]

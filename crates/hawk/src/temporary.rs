@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::Value;
 
 use crate::certificate::{Fields, MAX_CERTIFICATE_LIFETIME, is_scope, temporary_access_token};
 use crate::credentials::{Credentials, CredentialsError, check_client_id};
@@ -42,7 +43,7 @@ pub enum TemporaryCredentialsError {
     #[error("temporary credentials cannot last longer than 31 days: choose an earlier expiry")]
     Lifetime,
     /// A scope that holds something besides printable ASCII.
-    #[error("scope {0:?} is not valid: use printable ASCII only")]
+    #[error("scope {} is not valid: use printable ASCII only", Value::from(.0.as_str()))]
     Scope(String),
 }
 

@@ -11,16 +11,16 @@ pub use crate::windows::{UserId, is_root, own_user, user_id};
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// Neither a user's name nor a number.
-    #[error("there is no user {0:?} on this machine: give the name of an existing one")]
+    #[error("there is no user \"{0}\" on this machine: give the name of an existing one")]
     Unknown(String),
     /// The user that stands for everybody who is not mapped into a user namespace.
     #[error(
-        "user {0:?} stands for everybody whom a user namespace does not know, so it cannot be \
+        "user \"{0}\" stands for everybody whom a user namespace does not know, so it cannot be \
          allowed: run the task as a user of its own"
     )]
     Overflow(String),
     /// The user database did not answer.
-    #[error("the user database cannot be asked for {0:?}: {1}")]
+    #[error("the user database cannot be asked for \"{0}\": {1}")]
     Database(String, std::io::Error),
 }
 

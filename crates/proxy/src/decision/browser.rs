@@ -54,7 +54,7 @@ pub struct HostRule {
 
 /// A `--host` that is neither a host name nor `*`.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
-#[error("--host {0:?} is not a host name: give a name without scheme and port, or *")]
+#[error("--host \"{0}\" is not a host name: give a name without scheme and port, or *")]
 pub struct HostRuleError(String);
 
 /// Why a request is refused.
