@@ -123,6 +123,9 @@ export function needs(platform) {
       isThere: standardLibrary(platform) !== undefined,
     },
     ...LINKERS[platform.linker].map(({ what, isThere }) => ({ what, isThere: isThere() })),
+    ...(platform.stubs === 'frameworks'
+      ? [{ what: "rust-objcopy (part of rustup's toolchains)", isThere: hasObjcopy() }]
+      : []),
     ...(platform.floor === undefined
       ? []
       : [{ what: 'readelf (apt install binutils)', isThere: inPath('readelf') }]),
@@ -138,6 +141,15 @@ export function standardLibrary({ target }) {
   const sysroot = says(RUSTC, '--print', 'sysroot');
   const source = sysroot && join(sysroot, 'lib/rustlib/src/rust/library/Cargo.lock');
   return source && existsSync(source) ? 'source' : undefined;
+}
+
+/** What rustc strips Apple's libraries with. */
+function hasObjcopy() {
+  const libraries = says(RUSTC, '--print', 'target-libdir');
+  return (
+    inPath('rust-objcopy') ||
+    (libraries !== undefined && existsSync(join(libraries, '../bin/rust-objcopy')))
+  );
 }
 
 export function manifest() {

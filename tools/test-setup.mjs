@@ -1,7 +1,7 @@
 /**
  * Makes ready what tests need beside the npm packages: nginx, HAProxy, Chromium, curl, OpenSSL,
  * PostgreSQL, PgBouncer and iproute2 from the system, and Taskcluster's Python and Go clients, its
- * worker, a launcher and an old Node under build/.
+ * worker, a launcher, a registry of packages, actionlint and an old Node under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -52,6 +52,8 @@ function main() {
   attempt('the Python client', isInstalled('python3'), preparePythonClient);
   attempt('the Go client', isInstalled('go'), prepareGoClient);
   attempt('the worker', isInstalled('go'), prepareWorker);
+  attempt('the registry', true, prepareRegistry);
+  attempt('actionlint', isInstalled('go'), prepareActionlint);
   attempt('an old Node', true, prepareOldNode);
   attempt('the launcher', isInstalled('go'), prepareLauncher);
 }
@@ -105,6 +107,12 @@ function prepareLauncher() {
   buildWithGo('launcher', 'test-launcher', 'launcher', '.');
 }
 
+/** What checks the workflows. */
+function prepareActionlint() {
+  const what = 'github.com/rhysd/actionlint/cmd/actionlint';
+  buildWithGo('workflows', 'test-workflows', 'actionlint', what);
+}
+
 /** A program under build/, with copies of what it was built from. */
 function buildWithGo(source, target, name, what, ...flags) {
   const from = join(CLIENTS, source);
@@ -123,6 +131,23 @@ function buildWithGo(source, target, name, what, ...flags) {
   for (const file of files) {
     copyFileSync(join(from, file), join(directory, file));
   }
+}
+
+/** A registry of npm packages, into which the tests release. */
+function prepareRegistry() {
+  const from = join(CLIENTS, 'registry');
+  const directory = join(ROOT, 'build/test-registry');
+  const lock = join(directory, 'node_modules/.package-lock.json');
+  const isBuilt = (file) =>
+    existsSync(join(directory, file)) && isSame(join(directory, file), join(from, file));
+  if (existsSync(lock) && readdirSync(from).every(isBuilt)) {
+    return;
+  }
+  mkdirSync(directory, { recursive: true });
+  for (const file of readdirSync(from)) {
+    copyFileSync(join(from, file), join(directory, file));
+  }
+  run(['npm', 'ci', '--prefix', directory, '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
 /** Where it fails, CI fails; elsewhere the tests that need it are skipped. */

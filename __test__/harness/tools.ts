@@ -12,6 +12,8 @@ const { PATH = '', CI = '' } = process.env;
 const BUILT = {
   'python-client': path.join(ROOT, 'build/test-python/bin/python'),
   'go-client': path.join(ROOT, 'build/test-go/client'),
+  actionlint: path.join(ROOT, 'build/test-workflows/actionlint'),
+  registry: path.join(ROOT, 'build/test-registry/node_modules/verdaccio/bin/verdaccio'),
   'generic-worker': path.join(ROOT, 'build/test-worker/generic-worker'),
   'old-node': path.join(ROOT, 'build/test-node/node_modules/node/bin/node'),
   launcher: path.join(ROOT, 'build/test-launcher/launcher'),

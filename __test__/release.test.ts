@@ -1,0 +1,176 @@
+// A release, short of the world: it refuses what is not whole, publishes into a real registry, and is
+// installed from there by name.
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import test, { type ExecutionContext } from 'ava';
+import { revision, version } from 'taskcluster-proxy';
+import { pause, within } from './harness/deadline.js';
+import { freshDirectory } from './harness/directory.js';
+import { unusedPort } from './harness/port.js';
+import { pathOf, testWith } from './harness/tools.js';
+
+const ROOT = path.resolve(import.meta.dirname, '..');
+const run = promisify(execFile);
+
+interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+async function ended(program: string, args: string[], options: object = {}): Promise<Ended> {
+  try {
+    return { code: 0, ...(await run(program, args, { encoding: 'utf8', ...options })) };
+  } catch (error) {
+    return error as Ended;
+  }
+}
+
+const release = (args: string[], env: NodeJS.ProcessEnv = process.env) =>
+  ended(process.execPath, [path.join(ROOT, 'tools/release.mjs'), ...args], { env });
+
+/** A registry that has these packages as its own, and all others from npm's. */
+async function startRegistry(
+  t: ExecutionContext,
+): Promise<{ url: string; env: NodeJS.ProcessEnv }> {
+  const directory = freshDirectory(t);
+  const port = await unusedPort();
+  const url = `http://127.0.0.1:${port}/`;
+  const config = path.join(directory, 'config.yaml');
+  const { stdout: registry } = await run('npm', ['config', 'get', 'registry']);
+  writeFileSync(
+    config,
+    JSON.stringify({
+      storage: path.join(directory, 'storage'),
+      max_body_size: '100mb',
+      uplinks: { npm: { url: registry.trim() } },
+      packages: {
+        'taskcluster-proxy*': { access: '$all', publish: '$all' },
+        '**': { access: '$all', proxy: 'npm' },
+      },
+      log: { type: 'stdout', level: 'error' },
+    }),
+  );
+  const child = spawn(process.execPath, [pathOf('registry'), '--config', config, '--listen', url], {
+    stdio: 'ignore',
+  });
+  const exited = once(child, 'exit');
+  t.teardown(async () => {
+    child.kill('SIGKILL');
+    await exited;
+  });
+  await within(answers(`${url}-/ping`), 'the registry', 60_000);
+  const userconfig = path.join(directory, 'npmrc');
+  // npm publishes with a token only; this registry takes any.
+  writeFileSync(userconfig, `//127.0.0.1:${port}/:_authToken=none\n`);
+  const env = { ...process.env, npm_config_userconfig: userconfig };
+  return { url, env };
+}
+
+async function answers(url: string): Promise<void> {
+  for (;;) {
+    try {
+      await fetch(url);
+      return;
+    } catch {
+      await pause(100);
+    }
+  }
+}
+
+testWith('registry')('a release is published, and installed by name', async (t) => {
+  const { url, env } = await startRegistry(t);
+  const first = await release(['publish', '--trial', '--registry', url], env);
+  t.is(first.code, 0, first.stderr);
+  const again = await release(['publish', '--trial', '--registry', url], env);
+  t.regex(again.stdout, new RegExp(`^taskcluster-proxy@${version} is there already$`, 'm'));
+  t.is(again.code, 0, again.stderr);
+
+  const project = freshDirectory(t);
+  writeFileSync(path.join(project, 'package.json'), '{"private": true}');
+  const args = ['install', '--no-audit', '--no-fund', '--registry', url, 'taskcluster-proxy'];
+  const installed = await ended('npm', args, { cwd: project, env });
+  t.is(installed.code, 0, installed.stderr);
+  const command = path.join(project, 'node_modules/.bin/taskcluster-proxy');
+  const said = await ended(command, ['--version']);
+  t.is(said.stdout, `Taskcluster proxy ${version} (git revision ${revision})\n`);
+});
+
+test('a release that is not whole is refused', async (t) => {
+  const lacking = await release(['check', '--tag', 'v0.0.1']);
+  t.is(lacking.stderr, `The tag is v0.0.1, but the packages are of version ${version}.\n`);
+  t.is(lacking.code, 1);
+
+  const world = await release(['publish', '--trial']);
+  t.regex(world.stderr, /^A trial is not for the world: name a registry /);
+  t.is(world.code, 1);
+
+  const other = await release(['all']);
+  t.regex(other.stderr, /^Say what to do: /);
+  t.is(other.code, 1);
+});
+
+test('a package without its binary, or without dist/, is not packed', async (t) => {
+  const directory = freshDirectory(t);
+  const [name = ''] = readdirSync(path.join(ROOT, 'npm'));
+  copyFileSync(path.join(ROOT, 'npm', name, 'package.json'), path.join(directory, 'package.json'));
+  const platform = await ended('npm', ['pack'], { cwd: directory });
+  t.not(platform.code, 0);
+  t.regex(platform.stderr, /ENOENT: .*\.node/);
+
+  const copy = path.join(directory, 'copy');
+  for (const file of ['package.json', 'tools/prepack.mjs', 'tools/platforms.mjs']) {
+    mkdirSync(path.dirname(path.join(copy, file)), { recursive: true });
+    copyFileSync(path.join(ROOT, file), path.join(copy, file));
+  }
+  const main = await ended('npm', ['pack'], { cwd: copy });
+  t.not(main.code, 0);
+  t.regex(
+    main.stderr,
+    /There is no dist\/cli\/taskcluster-proxy\.cjs, .* to pack: run npm run build/,
+  );
+});
+
+testWith('actionlint')('the workflows are valid, and call scripts that are there', async (t) => {
+  const directory = path.join(ROOT, '.github/workflows');
+  const workflows = readdirSync(directory).map((name) => path.join(directory, name));
+  const checked = await ended(pathOf('actionlint'), workflows);
+  t.is(checked.code, 0, checked.stdout);
+  const steps = workflows.flatMap((file) => readFileSync(file, 'utf8').split('\n'));
+  const scripts = steps.flatMap((line) => /(?:tools|\.ci)\/[\w.-]+/.exec(line) ?? []);
+  t.true(scripts.length > 0);
+  t.deepEqual(
+    scripts.filter((script) => !existsSync(path.join(ROOT, script))),
+    [],
+  );
+});
+
+test('a build shows that it works on the machine where it lies', async (t) => {
+  const smoke = await ended(process.execPath, [path.join(ROOT, 'tools/smoke.mjs')]);
+  t.is(smoke.stdout.trimEnd().split('\n').length, 5, smoke.stderr);
+  t.is(smoke.code, 0, smoke.stderr);
+
+  const broken = await ended(process.execPath, [path.join(ROOT, 'tools/smoke.mjs'), '/bin/true']);
+  t.is(broken.stderr, 'The build does not work here: it ended with 0.\n');
+  t.is(broken.code, 1);
+});
+
+test('files of a release carry their checksums', async (t) => {
+  const directory = freshDirectory(t);
+  writeFileSync(path.join(directory, 'b'), 'b');
+  writeFileSync(path.join(directory, 'a'), 'a');
+  await ended(process.execPath, [path.join(ROOT, 'tools/release-files.mjs'), directory]);
+  const lines = readFileSync(path.join(directory, 'SHA256SUMS'), 'utf8').split('\n');
+  t.is(lines[0], 'ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb  a');
+  t.deepEqual([lines[1]?.endsWith('  b'), lines.length], [true, 3]);
+});

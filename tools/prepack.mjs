@@ -1,0 +1,12 @@
+/** npm runs it before it packs the main package: refuses one that would lack what it is for. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { manifest, ROOT } from './platforms.mjs';
+
+const { bin, exports } = manifest();
+const wanted = [...Object.values(bin), ...Object.values(exports['.'])];
+const missing = wanted.filter((file) => !existsSync(join(ROOT, file)));
+if (missing.length > 0) {
+  console.error(`There is no ${missing.join(', no ')} to pack: run npm run build first.`);
+  process.exit(1);
+}

@@ -1,0 +1,105 @@
+/**
+ * Whether a build works on this machine, without a test runner: it starts, has a request signed, takes
+ * new credentials, moves 100 MiB up and down, and ends on SIGTERM.
+ *
+ * Usage: node tools/smoke.mjs [PROGRAM], the one file for instance. By default dist/ with the addon of
+ * build/platforms/, or where there is none that beside package.json.
+ */
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { join, resolve } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { binaryOf, PLATFORMS, ROOT } from './platforms.mjs';
+
+const SIZE = 100 * 2 ** 20;
+const CREDENTIALS = { clientId: 'project/smoke', accessToken: 'not-a-secret' };
+const NEXT = { ...CREDENTIALS, clientId: 'project/next' };
+
+/** Long enough for a machine that another one plays. */
+setTimeout(() => fail('it took longer than 5 minutes'), 300_000).unref();
+
+const body = randomBytes(SIZE);
+const upstream = createServer(answer).listen(0, '127.0.0.1');
+await once(upstream, 'listening');
+const proxy = start(`http://127.0.0.1:${upstream.address().port}`);
+const exited = once(proxy, 'exit');
+exited.then(([code, signal]) => proxy.killed || fail(`it ended with ${code ?? signal}`));
+const [line] = await once(proxy.stdout.setEncoding('utf8'), 'data');
+const url = /^Listening on (\S+)/.exec(line)?.[1];
+
+await check('a signed request', '/queue/v1/ping', {}, 'project/smoke');
+await check('new credentials', '/credentials', { method: 'PUT', body: JSON.stringify(NEXT) });
+await check('100 MiB up', '/queue/v1/up', { method: 'PUT', body }, 'project/next');
+const down = await check('100 MiB down', '/queue/v1/down', {}, 'project/next');
+if (!down.equals(body)) {
+  fail('100 MiB down: other bytes came');
+}
+proxy.kill();
+const [code] = await exited;
+// Windows has no signals: there the process is ended.
+if (process.platform !== 'win32' && code !== 0) {
+  fail(`SIGTERM: it ended with ${code}`);
+}
+console.log(`${process.platform} on ${process.arch}, Node ${process.versions.node}: it works`);
+process.exit(0);
+
+function start(rootUrl) {
+  const [named] = process.argv.slice(2);
+  const addon = PLATFORMS.filter(({ name }) => `${name}-`.startsWith(machine()))
+    .map((platform) => join(ROOT, 'build/platforms', binaryOf(platform)))
+    .find(existsSync);
+  const command = [process.execPath, join(ROOT, 'dist/cli/taskcluster-proxy.cjs')];
+  const [program, ...args] = named === undefined ? command : [resolve(named)];
+  const { clientId, accessToken } = CREDENTIALS;
+  const flags = ['--port', '0', '--ip-address', '127.0.0.1', '--log-level', 'warn'];
+  return spawn(program, [...args, ...flags, '--root-url', rootUrl, '--client-id', clientId], {
+    env: {
+      ...process.env,
+      TASKCLUSTER_ACCESS_TOKEN: accessToken,
+      ...(addon && { TASKCLUSTER_PROXY_BINARY: addon }),
+    },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+}
+
+/** As the names of the platforms begin; on Linux with the C library of this process. */
+function machine() {
+  const { header } = process.report.getReport();
+  const libc = header.glibcVersionRuntime === undefined ? 'musl' : 'gnu';
+  const place = `${process.platform}-${process.arch}-`;
+  return process.platform === 'linux' ? `${place}${libc}` : place;
+}
+
+async function answer(request, response) {
+  const received = await buffer(request);
+  const { authorization = '' } = request.headers;
+  if (
+    !/^Hawk id="project\/(smoke|next)", ts="\d+", nonce="[^"]+", .*mac="[^"]+"$/.test(authorization)
+  ) {
+    response.writeHead(401).end('not signed');
+  } else if (request.method === 'PUT' && !received.equals(body)) {
+    response.writeHead(400).end('other bytes came');
+  } else {
+    response.end(request.url.endsWith('/down') ? body : 'ok');
+  }
+}
+
+async function check(what, path, options, clientId) {
+  const answered = await fetch(`${url}${path}`, options);
+  const received = Buffer.from(await answered.arrayBuffer());
+  const signedFor = answered.headers.get('x-taskcluster-proxy-perm-clientid');
+  if (answered.status !== 200 || (clientId !== undefined && signedFor !== clientId)) {
+    fail(`${what}: ${answered.status}, signed for ${signedFor}: ${received.subarray(0, 200)}`);
+  }
+  console.log(`${what}: as it should be`);
+  return received;
+}
+
+function fail(sentence) {
+  console.error(`The build does not work here: ${sentence}.`);
+  proxy?.kill('SIGKILL');
+  process.exit(1);
+}
