@@ -98,8 +98,6 @@ function inject({ node, main, addon, output }) {
       assets: { 'addon.node': addon },
       // Node's own variable and flags are not the command's.
       execArgvExtension: 'none',
-      // The certificates that every other program of the machine trusts, for `--task-id`.
-      execArgv: ['--use-system-ca'],
     }),
   );
   execFileSync(node, ['--build-sea', config], { stdio: ['ignore', 'ignore', 'inherit'] });
