@@ -110,6 +110,7 @@ test('the command loads nothing but modules of Node and the addon', (t) => {
   t.deepEqual([...new Set(loaded.map(([, name]) => name))].sort(), [
     'node:events',
     'node:fs',
+    'node:inspector',
     'node:module',
     'node:path',
     'node:process',
