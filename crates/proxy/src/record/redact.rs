@@ -10,28 +10,38 @@ use std::borrow::Cow;
 /// Stands where a secret stood.
 const REDACTED: &str = "<redacted>";
 
+/// A character as a decoder reads it, and where it stands in the text.
+struct Decoded {
+    byte: u8,
+    start: usize,
+    end: usize,
+    /// How often it is percent-encoded.
+    depth: usize,
+}
+
 /// `text` without secrets; borrowed where it held none.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     if memchr::memchr3(b'%', b'=', b'@', bytes).is_none() {
         return Cow::Borrowed(text);
     }
+    let read = decode(bytes);
     let mut clean = String::new();
     let mut copied = 0;
     let mut at = 0;
-    while at < bytes.len() {
-        let secret = match decode(bytes, at).0.to_ascii_lowercase() {
-            b'b' => bewit_value(bytes, at),
-            b':' => userinfo(bytes, at),
+    while at < read.len() {
+        let secret = match read[at].byte.to_ascii_lowercase() {
+            b'b' => bewit_value(&read, at),
+            b':' => userinfo(&read, at),
             _ => None,
         };
         let Some((start, end)) = secret else {
             at += 1;
             continue;
         };
-        clean.push_str(&text[copied..start]);
+        clean.push_str(&text[copied..read[start].start]);
         clean.push_str(REDACTED);
-        (copied, at) = (end, end);
+        (copied, at) = (read[end - 1].end, end);
     }
     if copied == 0 {
         return Cow::Borrowed(text);
@@ -43,63 +53,78 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 /// Whether a query has a parameter `bewit`, its name spelled in any case or percent-encoding.
 pub fn has_bewit(query: &str) -> bool {
     query.split(['&', '?', ';']).any(|parameter| {
-        let name = parameter.split('=').next().unwrap_or_default().as_bytes();
-        reads(name, 0, b"bewit") == Some(name.len())
+        let name = decode(parameter.split('=').next().unwrap_or_default().as_bytes());
+        reads(&name, 0, b"bewit") == Some(name.len())
     })
 }
 
 /// Bounds of the value of a `bewit=` that begins at `at`.
-fn bewit_value(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
-    let start = reads(bytes, at, b"bewit=")?;
-    let length = bytes[start..]
-        .iter()
-        .position(|byte| matches!(byte, b'&' | b';' | b'#') || byte.is_ascii_whitespace());
-    let end = length.map_or(bytes.len(), |length| start + length);
+fn bewit_value(text: &[Decoded], at: usize) -> Option<(usize, usize)> {
+    let start = reads(text, at, b"bewit=")?;
+    let length = text[start..].iter().position(|read| {
+        // One that is percent-encoded may be of the value.
+        read.depth == 0
+            && (matches!(read.byte, b'&' | b';' | b'#') || read.byte.is_ascii_whitespace())
+    });
+    let end = length.map_or(text.len(), |length| start + length);
     (end > start).then_some((start, end))
 }
 
 /// Bounds of what stands between a `://` at `at` and the last `@` of that authority.
-fn userinfo(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
-    let start = reads(bytes, at, b"://")?;
-    let mut end = None;
-    let mut at = start;
-    while at < bytes.len() {
-        let (byte, next) = decode(bytes, at);
-        match byte {
-            b'@' => end = Some(at),
-            b'/' | b'?' | b'#' => break,
-            _ if byte.is_ascii_whitespace() => break,
-            _ => {}
+fn userinfo(text: &[Decoded], at: usize) -> Option<(usize, usize)> {
+    let start = reads(text, at, b"://")?;
+    // What is percent-encoded once more than the URL may be of a password.
+    let url = text[at..start].iter().map(|read| read.depth).max()?;
+    let ends = |read: &&Decoded| {
+        let delimits = matches!(read.byte, b'/' | b'?' | b'#') || read.byte.is_ascii_whitespace();
+        delimits && read.depth <= url
+    };
+    let authority = text[start..].iter().take_while(|read| !ends(read));
+    let end = authority
+        .enumerate()
+        .filter(|(_, read)| read.byte == b'@')
+        .last();
+    end.map(|(length, _)| (start, start + length))
+        .filter(|(start, end)| end > start)
+}
+
+/// Where `word` (lower case) ends if it stands at `at`.
+fn reads(text: &[Decoded], at: usize, word: &[u8]) -> Option<usize> {
+    let end = at + word.len();
+    let found = text.get(at..end)?;
+    let mut pairs = found.iter().zip(word);
+    pairs
+        .all(|(read, expected)| read.byte.eq_ignore_ascii_case(expected))
+        .then_some(end)
+}
+
+/// `text`, percent-decoded as often as it takes, the digits of an encoding included.
+fn decode(text: &[u8]) -> Vec<Decoded> {
+    let mut read: Vec<Decoded> = Vec::with_capacity(text.len());
+    let digit = |read: &Decoded| char::from(read.byte).to_digit(16);
+    for (at, byte) in text.iter().enumerate() {
+        read.push(Decoded {
+            byte: *byte,
+            start: at,
+            end: at + 1,
+            depth: 0,
+        });
+        while let [.., percent, high, low] = &read[..]
+            && percent.byte == b'%'
+            && let (Some(first), Some(second)) = (digit(high), digit(low))
+            && let Ok(byte) = u8::try_from(first * 16 + second)
+        {
+            let decoded = Decoded {
+                byte,
+                start: percent.start,
+                end: at + 1,
+                depth: 1 + percent.depth.max(high.depth).max(low.depth),
+            };
+            read.truncate(read.len() - 3);
+            read.push(decoded);
         }
-        at = next;
     }
-    end.filter(|end| *end > start).map(|end| (start, end))
-}
-
-/// Where `word` (lower case) ends if the text at `at` decodes to it.
-fn reads(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {
-    word.iter().try_fold(at, |at, expected| {
-        let (byte, next) = decode(bytes, at);
-        (at < bytes.len() && byte.eq_ignore_ascii_case(expected)).then_some(next)
-    })
-}
-
-/// The byte that stands at `at`, percent-decoded as often as it takes, and where the next begins.
-fn decode(bytes: &[u8], at: usize) -> (u8, usize) {
-    let mut byte = bytes.get(at).copied().unwrap_or_default();
-    let mut next = at + 1;
-    while byte == b'%' {
-        let digits = bytes
-            .get(next..next + 2)
-            .and_then(|digits| str::from_utf8(digits).ok());
-        let hex = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let Some(decoded) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else {
-            break;
-        };
-        byte = decoded;
-        next += 2;
-    }
-    (byte, next)
+    read
 }
 
 #[cfg(test)]
@@ -126,6 +151,7 @@ mod tests {
             ("/x?bewit%3DSECRET", "/x?bewit%3D<redacted>"),
             ("/x?b%2565wit=SECRET", "/x?b%2565wit=<redacted>"),
             ("/x?b%252565wit%253dSECRET", "/x?b%252565wit%253d<redacted>"),
+            ("/x?b%2%3565wit=SECRET", "/x?b%2%3565wit=<redacted>"),
             (
                 "/x?u=http%3A%2F%2Fh%2F%3Fbewit%3DSECRET&b",
                 "/x?u=http%3A%2F%2Fh%2F%3Fbewit%3D<redacted>&b",
@@ -167,6 +193,11 @@ mod tests {
                 "http://<redacted>@h/?bewit=<redacted>",
             ),
             ("http://@h/x", "http://@h/x"),
+            ("http://me:SE%2FC%20R%3FE%23T@h/x", "http://<redacted>@h/x"),
+            (
+                "/x?u=http%3A%2F%2Fme%3ASE%252FCRET%40h%2Fx%40y",
+                "/x?u=http%3A%2F%2F<redacted>%40h%2Fx%40y",
+            ),
         ] {
             assert_eq!(redact(text), clean);
         }
