@@ -69,11 +69,13 @@ pub fn narrow(restriction: Option<&[String]>, asked: &[String]) -> Result<(), Na
     }
 }
 
-/// Whether one of `have` is `want`, or ends in `*` and what comes before it begins `want`.
+/// Whether one of `have` is `want`, or ends in `*` and what comes before it begins whatever `want`
+/// stands for. By Taskcluster's own rule `a**` would satisfy `a*`, which gives more than it.
 pub fn satisfies(have: &[String], want: &str) -> bool {
-    have.iter().any(|have| match have.strip_suffix('*') {
-        Some(prefix) => want.starts_with(prefix),
-        None => have == want,
+    let begins = want.strip_suffix('*').unwrap_or(want);
+    have.iter().any(|have| {
+        let prefix = have.strip_suffix('*');
+        have == want || prefix.is_some_and(|prefix| begins.starts_with(prefix))
     })
 }
 
@@ -166,7 +168,8 @@ mod tests {
             (&["*"], "anything", true),
             (&["a*b"], "axb", false),
             (&["a*b"], "a*b", true),
-            (&["a**"], "a*", true),
+            (&["a**"], "a*", false),
+            (&["a**"], "a**", true),
             (&["a**"], "ab", false),
             (&["A"], "a", false),
             (&["x", "y:*"], "y:z", true),
