@@ -8,6 +8,8 @@
 pub struct Chunked {
     place: Place,
     left: u64,
+    /// Digits of the size.
+    digits: u8,
     overhead: u32,
     /// Bytes of data passed.
     data: u64,
@@ -40,6 +42,9 @@ enum Place {
 )]
 pub struct ChunkedError;
 
+/// Most digits of a size, leading zeros included: as many as other readers take (httparse among them).
+const MAX_DIGITS: u8 = 16;
+
 /// Bytes of extensions and trailers in one body; a client has no use for more.
 const MAX_OVERHEAD: u32 = 64 * 1024;
 
@@ -49,6 +54,7 @@ impl Chunked {
         Self {
             place: Place::SizeStart,
             left: 0,
+            digits: 0,
             overhead: 0,
             data: 0,
             lenient: false,
@@ -144,7 +150,11 @@ impl Chunked {
         match (self.place, byte) {
             (Place::SizeStart | Place::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = u64::from((byte as char).to_digit(16).ok_or(ChunkedError)?);
-                if self.left >> 58 != 0 {
+                if self.place == Place::SizeStart {
+                    self.digits = 0;
+                }
+                self.digits += 1;
+                if self.digits > MAX_DIGITS || self.left >> 58 != 0 {
                     return Err(ChunkedError);
                 }
                 self.left = self.left << 4 | digit;
@@ -230,6 +240,7 @@ mod tests {
             b"0\r\n A: b\r\n",
             b"0\r\n\rX",
             b"11111111111111111\r\n",
+            b"00000000000000005\r\n",
         ];
         for case in cases {
             assert_eq!(
