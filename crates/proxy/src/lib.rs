@@ -34,6 +34,9 @@ pub mod bench;
 mod client;
 mod decision;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod message;
 mod record;
 mod request;

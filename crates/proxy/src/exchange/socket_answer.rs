@@ -174,14 +174,17 @@ impl From<io::Error> for Fault {
 }
 
 /// A head that is whole.
-enum Parsed {
+pub enum Parsed {
     /// So many bytes of an interim answer, and its lines for the client.
     Interim(usize, Vec<u8>),
     Final(AnswerHead, AnswerBody),
 }
 
 /// The head that `bytes` begin with; `None` while it is not whole.
-fn parse(bytes: &[u8], asked: Asked, buffers: &Buffers) -> Result<Option<Parsed>, Fault> {
+///
+/// # Errors
+/// As [`Fault`] says.
+pub fn parse(bytes: &[u8], asked: Asked, buffers: &Buffers) -> Result<Option<Parsed>, Fault> {
     let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();

@@ -1,0 +1,58 @@
+//! What must hold of each reader of foreign bytes, beyond that it does not panic: what it accepts, an
+//! independent reader takes the same way; what goes out is canonical; what is redacted holds no
+//! secret. One function for each fuzz target, of the same name; the test `corpora` of `crates/proxy`
+//! runs them over what is kept in `corpus/`.
+//!
+//! What it is not: it knows the readers by what they give, and repeats none of their code. The
+//! independent readers are httparse, `http::Uri`, the `url` crate, `serde_json`, and npm `hawk`'s own
+//! regular expressions.
+
+mod hawk;
+mod http1;
+mod http2;
+mod records;
+mod rules;
+mod urls;
+
+pub use hawk::{bewit, certificate, hawk_header};
+pub use http1::{answer_body, answer_head, fields, request_chunks, request_head};
+pub use http2::http2_frames;
+pub use records::{redaction, retry_after};
+pub use rules::{browser, outgoing_proxy, scopes};
+pub use urls::{route, url_to_sign};
+
+/// What must hold of an input.
+pub type Property = fn(&[u8]);
+
+/// Every property by the name of its target.
+pub const ALL: [(&str, Property); 16] = [
+    ("request_head", request_head),
+    ("request_chunks", request_chunks),
+    ("answer_head", answer_head),
+    ("answer_body", answer_body),
+    ("fields", fields),
+    ("http2_frames", http2_frames),
+    ("route", route),
+    ("url_to_sign", url_to_sign),
+    ("browser", browser),
+    ("hawk_header", hawk_header),
+    ("certificate", certificate),
+    ("bewit", bewit),
+    ("scopes", scopes),
+    ("outgoing_proxy", outgoing_proxy),
+    ("retry_after", retry_after),
+    ("redaction", redaction),
+];
+
+/// `bytes` cut in two at a place that follows from them.
+fn cut(bytes: &[u8]) -> [&[u8]; 2] {
+    let sum: usize = bytes.iter().map(|byte| usize::from(*byte)).sum();
+    let (before, behind) = bytes.split_at(sum % (bytes.len() + 1));
+    [before, behind]
+}
+
+/// The lines of an input that holds several texts; those that are missing are empty.
+fn lines<const N: usize>(bytes: &[u8]) -> Option<[&str; N]> {
+    let mut lines = std::str::from_utf8(bytes).ok()?.splitn(N, '\n');
+    Some(std::array::from_fn(|_| lines.next().unwrap_or_default()))
+}

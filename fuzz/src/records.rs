@@ -1,0 +1,111 @@
+//! What is written down, and when to come again.
+
+use std::time::{Duration, SystemTime};
+
+use taskcluster_proxy_core::fuzzing;
+
+/// However often what is left is decoded, no bewit and no user of a URL stands in it; and there is
+/// nothing more to take out of it.
+pub fn redaction(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let clean = fuzzing::redacted(text);
+    assert_eq!(fuzzing::redacted(&clean), clean);
+    let mut decoded = clean.into_bytes();
+    loop {
+        holds_no_secret(&decoded);
+        let again = percent_decoded(&decoded);
+        if again == decoded {
+            break;
+        }
+        decoded = again;
+    }
+    if fuzzing::has_bewit(text) {
+        return;
+    }
+    let names = text
+        .split(['?', '&', ';'])
+        .filter_map(|parameter| parameter.split('=').next());
+    assert!(
+        names
+            .into_iter()
+            .all(|name| !name.eq_ignore_ascii_case("bewit"))
+    );
+}
+
+fn holds_no_secret(text: &[u8]) {
+    let text = text.to_ascii_lowercase();
+    let found = |word: &'static [u8]| {
+        let starts = text.windows(word.len()).enumerate();
+        starts
+            .filter(move |(_, window)| *window == word)
+            .map(|(at, _)| at + word.len())
+    };
+    for start in found(b"bewit=") {
+        let rest = &text[start..];
+        let end = rest
+            .first()
+            .is_none_or(|byte| matches!(byte, b'&' | b';' | b'#') || byte.is_ascii_whitespace());
+        assert!(end || rest.starts_with(b"<redacted>"), "a bewit");
+    }
+    for start in found(b"://") {
+        let authority = text[start..]
+            .split(|byte| matches!(byte, b'/' | b'?' | b'#') || byte.is_ascii_whitespace())
+            .next()
+            .unwrap_or_default();
+        if let Some(at) = authority.iter().rposition(|byte| *byte == b'@') {
+            assert!(at == 0 || &authority[..at] == b"<redacted>", "a user");
+        }
+    }
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [byte, behind @ ..] = rest {
+        let hex = |digit: &u8| char::from(*digit).to_digit(16);
+        match behind {
+            [one, two, behind @ ..]
+                if *byte == b'%' && hex(one).is_some() && hex(two).is_some() =>
+            {
+                let value = hex(one).unwrap_or_default() * 16 + hex(two).unwrap_or_default();
+                decoded.push(u8::try_from(value).expect("two digits"));
+                rest = behind;
+            }
+            _ => {
+                decoded.push(*byte);
+                rest = behind;
+            }
+        }
+    }
+    decoded
+}
+
+/// Digits are seconds; a date is the time to it, never less than none; everything else is nothing.
+pub fn retry_after(bytes: &[u8]) {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let pause = fuzzing::retry_after(bytes, now);
+    let text = std::str::from_utf8(bytes).map(|text| text.trim_matches([' ', '\t']));
+    match text {
+        Ok(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let significant = text.trim_start_matches('0');
+            let seconds = match significant.len() {
+                0 => 0,
+                1..20 => significant
+                    .bytes()
+                    .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')),
+                _ => significant.parse().unwrap_or(u64::MAX),
+            };
+            assert_eq!(pause, Some(Duration::from_secs(seconds)));
+        }
+        _ => {
+            if let Some(pause) = pause {
+                assert!(pause == Duration::ZERO || pause.subsec_nanos() == 0);
+                // The time it names, written by the same grammar, is the same time.
+                let date = httpdate::fmt_http_date(now + pause);
+                assert_eq!(fuzzing::retry_after(date.as_bytes(), now), Some(pause));
+            }
+        }
+    }
+}
