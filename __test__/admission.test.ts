@@ -210,6 +210,14 @@ for (const [args, sentence] of [
     /"0\.0\.0\.0\/1" overlaps loopback/,
   ],
   [['--allowed-user', 'root', '--allowed-network', 'docker0'], /write it as 172\.17\.0\.0\/16/],
+  [
+    ['--allowed-user', 'root', '--allowed-network', '::ffff:0:0/95'],
+    /"::ffff:0:0\/95" is too broad/,
+  ],
+  [
+    ['--allowed-user=root', '--allowed-network=10.0.0.0/8', '--allowed-network', '::/0'],
+    /"::\/0" is too broad/,
+  ],
 ] as const) {
   const linux = process.platform === 'linux' ? test : test.skip;
   linux(`refused at start: ${args.join(' ')}`, async (t) => {
@@ -284,6 +292,30 @@ testUsers(
     }
   },
 );
+
+testUsers('a task network may have an IPv4 and an IPv6 range', async (t) => {
+  const bridge = makeBridge(t);
+  if (bridge === null) {
+    t.pass();
+    return;
+  }
+  const { name, v4, v6 } = bridge;
+  const answered = async (networks: string[]) => {
+    const flags = networks.flatMap((network) => ['--allowed-network', network]);
+    const { proxy } = await start(t, { addresses: [v4.host, v6.host], flags });
+    const tallies = [v4.host, `[${v6.host}]`].map((to) =>
+      attack(
+        `--target ${to}:${proxy.port} --uid ${other.uid} --who guest --tries 5 --mode plain`,
+        name,
+      ),
+    );
+    return (await Promise.all(tallies)).map((tally) => tally.answered);
+  };
+  t.deepEqual(await answered([`${v4.guest}/32`, `${v6.guest}/128`]), [5, 5]);
+  t.deepEqual(await answered([`${v6.guest}/64`, `${v4.host}/24`]), [5, 5]);
+  t.deepEqual(await answered([`${v4.guest}/32`]), [5, 0]);
+  t.deepEqual(await answered([`${v6.guest}/128`]), [0, 5]);
+});
 
 // === Under load ===
 

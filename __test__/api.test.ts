@@ -148,3 +148,40 @@ test('what cannot be signed is refused with the class that names it', (t) => {
     message: 'temporary credentials cannot last longer than 31 days: choose an earlier expiry',
   });
 });
+
+test('what is signed or checked is never less restricted by a slip', async (t) => {
+  const credentials = ISSUER;
+  const expiry = new Date(Date.now() + 60_000);
+  const signs = {
+    signHeader: (slip: object) => signHeader({ credentials, url: URL_, ...slip }),
+    makeBewit: (slip: object) => makeBewit({ credentials, url: URL_, expires: expiry, ...slip }),
+  };
+  for (const [name, sign] of Object.entries(signs)) {
+    for (const authorizedScopes of ['a:*', '', null, undefined, ['a', null], { 0: 'a' }]) {
+      const error = t.throws(() => sign({ authorizedScopes }), { instanceOf: OptionsError }, name);
+      t.regex(error.message, /^authorizedScopes (is|holds) /, name);
+    }
+    t.throws(() => sign({ scopes: ['a:b'] }), {
+      instanceOf: OptionsError,
+      message: `scopes is not an option of ${name}: did you mean authorizedScopes?`,
+    });
+    t.notThrows(() => sign({ authorizedScopes: [] }));
+  }
+  const temporary = (slip: object) =>
+    createTemporaryCredentials({ credentials, scopes: [], expiry, ...slip });
+  for (const scopes of ['a:*', null, undefined, ['a', 1]]) {
+    const error = t.throws(() => temporary({ scopes }), { instanceOf: OptionsError });
+    t.regex(error.message, /^scopes (is|holds) .*: pass an array of strings$/);
+  }
+  t.throws(() => temporary({ authorizedScopes: ['a'] }), { instanceOf: OptionsError });
+
+  const header = signHeader({ credentials, url: URL_ });
+  for (const slip of [{ payload: undefined }, { payload: null }, { payLoad: {} }, { skew: 1 }]) {
+    const verified = verifyHeader(REQUEST, header, { accessToken, ...(slip as object) });
+    await t.throwsAsync(verified, { instanceOf: OptionsError });
+  }
+  await t.throwsAsync(checkBewit(REQUEST, { accessToken, now: expiry } as object as never), {
+    instanceOf: OptionsError,
+    message: /^now is not an option of checkBewit: its options are accessToken, /,
+  });
+});

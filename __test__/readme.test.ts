@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
+import { FLAGS, ROWS } from '../dist/settings.js';
 import { COMMAND } from './harness/command.js';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
@@ -20,37 +21,62 @@ interface Flag {
   readonly short: string;
   readonly variable: string;
   readonly fallback: string;
+  readonly meaning: string;
 }
 
-/** The flags that `--help` lists, in their order. */
+/** The flags of the table of settings, in their order. */
 function flagsOfTheProgram(): Flag[] {
-  const help = execFileSync(process.execPath, [COMMAND, '--help'], { encoding: 'utf8' });
-  const [, options = ''] = help.split('  Options:\n');
-  return options.split(/^ {4}(?=-)/m).flatMap((row) => {
-    const text = row.replace(/\s+/g, ' ');
-    const [, short = '', flag] = /^(?:-(\w) )?--([a-z0-9-]+)/.exec(text) ?? [];
-    const [, variable = ''] = /environment: (\w+)/.exec(text) ?? [];
-    const [, fallback = ''] = /default: (\w+)/.exec(text) ?? [];
-    return flag === undefined ? [] : [{ flag, short, variable, fallback }];
-  });
+  return FLAGS.map(([, row]) => ({
+    flag: row.flag,
+    short: row.short ?? '',
+    variable: row.environment?.[0] ?? '',
+    fallback: `${row.default ?? ''}`,
+    meaning: row.help.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase()),
+  }));
 }
 
 /** The rows of the README's table; of a default only what is written as code. */
-function flagsOfTheTable(): Flag[] {
-  const row = /^\| (?:`-(\w)`, )?`--([a-z0-9-]+)` \| (?:`(\w+)`)? ?\| (?:`(\w+)`)?[^|]*\|/gm;
+function flagsOfTheReadme(): Flag[] {
+  const row =
+    /^\| (?:`-(\w)`, )?`--([a-z0-9-]+)` \| (?:`(\w+)`)? ?\| (?:`(\w+)`)?[^|]*\| ([^|]*) \|$/gm;
   return [...read('README.md').matchAll(row)].map(
-    ([, short = '', flag = '', variable = '', fallback = '']) => ({
-      flag,
-      short,
-      variable,
-      fallback,
-    }),
+    ([, short = '', flag = '', variable = '', fallback = '', meaning = '']) => {
+      const text = meaning.replaceAll('`', '');
+      return { flag, short, variable, fallback, meaning: text };
+    },
   );
 }
 
-test("the README's table of flags is that of --help", (t) => {
-  t.true(flagsOfTheProgram().length > 20);
-  t.deepEqual(flagsOfTheTable(), flagsOfTheProgram());
+test("the README's table of flags is that of the settings", (t) => {
+  t.deepEqual(
+    flagsOfTheReadme().map(({ meaning: _, ...flag }) => flag),
+    flagsOfTheProgram().map(({ meaning: _, ...flag }) => flag),
+  );
+  const written = flagsOfTheReadme();
+  for (const [index, [, row]] of FLAGS.entries()) {
+    const { flag = '', meaning = '' } = written[index] ?? {};
+    t.true(meaning.startsWith(flagsOfTheProgram()[index]?.meaning ?? '?'), `--${flag}: ${meaning}`);
+    t.is(/; may be repeated$/.test(meaning), row.many !== undefined, flag);
+    t.true(
+      (row.choices ?? []).every((choice) => meaning.includes(choice)),
+      flag,
+    );
+  }
+});
+
+test('every setting and every variable is in --help and in the README', (t) => {
+  const help = execFileSync(process.execPath, [COMMAND, '--help'], { encoding: 'utf8' });
+  const text = help.replace(/\s+/g, ' ');
+  for (const [, { flag, short, help: meaning }] of FLAGS) {
+    const spelling = `${short === undefined ? '' : `-${short} `}--${flag}`;
+    t.regex(help, new RegExp(`^ {4}${spelling}( <\\w+>)?  `, 'm'));
+    t.true(text.includes(meaning), spelling);
+  }
+  const readme = read('README.md');
+  for (const name of ROWS.flatMap(([, { environment = [] }]) => environment)) {
+    // Variables of the way out have a spelling in small letters, too.
+    t.true(readme.includes(`\`${name.toUpperCase()}\``), name);
+  }
 });
 
 test('every metric is documented, and no other', async (t) => {

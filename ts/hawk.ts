@@ -4,6 +4,7 @@
  * URLs and request targets count byte for byte: nothing is normalised, since what is signed must be
  * what is sent. (`fetch` sends `new URL(url).href`.)
  */
+import { checkRestriction, checkScopes, OptionsError, refuseUnknown } from './check.js';
 import { type Credentials, CredentialsError, checkCredentials } from './credentials.js';
 import { type NativeClaim, type NativeRefusal, native } from './native.js';
 
@@ -110,30 +111,61 @@ export interface TemporaryCredentials extends Credentials {
   certificate: string;
 }
 
+const SIGN_KEYS = [
+  'credentials',
+  'method',
+  'url',
+  'authorizedScopes',
+  'date',
+] as const satisfies readonly (keyof SignOptions)[];
+const BEWIT_KEYS = [
+  'credentials',
+  'url',
+  'expires',
+  'authorizedScopes',
+] as const satisfies readonly (keyof BewitOptions)[];
+const VERIFY_KEYS = [
+  'accessToken',
+  'date',
+  'timestampSkew',
+  'payload',
+] as const satisfies readonly (keyof VerifyOptions)[];
+const TEMPORARY_KEYS = [
+  'credentials',
+  'clientId',
+  'scopes',
+  'start',
+  'expiry',
+] as const satisfies readonly (keyof TemporaryOptions)[];
+
 /**
  * The value of an `Authorization` header.
  *
  * @throws {@link HawkError} The URL cannot be signed.
+ * @throws {@link OptionsError} An option is misspelt or of another kind.
  * @throws {@link CredentialsError}
  */
 export function signHeader(options: SignOptions): string {
-  const { method = 'GET', url, authorizedScopes, date = new Date() } = options;
+  refuseUnknown(options, SIGN_KEYS, 'signHeader');
+  const { method = 'GET', url, date = new Date() } = options;
+  const authorizedScopes = checkRestriction(options);
   const credentials = checkCredentials(options.credentials);
-  return signed(() =>
-    native.signHeader(credentials, method, url, list(authorizedScopes), seconds(date)),
-  );
+  return signed(() => native.signHeader(credentials, method, url, authorizedScopes, seconds(date)));
 }
 
 /**
  * The value of the `bewit` parameter to append to the URL's query, as its last one.
  *
  * @throws {@link HawkError} The URL cannot be signed.
+ * @throws {@link OptionsError} As {@link signHeader}.
  * @throws {@link CredentialsError}
  */
 export function makeBewit(options: BewitOptions): string {
-  const { url, authorizedScopes, expires } = options;
+  refuseUnknown(options, BEWIT_KEYS, 'makeBewit');
+  const { url, expires } = options;
+  const authorizedScopes = checkRestriction(options);
   const credentials = checkCredentials(options.credentials);
-  return signed(() => native.makeBewit(credentials, url, list(authorizedScopes), seconds(expires)));
+  return signed(() => native.makeBewit(credentials, url, authorizedScopes, seconds(expires)));
 }
 
 /**
@@ -147,7 +179,9 @@ export async function verifyHeader(
   authorization: string,
   options: VerifyOptions,
 ): Promise<Verified> {
-  const { date = new Date(), timestampSkew, payload } = options;
+  refuseUnknown(options, VERIFY_KEYS, 'verifyHeader');
+  const { date = new Date(), timestampSkew } = options;
+  const payload = payloadOf(options);
   const circumstances = {
     now: milliseconds(date),
     ...(timestampSkew !== undefined && { timestampSkew }),
@@ -163,6 +197,7 @@ export async function verifyHeader(
  * @throws {@link HawkError}
  */
 export async function checkBewit(request: HawkRequest, options: VerifyOptions): Promise<Verified> {
+  refuseUnknown(options, VERIFY_KEYS, 'checkBewit');
   const { date = new Date() } = options;
   const circumstances = { now: milliseconds(date) };
   const token = await lookUp(accept(native.claimOfBewit(request)), options);
@@ -175,12 +210,14 @@ export async function checkBewit(request: HawkRequest, options: VerifyOptions): 
  * @throws {@link CredentialsError} The issuer, the name, a scope or the lifetime will not do.
  */
 export function createTemporaryCredentials(options: TemporaryOptions): TemporaryCredentials {
-  const { clientId, scopes, start = new Date(), expiry } = options;
+  refuseUnknown(options, TEMPORARY_KEYS, 'createTemporaryCredentials');
+  const { clientId, start = new Date(), expiry } = options;
+  const scopes = checkScopes(options.scopes);
   const issuer = checkCredentials(options.credentials);
   try {
     return native.createTemporaryCredentials(issuer, {
       ...(clientId !== undefined && { clientId }),
-      scopes: [...scopes],
+      scopes,
       start: milliseconds(start),
       expiry: milliseconds(expiry),
     });
@@ -189,8 +226,15 @@ export function createTemporaryCredentials(options: TemporaryOptions): Temporary
   }
 }
 
-function list(scopes: readonly string[] | undefined): string[] | undefined {
-  return scopes && [...scopes];
+/** A body that is passed and is none must not pass for one that needs no comparison. */
+function payloadOf(options: VerifyOptions): VerifyOptions['payload'] {
+  const { payload } = options;
+  if ('payload' in options && (typeof payload !== 'object' || payload === null)) {
+    throw new OptionsError(
+      'payload is not an object: pass its contentType and body, or leave it out',
+    );
+  }
+  return payload;
 }
 
 function seconds(date: Date): number {

@@ -19,6 +19,7 @@
  *
  * @module taskcluster-proxy
  */
+import { OptionsError } from './check.js';
 import {
   type Credentials,
   CredentialsError,
@@ -31,8 +32,9 @@ import {
   type NativeVerdict,
   native,
 } from './native.js';
-import { type Duration, decide, OptionsError, type ProxyOptions, readDuration } from './options.js';
+import { type Duration, decide, type ProxyOptions, readDuration } from './options.js';
 
+export { OptionsError } from './check.js';
 export { type Credentials, CredentialsError } from './credentials.js';
 export {
   type BewitOptions,
@@ -50,12 +52,11 @@ export {
   verifyHeader,
 } from './hawk.js';
 export { MissingBinaryError, type NativeCounters as Counters } from './native.js';
-export {
-  type Duration,
-  OptionsError,
-  type ProxyOptions,
-  type Settings,
-  type Size,
+export type {
+  Duration,
+  ProxyOptions,
+  Settings,
+  Size,
 } from './options.js';
 
 /** A running proxy. */

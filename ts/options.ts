@@ -1,32 +1,18 @@
 /**
- * What a proxy can be started with, and the judgement of it: names and kinds by the table in
- * `settings.ts`, durations, sizes and defaults by themselves. What an address, a root URL, a user or
- * a network may be is the core's to judge.
+ * What a proxy can be started with, and how that becomes what the core takes: names and kinds are
+ * judged by `check.ts`; durations, sizes, ports, choices and defaults here. What an address, a root
+ * URL, a user, a host or a network may be is the core's to judge.
  */
+import { checkValue, OptionsError, refuseUnknown } from './check.js';
 import type { Credentials } from './credentials.js';
 import type { NativeOptions } from './native.js';
-import { nearest } from './nearest.js';
-import {
-  API_KEYS,
-  type ApiKey,
-  type KeyOfKind,
-  KINDS,
-  type Kind,
-  type Row,
-  SETTINGS,
-} from './settings.js';
+import { API_KEYS, type ApiKey, type KeyOfKind, type Row, SETTINGS } from './settings.js';
 
 /** Milliseconds, or text such as `500ms`, `30s`, `15m`, `1h`. */
 export type Duration = number | string;
 
 /** Bytes, or text such as `64KiB`, `10MiB`. */
 export type Size = number | string;
-
-/** An option that is missing, malformed or out of range; the sentence names it and the remedy. */
-export class OptionsError extends Error {
-  override readonly name = 'OptionsError';
-  readonly code = 'ERR_OPTIONS';
-}
 
 /** What of `startProxy` can be left out, beside the credentials and their restriction. */
 export interface Settings {
@@ -121,8 +107,6 @@ export function decide(options: unknown, name: NameOf = (key) => key): Decided {
   };
 }
 
-// === Names and kinds ===
-
 /** Options whose names and kinds are those of the table; what may be given as one is an array. */
 type Checked = {
   [Key in ApiKey]?: Key extends KeyOfKind<'text'>
@@ -144,123 +128,6 @@ function checkOptions(options: unknown, name: NameOf): Checked {
     }
   }
   return checked as Checked;
-}
-
-/**
- * Refuses what is no object of options, and options by another name than `known`: one that is
- * misspelt would be ignored, whatever it was to restrict.
- *
- * @param call - The function that the options are of.
- * @throws {@link OptionsError}
- */
-export function refuseUnknown<Key extends string>(
-  options: unknown,
-  known: readonly Key[],
-  call: string,
-): asserts options is { readonly [Each in Key]?: unknown } {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new OptionsError(`${call} is given ${named(options)}: pass an object of options`);
-  }
-  for (const key in options) {
-    if (!known.includes(key as Key)) {
-      throw new OptionsError(`${key} is not an option of ${call}: ${suggest(key, known)}`);
-    }
-  }
-}
-
-function suggest(word: string, known: readonly string[]): string {
-  const inCredentials = ['clientId', 'accessToken', 'certificate'].map(
-    (key) => `credentials.${key}`,
-  );
-  const names = known.includes('credentials') ? [...known, ...inCredentials] : known;
-  const name = nearest(word, names);
-  return name === undefined ? `its options are ${known.join(', ')}` : `did you mean ${name}?`;
-}
-
-/**
- * Checks scopes: a string is no list of its letters, an `*` among them.
- *
- * @throws {@link OptionsError}
- */
-export function checkScopes(
-  value: unknown,
-  name: string,
-  row: Row = SETTINGS.authorizedScopes,
-): string[] {
-  return checkValue(value, row, name) as string[];
-}
-
-/**
- * Checks a value by its row; of a list it returns a copy.
- *
- * @throws {@link OptionsError}
- */
-export function checkValue(value: unknown, row: Row, name: string): unknown {
-  if (row.many === undefined) {
-    return checkOne(value, row, name);
-  }
-  const list = row.many === 'array or one' && typeof value === 'string' ? [value] : value;
-  if (!Array.isArray(list)) {
-    throw mistyped(value, row, name);
-  }
-  if (list.length === 0 && row.emptyArray === undefined) {
-    throw empty(row, name);
-  }
-  return Array.from(list, (one) => checkOne(one, row, name));
-}
-
-/** Where a value is refused it is not repeated: it may be a secret that slipped to a wrong place. */
-function checkOne(value: unknown, row: Row, name: string): unknown {
-  if (value === '' && row.empty === 'refused') {
-    throw empty(row, name);
-  }
-  if (!IS[row.kind](value)) {
-    throw mistyped(value, row, name);
-  }
-  return value;
-}
-
-const isString = (value: unknown) => typeof value === 'string' && value.isWellFormed();
-const isNumber = (value: unknown) => typeof value === 'number';
-
-const IS: Record<Kind, (value: unknown) => boolean> = {
-  switch: (value) => typeof value === 'boolean',
-  text: isString,
-  port: isNumber,
-  duration: (value) => isNumber(value) || isString(value),
-  size: (value) => isNumber(value) || isString(value),
-  choice: isString,
-  // They are judged where they are read.
-  credentials: () => true,
-};
-
-function mistyped(value: unknown, row: Row, name: string): OptionsError {
-  const one = KINDS[row.kind];
-  const wanted = { array: `an array of strings`, 'array or one': `${one}, or an array of them` };
-  const kind = row.many === undefined ? one : wanted[row.many];
-  return new OptionsError(`${name} is ${named(value)}: pass ${kind}${orLeaveOut(row)}`);
-}
-
-function empty(row: Row, name: string): OptionsError {
-  return new OptionsError(`${name} is empty: give it a value${orLeaveOut(row)}`);
-}
-
-function orLeaveOut({ required, without }: Row): string {
-  if (required) {
-    return '';
-  }
-  return `, or leave it out${without === undefined ? '' : ` to ${without}`}`;
-}
-
-/** What a value is, and nothing of what it holds. */
-function named(value: unknown): string {
-  if (value === null || value === undefined) {
-    return `${value}`;
-  }
-  if (Array.isArray(value)) {
-    return 'an array with something else in it';
-  }
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
 // === Ports, durations, sizes, choices ===

@@ -22,7 +22,7 @@ export type Kind = keyof typeof KINDS;
 
 /** One row. */
 export interface Row {
-  /** Where this key can be set; `environment`: by a variable that the core reads. */
+  /** Where this key can be set; `environment`: by a variable alone. */
   readonly by: 'API' | 'command' | 'API and command' | 'environment';
   /** Long name on the command line, without dashes; absent where arguments or variables alone do. */
   readonly flag?: string;
@@ -217,7 +217,7 @@ export const SETTINGS = {
     restricts: 'by being given',
     empty: 'refused',
     without: 'listen on all interfaces',
-    help: 'IPv4 or IPv6 address to listen on, all interfaces when not given; may be repeated',
+    help: 'Address to listen on, IPv4 or IPv6; all interfaces when not given',
   },
   allowedUser: {
     by: 'API and command',
@@ -240,7 +240,7 @@ export const SETTINGS = {
     without: 'serve no peer that the kernel cannot look up',
     help:
       'With --allowed-user: also serve peers in this network that the kernel cannot look up, ' +
-      'such as containers behind a bridge; may be repeated',
+      'such as containers behind a bridge',
   },
   allowCrossSite: {
     by: 'API and command',
@@ -262,7 +262,7 @@ export const SETTINGS = {
     empty: 'refused',
     without: 'answer to private names alone',
     apart: true,
-    help: 'Public name by which clients may call the proxy, * for any; may be repeated',
+    help: 'Public name by which clients may call the proxy, * for any',
   },
   retryFirst: {
     by: 'API and command',
@@ -373,6 +373,13 @@ export const SETTINGS = {
     empty: 'refused',
     help: 'Least level that is logged; every request is info',
   },
+  binary: {
+    by: 'environment',
+    environment: ['TASKCLUSTER_PROXY_BINARY'],
+    kind: 'text',
+    empty: 'not given',
+    help: "File of the addon, instead of the package's",
+  },
   httpProxy: {
     by: 'environment',
     environment: ['HTTP_PROXY', 'http_proxy'],
@@ -428,6 +435,14 @@ export type KeyOfKind<K extends Kind> = {
 /** Every row with its key, in the order of the table. */
 export const ROWS: ReadonlyArray<readonly [Key, Row]> = Object.entries(SETTINGS).map(
   ([key, row]) => [key as Key, row],
+);
+
+/** A row that has a flag. */
+export type Flag = Row & { readonly flag: string };
+
+/** Of these those that have a flag. */
+export const FLAGS = ROWS.filter(
+  (entry): entry is readonly [Key, Flag] => entry[1].flag !== undefined,
 );
 
 /** The keys of `startProxy`, in the order of the table. */

@@ -2,9 +2,10 @@
  * The scopes of a task, read from the queue by the core: with the proxy's own credentials, since
  * reading a task may need a scope, and by its way out. Loaded only where a task id is given.
  */
+import { OptionsError } from './check.js';
 import { checkCredentials } from './credentials.js';
 import { type NativeAnswer, native } from './native.js';
-import { decide, OptionsError, type ProxyOptions } from './options.js';
+import { decide, type ProxyOptions } from './options.js';
 
 /** The task could not be read; the sentence says why. */
 export class TaskLookupError extends Error {

@@ -2,22 +2,17 @@
  * The command line of taskcluster-proxy: flags, environment and positional scopes become the
  * options of the API. Name for name that of the Go program, and what is new.
  *
- * What flags there are stands in two tables, {@link SETTINGS} and {@link FLAGS}; the help derives
- * from them. Nothing here needs the addon.
+ * What flags there are stands in the table of settings. Nothing here needs the addon.
  */
 import { CommanderError, Option, Command as Parser } from 'commander';
+import { checkValue, OptionsError } from '../check.js';
 import { nearest } from '../nearest.js';
-import {
-  checkValue,
-  decide,
-  OptionsError,
-  type ProxyOptions,
-  readDuration,
-  readPort,
-} from '../options.js';
+import { decide, type ProxyOptions, readDuration, readPort } from '../options.js';
 import {
   API_KEYS,
   type ApiKey,
+  FLAGS,
+  type Flag,
   type Key,
   type KeyBy,
   ROWS,
@@ -40,14 +35,6 @@ export type Command =
       /** Whether it ends when the process that started it does. */
       endsWithLauncher: boolean;
     };
-
-/** A row that has a flag. */
-type Flag = Row & { readonly flag: string };
-
-const hasFlag = (entry: readonly [Key, Row]): entry is readonly [Key, Flag] =>
-  entry[1].flag !== undefined;
-
-const FLAGS = ROWS.filter(hasFlag);
 
 /** Every spelling that is an option, with its dashes. */
 const SPELLINGS: readonly string[] = FLAGS.flatMap(([, flag]) => spellings(flag));
@@ -258,7 +245,9 @@ function readFlags({ flags, fault }: Line): Given {
  * behind, and its flag would swallow the next one, which may be the one that restricts.
  */
 function refuseOption(value: string, spelling: string, { value: form, dashes }: Flag): void {
-  const isOption = SPELLINGS.includes(spellingOf(value)) || value === '--';
+  // What begins with one dash and a letter may be a secret that begins so.
+  const option = dashes && !value.startsWith('--') ? value : spellingOf(value);
+  const isOption = SPELLINGS.includes(option) || value === '--';
   if (isOption || (value.startsWith('--') && !dashes)) {
     throw new OptionsError(
       `${spelling} needs a value, and ${spellingOf(value)} follows it: write ${spelling} <${form}>`,
@@ -330,54 +319,3 @@ function readTaskId(taskId: string | undefined): string | undefined {
 export const SECRET_VARIABLES: readonly string[] = ROWS.flatMap(([, row]) =>
   row.secret ? (row.environment ?? []) : [],
 );
-
-const USAGE = `Taskcluster authentication proxy: signs a task's requests with its credentials and
-forwards them to the deployment. It signs with all scopes of the credentials, or
-with those of a task and those given as arguments only.
-
-  Usage:
-    taskcluster-proxy [options] [<scope>...]
-    taskcluster-proxy -h|--help
-    taskcluster-proxy --version
-    taskcluster-proxy --short-version
-
-  Options:
-`;
-
-/** The text of `--help`. */
-export function help(): string {
-  const rows = FLAGS.map(([, flag]) => {
-    const short = flag.short === undefined ? '' : `-${flag.short} `;
-    const value = flag.kind === 'switch' ? '' : ` <${flag.value}>`;
-    return [`${short}--${flag.flag}${value}`, describe(flag)] as const;
-  });
-  const width = Math.max(...rows.map(([name]) => name.length)) + 2;
-  const lines = rows.map(([name, text]) => {
-    const [first = '', ...more] = wrap(text, 100 - 4 - width);
-    const rest = more.map((line) => `\n${' '.repeat(4 + width)}${line}`).join('');
-    return `    ${name.padEnd(width)}${first}${rest}\n`;
-  });
-  return USAGE + lines.join('');
-}
-
-function describe(flag: Flag): string {
-  const notes = [
-    ...(flag.kind === 'choice' ? [(flag.choices ?? []).join(' or ')] : []),
-    ...(flag.environment?.slice(0, 1) ?? []).map((name) => `environment: ${name}`),
-    ...('default' in flag ? [`default: ${flag.default}`] : []),
-  ];
-  return `${flag.help}.${notes.length > 0 ? ` [${notes.join('; ')}]` : ''}`;
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = '';
-    }
-    line += line === '' ? word : ` ${word}`;
-  }
-  return [...lines, line];
-}

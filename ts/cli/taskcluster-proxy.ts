@@ -10,12 +10,12 @@ import { renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import type { Proxy as RunningProxy } from '../index.js';
 import {
   type Command,
-  help,
   maskSecrets,
   parseLine,
   readCommand,
   SECRET_VARIABLES,
 } from './arguments.js';
+import { help } from './help.js';
 import { closeInspector, forgetSignals } from './inspector.js';
 
 /** Read before anything else: when it changes, whoever started this process has ended. */
