@@ -49,8 +49,8 @@ export class Connection {
   }
 
   /** The next final answer. `method` HEAD means that it has no body. */
-  async response(method = 'GET'): Promise<RawResponse> {
-    return within(this.#response(method), 'an answer');
+  async response(method = 'GET', milliseconds?: number): Promise<RawResponse> {
+    return within(this.#response(method), 'an answer', milliseconds);
   }
 
   async exchange(bytes: string | Buffer): Promise<RawResponse> {

@@ -21,7 +21,7 @@ use crate::exchange::replay::{Hold, Replay};
 use crate::exchange::request_fields;
 use crate::exchange::send_error::{LONG_HEAD, ODD_UPGRADE, Unanswered};
 use crate::exchange::socket_answer::MAX_INTERIM;
-use crate::exchange::upstream::ResponseBody;
+use crate::exchange::upstream::{Need, ResponseBody};
 use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
 use crate::message::headers;
@@ -38,6 +38,8 @@ pub struct HyperWire<'a> {
     order: &'a Order<'a>,
     headers: HeaderMap,
     replay: Replay,
+    /// Of the body, where it is known.
+    length: Option<u64>,
     upgrades: bool,
     expects_continue: bool,
 }
@@ -78,8 +80,8 @@ impl<'a> HyperWire<'a> {
             headers::join_cookies(&mut headers);
         }
         let length = body.size_hint().exact();
-        let length = request_fields::content_length(order.method, length, had_length);
-        if let Some(length) = length {
+        let announced = request_fields::content_length(order.method, length, had_length);
+        if let Some(length) = announced {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         let upgrades = protocol.is_some();
@@ -97,8 +99,19 @@ impl<'a> HyperWire<'a> {
             order,
             headers,
             replay: Replay::new(body, settings.replay_limit, budget),
+            length,
             upgrades,
             expects_continue,
+        }
+    }
+
+    fn need(&self, fresh: bool) -> Need {
+        let length = if self.upgrades { None } else { self.length };
+        let need = Need::of_body(length, self.replay.is_kept());
+        Need {
+            http1: self.upgrades,
+            new: need.new || fresh,
+            ..need
         }
     }
 
@@ -139,7 +152,7 @@ impl Wire for HyperWire<'_> {
     async fn send(&mut self, set: &CredentialSet, fresh: bool) -> Result<HyperAnswer, Failure> {
         let origin = &self.order.target.origin;
         let upstream = &self.exchange.upstream;
-        let connection = upstream.connect(origin, self.upgrades, fresh).await?;
+        let connection = upstream.connect(origin, self.need(fresh)).await?;
         let hold = (self.expects_continue && !connection.is_http2()).then(Hold::default);
         let body = match &hold {
             None => self.replay.attempt(),

@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 use crate::decision::route::{RootUrl, Target};
 use crate::exchange::replay::ReplayBudget;
 use crate::exchange::send_error::{SendError, Sent, Unanswered, name_of};
-use crate::exchange::upstream::{Upstream, UpstreamConfig};
+use crate::exchange::upstream::{Need, Upstream, UpstreamConfig};
 use crate::exchange::wire::{Answer, Failure, Wire};
 use crate::exchange::{Exchange, Failed, Order, Settings, reasons};
 use crate::record::log::Log;
@@ -73,7 +73,10 @@ pub fn lookup(options: &Options, target: &str) -> Result<Found, LookupError> {
     let settings = Arc::new(settings(options, root)?);
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Os)?;
-    let found = LocalSet::new().block_on(&runtime, ask(&settings, &target));
+    let mut config = UpstreamConfig::from_env(1);
+    config.http2 = options.upstream_http2;
+    let asking = ask(&settings, &target, Arc::new(config));
+    let found = LocalSet::new().block_on(&runtime, asking);
     runtime.shutdown_background();
     settings.log.flush(LAST_LINES);
     found.map_err(|failed| LookupError::Failed(failed.to_string()))
@@ -109,8 +112,11 @@ fn settings(options: &Options, root: RootUrl) -> Result<Settings, StartError> {
     })
 }
 
-async fn ask(settings: &Arc<Settings>, target: &Target) -> Result<Found, Failed> {
-    let config = Arc::new(UpstreamConfig::from_env(1));
+async fn ask(
+    settings: &Arc<Settings>,
+    target: &Target,
+    config: Arc<UpstreamConfig>,
+) -> Result<Found, Failed> {
     let exchange = Exchange::new(Arc::clone(settings), Upstream::new(Arc::clone(&config)));
     let order = Order {
         method: &Method::GET,
@@ -179,7 +185,11 @@ impl LookupWire<'_> {
     ) -> Result<http::Response<impl Body<Data = Bytes, Error = hyper::Error> + Unpin>, Unanswered>
     {
         let Order { method, target, .. } = self.order;
-        let connection = self.upstream.connect(&target.origin, false, fresh).await?;
+        let need = Need {
+            new: fresh,
+            ..Need::default()
+        };
+        let connection = self.upstream.connect(&target.origin, need).await?;
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::clone(method);
         *request.uri_mut() = Uri::from(target.target.clone());

@@ -235,6 +235,12 @@ where
         })
     }
 
+    /// Whether what is given out is kept.
+    pub fn is_kept(&self) -> bool {
+        let state = self.state.as_ref();
+        state.is_none_or(|state| state.borrow().kept.whole)
+    }
+
     /// Whether the body ended in an error of the client's: it left, or what it sent was not a body.
     pub fn source_failed(&self) -> bool {
         self.state

@@ -137,7 +137,9 @@ impl Wire for SocketWire<'_, '_> {
             settings,
             ..
         } = self.exchange;
-        let socket = upstream.socket(&self.order.target.origin, fresh).await?;
+        let mut need = self.upload.need();
+        need.new |= fresh;
+        let socket = upstream.socket(&self.order.target.origin, need).await?;
         let mut head = buffers.take_write();
         self.write_head(&mut head, set, &socket);
         self.upload.begin(&mut head);

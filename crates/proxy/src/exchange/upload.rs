@@ -20,7 +20,7 @@ use crate::client::body::KnownBody;
 use crate::exchange::replay::{Replay, ReplayBody};
 #[cfg(target_os = "linux")]
 use crate::exchange::splice::{Lease, Pipes};
-use crate::exchange::upstream::Socket;
+use crate::exchange::upstream::{Need, Socket};
 use crate::exchange::{Exchange, Settings};
 
 /// Longest body that goes out with its head.
@@ -121,6 +121,18 @@ impl<'g> Upload<'g> {
             Source::Empty | Source::Small(_) => true,
             Source::Kept(replay, _) => replay.can_replay(),
             Source::Passing(_, taken) => !taken,
+        }
+    }
+
+    /// What it needs of its connection.
+    pub fn need(&self) -> Need {
+        match &self.source {
+            Source::Empty => Need::default(),
+            Source::Small(bytes) => Need::of_body(Some(bytes.len() as u64), true),
+            Source::Kept(replay, attempt) => {
+                Need::of_body(attempt.size_hint().exact(), replay.is_kept())
+            }
+            Source::Passing(body, _) => Need::of_body(Some(body.left()), false),
         }
     }
 

@@ -28,6 +28,9 @@ pub struct UpstreamConfig {
     pub connect_timeout: Duration,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// How long a peer may leave unacknowledged what was sent (RFC 5482), on Linux; elsewhere the
+    /// system's own limit holds.
+    pub unacknowledged: Duration,
 }
 
 impl UpstreamConfig {
@@ -55,6 +58,7 @@ impl UpstreamConfig {
             idle_timeout: Duration::from_secs(90),
             connect_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
+            unacknowledged: Duration::from_secs(30),
         }
     }
 }

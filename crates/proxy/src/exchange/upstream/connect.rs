@@ -27,7 +27,7 @@ use super::config::UpstreamConfig;
 use super::environment::ProxyServer;
 use super::host::Way;
 use super::permits::Permit;
-use super::stream::{Heard, ReadsOn, Stream, UpstreamIo};
+use super::stream::{Line, ReadsOn, Stream, UpstreamIo};
 use super::tls::Protocol;
 use super::tunnel::tunnel;
 use crate::decision::route::Origin;
@@ -73,7 +73,7 @@ pub(super) enum Link<B> {
 /// An HTTP/1.1 connection: one request at a time.
 pub(super) struct Http1Link<B> {
     pub(super) sender: http1::SendRequest<B>,
-    pub(super) heard: Heard,
+    pub(super) line: Line,
     /// Whether a request has been sent on it.
     pub(super) used: bool,
     /// Whether one was before the last.
@@ -83,7 +83,7 @@ pub(super) struct Http1Link<B> {
 /// An HTTP/2 connection.
 pub(super) struct Http2Link<B> {
     pub(super) sender: http2::SendRequest<B>,
-    pub(super) heard: Heard,
+    pub(super) line: Line,
     /// How many streams upstream allows.
     pub(super) max_streams: Rc<Cell<usize>>,
 }
@@ -100,7 +100,7 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(config.connect_timeout));
-        // A peer that has vanished is noticed within about a minute and a half.
+        // A peer that vanishes while its answer is waited for is noticed within a minute and a half.
         tcp.set_keepalive(Some(KEEP_ALIVE));
         tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
         tcp.set_keepalive_retries(Some(4));
@@ -146,7 +146,10 @@ impl Connector {
         } else {
             (stream, Protocol::Http1)
         };
-        Ok((UpstreamIo::new(stream, permit), protocol))
+        Ok((
+            UpstreamIo::new(stream, self.config.unacknowledged, permit),
+            protocol,
+        ))
     }
 
     /// Begins to speak `protocol`.
@@ -160,15 +163,15 @@ impl Connector {
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let heard = io.heard.clone();
+        let line = io.line.clone();
         match protocol {
             Protocol::Http1 => {
                 let io = TokioIo::new(ReadsOn::new(io));
-                self.begin_http1(origin, io, heard).await.map(Link::Http1)
+                self.begin_http1(origin, io, line).await.map(Link::Http1)
             }
             Protocol::Http2 => {
                 let io = TokioIo::new(io);
-                self.begin_http2(origin, io, heard).await.map(Link::Http2)
+                self.begin_http2(origin, io, line).await.map(Link::Http2)
             }
         }
     }
@@ -221,7 +224,7 @@ impl Connector {
         &self,
         origin: &Origin,
         io: TokioIo<ReadsOn>,
-        heard: Heard,
+        line: Line,
     ) -> Result<Http1Link<B>, SendError>
     where
         B: Body<Data = Bytes> + 'static,
@@ -233,7 +236,7 @@ impl Connector {
         tokio::task::spawn_local(async move { _ = connection.with_upgrades().await });
         Ok(Http1Link {
             sender,
-            heard,
+            line,
             used: false,
             reused: false,
         })
@@ -243,7 +246,7 @@ impl Connector {
         &self,
         origin: &Origin,
         io: TokioIo<UpstreamIo>,
-        heard: Heard,
+        line: Line,
     ) -> Result<Http2Link<B>, SendError>
     where
         B: Body<Data = Bytes> + Unpin + 'static,
@@ -260,7 +263,7 @@ impl Connector {
         }));
         Ok(Http2Link {
             sender,
-            heard,
+            line,
             max_streams,
         })
     }

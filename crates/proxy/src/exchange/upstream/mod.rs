@@ -77,6 +77,34 @@ pub struct Upstream<B = ReplayBody> {
     this: Weak<Self>,
 }
 
+/// What a request needs of its connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Need {
+    /// HTTP/1.1, for an upgrade.
+    pub http1: bool,
+    /// One that has not served before: the request was lost on such a one, or could not be sent
+    /// again if it were.
+    pub new: bool,
+    /// More is sent than fits a peer's receive window for sure, or nothing is known of it.
+    pub long: bool,
+}
+
+/// What fits any peer's receive window, with a usual head before it.
+const SHORT: u64 = 16 * 1024;
+
+impl Need {
+    /// What a request needs that has a body of this length, if that is known; `is_kept` says that the
+    /// body could be sent again.
+    pub fn of_body(length: Option<u64>, is_kept: bool) -> Self {
+        let long = length.is_none_or(|length| length > SHORT);
+        Self {
+            http1: false,
+            new: long && !is_kept,
+            long,
+        }
+    }
+}
+
 /// Where a request's connection comes from.
 enum Found<'h, T, B> {
     Free(T),
@@ -103,21 +131,21 @@ where
         })
     }
 
-    /// A connection to `origin` that is free for a request; one of HTTP/1.1 where `needs_http1`
-    /// (upgrades), and never one that has served before where `fresh` (the request was lost on such
-    /// a one, or could not be sent again if it were).
+    /// A connection to `origin` that is free for a request.
     ///
     /// # Errors
     /// As [`Unanswered`] says.
     pub async fn connect(
         self: &Rc<Self>,
         origin: &Origin,
-        needs_http1: bool,
-        fresh: bool,
+        need: Need,
     ) -> Result<Connection<B>, Unanswered> {
         let host = self.host(origin).map_err(Unanswered::not_connected)?;
-        let only_http1 = needs_http1 || !self.config.http2;
-        let lease = self.lease(&host, only_http1, fresh).await;
+        let need = Need {
+            http1: need.http1 || !self.config.http2,
+            ..need
+        };
+        let lease = self.lease(&host, need).await;
         let lease = lease.map_err(Unanswered::not_connected)?;
         let held = Held {
             lease,
@@ -142,21 +170,16 @@ where
     }
 
     /// A free connection, or a new one.
-    async fn lease(
-        &self,
-        host: &Host<B>,
-        only_http1: bool,
-        fresh: bool,
-    ) -> Result<Lease<B>, SendError> {
+    async fn lease(&self, host: &Host<B>, need: Need) -> Result<Lease<B>, SendError> {
         let pool = &host.pool;
-        let free = || pool.take(only_http1);
-        let found = self.free_or_new(host, only_http1, fresh, free).await?;
-        let (io, protocol, maker) = match found {
+        let free = || pool.take(need);
+        let (io, protocol, maker) = match self.free_or_new(host, need, free).await? {
             Found::Free(lease) => return Ok(lease),
             Found::New(io, protocol, maker) => (io, protocol, maker),
         };
+        io.line.may_stall(need.long);
         match self.connector.begin(&host.origin, io, protocol).await {
-            Ok(link) => Ok(pool.add(link, only_http1)),
+            Ok(link) => Ok(pool.add(link, need.http1)),
             Err(failure) => {
                 if let Some(maker) = maker {
                     maker.failed(&failure);
@@ -167,22 +190,23 @@ where
     }
 
     /// What `free` finds in the pool of `host`, or a new connection. Where that may turn out to be
-    /// one that many can use, only one is made at a time, unless it has to be `fresh`.
+    /// one that many can use, only one is made at a time, unless it has to be a new one.
     async fn free_or_new<'h, T>(
         &self,
         host: &'h Host<B>,
-        only_http1: bool,
-        fresh: bool,
+        need: Need,
         free: impl Fn() -> Option<T>,
     ) -> Result<Found<'h, T, B>, SendError> {
         let pool = &host.pool;
         loop {
-            if !fresh && let Some(found) = free() {
+            if !need.new
+                && let Some(found) = free()
+            {
                 return Ok(Found::Free(found));
             }
             let may_be_shared = host.origin.secure()
-                && !only_http1
-                && !fresh
+                && !need.http1
+                && !need.new
                 && pool.protocol() != Some(Protocol::Http1);
             if may_be_shared && let Some(making) = pool.making() {
                 making.done(pool).await?;
@@ -194,7 +218,7 @@ where
             };
             let opening = self
                 .connector
-                .open(&host.origin, &host.way, only_http1, permit);
+                .open(&host.origin, &host.way, need.http1, permit);
             // In a box, so that the many requests that find a connection have small futures.
             match Box::pin(opening).await {
                 Ok((io, protocol)) => {

@@ -16,10 +16,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::Need;
 use super::connect::{Http1Link, Http2Link, Link};
 use super::stream::UpstreamIo;
 use super::tls::Protocol;
 use crate::exchange::send_error::SendError;
+
+/// How long a peer that has served counts as being there.
+const JUST_NOW: Duration = Duration::from_secs(10);
 
 /// All connections that one kind of request can be sent on: those to an origin, or those to the
 /// proxy that http origins are reached by.
@@ -41,6 +45,14 @@ pub(super) struct Pool<B> {
 struct Idle<L> {
     link: L,
     since: Instant,
+}
+
+impl<L> Idle<L> {
+    /// Where a peer may let what is sent wait, it takes long until one that has vanished is given up:
+    /// so it has to be one that was there just now.
+    fn serves(&self, need: Need) -> bool {
+        !need.long || self.since.elapsed() < JUST_NOW
+    }
 }
 
 /// An HTTP/2 connection.
@@ -99,8 +111,10 @@ impl<B> Pool<B> {
     }
 
     /// A connection that is free now.
-    pub(super) fn take(self: &Rc<Self>, only_http1: bool) -> Option<Lease<B>> {
-        if !only_http1 && let Some(lease) = self.take_stream() {
+    pub(super) fn take(self: &Rc<Self>, need: Need) -> Option<Lease<B>> {
+        if !need.http1
+            && let Some(lease) = self.take_stream()
+        {
             return Some(Lease::Http2(lease));
         }
         let mut idle = self.idle.borrow_mut();
@@ -108,10 +122,14 @@ impl<B> Pool<B> {
         let mut index = idle.len();
         while index > 0 {
             index -= 1;
+            if !idle[index].serves(need) {
+                return None;
+            }
             let link = &idle[index].link;
             if link.sender.is_closed() {
                 idle.remove(index);
             } else if link.sender.is_ready() || !link.used {
+                link.line.may_stall(need.long);
                 return idle.remove(index).map(|idle| Lease::Http1(idle.link));
             }
         }
@@ -171,9 +189,11 @@ impl<B> Pool<B> {
     }
 
     /// A socket that is free now.
-    pub(super) fn take_socket(&self) -> Option<UpstreamIo> {
+    pub(super) fn take_socket(&self, need: Need) -> Option<UpstreamIo> {
         loop {
-            let mut socket = self.sockets.borrow_mut().pop_back()?.link;
+            let mut idle = self.sockets.borrow_mut();
+            idle.back().filter(|idle| idle.serves(need))?;
+            let mut socket = idle.pop_back()?.link;
             if socket.is_quiet() {
                 return Some(socket);
             }
@@ -336,18 +356,18 @@ impl<B> Lease<B> {
             Self::Http1(link) => {
                 link.reused = std::mem::replace(&mut link.used, true);
                 if link.reused {
-                    link.heard.listen();
+                    link.line.listen();
                 }
             }
-            Self::Http2(stream) => stream.shared.link.borrow().heard.listen(),
+            Self::Http2(stream) => stream.shared.link.borrow().line.listen(),
         }
     }
 
     /// Whether anything has been received since.
     pub(super) fn has_heard(&self) -> bool {
         match self {
-            Self::Http1(link) => link.heard.anything(),
-            Self::Http2(stream) => stream.shared.link.borrow().heard.anything(),
+            Self::Http1(link) => link.line.has_heard(),
+            Self::Http2(stream) => stream.shared.link.borrow().line.has_heard(),
         }
     }
 }
@@ -360,5 +380,30 @@ impl<B> Drop for StreamLease<B> {
             self.shared.idle_since.set(Instant::now());
         }
         self.pool.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_to_send_goes_to_a_peer_that_was_there_just_now() {
+        for (idle, long, serves) in [(9, true, true), (11, true, false), (80, false, true)] {
+            let idle = Idle {
+                link: (),
+                since: Instant::now() - Duration::from_secs(idle),
+            };
+            let need = Need {
+                long,
+                ..Need::default()
+            };
+            assert_eq!(
+                idle.serves(need),
+                serves,
+                "{:?} {long}",
+                idle.since.elapsed()
+            );
+        }
     }
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::host::{Host, Way};
 use super::stream::UpstreamIo;
-use super::{Found, MAX_IDLE, MAX_IDLE_SOCKETS, Upstream};
+use super::{Found, MAX_IDLE, MAX_IDLE_SOCKETS, Need, Upstream};
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{Progress, SendError, Unanswered};
@@ -41,31 +41,36 @@ where
         !self.config.http2
     }
 
-    /// A socket to `origin`, never one that has served before where `fresh`.
+    /// A socket to `origin`.
     ///
     /// # Errors
     /// As [`Unanswered`] says.
     pub async fn socket(
         self: &Rc<Self>,
         origin: &Origin,
-        fresh: bool,
+        need: Need,
     ) -> Result<Socket<B>, Unanswered> {
-        let socket = self.find_socket(origin, fresh).await;
+        let need = Need {
+            http1: true,
+            ..need
+        };
+        let socket = self.find_socket(origin, need).await;
         socket.map_err(Unanswered::not_connected)
     }
 
     async fn find_socket(
         self: &Rc<Self>,
         origin: &Origin,
-        fresh: bool,
+        need: Need,
     ) -> Result<Socket<B>, SendError> {
         let host = self.host(origin)?;
         let pool = &host.pool;
-        let free = || pool.take_socket();
-        let (io, reused) = match self.free_or_new(&host, true, fresh, free).await? {
+        let free = || pool.take_socket(need);
+        let (io, reused) = match self.free_or_new(&host, need, free).await? {
             Found::Free(io) => (io, true),
             Found::New(io, ..) => (io, false),
         };
+        io.line.may_stall(need.long);
         Ok(Socket {
             io,
             reused,

@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,7 +20,10 @@ use super::permits::Permit;
 /// A connection's bytes. With it goes its place among the connections that there may be.
 pub(super) struct UpstreamIo {
     stream: Stream,
-    pub(super) heard: Heard,
+    pub(super) line: Line,
+    /// As the socket has been told.
+    may_stall: bool,
+    unacknowledged: Duration,
     _permit: Permit,
 }
 
@@ -37,31 +41,61 @@ pub(super) enum Stream {
     TlsInTls(Box<TlsStream<Box<TlsStream<TcpStream>>>>),
 }
 
-/// Whether anything has been received since it was last asked to listen.
+/// What a connection's bytes and its user tell each other.
 #[derive(Clone, Default)]
-pub(super) struct Heard(Arc<AtomicBool>);
+pub(super) struct Line(Arc<Told>);
 
-// === impl Heard ===
+#[derive(Default)]
+struct Told {
+    heard: AtomicBool,
+    may_stall: AtomicBool,
+}
 
-impl Heard {
-    /// From now on.
+// === impl Line ===
+
+impl Line {
+    /// What is heard counts from now on.
     pub(super) fn listen(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.heard.store(false, Ordering::Relaxed);
     }
 
-    pub(super) fn anything(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Whether anything has been received since.
+    pub(super) fn has_heard(&self) -> bool {
+        self.0.heard.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the peer may let what is sent wait.
+    ///
+    /// A peer that has vanished acknowledges nothing, and the system gives it up by its timeout. It
+    /// gives up one that is there and has no room, too: so the timeout holds only where no more is
+    /// sent than fits a peer's receive window.
+    pub(super) fn may_stall(&self, may_stall: bool) {
+        self.0.may_stall.store(may_stall, Ordering::Relaxed);
     }
 }
 
 // === impl UpstreamIo ===
 
 impl UpstreamIo {
-    pub(super) fn new(stream: Stream, permit: Permit) -> Self {
+    /// `unacknowledged` is how long the peer may leave so what was sent.
+    pub(super) fn new(stream: Stream, unacknowledged: Duration, permit: Permit) -> Self {
+        limit_unacknowledged(stream.tcp(), Some(unacknowledged));
         Self {
             stream,
-            heard: Heard::default(),
+            line: Line::default(),
+            may_stall: false,
+            unacknowledged,
             _permit: permit,
+        }
+    }
+
+    /// Lets the socket know what has been said since it last wrote.
+    fn tell_socket(&mut self) {
+        let may_stall = self.line.0.may_stall.load(Ordering::Relaxed);
+        if may_stall != self.may_stall {
+            self.may_stall = may_stall;
+            let limit = (!may_stall).then_some(self.unacknowledged);
+            limit_unacknowledged(self.stream.tcp(), limit);
         }
     }
 
@@ -95,7 +129,7 @@ impl AsyncRead for UpstreamIo {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.heard.0.store(true, Ordering::Relaxed);
+            self.line.0.heard.store(true, Ordering::Relaxed);
         }
         read
     }
@@ -107,6 +141,7 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.tell_socket();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -115,6 +150,7 @@ impl AsyncWrite for UpstreamIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.tell_socket();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
@@ -198,7 +234,27 @@ impl AsyncWrite for ReadsOn {
     }
 }
 
+/// Sets the timeout of RFC 5482.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn limit_unacknowledged(tcp: &TcpStream, limit: Option<Duration>) {
+    // A socket that does not take it has failed, which reading and writing tell.
+    let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(limit);
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn limit_unacknowledged(_tcp: &TcpStream, _limit: Option<Duration>) {}
+
 // === impl Stream ===
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+            Self::TlsInTls(tls) => tls.get_ref().0.get_ref().0,
+        }
+    }
+}
 
 /// The same call on whichever stream it is.
 macro_rules! each {

@@ -276,7 +276,7 @@ fn a_connection_that_is_not_used_goes_back() {
         serve(listener, vec![vec![HELLO]]);
         let upstream = upstream();
         let connection = upstream
-            .connect(&plain(address), false, false)
+            .connect(&plain(address), need(false, false))
             .await
             .expect("a connection");
         assert!(!connection.is_http2());
@@ -365,7 +365,7 @@ fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
 
         // Taken while it is open, closed before it is used.
         let peer = used_once(&listener, &upstream, &origin).await;
-        let taken = upstream.connect(&origin, false, false).await;
+        let taken = upstream.connect(&origin, need(false, false)).await;
         drop(peer);
         tokio::time::sleep(Duration::from_millis(20)).await;
         let unsent = taken.expect("a connection").send(post("hello")).await;
@@ -395,7 +395,7 @@ fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
             Peer::accept(&listener).await.head().await;
         };
         let sending = async {
-            let fresh = upstream.connect(&origin, false, true).await;
+            let fresh = upstream.connect(&origin, need(false, true)).await;
             fresh.expect("a connection").send(post("hello")).await
         };
         let (lost, ()) = tokio::join!(sending, reading);
@@ -404,7 +404,7 @@ fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
 
         // Closed before anything could be written, which is not worth an immediate repeat.
         let closing = async { drop(Peer::accept(&listener).await) };
-        let taken = upstream.connect(&origin, false, true);
+        let taken = upstream.connect(&origin, need(false, true));
         let (taken, ()) = tokio::join!(taken, closing);
         tokio::time::sleep(Duration::from_millis(20)).await;
         let unsent = taken.expect("a connection").send(post("hello")).await;
@@ -493,7 +493,7 @@ fn a_server_that_speaks_first_is_not_http() {
             peer
         };
         let (connection, mut peer) =
-            tokio::join!(upstream.connect(&origin, false, false), greeting);
+            tokio::join!(upstream.connect(&origin, need(false, false)), greeting);
         tokio::time::sleep(Duration::from_millis(20)).await;
         let error = connection
             .expect("a connection")
@@ -598,7 +598,7 @@ fn an_answer_to_an_unfinished_upload_comes_at_once() {
             let (other, _) = listener.accept().await.expect("another connection");
             other
         };
-        let (connection, _) = tokio::join!(upstream.connect(&origin, false, false), other);
+        let (connection, _) = tokio::join!(upstream.connect(&origin, need(false, false)), other);
         connection.expect("a connection");
         sender.send(Ok("world")).expect("it is read");
         assert_eq!(peer.bytes(5).await, b"world");

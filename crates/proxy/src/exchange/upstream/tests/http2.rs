@@ -147,7 +147,7 @@ fn the_protocol_is_what_both_know() {
         ] {
             let (server, origin) = server(&authority, protocols).await;
             let connection = upstream
-                .connect(&origin, needs_http1, false)
+                .connect(&origin, need(needs_http1, false))
                 .await
                 .expect("a connection");
             assert_eq!(connection.is_http2(), expected == http::Version::HTTP_2);
@@ -440,7 +440,7 @@ fn a_burst_shares_connections_up_to_their_streams() {
         // An upgrade's HTTP/1.1 says nothing of what the others get.
         let (old, _) = tokio::join!(
             upstream.send(&origin, get("/"), true),
-            upstream.connect(&origin, false, false)
+            upstream.connect(&origin, need(false, false))
         );
         assert_eq!(text(old.expect("an answer")).await, "hello");
         for (number, connections) in [(20, 2), (70, 4), (70, 4)] {
@@ -485,7 +485,7 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
         let leaving = {
             let (upstream, origin) = (Rc::clone(&upstream), origin.clone());
             tokio::task::spawn_local(async move {
-                upstream.connect(&origin, false, false).await.is_ok()
+                upstream.connect(&origin, need(false, false)).await.is_ok()
             })
         };
         let _silent = Peer::accept(&listener).await;

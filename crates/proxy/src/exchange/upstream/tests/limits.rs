@@ -13,12 +13,12 @@ fn the_connection_used_last_is_used_first_and_the_others_grow_old() {
         let upstream = Upstream::<Plain>::new(Arc::new(config));
         let origin = plain(address);
         let first = upstream
-            .connect(&origin, false, false)
+            .connect(&origin, need(false, false))
             .await
             .expect("a connection");
         let mut older = Peer::accept(&listener).await;
         let second = upstream
-            .connect(&origin, false, false)
+            .connect(&origin, need(false, false))
             .await
             .expect("a connection");
         let mut newer = Peer::accept(&listener).await;
@@ -129,7 +129,7 @@ fn permits_come_back_with_their_connections() {
         let permits = || config.permits.left();
         let origin = plain(address);
         let connection = upstream
-            .connect(&origin, false, false)
+            .connect(&origin, need(false, false))
             .await
             .expect("a connection");
         let peer = Peer::accept(&listener).await;
@@ -280,4 +280,76 @@ fn whatever_happens_no_permit_is_lost() {
         drop(upstream);
         eventually(|| permits() == 5).await;
     });
+}
+
+/// A peer that has vanished is given up by this limit, which a real one in another network namespace
+/// shows in `__test__/vanished.test.ts`.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_sent_has_to_be_acknowledged_in_time_unless_the_peer_may_stall() {
+    run(async {
+        let (listener, address) = listen().await;
+        serve(listener, vec![vec![HELLO; 3]]);
+        let (upstream, origin) = (upstream(), plain(address));
+        let thirty = Some(Duration::from_secs(30));
+        for (length, limit) in [(Some(16_384), thirty), (None, None), (Some(0), thirty)] {
+            let need = Need::of_body(length, true);
+            let socket = upstream.socket(&origin, need).await;
+            let mut socket = socket.expect("a socket");
+            socket
+                .write_all(b"GET / HTTP/1.1\r\n\r\n")
+                .await
+                .expect("sent");
+            let tcp = socket2::SockRef::from(socket.plain().expect("it is plain"));
+            let set = tcp.tcp_user_timeout().expect("an open socket");
+            assert_eq!(set.filter(|limit| !limit.is_zero()), limit, "{length:?}");
+            let mut answer = vec![0; HELLO.len()];
+            socket.read_exact(&mut answer).await.expect("an answer");
+            socket.give_back();
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_lets_a_long_body_wait_is_not_given_up() {
+    run(async {
+        let (listener, address) = listen().await;
+        let mut config = config();
+        config.unacknowledged = Duration::from_millis(200);
+        let upstream = Upstream::<Plain>::new(Arc::new(config));
+        let body = vec![b'x'; 8 << 20];
+        let reading = async {
+            let mut peer = Peer::accept(&listener).await;
+            // Its receive window is full long before.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            peer.head().await;
+            peer.bytes(body.len()).await;
+            peer.write(HELLO).await;
+        };
+        let sending = async {
+            let need = Need::of_body(Some(body.len() as u64), true);
+            let connection = upstream.connect(&plain(address), need).await;
+            let request = Request::put("/").body(Full::from(body.clone()));
+            let connection = connection.expect("a connection");
+            connection.send(request.expect("a request")).await
+        };
+        let (answer, ()) = tokio::join!(sending, reading);
+        assert_eq!(text(answer.expect("an answer")).await, "hello");
+    });
+}
+
+#[test]
+fn a_body_tells_what_its_request_needs() {
+    for (length, is_kept, new, long) in [
+        (Some(0), true, false, false),
+        (Some(16_384), true, false, false),
+        (Some(16_384), false, false, false),
+        (Some(16_385), true, false, true),
+        (Some(16_385), false, true, true),
+        (None, true, false, true),
+        (None, false, true, true),
+    ] {
+        let need = Need::of_body(length, is_kept);
+        assert_eq!((need.new, need.long), (new, long), "{length:?} {is_kept}");
+    }
 }

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::environment::Proxies;
 use super::tls::Roots;
-use super::{ResponseBody, Upstream, UpstreamConfig};
+use super::{Need, ResponseBody, Upstream, UpstreamConfig};
 use crate::decision::route::{Origin, split_url};
 use crate::exchange::send_error::{SendError, Sent, Unanswered};
 
@@ -32,6 +32,14 @@ use crate::exchange::send_error::{SendError, Sent, Unanswered};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Plain = Full<Bytes>;
+
+fn need(http1: bool, new: bool) -> Need {
+    Need {
+        http1,
+        new,
+        long: false,
+    }
+}
 
 impl<B> Upstream<B>
 where
@@ -45,7 +53,7 @@ where
         request: Request<B>,
         needs_http1: bool,
     ) -> Result<Response<ResponseBody<B>>, Unanswered> {
-        let connection = self.connect(origin, needs_http1, false).await?;
+        let connection = self.connect(origin, need(needs_http1, false)).await?;
         connection.send(request).await
     }
 }
