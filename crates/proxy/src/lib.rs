@@ -37,11 +37,14 @@ mod exchange;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod limits;
 mod message;
 mod record;
 mod request;
 mod session;
 mod signing;
+mod start;
+mod worker;
 
 /// Everything that can be set. Durations and sizes have the meaning of the command's flag of the
 /// same name.
@@ -151,7 +154,7 @@ impl StartError {
 
 /// A running proxy. Dropping it stops it at once.
 pub struct Proxy {
-    running: client::accept::Running,
+    running: start::Running,
 }
 
 impl Proxy {
@@ -160,7 +163,7 @@ impl Proxy {
     /// # Errors
     /// As [`StartError`] says; nothing is left running.
     pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Self, StartError> {
-        client::accept::start(options, validator).map(|running| Self { running })
+        start::start(options, validator).map(|running| Self { running })
     }
 
     /// The addresses of the listeners, with their true ports.

@@ -5,7 +5,7 @@
 //! exchange with upstream ([`crate::exchange`]), an answer made here ([`crate::answers`]) or a
 //! refusal; and the way back ([`crate::back`]). How the request came tells the wire: lines go out on
 //! a bare socket, the rest by hyper. What this is not: it holds no connection
-//! ([`crate::client::worker`]).
+//! ([`crate::worker`]).
 
 use std::convert::Infallible;
 use std::io;

@@ -8,10 +8,8 @@ use http::StatusCode;
 use thiserror::Error;
 
 use crate::decision::route::{Origin, UrlFault, split_url};
+use crate::limits::BEWIT_BODY;
 use crate::record::redact::has_bewit;
-
-/// Longest body of `POST /bewit` in bytes.
-pub const MAX_BODY: usize = 64 * 1024;
 
 /// A URL that can be signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +24,7 @@ pub struct BewitResource {
 /// Why a body is not signed. The sentences repeat nothing of it.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 pub enum BewitError {
-    /// More than [`MAX_BODY`].
+    /// More than [`BEWIT_BODY`].
     #[error("the URL to sign is longer than 64 KiB")]
     TooLong,
     /// Not one absolute http or https URL.
@@ -52,7 +50,7 @@ impl BewitError {
 
 /// Reads the body of `POST /bewit`: a URL, with white space around it or not.
 pub fn resource(body: &[u8]) -> Result<BewitResource, BewitError> {
-    if body.len() > MAX_BODY {
+    if body.len() > BEWIT_BODY {
         return Err(BewitError::TooLong);
     }
     let url = str::from_utf8(body.trim_ascii()).map_err(|_| BewitError::Byte)?;
@@ -240,10 +238,10 @@ mod tests {
         }
         assert_eq!(resource(b"https://h.example/\xff"), Err(BewitError::Byte));
         assert_eq!(
-            resource(&vec![b'x'; MAX_BODY + 1]),
+            resource(&vec![b'x'; BEWIT_BODY + 1]),
             Err(BewitError::TooLong)
         );
-        let longest = format!("https://h.example/{}", "x".repeat(MAX_BODY - 18));
+        let longest = format!("https://h.example/{}", "x".repeat(BEWIT_BODY - 18));
         assert!(resource(longest.as_bytes()).is_ok());
     }
 

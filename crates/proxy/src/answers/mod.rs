@@ -16,15 +16,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 
 use crate::decision::route::Here;
+use crate::limits::{BEWIT_BODY, CREDENTIALS_BODY};
 use crate::message::whole::BodyError;
 use crate::record::metrics;
 use crate::session::{Session, Shared};
 use crate::signing::credentials::{Abandoned, CredentialSet};
 use crate::signing::sign;
 use refusal::Refusal;
-
-/// Longest body of `PUT /credentials` in bytes.
-const MAX_CREDENTIALS: usize = 1024 * 1024;
 
 const JSON: &str = "application/json";
 
@@ -79,7 +77,7 @@ where
     B: Body<Data = Bytes, Error = BodyError>,
 {
     let too_long = || Refusal::Bewit(bewit::BewitError::TooLong);
-    let body = collect(session, body, bewit::MAX_BODY, too_long).await?;
+    let body = collect(session, body, BEWIT_BODY, too_long).await?;
     let resource = bewit::resource(&body)?;
     let mut entered = session.thread.exchange.settings.in_force.enter().await;
     if let Some(scopes) = scopes {
@@ -105,7 +103,7 @@ where
 {
     let shared = &session.thread.shared;
     let too_long = || Refusal::CredentialsTooLong;
-    let body = collect(session, body, MAX_CREDENTIALS, too_long).await?;
+    let body = collect(session, body, CREDENTIALS_BODY, too_long).await?;
     let (verdict, judged) = oneshot::channel();
     shared.validator.validate(body, verdict);
     let judged = judged.await.map_err(|_| Refusal::Stopping)?;

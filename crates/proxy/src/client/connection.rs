@@ -173,7 +173,7 @@ impl Connection {
         self.stream.borrow_mut().take()
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
+    pub fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.since.set(self.clock.now());
     }

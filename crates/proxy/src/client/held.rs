@@ -9,8 +9,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::Method;
 
+use crate::limits::HELD_FIELDS;
 use crate::message::fields::{FieldLines, place};
-use crate::message::head::PLAIN_FIELDS;
 use crate::message::target::TargetError;
 
 /// A head of HTTP/1.1 in origin form.
@@ -25,7 +25,7 @@ impl HeldRequest {
     /// Reads a head that is [`crate::message::head::Head::plain`]; its fields go into `lines`.
     /// `None` where httparse finds no head in it.
     pub fn read(head: &[u8], lines: FieldLines) -> Option<Self> {
-        let mut space = [MaybeUninit::uninit(); PLAIN_FIELDS];
+        let mut space = [MaybeUninit::uninit(); HELD_FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         let status = parsed.parse_with_uninit_headers(head, &mut space).ok()?;
         if status.is_partial() {

@@ -3,7 +3,6 @@
 //! What it is not: it decides nothing about a request ([`crate::decision`]) and sends nothing to
 //! upstream ([`crate::exchange`]).
 
-pub mod accept;
 pub mod admit;
 pub mod body;
 pub mod clock;
@@ -17,5 +16,4 @@ pub mod listener;
 pub mod places;
 pub mod reader;
 pub mod usage;
-pub mod worker;
 pub mod writer;

@@ -3,7 +3,7 @@
 //!
 //! Some places are held back, so that a task which opens connections without end never keeps a
 //! launcher out that updates the credentials. What this is not: it closes nothing; see
-//! [`crate::client::accept`].
+//! [`crate::start`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -16,12 +16,8 @@ use http::uri::PathAndQuery;
 use memchr::memchr;
 use thiserror::Error;
 
+use crate::limits::{HOST_LABEL, HOST_NAME};
 use crate::message::target::{TargetError, check_target};
-
-/// Longest host name in octets, dots included (RFC 1123 2.1, RFC 1035 2.3.4).
-const MAX_NAME: usize = 253;
-/// Longest label of a host name in octets (RFC 1035 2.3.4).
-const MAX_LABEL: usize = 63;
 
 /// Who answers a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,9 +203,9 @@ fn is_host_name(name: &str) -> bool {
 }
 
 fn is_dotted(name: &str, allowed: impl Fn(u8) -> bool) -> bool {
-    name.len() <= MAX_NAME
+    name.len() <= HOST_NAME
         && name.split('.').all(|label| {
-            (1..=MAX_LABEL).contains(&label.len())
+            (1..=HOST_LABEL).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
                 && label.bytes().all(&allowed)

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use http::HeaderName;
 
-use crate::exchange::upstream::MAX_FIELDS;
+use crate::limits::ANSWER_FIELDS;
 use crate::message::chunked::{Chunked, ChunkedError};
 use crate::message::fields::FieldLines;
 use crate::message::headers;
@@ -153,7 +153,7 @@ fn write_trailers(
     section: &[u8],
     declared: &[HeaderName],
 ) -> Result<(), ChunkedError> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut fields = [httparse::EMPTY_HEADER; ANSWER_FIELDS];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields)
     else {
         return Err(ChunkedError);
@@ -249,7 +249,7 @@ mod tests {
                 );
             }
         }
-        let many = "X-A: b\r\n".repeat(MAX_FIELDS + 1);
+        let many = "X-A: b\r\n".repeat(ANSWER_FIELDS + 1);
         assert!(pass(Length::chunked(vec![X_A]), &format!("0\r\n{many}\r\n"), 0).is_err());
     }
 }

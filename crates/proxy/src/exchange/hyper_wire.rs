@@ -20,10 +20,10 @@ use tokio::time::Instant;
 use crate::exchange::replay::{Hold, Replay};
 use crate::exchange::request_fields;
 use crate::exchange::send_error::{LONG_HEAD, ODD_UPGRADE, Unanswered};
-use crate::exchange::socket_answer::MAX_INTERIM;
 use crate::exchange::upstream::{Need, ResponseBody};
 use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
+use crate::limits::INTERIM_ANSWERS;
 use crate::message::headers;
 use crate::message::whole::Whole;
 use crate::signing::credentials::CredentialSet;
@@ -216,7 +216,7 @@ impl Interim {
         let bytes = fields
             .map(|(name, value)| name.as_str().len() + value.len())
             .sum();
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_INTERIM {
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > INTERIM_ANSWERS {
             self.too_many.notify_one();
         }
     }

@@ -26,14 +26,13 @@ use crate::exchange::send_error::{SendError, Sent, Unanswered, name_of};
 use crate::exchange::upstream::{Need, Upstream, UpstreamConfig};
 use crate::exchange::wire::{Answer, Failure, Wire};
 use crate::exchange::{Exchange, Failed, Order, Settings, reasons};
+use crate::limits::LOOKUP_BODY;
 use crate::record::log::Log;
 use crate::signing::credentials::{Build, CredentialSet, InForce};
 use crate::{Options, StartError, Update};
 
 /// How long a try may take, its answer's body included. Another one may fare better.
 const TRY: Duration = Duration::from_secs(60);
-/// What is past this of an answer is not read.
-const MAX_BODY: usize = 8 * 1024 * 1024;
 /// How long the last lines of the log may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -213,8 +212,8 @@ async fn read(
         if let Ok(data) = frame?.into_data() {
             whole.extend_from_slice(&data);
         }
-        if whole.len() > MAX_BODY {
-            whole.truncate(MAX_BODY);
+        if whole.len() > LOOKUP_BODY {
+            whole.truncate(LOOKUP_BODY);
             break;
         }
     }

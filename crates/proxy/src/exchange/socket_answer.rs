@@ -14,7 +14,8 @@ use crate::decision::route::Target;
 use crate::exchange::answer_body::{AnswerBody, Length};
 use crate::exchange::buffers::Buffers;
 use crate::exchange::send_error::{LONG_HEAD, ODD_CODING, ODD_FIELD, ODD_LENGTH, ODD_UPGRADE};
-use crate::exchange::upstream::{MAX_FIELDS, MAX_HEAD, Socket};
+use crate::exchange::upstream::Socket;
+use crate::limits::{ANSWER_FIELDS, ANSWER_HEAD, INTERIM_ANSWERS};
 use crate::message::fields::{FieldLines, Fields, place};
 use crate::message::headers;
 use crate::message::names::clear_ours;
@@ -28,9 +29,6 @@ pub struct AnswerHead {
     reason: Range<usize>,
     rest: Range<usize>,
 }
-
-/// Most bytes of interim answers to one request.
-pub const MAX_INTERIM: usize = 64 * 1024;
 
 /// What has come.
 pub enum Came {
@@ -117,11 +115,11 @@ impl HeadReader {
     /// is kept.
     fn read(&mut self, bytes: &[u8], buffers: &Buffers) -> Result<Option<Came>, Fault> {
         match parse(bytes, self.asked, buffers)? {
-            None if bytes.len() > MAX_HEAD => Err(Fault::TooLong),
+            None if bytes.len() > ANSWER_HEAD => Err(Fault::TooLong),
             None => Ok(None),
             Some(Parsed::Interim(len, lines)) => {
                 self.interim += len;
-                if self.interim > MAX_INTERIM {
+                if self.interim > INTERIM_ANSWERS {
                     return Err(Fault::TooLong);
                 }
                 self.partial = bytes[len..].to_vec();
@@ -185,7 +183,7 @@ pub enum Parsed {
 /// # Errors
 /// As [`Fault`] says.
 pub fn parse(bytes: &[u8], asked: Asked, buffers: &Buffers) -> Result<Option<Parsed>, Fault> {
-    let mut fields = [MaybeUninit::uninit(); MAX_FIELDS];
+    let mut fields = [MaybeUninit::uninit(); ANSWER_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let status = config
@@ -194,7 +192,7 @@ pub fn parse(bytes: &[u8], asked: Asked, buffers: &Buffers) -> Result<Option<Par
     let (httparse::Status::Complete(len), Some(code)) = (status, parsed.code) else {
         return Ok(None);
     };
-    if len > MAX_HEAD {
+    if len > ANSWER_HEAD {
         return Err(Fault::TooLong);
     }
     let lines = buffers.take_lines();
@@ -445,9 +443,9 @@ mod tests {
         let fields: Vec<_> = head.fields.iter().collect();
         assert_eq!(fields, [(&b"A"[..], &b""[..]), (b"Content-Length", b"2")]);
         let fields = |count| format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(count));
-        assert_eq!(read(&fields(MAX_FIELDS), false), "200 close, not kept");
-        assert_eq!(read(&fields(MAX_FIELDS + 1), false), "parse");
-        let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(MAX_HEAD));
+        assert_eq!(read(&fields(ANSWER_FIELDS), false), "200 close, not kept");
+        assert_eq!(read(&fields(ANSWER_FIELDS + 1), false), "parse");
+        let long = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(ANSWER_HEAD));
         assert_eq!(read(&long, false), "too long");
     }
 

@@ -22,9 +22,7 @@ use crate::exchange::replay::{Replay, ReplayBody};
 use crate::exchange::splice::{Lease, Pipes};
 use crate::exchange::upstream::{Need, Socket};
 use crate::exchange::{Exchange, Settings};
-
-/// Longest body that goes out with its head.
-const SMALL: u64 = 16 * 1024;
+use crate::limits::BODY_WITH_HEAD;
 
 /// The body, and how far the current try has sent it.
 pub struct Upload<'g> {
@@ -78,7 +76,7 @@ impl<'g> Upload<'g> {
             ..
         } = &*exchange.settings;
         let length = body.left();
-        let small = (length <= SMALL && length <= *replay_limit)
+        let small = (length <= BODY_WITH_HEAD && length <= *replay_limit)
             .then(|| body.take_whole())
             .flatten();
         let source = match small {

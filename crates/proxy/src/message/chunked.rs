@@ -42,11 +42,10 @@ enum Place {
 )]
 pub struct ChunkedError;
 
+use crate::limits::CHUNK_OVERHEAD;
+
 /// Most digits of a size, leading zeros included: as many as other readers take (httparse among them).
 const MAX_DIGITS: u8 = 16;
-
-/// Bytes of extensions and trailers in one body; a client has no use for more.
-const MAX_OVERHEAD: u32 = 64 * 1024;
 
 impl Chunked {
     /// The beginning of a body.
@@ -183,7 +182,7 @@ impl Chunked {
 
     fn counted(&mut self, place: Place) -> Result<Place, ChunkedError> {
         self.overhead += 1;
-        if self.overhead > MAX_OVERHEAD {
+        if self.overhead > CHUNK_OVERHEAD {
             Err(ChunkedError)
         } else {
             Ok(place)
@@ -298,9 +297,9 @@ mod tests {
             assert_eq!(passed.is_ok(), lenient, "{bytes:?}");
             assert_eq!(Chunked::new().advance(bytes.as_bytes()), Err(ChunkedError));
         }
-        let padded = "1      \r\na\r\n".repeat(MAX_OVERHEAD as usize);
+        let padded = "1      \r\na\r\n".repeat(CHUNK_OVERHEAD as usize);
         assert!(Chunked::lenient().advance(padded.as_bytes()).is_ok());
-        let extended = format!("1;{}\r\n", "a".repeat(MAX_OVERHEAD as usize + 1));
+        let extended = format!("1;{}\r\n", "a".repeat(CHUNK_OVERHEAD as usize + 1));
         assert_eq!(
             Chunked::lenient().advance(extended.as_bytes()),
             Err(ChunkedError)

@@ -7,17 +7,9 @@
 use http::StatusCode;
 use memchr::memchr;
 
+use crate::limits::{HELD_FIELDS, REQUEST_FIELDS, REQUEST_HEAD};
 use crate::message::headers::{LengthError, length_of};
 use crate::message::target::{TargetError, check_target};
-
-/// Most bytes in a head; past it the answer is 431.
-pub const MAX_HEAD: usize = 64 * 1024;
-
-/// Most fields in a head, so that reading one takes bounded memory; past it the answer is 431.
-pub const MAX_FIELDS: usize = 1000;
-
-/// Most fields of a head that is served without hyper, which has room for more.
-pub const PLAIN_FIELDS: usize = 100;
 
 /// A head that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +20,7 @@ pub struct Head {
     pub body: BodyLength,
     /// It has an `Upgrade` field: what follows the body may not be HTTP/1.
     pub upgrade: bool,
-    /// HTTP/1.1 in origin form, with fewer fields than [`PLAIN_FIELDS`], a length that is known
+    /// HTTP/1.1 in origin form, with fewer fields than [`HELD_FIELDS`], a length that is known
     /// beforehand, and no field that asks for more than an answer (`Expect`, `Upgrade`).
     pub plain: bool,
     /// The connection ends with this message (RFC 9112 9.3).
@@ -120,7 +112,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
         plain: is_origin_form
             && version == Version::Http11
             && !fields.special
-            && fields.count <= PLAIN_FIELDS,
+            && fields.count <= HELD_FIELDS,
         closes: fields.closes || version == Version::Http10 && !fields.keeps_alive,
     }))
 }
@@ -134,14 +126,14 @@ impl<'a> Lines<'a> {
     fn next(&mut self) -> Result<Option<&'a [u8]>, HeadError> {
         let rest = &self.bytes[self.at..];
         let Some(end) = memchr(b'\n', rest) else {
-            return if self.bytes.len() >= MAX_HEAD {
+            return if self.bytes.len() >= REQUEST_HEAD {
                 Err(HeadError::TooLarge)
             } else {
                 Ok(None)
             };
         };
         self.at += end + 1;
-        if self.at > MAX_HEAD {
+        if self.at > REQUEST_HEAD {
             return Err(HeadError::TooLarge);
         }
         let line = rest[..end].strip_suffix(b"\r").ok_or(HeadError::LineEnd)?;
@@ -195,7 +187,7 @@ struct Fields {
 impl Fields {
     fn read(&mut self, line: &[u8]) -> Result<(), HeadError> {
         self.count += 1;
-        if self.count > MAX_FIELDS {
+        if self.count > REQUEST_FIELDS {
             return Err(HeadError::TooLarge);
         }
         if matches!(line[0], b' ' | b'\t') {
@@ -368,7 +360,7 @@ mod tests {
         assert!(!old.plain);
         let full = format!(
             "GET / HTTP/1.1\r\n{}\r\n",
-            "a: b\r\n".repeat(PLAIN_FIELDS + 1)
+            "a: b\r\n".repeat(HELD_FIELDS + 1)
         );
         assert!(!inspect(full.as_bytes()).unwrap().unwrap().plain);
     }
@@ -470,10 +462,13 @@ mod tests {
                 String::from_utf8_lossy(bytes)
             );
         }
-        let many = format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(MAX_FIELDS + 1));
+        let many = format!(
+            "GET / HTTP/1.1\r\n{}",
+            "a: b\r\n".repeat(REQUEST_FIELDS + 1)
+        );
         assert_eq!(inspect(many.as_bytes()), Err(TooLarge));
-        assert_eq!(inspect(&vec![b'a'; MAX_HEAD]), Err(TooLarge));
-        let long = format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(MAX_HEAD));
+        assert_eq!(inspect(&vec![b'a'; REQUEST_HEAD]), Err(TooLarge));
+        let long = format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(REQUEST_HEAD));
         assert_eq!(inspect(long.as_bytes()), Err(TooLarge));
     }
 }

@@ -9,6 +9,7 @@ use http::header::{
     HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
+use crate::limits::ANNOUNCED_LENGTH;
 use crate::message::fields::Fields;
 use crate::message::names::{AUTHORIZED_SCOPES, clear_ours};
 
@@ -149,10 +150,6 @@ pub fn is_chunked(headers: &impl Fields) -> Option<bool> {
     Some(chunked)
 }
 
-/// Longest body that a `Content-Length` may announce: what a signed number of 64 bits holds, which
-/// is what many readers have.
-const MAX_LENGTH: u64 = i64::MAX as u64;
-
 /// `Content-Length` does not tell a length.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LengthError;
@@ -189,7 +186,7 @@ pub fn length_of(digits: &[u8]) -> Option<u64> {
         return None;
     }
     let length = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (length <= MAX_LENGTH).then_some(length)
+    (length <= ANNOUNCED_LENGTH).then_some(length)
 }
 
 /// Whether a field that is a list of tokens holds `token`.
@@ -390,7 +387,7 @@ mod tests {
             ),
             (
                 "content-length: 9223372036854775807",
-                Ok(Some(MAX_LENGTH)),
+                Ok(Some(ANNOUNCED_LENGTH)),
                 "content-length: 9223372036854775807",
             ),
             ("content-length: 9223372036854775808", Err(LengthError), ""),

@@ -18,15 +18,13 @@ use tokio::time::Instant;
 
 use crate::Update;
 use crate::decision::route::Target;
+use crate::limits::SCOPES_HEADER;
 use crate::message::headers;
 use crate::message::names::{
     AUTHORIZED_SCOPES, OMITTED, PERM_CLIENT_ID, REVISION, TEMP_CLIENT_ID, TEMP_SCOPES, VERSION,
     clear_ours,
 };
 use crate::signing::clock::VerifierClock;
-
-/// A scopes header past this length is left out: Node's clients refuse 16 KiB of headers.
-const MAX_SCOPES_HEADER: usize = 4096;
 
 /// Name and revision of this program, as every answer carries them.
 #[derive(Debug, Clone)]
@@ -210,7 +208,7 @@ impl CredentialSet {
 
 fn scopes_field(scopes: &[String]) -> HeaderField {
     let json = ascii_json(scopes);
-    if json.len() > MAX_SCOPES_HEADER {
+    if json.len() > SCOPES_HEADER {
         return HeaderField::Omitted;
     }
     HeaderField::Value(header_value(&json))
@@ -421,7 +419,7 @@ mod tests {
 
     #[test]
     fn leaves_out_scopes_that_are_too_long_and_says_so() {
-        let long = "s".repeat(MAX_SCOPES_HEADER);
+        let long = "s".repeat(SCOPES_HEADER);
         let headers = named(&set("c", None, Some(&[&long])));
         assert!(!headers.contains_key(AUTHORIZED_SCOPES));
         assert_eq!(headers[OMITTED], "x-taskcluster-authorized-scopes");

@@ -33,24 +33,15 @@ use super::tunnel::tunnel;
 use crate::decision::route::Origin;
 use crate::exchange::reasons;
 use crate::exchange::send_error::{SendError, hyper_error, io_error, name_of};
+use crate::limits::{
+    ANSWER_FIELDS, ANSWER_HEAD, UPSTREAM_HEADER_LIST, UPSTREAM_SEND_BUFFER, UPSTREAM_STREAMS,
+};
 
-/// What an answer's head may take, as on the way in. It is also the most that is read at once:
-/// downloads cost no less with larger buffers (tried up to 408 KiB; half of this costs a third
-/// more), and an idle connection may hold as much.
-pub const MAX_HEAD: usize = 64 * 1024;
-/// Header fields of an answer. The default, 100, is less than what other clients take.
-pub const MAX_FIELDS: usize = 512;
 /// What an HTTP/2 stream may send before it is read: the bound on a slow reader's memory.
 const STREAM_WINDOW: u32 = 1024 * 1024;
-/// Streams on one HTTP/2 connection; for more there is another connection.
-pub(super) const MAX_STREAMS: usize = 32;
 /// As large as all streams' windows together, so that readers which have stopped never stop
 /// another stream of the connection.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 32;
-/// What a stream may hold of an upload that upstream does not take.
-const SEND_BUFFER: usize = 256 * 1024;
-/// An answer's header list on HTTP/2, as on HTTP/1.1.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// A peer that is silent this long while a request runs is asked for a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long it has for that.
@@ -105,14 +96,14 @@ impl Connector {
         tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
         tcp.set_keepalive_retries(Some(4));
         let mut http1 = http1::Builder::new();
-        http1.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
+        http1.max_buf_size(ANSWER_HEAD).max_headers(ANSWER_FIELDS);
         let mut http2 = http2::Builder::new(LocalExecutor);
         http2
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .max_header_list_size(MAX_HEADER_LIST)
+            .max_send_buf_size(UPSTREAM_SEND_BUFFER)
+            .max_header_list_size(UPSTREAM_HEADER_LIST)
             .keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
         Self {
@@ -254,11 +245,11 @@ impl Connector {
     {
         let handshake = self.http2.handshake(io).await;
         let (sender, mut connection) = handshake.map_err(|error| hyper_error(origin, &error))?;
-        let max_streams = Rc::new(Cell::new(MAX_STREAMS));
+        let max_streams = Rc::new(Cell::new(UPSTREAM_STREAMS));
         let told = Rc::clone(&max_streams);
         tokio::task::spawn_local(poll_fn(move |cx| {
             let done = Pin::new(&mut connection).poll(cx);
-            told.set(connection.current_max_send_streams().min(MAX_STREAMS));
+            told.set(connection.current_max_send_streams().min(UPSTREAM_STREAMS));
             done.map(drop)
         }));
         Ok(Http2Link {

@@ -44,7 +44,6 @@ use tokio::time::Instant;
 
 pub use self::config::UpstreamConfig;
 use self::connect::Connector;
-pub use self::connect::{MAX_FIELDS, MAX_HEAD};
 pub use self::connection::Connection;
 use self::connection::Held;
 use self::host::Host;
@@ -56,14 +55,7 @@ use self::tls::Protocol;
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{SendError, Unanswered};
-
-/// Idle connections that a thread keeps. More are of use only to a thread that has more requests
-/// at a time, and each may hold a read buffer.
-const MAX_IDLE: usize = 256;
-/// The same of sockets, which hold nothing but their descriptor.
-const MAX_IDLE_SOCKETS: usize = 1024;
-/// Origins that are remembered before those without a connection are forgotten.
-const MAX_HOSTS: usize = 1024;
+use crate::limits::{IDLE_LINKS, IDLE_SOCKETS, KNOWN_HOSTS};
 
 /// One thread's connections to all origins. `B` is the type of the request bodies.
 pub struct Upstream<B = ReplayBody> {
@@ -162,7 +154,7 @@ where
         let host = Host::new(origin, &self.config.proxies, &self.forward)?;
         let host = Rc::new(host);
         let mut hosts = self.hosts.borrow_mut();
-        if hosts.len() >= MAX_HOSTS {
+        if hosts.len() >= KNOWN_HOSTS {
             hosts.retain(|_, host| host.is_needed());
         }
         hosts.insert(origin.clone(), Rc::clone(&host));
@@ -253,7 +245,7 @@ impl<B> Upstream<B> {
             Lease::Http1(_) if self.config.permits.are_wanted() && !pool.is_awaited() => {}
             Lease::Http1(link) => {
                 pool.put(link);
-                pool.trim(MAX_IDLE, MAX_IDLE_SOCKETS);
+                pool.trim(IDLE_LINKS, IDLE_SOCKETS);
             }
             Lease::Http2(stream) => drop(stream),
         }

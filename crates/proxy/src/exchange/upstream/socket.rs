@@ -18,10 +18,11 @@ use tokio::net::TcpStream;
 
 use super::host::{Host, Way};
 use super::stream::UpstreamIo;
-use super::{Found, MAX_IDLE, MAX_IDLE_SOCKETS, Need, Upstream};
+use super::{Found, Need, Upstream};
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{Progress, SendError, Unanswered};
+use crate::limits::{IDLE_LINKS, IDLE_SOCKETS};
 
 /// A connection that one request has to itself. Dropped, it is closed.
 pub struct Socket<B = ReplayBody> {
@@ -98,7 +99,7 @@ impl<B> Socket<B> {
             return;
         }
         pool.put_socket(self.io);
-        pool.trim(MAX_IDLE, MAX_IDLE_SOCKETS);
+        pool.trim(IDLE_LINKS, IDLE_SOCKETS);
     }
 
     /// What the request has more where an outgoing proxy forwards it.

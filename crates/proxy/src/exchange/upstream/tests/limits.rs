@@ -201,7 +201,7 @@ fn origins_without_connections_are_forgotten() {
             let origin = origin(&format!("http://127.1.{}.{}:{port}", n / 250, n % 250));
             assert!(upstream.send(&origin, get("/"), false).await.is_err());
         }
-        assert!(upstream.hosts.borrow().len() <= super::super::MAX_HOSTS);
+        assert!(upstream.hosts.borrow().len() <= crate::limits::KNOWN_HOSTS);
     });
 }
 

@@ -12,7 +12,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
@@ -35,24 +34,15 @@ use crate::client::places::Slot;
 use crate::client::usage::Moment;
 use crate::decision::rights::Rights;
 use crate::exchange::upstream::UpstreamConfig;
-use crate::message::head::MAX_FIELDS;
+use crate::limits::{
+    CLIENT_HEADER_LIST, CLIENT_IDLE, CLIENT_SEND_BUFFER, CLIENT_STREAM_WINDOW, CLIENT_STREAMS,
+    REQUEST_FIELDS,
+};
 use crate::record::metrics::OpenConnection;
 use crate::request::{self, serve_held};
 use crate::session::{Session, Shared, Thread};
 
-/// How long a connection may be open without a request.
-const IDLE: Duration = Duration::from_secs(10 * 60);
-
-/// Requests that one HTTP/2 connection may have under way.
-const MAX_STREAMS: u32 = 250;
-/// Bytes of a request's body that HTTP/2 may hold, for a stream and for all of a connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes of an answer that one HTTP/2 stream may hold unsent.
-const SEND_BUFFER: usize = 256 * 1024;
-/// The same bound as an HTTP/1 head has.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
-
 /// A thread that serves.
 pub struct Worker {
     thread: Rc<Thread>,
@@ -213,7 +203,7 @@ fn is_overdue(connection: &Connection, head: Tick, now: Moment) -> bool {
         Phase::Silent | Phase::Head => lasted > head,
         Phase::Idle => {
             let since = connection.usage.idle_since();
-            since.is_some_and(|since| now.since(since) > IDLE)
+            since.is_some_and(|since| now.since(since) > CLIENT_IDLE)
         }
     }
 }
@@ -335,7 +325,7 @@ async fn drive_hyper(
         .auto_date_header(false)
         .half_close(sees_half_close)
         .max_buf_size(Crowd::LARGEST_READ)
-        .max_headers(MAX_FIELDS)
+        .max_headers(REQUEST_FIELDS)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(gate), service);
     let served = driver.until_served(&mut http).await;
@@ -369,11 +359,11 @@ async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
     let service = service_fn(move |request| request::serve(Rc::clone(&session), request));
     let mut http = http2::Builder::new(LocalExecutor)
         .auto_date_header(false)
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
+        .max_concurrent_streams(CLIENT_STREAMS)
+        .initial_stream_window_size(CLIENT_STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(CLIENT_SEND_BUFFER)
+        .max_header_list_size(CLIENT_HEADER_LIST)
         .serve_connection(TokioIo::new(gate), service);
     // The end of an HTTP/2 connection is told to its streams by hyper; there is nobody left to
     // hear of an error.
@@ -469,7 +459,7 @@ mod tests {
         };
         let head: Happens = |connection| connection.enter(Phase::Head);
         let nothing: Happens = |_| {};
-        let (soon, late) = (IDLE / 2, IDLE * 2);
+        let (soon, late) = (CLIENT_IDLE / 2, CLIENT_IDLE * 2);
         // So many ticks later, and so long after its last use.
         for (what, happens, ticks, later, overdue) in [
             ("nothing has come", nothing, HEAD, soon, false),

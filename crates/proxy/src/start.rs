@@ -24,7 +24,6 @@ use tokio::time::timeout;
 use crate::client::admit::{Admission, Refused, Rules};
 use crate::client::listener::Listener;
 use crate::client::places::{Candidate, Limits, Places, Slot};
-use crate::client::worker::{Accepted, Worker};
 use crate::decision::browser::{BrowserGuard, HostRule, machine_name};
 use crate::decision::rights::Rights;
 use crate::decision::route::RootUrl;
@@ -34,6 +33,7 @@ use crate::record::log::Log;
 use crate::record::metrics::{Counters, Metrics};
 use crate::session::Shared;
 use crate::signing::credentials::{Build, CredentialSet, InForce};
+use crate::worker::{Accepted, Worker};
 use crate::{Options, StartError, Validator};
 use crate::{decision, exchange};
 

@@ -1,0 +1,77 @@
+//! Every bound that a client or an upstream can meet, once, by a name that says whose it is.
+//!
+//! What it is not: times and sizes that the operator sets are options ([`crate::Options`]), and sizes
+//! that only tune (buffers, batches) stand where they are used.
+
+use std::time::Duration;
+
+// === Heads of requests ===
+
+/// Most bytes in a head; past it the answer is 431.
+pub const REQUEST_HEAD: usize = 64 * 1024;
+/// Most fields in a head, so that reading one takes bounded memory; past it the answer is 431.
+pub const REQUEST_FIELDS: usize = 1000;
+/// Most fields of a head that is served without hyper, which has room for more.
+pub const HELD_FIELDS: usize = 100;
+/// Longest host name in octets, dots included (RFC 1123 2.1, RFC 1035 2.3.4).
+pub const HOST_NAME: usize = 253;
+/// Longest label of a host name in octets (RFC 1035 2.3.4).
+pub const HOST_LABEL: usize = 63;
+
+// === Bodies of requests and answers ===
+
+/// Longest body that a `Content-Length` may announce: what a signed number of 64 bits holds, which
+/// is what many readers have.
+pub const ANNOUNCED_LENGTH: u64 = i64::MAX as u64;
+/// Bytes of extensions and trailers in one body; a client has no use for more.
+pub const CHUNK_OVERHEAD: u32 = 64 * 1024;
+/// Longest body of `PUT /credentials` in bytes.
+pub const CREDENTIALS_BODY: usize = 1024 * 1024;
+/// Longest body of `POST /bewit` in bytes.
+pub const BEWIT_BODY: usize = 64 * 1024;
+/// What is past this of an answer is not read.
+pub const LOOKUP_BODY: usize = 8 * 1024 * 1024;
+/// Longest body that goes out with its head.
+pub const BODY_WITH_HEAD: u64 = 16 * 1024;
+
+// === Connections of clients ===
+
+/// How long a connection may be open without a request.
+pub const CLIENT_IDLE: Duration = Duration::from_secs(10 * 60);
+/// Requests that one HTTP/2 connection may have under way.
+pub const CLIENT_STREAMS: u32 = 250;
+/// Bytes of a request's body that HTTP/2 may hold, for a stream and for all of a connection.
+pub const CLIENT_STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes of an answer that one HTTP/2 stream may hold unsent.
+pub const CLIENT_SEND_BUFFER: usize = 256 * 1024;
+/// The same bound as an HTTP/1 head has.
+pub const CLIENT_HEADER_LIST: u32 = 64 * 1024;
+
+// === Answers ===
+
+/// What an answer's head may take, as on the way in. It is also the most that is read at once:
+/// downloads cost no less with larger buffers (tried up to 408 KiB; half of this costs a third
+/// more), and an idle connection may hold as much.
+pub const ANSWER_HEAD: usize = 64 * 1024;
+/// Header fields of an answer. The default, 100, is less than what other clients take.
+pub const ANSWER_FIELDS: usize = 512;
+/// Most bytes of interim answers to one request.
+pub const INTERIM_ANSWERS: usize = 64 * 1024;
+/// A scopes header past this length is left out: Node's clients refuse 16 KiB of headers.
+pub const SCOPES_HEADER: usize = 4096;
+
+// === Connections to upstreams ===
+
+/// Idle connections that a thread keeps. More are of use only to a thread that has more requests
+/// at a time, and each may hold a read buffer.
+pub const IDLE_LINKS: usize = 256;
+/// The same of sockets, which hold nothing but their descriptor.
+pub const IDLE_SOCKETS: usize = 1024;
+/// Origins that are remembered before those without a connection are forgotten.
+pub const KNOWN_HOSTS: usize = 1024;
+/// Streams on one HTTP/2 connection; for more there is another connection.
+pub const UPSTREAM_STREAMS: usize = 32;
+/// What a stream may hold of an upload that upstream does not take.
+pub const UPSTREAM_SEND_BUFFER: usize = 256 * 1024;
+/// An answer's header list on HTTP/2, as on HTTP/1.1.
+pub const UPSTREAM_HEADER_LIST: u32 = 64 * 1024;
