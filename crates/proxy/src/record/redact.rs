@@ -30,8 +30,13 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     let mut copied = 0;
     let mut at = 0;
     while at < read.len() {
-        let secret = match read[at].byte.to_ascii_lowercase() {
-            b'b' => bewit_value(&read, at),
+        let Decoded { byte, end, .. } = read[at];
+        // The last digit of an encoding may be read as a letter by who does not decode.
+        let is_b = [byte, bytes[end - 1]]
+            .iter()
+            .any(|byte| byte.eq_ignore_ascii_case(&b'b'));
+        let secret = match byte {
+            _ if is_b => bewit_value(&read, at),
             b':' => userinfo(&read, at),
             _ => None,
         };
@@ -58,9 +63,9 @@ pub fn has_bewit(query: &str) -> bool {
     })
 }
 
-/// Bounds of the value of a `bewit=` that begins at `at`.
+/// Bounds of the value of a `bewit=` whose first letter is at `at`.
 fn bewit_value(text: &[Decoded], at: usize) -> Option<(usize, usize)> {
-    let start = reads(text, at, b"bewit=")?;
+    let start = reads(text, at + 1, b"ewit=")?;
     let length = text[start..].iter().position(|read| {
         // One that is percent-encoded may be of the value.
         read.depth == 0
@@ -152,6 +157,7 @@ mod tests {
             ("/x?b%2565wit=SECRET", "/x?b%2565wit=<redacted>"),
             ("/x?b%252565wit%253dSECRET", "/x?b%252565wit%253d<redacted>"),
             ("/x?b%2%3565wit=SECRET", "/x?b%2%3565wit=<redacted>"),
+            ("/x?a%2bewit=SECRET", "/x?a%2bewit=<redacted>"),
             (
                 "/x?u=http%3A%2F%2Fh%2F%3Fbewit%3DSECRET&b",
                 "/x?u=http%3A%2F%2Fh%2F%3Fbewit%3D<redacted>&b",
