@@ -60,6 +60,7 @@ mod unsupported;
 use unsupported as platform;
 
 use std::io;
+use std::time::Duration;
 
 pub use launcher::{Launcher, Watch};
 pub use machine::{hostname, own_addresses, raise_descriptor_limit};
@@ -116,6 +117,10 @@ pub enum Presence {
     Gone,
     /// The peer has shut down writing, and this machine cannot see its socket.
     Unknown,
+    /// The connection is open, but nothing at all has been heard for so long of a peer that has to
+    /// acknowledge what was sent. That it owes an acknowledgement may be new: whoever asks is to
+    /// see for how long it does. Linux alone tells.
+    Unheard(Duration),
 }
 
 /// Why [`Lookup::owner`] names nobody.

@@ -25,6 +25,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::linux::fs::MetadataExt;
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -83,17 +84,25 @@ impl Lookup {
     }
 
     pub(crate) fn presence(&mut self, accepted: &impl AsFd) -> Presence {
-        match own_state(accepted) {
+        let Ok(info) = own_info(accepted) else {
+            return Presence::Gone;
+        };
+        let presence = match tcp_state(info.tcpi_state) {
             // The peer has not shut down, or has not even finished its handshake.
-            Ok(
+            Some(
                 TcpState::Established
                 | TcpState::SynReceived
                 | TcpState::FinWait1
                 | TcpState::FinWait2,
             ) => Presence::Alive,
-            Ok(TcpState::CloseWait) => self.half_closed_presence(accepted),
-            Ok(_) | Err(_) => Presence::Gone,
+            Some(TcpState::CloseWait) => self.half_closed_presence(accepted),
+            Some(_) | None => Presence::Gone,
+        };
+        // Segments that are under way, or questions whether the peer's window has opened.
+        if presence != Presence::Gone && (info.tcpi_unacked > 0 || info.tcpi_probes > 1) {
+            return Presence::Unheard(Duration::from_millis(info.tcpi_last_ack_recv.into()));
         }
+        presence
     }
 
     /// Our CLOSE-WAIT means that the peer's socket, while there is one, is in FIN-WAIT; a socket
@@ -230,25 +239,31 @@ fn scope(address: SocketAddr) -> Option<u32> {
     }
 }
 
-/// `tcpi_state`, the first byte of `struct tcp_info`.
 fn own_state(accepted: &impl AsFd) -> Result<TcpState, LookupError> {
-    let mut state = 0_u8;
-    let mut length: libc::socklen_t = 1;
+    tcp_state(own_info(accepted)?.tcpi_state).ok_or_else(|| unknown_state().into())
+}
+
+/// What the kernel knows of our own socket; an older one leaves the end at zero.
+fn own_info(accepted: &impl AsFd) -> io::Result<libc::tcp_info> {
+    // SAFETY: all of its fields are integers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).map_err(io::Error::other)?;
     // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length`
-    // bytes, here one.
+    // bytes, the size of `info`.
     let result = unsafe {
         libc::getsockopt(
             accepted.as_fd().as_raw_fd(),
             libc::IPPROTO_TCP,
             libc::TCP_INFO,
-            (&raw mut state).cast(),
+            (&raw mut info).cast(),
             &raw mut length,
         )
     };
-    if result != 0 {
-        return Err(io::Error::last_os_error().into());
+    if result == 0 {
+        Ok(info)
+    } else {
+        Err(io::Error::last_os_error())
     }
-    tcp_state(state).ok_or_else(|| unknown_state().into())
 }
 
 /// The kernel's numbers (`include/net/tcp_states.h`).
@@ -293,8 +308,6 @@ fn no_sock_diag() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use socket2::{Domain, Socket, Type};
 
     use super::*;

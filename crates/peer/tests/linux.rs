@@ -388,16 +388,19 @@ fn the_overflow_user_is_nobody() {
 struct Namespace {
     name: String,
     host: Ipv4Addr,
+    /// This side's device.
+    device: String,
 }
 
 impl Namespace {
-    fn make() -> Option<Namespace> {
+    /// `network`, the second byte of its addresses, tells it from those of other tests.
+    fn make(network: u8) -> Option<Namespace> {
         let id = std::process::id();
         let [_, _, subnet, _] = id.to_be_bytes();
-        let name = format!("peer{id}");
-        let host = Ipv4Addr::new(10, 201, subnet, 1);
-        let (outer, inner) = (format!("po{id}"), format!("pi{id}"));
-        let guest = Ipv4Addr::new(10, 201, subnet, 2);
+        let name = format!("peer{network}-{id}");
+        let host = Ipv4Addr::new(10, network, subnet, 1);
+        let (outer, inner) = (format!("po{network}-{id}"), format!("pi{network}-{id}"));
+        let guest = Ipv4Addr::new(10, network, subnet, 2);
         let made = ip(&format!("netns add {name}"))
             && ip(&format!(
                 "link add {outer} type veth peer name {inner} netns {name}"
@@ -406,7 +409,11 @@ impl Namespace {
             && ip(&format!("link set {outer} up"))
             && ip(&format!("-n {name} addr add {guest}/30 dev {inner}"))
             && ip(&format!("-n {name} link set {inner} up"));
-        let namespace = Namespace { name, host };
+        let namespace = Namespace {
+            name,
+            host,
+            device: outer,
+        };
         made.then_some(namespace)
     }
 }
@@ -430,7 +437,7 @@ fn a_peer_in_another_network_namespace_is_not_found() {
     if not_root("a network namespace") {
         return;
     }
-    let Some(namespace) = Namespace::make() else {
+    let Some(namespace) = Namespace::make(201) else {
         let _ = writeln!(
             std::io::stderr(),
             "skipped, because ip cannot make a network namespace"
@@ -471,6 +478,38 @@ fn a_peer_in_another_network_namespace_is_not_found() {
         child.kill().expect("ends");
         child.wait().expect("ended");
     }
+}
+
+#[test]
+fn a_peer_that_has_vanished_is_unheard() {
+    if not_root("a network namespace") {
+        return;
+    }
+    let Some(namespace) = Namespace::make(202) else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped, because ip cannot make a network namespace"
+        );
+        return;
+    };
+    let listener = TcpListener::bind((namespace.host, 0)).expect("binds");
+    let port = listener.local_addr().expect("bound").port();
+    let client = format!("exec 3<>/dev/tcp/{}/{port}; sleep 60", namespace.host);
+    let child = Command::new("ip")
+        .args(["netns", "exec", &namespace.name, "bash", "-c", &client])
+        .spawn();
+    let mut child = child.expect("ip");
+    let (mut accepted, _) = listener.accept().expect("accepts");
+    let mut lookup = lookup();
+    assert_eq!(lookup.presence(&accepted), Presence::Alive);
+    assert!(ip(&format!("link set {} down", namespace.device)));
+    accepted.write_all(b"a part of an answer").expect("open");
+    wait_until(
+        "silence",
+        || matches!(lookup.presence(&accepted), Presence::Unheard(since) if since > Duration::from_secs(1)),
+    );
+    child.kill().expect("ends");
+    child.wait().expect("ended");
 }
 
 /// Serves connections of [`ALLOWED`] alone, in a process of its own that the attacker can hold.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskcluster_proxy_hawk::Credentials;
-use taskcluster_proxy_peer::{Lookup, Presence};
+use taskcluster_proxy_peer::Lookup;
 
 use crate::Validator;
 use crate::client::connection::Connection;
@@ -92,7 +92,7 @@ impl Thread {
         let Some(lookup) = lookup.as_mut() else {
             return false;
         };
-        connection.with_stream(|stream| lookup.presence(stream)) == Some(Presence::Gone)
+        connection.is_abandoned(lookup)
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::back::tunnel;
+use crate::client::absence;
 use crate::client::clock::{Clock, Tick};
 use crate::client::connection::{Connection, Phase};
 use crate::client::crowd::Crowd;
@@ -105,6 +106,7 @@ impl Worker {
             return;
         };
         let _ = stream.set_nodelay(true);
+        let _ = absence::ask_for_it(&stream);
         let number = slot.number;
         let connection = Connection::new(
             stream,

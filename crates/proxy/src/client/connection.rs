@@ -51,6 +51,9 @@ pub struct Connection {
     ends: Cell<bool>,
     /// What the client has sent is worth passing on when it has left.
     outlives_client: Cell<bool>,
+    /// Since when the client has owed an acknowledgement whenever it was looked at, and when that
+    /// was last.
+    owing: Cell<Option<(Tick, Tick)>>,
 }
 
 impl Connection {
@@ -73,6 +76,7 @@ impl Connection {
             reader: RefCell::new(None),
             ends: Cell::new(false),
             outlives_client: Cell::new(false),
+            owing: Cell::new(None),
         })
     }
 
@@ -130,6 +134,23 @@ impl Connection {
     /// A tunnel begins, or has passed on all that its client sent.
     pub fn outlive_client(&self, outlives: bool) {
         self.outlives_client.set(outlives);
+    }
+
+    /// The client has to acknowledge what was sent to it; for how many ticks it has had to.
+    pub(super) fn owes_acknowledgement(&self) -> Tick {
+        let now = self.clock.now();
+        let since = match self.owing.get() {
+            // What happened between looks that are further apart is not known.
+            Some((since, last)) if now.wrapping_sub(last) <= 1 => since,
+            _ => now,
+        };
+        self.owing.set(Some((since, now)));
+        now.wrapping_sub(since)
+    }
+
+    /// The client has nothing to acknowledge.
+    pub(super) fn owes_nothing(&self) {
+        self.owing.set(None);
     }
 
     /// The answer did not accept an upgrade: HTTP/1 goes on.

@@ -3,6 +3,7 @@
 //! What it is not: it decides nothing about a request ([`crate::decision`]) and sends nothing to
 //! upstream ([`crate::exchange`]).
 
+pub mod absence;
 pub mod admit;
 pub mod body;
 pub mod clock;
