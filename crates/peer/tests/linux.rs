@@ -204,7 +204,8 @@ fn a_pair_in_new_hands_is_not_the_old_connection() {
     drop(client);
     let again = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     again.set_reuse_address(true).expect("an option");
-    again.bind(&own).expect("free again");
+    // A connection of another test may have got the port meanwhile.
+    wait_until("free again", || again.bind(&own).is_ok());
     again
         .connect(&listener.local_addr().expect("bound").into())
         .expect("connects");
