@@ -406,7 +406,7 @@ onEveryBackend('the test client: tester with the access token no-secret', async 
     ask(deployment, { client, target: '/api/auth/v1/test-authenticate-get/' });
   t.deepEqual((await get(tester)).json, {
     clientId: 'tester',
-    scopes: ['assume:anonymous', 'auth:create-client:test:*', 'test:*'],
+    scopes: ['test:*', 'auth:create-client:test:*', 'assume:anonymous'],
   });
   t.is((await get(root)).status, 401);
   const named = temporary(tester, { name: 'test:x', scopes: ['test:authenticate-get'] });
