@@ -2,6 +2,7 @@
 // hyper. On either, whatever upstream answers, its client gets one answer whose end is certain, and
 // the next request on the connection gets its own (RFC 9112 6.3, 7.1, 11.1); time, signals and
 // updates treat it alike.
+import { connect } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
 import { gate, pause, within } from './harness/deadline.js';
@@ -403,6 +404,27 @@ test('chunks that are not certain end the connection', async (t) => {
       t.true(['', '0\r\n', '2\r\nok'].includes(rest), `${what}: ${JSON.stringify(rest)}`);
       connection.destroy();
     }
+  }
+});
+
+test('an answer that breaks off ends in a reset where only the close would end it', async (t) => {
+  const { upstream, proxy } = await start(t);
+  const rows = { chunks: chunked('2\r\nok\r\n'), close: `${OK}Content-Length: 9\r\n\r\nok` };
+  for (const [what, answer] of Object.entries(rows)) {
+    upstream.handler = async (exchange) => {
+      await exchange.send(answer);
+      await pause(100);
+      exchange.connection.destroy();
+    };
+    const socket = connect(proxy.port, '127.0.0.1');
+    const ended = new Promise((resolve) => {
+      socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code));
+      socket.on('end', () => resolve('a clean end'));
+    });
+    socket.resume();
+    socket.write('GET /x/v1/y HTTP/1.0\r\nHost: taskcluster\r\n\r\n');
+    t.is(await within(ended, 'the end'), 'ECONNRESET', what);
+    socket.destroy();
   }
 });
 

@@ -39,9 +39,12 @@ pub const BODY_WITH_HEAD: u64 = 16 * 1024;
 /// How long a connection may be open without a request.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(10 * 60);
 /// Requests that one HTTP/2 connection may have under way.
-pub const CLIENT_STREAMS: u32 = 250;
-/// Bytes of a request's body that HTTP/2 may hold, for a stream and for all of a connection.
-pub const CLIENT_STREAM_WINDOW: u32 = 256 * 1024;
+pub const CLIENT_STREAMS: u32 = 128;
+/// Bytes of a request's body that one HTTP/2 stream may hold.
+pub const CLIENT_STREAM_WINDOW: u32 = 32 * 1024;
+/// The same for all streams of a connection: as much as they may hold together, so that uploads which
+/// have stopped never stop another stream.
+pub const CLIENT_CONNECTION_WINDOW: u32 = CLIENT_STREAMS * CLIENT_STREAM_WINDOW;
 /// Bytes of an answer that one HTTP/2 stream may hold unsent.
 pub const CLIENT_SEND_BUFFER: usize = 256 * 1024;
 /// The same bound as an HTTP/1 head has.

@@ -127,6 +127,9 @@ pub async fn serve(
 ) -> Result<Response<RelayBody>, Infallible> {
     let (running, refused) = session.connection.begin();
     let (parts, body) = request.into_parts();
+    if parts.version < Version::HTTP_11 {
+        session.connection.closes_answers();
+    }
     let uri = RequestTarget::Uri(parts.uri.clone());
     let recorder = &session.thread.recorder;
     let mut record = Record::begin(recorder, &parts.method, uri, refused.is_some());

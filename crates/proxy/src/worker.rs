@@ -36,14 +36,13 @@ use crate::client::usage::Moment;
 use crate::decision::rights::Rights;
 use crate::exchange::upstream::UpstreamConfig;
 use crate::limits::{
-    CLIENT_HEADER_LIST, CLIENT_IDLE, CLIENT_SEND_BUFFER, CLIENT_STREAM_WINDOW, CLIENT_STREAMS,
-    REQUEST_FIELDS,
+    CLIENT_CONNECTION_WINDOW, CLIENT_HEADER_LIST, CLIENT_IDLE, CLIENT_SEND_BUFFER,
+    CLIENT_STREAM_WINDOW, CLIENT_STREAMS, REQUEST_FIELDS,
 };
 use crate::record::metrics::OpenConnection;
 use crate::request::{self, serve_held};
 use crate::session::{Session, Shared, Thread};
 
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// A thread that serves.
 pub struct Worker {
     thread: Rc<Thread>,
@@ -341,6 +340,9 @@ async fn drive_hyper(
             Err(_) => Driven::End,
         };
     }
+    if served.is_err() && connection.tells_ends_by_closing() {
+        linger::reset(connection);
+    }
     let goes_on = served.is_ok() && parts.read_buf.is_empty() && gate.is_between_messages();
     if goes_on && !connection.is_ending() {
         Driven::Next(gate)
@@ -363,7 +365,7 @@ async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
         .auto_date_header(false)
         .max_concurrent_streams(CLIENT_STREAMS)
         .initial_stream_window_size(CLIENT_STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
         .max_send_buf_size(CLIENT_SEND_BUFFER)
         .max_header_list_size(CLIENT_HEADER_LIST)
         .serve_connection(TokioIo::new(gate), service);

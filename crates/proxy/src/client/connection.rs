@@ -49,6 +49,7 @@ pub struct Connection {
     pub(super) broken: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     ends: Cell<bool>,
+    closes_answers: Cell<bool>,
     /// What the client has sent is worth passing on when it has left.
     outlives_client: Cell<bool>,
     /// Since when the client has owed an acknowledgement whenever it was looked at, and when that
@@ -75,6 +76,7 @@ impl Connection {
             broken: Cell::new(false),
             reader: RefCell::new(None),
             ends: Cell::new(false),
+            closes_answers: Cell::new(false),
             outlives_client: Cell::new(false),
             owing: Cell::new(None),
         })
@@ -113,6 +115,16 @@ impl Connection {
         }
         reader.wake();
         true
+    }
+
+    /// Its client, of HTTP/1.0, takes the end of the connection for the end of an answer.
+    pub fn closes_answers(&self) {
+        self.closes_answers.set(true);
+    }
+
+    /// Whether it does.
+    pub fn tells_ends_by_closing(&self) -> bool {
+        self.closes_answers.get()
     }
 
     /// The connection ends with the answer that is being made.

@@ -32,6 +32,14 @@ pub async fn close(connection: &Connection) {
     }
 }
 
+/// Breaks a connection off, so that its client does not take the end for that of an answer.
+pub fn reset(connection: &Connection) {
+    if let Some(stream) = connection.take_stream() {
+        // Without it the client is told the same a little later, by a close.
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
 async fn drop_the_rest(mut stream: TcpStream) {
     let mut sink = vec![0; DROPPED];
     while matches!(timeout(SILENCE, stream.read(&mut sink)).await, Ok(Ok(read)) if read > 0) {}
