@@ -1,4 +1,4 @@
-// Nothing waits for who reads stdout and stderr: with pipes that are full and not read the proxy
+// Nothing waits for a reader of stdout or stderr: with pipes that are full and not read the proxy
 // starts, takes new credentials, stops and says why it does not start.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -113,7 +113,7 @@ unixTest('it starts, takes new credentials and stops', async (t) => {
   t.deepEqual(await within(ended, 'the end'), [0, null]);
 });
 
-unixTest('what it says comes as soon as somebody reads', async (t) => {
+unixTest('what it says comes as soon as there is a reader', async (t) => {
   const { port, stdout, stderr } = await start(t);
   await within(listens(port), 'a listener');
   const line = `Listening on http://127.0.0.1:${port}\n`;

@@ -5,10 +5,7 @@
  * What it is not: a defence against code that the environment loads (`--require`, `--import`).
  */
 
-/**
- * No inspector is open afterwards. A SIGUSR1 that came before the process was hardened may open one
- * later, so this is to be called again then.
- */
+/** No inspector is open afterwards. */
 export async function closeInspector(): Promise<void> {
   // What `close` of node:inspector is; loading that would take a quarter of the start.
   const { _debugEnd: close } = process as unknown as { _debugEnd?: () => void };
@@ -17,6 +14,20 @@ export async function closeInspector(): Promise<void> {
   } else if (process.features.inspector) {
     const inspector = await import('node:inspector');
     inspector.close();
+  }
+}
+
+/** In milliseconds after the process was hardened; longer than any thread waits for its turn. */
+const LATE = [500, 5_000];
+
+/**
+ * To be called once SIGUSR1 is ignored: one that came before may still be on its way through a
+ * thread of Node's, which then opens an inspector.
+ */
+export async function keepInspectorClosed(): Promise<void> {
+  await closeInspector();
+  for (const delay of LATE) {
+    setTimeout(closeInspector, delay).unref();
   }
 }
 

@@ -16,9 +16,9 @@ import {
   SECRET_VARIABLES,
 } from './arguments.js';
 import { help } from './help.js';
-import { closeInspector, forgetSignals } from './inspector.js';
+import { closeInspector, forgetSignals, keepInspectorClosed } from './inspector.js';
 
-/** Read before anything else: when it changes, whoever started this process has ended. */
+/** Read before anything else: it changes when the process that started this one ends. */
 const LAUNCHER = process.ppid;
 
 type Run = Command & { kind: 'run' };
@@ -73,7 +73,7 @@ async function run(command: Run): Promise<void> {
     ...command.options,
     ...(authorizedScopes !== undefined && { authorizedScopes }),
   });
-  await closeInspector();
+  await keepInspectorClosed();
   stopOnSignals(proxy, command.grace);
   sayOnStdout(proxy.addresses.map((address) => `Listening on ${address}\n`).join(''));
   if (command.readyFile !== undefined) {
@@ -122,7 +122,7 @@ function say(text: string): void {
     // Straight to the descriptor: `process.stdout` costs milliseconds and dies with a closed pipe.
     writeSync(1, text);
   } catch {
-    // Nobody listens.
+    // There is no reader.
   }
 }
 
@@ -143,7 +143,7 @@ function complainWithoutAddon(text: string): void {
   try {
     writeSync(2, text);
   } catch {
-    // Nobody listens.
+    // There is no reader.
   }
 }
 

@@ -13,8 +13,9 @@ const STDERR: u8 = 2;
 const SENTENCE: &str = "taskcluster-proxy: the process that started it has ended, and it ends with \
      it: start it with --outlive-parent to keep it\n";
 
-/// For the sentence, where stderr takes it at once; the ports are open until then.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// For the sentence, which stderr takes at once unless it is full; the ports are open until then. A
+/// busy machine may take long to run the thread that writes it.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// As of any failure but wrong usage.
 const EXIT_CODE: i32 = 1;

@@ -1,4 +1,4 @@
-//! Writing to stdout and stderr without waiting for who reads them.
+//! Writing to stdout and stderr without waiting for their readers.
 //!
 //! Node writes to a pipe or a terminal at once and in its one thread: where that is full and is not
 //! read, everything in JavaScript stands still. The log of requests is not written here but by
