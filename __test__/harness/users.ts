@@ -32,7 +32,7 @@ function findUsers(names: string[]): User[] {
 }
 
 /**
- * The one whom the proxy serves, somebody else, one whom the proxy can run as, and one of whom no
+ * The one whom the proxy serves, another, one whom the proxy can run as, and one of whom no
  * other test has a process.
  */
 export const [allowed, other, owner, quiet] = [user(0), user(1), user(2), user(3)];

@@ -360,8 +360,8 @@ impl Acceptor {
     }
 }
 
-/// Whether the client of a refused connection has left and never sent a byte: so does whoever only
-/// asks whether the port is open, a launcher above all. Nothing is taken from the connection.
+/// Whether the client of a refused connection has left and never sent a byte, as a launcher does that
+/// asks whether the port is open. Nothing is taken from the connection.
 fn has_come_for_nothing(stream: &TcpStream, refused: &Refused) -> bool {
     match stream.peek(&mut [0]) {
         Ok(waiting) => waiting == 0,

@@ -47,12 +47,12 @@ pub enum AdmitError {
 /// Why a connection is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Its other end belongs to somebody who is not served.
+    /// Its other end belongs to a user who is not served.
     #[error("it belongs to {0}")]
     Stranger(UserId),
-    /// Nobody is named.
+    /// The look-up named no user.
     #[error("{0}")]
-    Nobody(#[from] LookupError),
+    Unnamed(#[from] LookupError),
     /// It is one too many.
     #[error("too many connections are open")]
     NoPlace,
@@ -66,7 +66,7 @@ impl Refused {
     pub fn has_left(&self) -> bool {
         matches!(
             self,
-            Self::Nobody(LookupError::NotAlive(_) | LookupError::Replaced)
+            Self::Unnamed(LookupError::NotAlive(_) | LookupError::Replaced)
         )
     }
 }
@@ -101,8 +101,7 @@ impl Rules {
 
 impl Rules {
     /// A warning of the processes that run as the allowed user before the proxy listens, and so
-    /// before its task: they are served as the task is, whoever left them. Root is served whatever
-    /// is allowed.
+    /// before its task: they are served as the task is. Root is served whatever is allowed.
     pub fn already_running(&self) -> Option<String> {
         if is_root(&self.allowed) {
             return None;
