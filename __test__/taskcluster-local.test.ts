@@ -41,6 +41,20 @@ test('it prints how to reach it, grants what it is told to, and leaves nothing',
   t.deepEqual(readdirSync(temporary), []);
 });
 
+test('an address that is empty is not every interface', async (t) => {
+  const { child, temporary } = spawnLocal(t, 'start', '--ip-address', '');
+  const [[code], stderr] = await within(
+    Promise.all([once(child, 'exit'), text(child.stderr)]),
+    'its end',
+  );
+  t.is(
+    stderr,
+    "taskcluster-local: '' is not an IP address to listen on: give one, or leave it out for 127.0.0.1\n",
+  );
+  t.is(code, 1);
+  t.deepEqual(readdirSync(temporary), []);
+});
+
 const linux = process.platform === 'linux' ? test : test.skip;
 
 linux('an artifact of half a gigabyte costs it little memory', async (t) => {

@@ -10,6 +10,7 @@
  */
 import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
+import { isIP } from 'node:net';
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import { native } from '../native.js';
 import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
@@ -110,6 +111,15 @@ export interface Deployment {
   stop(): Promise<void>;
 }
 
+/** What is to be listened on is no address. */
+export class HostError extends Error {
+  override readonly name = 'HostError';
+
+  constructor(host: string) {
+    super(`'${host}' is not an IP address to listen on: give one, or leave it out for 127.0.0.1`);
+  }
+}
+
 const DEFAULT_CLAIM_TIMEOUT = 20 * 60;
 
 /**
@@ -120,6 +130,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   if (options.rootUrl !== undefined) {
     checkRootUrl(options.rootUrl);
   }
+  checkHost(options.host);
   const storage = await openStorage(options);
   try {
     return await startOn(storage, options);
@@ -232,6 +243,13 @@ async function addClientsAndRoles(
 
 /** As Taskcluster's services have it, in milliseconds: longer than what is in front of them. */
 const KEEP_ALIVE = 90_000;
+
+/** An empty one would be every interface. */
+function checkHost(host: string | undefined): void {
+  if (host !== undefined && isIP(host) === 0) {
+    throw new HostError(host);
+  }
+}
 
 function listen({ host = '127.0.0.1', port = 0 }: DeploymentOptions): Promise<Server> {
   return new Promise((resolve, reject) => {
