@@ -75,6 +75,6 @@ impl Stations {
     /// Strips an answer on its way to the client, and names the credential set in it.
     pub fn strip_response(&self, headers: &mut HeaderMap) {
         headers::strip_response(headers);
-        self.set.name_in(headers);
+        self.set.name_in(headers, None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Bodies pass as the chunks they came in. What a request holds while it runs (its place among the
 //! running ones, its line in the log) is let go when the last byte has been handed over, or when
-//! the body is dropped because somebody left.
+//! the body is dropped because one side left.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,12 +14,10 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use crate::client::connection::InFlight;
-use crate::decision::route::Target;
 use crate::exchange::Answered;
 use crate::exchange::hyper_wire::{HeldBody, HyperAnswer};
 use crate::exchange::upstream::ResponseBody;
 use crate::message::headers;
-use crate::message::names::ENDPOINT;
 use crate::message::whole::{BodyError, Whole};
 use crate::record::Record;
 use crate::signing::credentials::{CredentialSet, Entered};
@@ -67,10 +65,7 @@ pub fn relay(
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(UPGRADE, protocol);
     }
-    entered.set.name_in(&mut parts.headers);
-    if let Some(endpoint) = record.target().and_then(endpoint) {
-        parts.headers.insert(ENDPOINT, endpoint);
-    }
+    entered.set.name_in(&mut parts.headers, record.target());
     record.answered(parts.status);
     let guards = Guards {
         record,
@@ -98,10 +93,7 @@ pub fn answer(
     running: InFlight,
 ) -> Response<RelayBody> {
     let (mut parts, body) = response.into_parts();
-    set.name_in(&mut parts.headers);
-    if let Some(endpoint) = record.target().and_then(endpoint) {
-        parts.headers.insert(ENDPOINT, endpoint);
-    }
+    set.name_in(&mut parts.headers, record.target());
     record.answered(parts.status);
     let guards = Guards {
         record,
@@ -117,11 +109,6 @@ pub fn answer(
             seems_to_follow: false,
         },
     )
-}
-
-fn endpoint(target: &Target) -> Option<HeaderValue> {
-    let url = [target.origin.url(), target.target.as_str()].concat();
-    HeaderValue::from_maybe_shared(Bytes::from(url)).ok()
 }
 
 impl Body for RelayBody {

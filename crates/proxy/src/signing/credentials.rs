@@ -21,8 +21,8 @@ use crate::decision::route::Target;
 use crate::limits::SCOPES_HEADER;
 use crate::message::headers;
 use crate::message::names::{
-    AUTHORIZED_SCOPES, OMITTED, PERM_CLIENT_ID, REVISION, TEMP_CLIENT_ID, TEMP_SCOPES, VERSION,
-    clear_ours,
+    AUTHORIZED_SCOPES, ENDPOINT, OMITTED, PERM_CLIENT_ID, REVISION, TEMP_CLIENT_ID, TEMP_SCOPES,
+    VERSION, clear_ours,
 };
 use crate::signing::clock::VerifierClock;
 
@@ -181,16 +181,20 @@ impl CredentialSet {
         Some(self.signer.certificate()?.expiry())
     }
 
-    /// Names the set in an answer; what upstream sent under our names gives way.
-    pub fn name_in(&self, headers: &mut HeaderMap) {
+    /// Names the set in an answer, and the endpoint where there is one; what upstream sent under our names gives way.
+    pub fn name_in(&self, headers: &mut HeaderMap, endpoint: Option<&Target>) {
         clear_ours(headers);
         for (name, value) in &self.answer_headers {
             headers.insert(name.clone(), value.clone());
         }
+        let url =
+            endpoint.map(|Target { origin, target }| [origin.url(), target.as_str()].concat());
+        if let Some(Ok(url)) = url.map(HeaderValue::try_from) {
+            headers.insert(ENDPOINT, url);
+        }
     }
 
-    /// Appends the fields of [`Self::name_in`] to an HTTP/1 head, with the endpoint where there is
-    /// one.
+    /// Appends the fields of [`Self::name_in`] to an HTTP/1 head.
     pub fn write_lines(&self, out: &mut Vec<u8>, endpoint: Option<&Target>) {
         out.extend_from_slice(&self.answer_lines);
         if let Some(Target { origin, target }) = endpoint {
@@ -357,7 +361,6 @@ impl InForce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::names::ENDPOINT;
 
     fn build() -> Build {
         Build {
@@ -390,7 +393,7 @@ mod tests {
         headers.append(TEMP_SCOPES, HeaderValue::from_static("[\"from upstream\"]"));
         headers.append(ENDPOINT, HeaderValue::from_static("upstream's"));
         headers.append("x-other", HeaderValue::from_static("kept"));
-        set.name_in(&mut headers);
+        set.name_in(&mut headers, None);
         headers
     }
 
