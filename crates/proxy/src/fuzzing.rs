@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 use taskcluster_proxy_hawk::Credentials;
 
 use crate::answers::bewit;
+use crate::back::bare;
 use crate::client::held::HeldRequest;
 use crate::client::http2::Frames;
 use crate::decision::browser::{BrowserGuard, HostRule};
@@ -259,7 +260,14 @@ impl Answers {
             },
             Parsed::Final(mut head, body) => {
                 let mut lines = Vec::new();
-                head.write(&mut lines, &body, &self.set, &self.target, !body.keeps);
+                bare::write_head(
+                    &mut lines,
+                    &mut head,
+                    &body,
+                    &self.set,
+                    &self.target,
+                    !body.keeps,
+                );
                 AnswerHead {
                     status: Some(head.status.as_u16()),
                     framing: match body.length {

@@ -12,7 +12,9 @@ use std::task::{Context, Poll, ready};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use crate::back::head::{self, Own};
 use crate::client::writer::ClientWriter;
+use crate::decision::route::Target;
 use crate::exchange::answer_body::{AnswerBody, Length};
 use crate::exchange::buffers::{Buffers, READ};
 use crate::exchange::socket_answer::AnswerHead;
@@ -22,8 +24,11 @@ use crate::exchange::splice::Lease;
 use crate::exchange::upload::{Torn, Upload};
 use crate::exchange::upstream::Socket;
 use crate::exchange::{Answered, Order};
+use crate::message::headers;
+use crate::message::names::clear_ours;
 use crate::message::whole::BodyError;
 use crate::record::Record;
+use crate::signing::credentials::CredentialSet;
 
 /// Read at once while the client is slow, which bounds what is kept for it.
 const SLOW_READ: usize = 16 * 1024;
@@ -52,7 +57,14 @@ pub async fn relay(
     // could be found behind it.
     let last = last || !upload.is_sent();
     let mut bytes = buffers.take_write();
-    head.write(&mut bytes, &body, &entered.set, order.target, last);
+    write_head(
+        &mut bytes,
+        &mut head,
+        &body,
+        &entered.set,
+        order.target,
+        last,
+    );
     let begun = begin(&mut body, &head, &mut bytes, record);
     let status = head.status;
     // They are not needed any more, and a body may take its time.
@@ -78,6 +90,27 @@ pub async fn relay(
         relay.socket.give_back();
     }
     Ok(!last)
+}
+
+/// Appends a head to `out` as the client gets it with `body`; `last` says that the connection ends.
+pub fn write_head(
+    out: &mut Vec<u8>,
+    head: &mut AnswerHead,
+    body: &AnswerBody,
+    set: &CredentialSet,
+    target: &Target,
+    last: bool,
+) {
+    headers::strip_response(&mut head.fields);
+    clear_ours(&mut head.fields);
+    let own = Own {
+        set,
+        target: Some(target),
+        is_chunked: body.length.is_chunked_to_client(),
+        is_last: last,
+    };
+    let fields = head.fields.iter();
+    head::write(out, head.status.as_str(), head.reason(), fields, &own);
 }
 
 /// Appends to `out` what of the body came with the head.

@@ -7,9 +7,8 @@ use http::header::CONTENT_LENGTH;
 use http::{Method, Response};
 use tokio::io::AsyncWriteExt;
 
+use crate::back::head::{self, Own};
 use crate::client::writer::ClientWriter;
-use crate::decision::route::Target;
-use crate::message::headers;
 use crate::record::Record;
 use crate::signing::credentials::CredentialSet;
 
@@ -27,7 +26,13 @@ pub async fn write(
 ) -> io::Result<()> {
     let body = answer.body();
     let mut out = Vec::with_capacity(1024 + body.len());
-    write_head(&mut out, answer, set, record.target(), last);
+    let own = Own {
+        set,
+        target: record.target(),
+        is_chunked: false,
+        is_last: last,
+    };
+    write_head(&mut out, answer, &own);
     if method != Method::HEAD {
         out.extend_from_slice(body);
         record.relayed(body.len());
@@ -35,29 +40,20 @@ pub async fn write(
     client.write_all(&out).await
 }
 
-fn write_head(
-    out: &mut Vec<u8>,
-    answer: &Response<Bytes>,
-    set: &CredentialSet,
-    target: Option<&Target>,
-    last: bool,
-) {
+fn write_head(out: &mut Vec<u8>, answer: &Response<Bytes>, own: &Own<'_>) {
     let status = answer.status();
     let reason = status.canonical_reason().unwrap_or_default();
-    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    for (name, value) in answer.headers() {
-        headers::write_field(out, name.as_str().as_bytes(), value.as_bytes());
-    }
-    if !answer.headers().contains_key(CONTENT_LENGTH) {
-        let mut digits = itoa::Buffer::new();
-        let length = digits.format(answer.body().len());
-        headers::write_field(out, b"content-length", length.as_bytes());
-    }
-    set.write_lines(out, target);
-    if last {
-        out.extend_from_slice(b"Connection: close\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
+    let made = answer.headers().iter();
+    let made = made.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    let mut digits = itoa::Buffer::new();
+    let length = digits.format(answer.body().len()).as_bytes();
+    let length = (!answer.headers().contains_key(CONTENT_LENGTH))
+        .then_some((b"content-length".as_slice(), length));
+    head::write(
+        out,
+        status.as_str(),
+        reason.as_bytes(),
+        made.chain(length),
+        own,
+    );
 }

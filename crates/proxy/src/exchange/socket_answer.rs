@@ -1,4 +1,4 @@
-//! An answer's head as it comes on a bare socket and as it goes to the client.
+//! An answer's head as it comes on a bare socket.
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
@@ -10,7 +10,6 @@ use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::decision::route::Target;
 use crate::exchange::answer_body::{AnswerBody, Length};
 use crate::exchange::buffers::Buffers;
 use crate::exchange::send_error::{LONG_HEAD, ODD_CODING, ODD_FIELD, ODD_LENGTH, ODD_UPGRADE};
@@ -19,7 +18,6 @@ use crate::limits::{ANSWER_FIELDS, ANSWER_HEAD, INTERIM_ANSWERS};
 use crate::message::fields::{FieldLines, Fields, place};
 use crate::message::headers;
 use crate::message::names::clear_ours;
-use crate::signing::credentials::CredentialSet;
 
 /// The head, and what has come behind it.
 pub struct AnswerHead {
@@ -212,12 +210,14 @@ fn interim(parsed: &httparse::Response<'_, '_>, mut fields: FieldLines) -> Vec<u
     headers::strip_response(&mut fields);
     clear_ours(&mut fields);
     fields.remove_all(&[CONTENT_LENGTH]);
-    let mut lines = b"HTTP/1.1 ".to_vec();
+    let mut lines = Vec::new();
     let mut code = itoa::Buffer::new();
-    lines.extend_from_slice(code.format(parsed.code.unwrap_or_default()).as_bytes());
-    lines.push(b' ');
-    lines.extend_from_slice(parsed.reason.unwrap_or_default().as_bytes());
-    lines.extend_from_slice(b"\r\n");
+    let code = code.format(parsed.code.unwrap_or_default());
+    headers::write_status_line(
+        &mut lines,
+        code,
+        parsed.reason.unwrap_or_default().as_bytes(),
+    );
     for (name, value) in fields.iter() {
         headers::write_field(&mut lines, name, value);
     }
@@ -261,33 +261,9 @@ impl AnswerHead {
         self.fields.text(&self.rest)
     }
 
-    /// Appends it to `out` as the client gets it with `body`; `last` says that the connection ends.
-    pub fn write(
-        &mut self,
-        out: &mut Vec<u8>,
-        body: &AnswerBody,
-        set: &CredentialSet,
-        target: &Target,
-        last: bool,
-    ) {
-        headers::strip_response(&mut self.fields);
-        clear_ours(&mut self.fields);
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(self.status.as_str().as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(self.fields.text(&self.reason));
-        out.extend_from_slice(b"\r\n");
-        for (name, value) in self.fields.iter() {
-            headers::write_field(out, name, value);
-        }
-        set.write_lines(out, Some(target));
-        if body.length.is_chunked_to_client() {
-            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        }
-        if last {
-            out.extend_from_slice(b"Connection: close\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
+    /// Its reason phrase, as it came.
+    pub fn reason(&self) -> &[u8] {
+        self.fields.text(&self.reason)
     }
 }
 

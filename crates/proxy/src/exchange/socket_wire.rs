@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_LENGTH, HeaderName, TE};
+use http::header::{CONTENT_LENGTH, PROXY_AUTHORIZATION, TE};
 use http::{Method, StatusCode};
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
@@ -94,37 +94,22 @@ impl<'a, 'g> SocketWire<'a, 'g> {
         out.extend_from_slice(target.origin.host_header().as_bytes());
         out.extend_from_slice(b"\r\n");
         for (name, value) in self.fields.iter() {
-            write_field(out, name, value);
+            headers::write_lower_field(out, name, value);
         }
         if let Some(length) = self.length {
             let mut digits = itoa::Buffer::new();
-            write_field(
-                out,
-                named(&CONTENT_LENGTH),
-                digits.format(length).as_bytes(),
-            );
+            let length = digits.format(length).as_bytes();
+            headers::write_lower_field(out, CONTENT_LENGTH.as_str().as_bytes(), length);
         }
         if let Some(authorization) = to_proxy.and_then(|proxy| proxy.authorization) {
-            write_field(out, b"proxy-authorization", authorization.as_bytes());
+            let name = PROXY_AUTHORIZATION.as_str().as_bytes();
+            headers::write_lower_field(out, name, authorization.as_bytes());
         }
         out.extend_from_slice(b"authorization: ");
         let mut signing = self.exchange.signing.borrow_mut();
         signing.write_authorization(out, set, method, &target.origin, path);
         out.extend_from_slice(b"\r\n\r\n");
     }
-}
-
-fn named(name: &HeaderName) -> &[u8] {
-    name.as_str().as_bytes()
-}
-
-fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    let start = out.len();
-    out.extend_from_slice(name);
-    out[start..].make_ascii_lowercase();
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 impl Wire for SocketWire<'_, '_> {

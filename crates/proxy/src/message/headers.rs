@@ -92,7 +92,24 @@ pub fn upgrade_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     (!cleartext_http2).then(|| value.clone())
 }
 
-/// Appends a field to an HTTP/1 head, its name with the capitals that are custom there.
+/// Appends the status line of an HTTP/1.1 answer (RFC 9112 4).
+pub fn write_status_line(out: &mut Vec<u8>, status: &str, reason: &[u8]) {
+    for part in [b"HTTP/1.1 ", status.as_bytes(), b" ", reason, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Appends a field to the head of an HTTP/1 request, its name in lower case.
+pub fn write_lower_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(name);
+    out[start..].make_ascii_lowercase();
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a field to the head of an HTTP/1 answer, its name with the capitals that are custom there.
 pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(name);
