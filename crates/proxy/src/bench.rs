@@ -30,8 +30,7 @@ impl Stations {
     /// # Errors
     /// As [`StartError::Options`] says of a root URL.
     pub fn new(root_url: &str, credentials: &Credentials) -> Result<Self, StartError> {
-        let root =
-            RootUrl::parse(root_url).map_err(|error| StartError::Options(error.to_string()))?;
+        let root = RootUrl::parse(root_url).map_err(StartError::invalid)?;
         let build = Build {
             version: HeaderValue::from_static("1.0.0"),
             revision: HeaderValue::from_static("0123456789abcdef0123456789abcdef01234567"),

@@ -139,6 +139,11 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Options that contradict each other or the machine.
+    fn invalid(error: impl std::fmt::Display) -> Self {
+        Self::Options(error.to_string())
+    }
+
     /// A code for programs: `ERR_OPTIONS`, `ERR_PORT_IN_USE`, `ERR_LISTEN` or `ERR_OS`.
     pub fn code(&self) -> &'static str {
         match self {

@@ -83,10 +83,13 @@ enum Order {
 /// # Errors
 /// As [`StartError`] says.
 pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running, StartError> {
-    let rules =
-        Rules::new(options.allowed_user.as_deref(), &options.allowed_networks).map_err(invalid)?;
+    let rules = Rules::new(options.allowed_user.as_deref(), &options.allowed_networks)
+        .map_err(StartError::invalid)?;
     let already_running = rules.as_ref().and_then(Rules::already_running);
-    let admission = rules.map(Admission::open).transpose().map_err(invalid)?;
+    let admission = rules
+        .map(Admission::open)
+        .transpose()
+        .map_err(StartError::invalid)?;
     let limits = Limits::of_this_process()?;
     let mut upstream = UpstreamConfig::from_env(limits.connections);
     let shared = Arc::new(shared(options, validator)?);
@@ -113,12 +116,8 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     Ok(running)
 }
 
-fn invalid(error: impl std::fmt::Display) -> StartError {
-    StartError::Options(error.to_string())
-}
-
 fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, StartError> {
-    let text = |text: &str| HeaderValue::from_str(text).map_err(invalid);
+    let text = |text: &str| HeaderValue::from_str(text).map_err(StartError::invalid);
     let build = Build {
         version: text(&options.version)?,
         revision: text(&options.revision)?,
@@ -137,7 +136,7 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
         Box::new(io::stderr()),
         Arc::clone(&metrics),
     )?;
-    let root = RootUrl::parse(&options.root_url).map_err(invalid)?;
+    let root = RootUrl::parse(&options.root_url).map_err(StartError::invalid)?;
     let exchange = exchange::Settings {
         root: root.clone(),
         in_force: InForce::new(set, options.update),
@@ -153,7 +152,8 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
             root,
             guard: BrowserGuard {
                 allow_cross_site: options.allow_cross_site,
-                hosts: HostRule::new(&options.hosts, machine_name().as_deref()).map_err(invalid)?,
+                hosts: HostRule::new(&options.hosts, machine_name().as_deref())
+                    .map_err(StartError::invalid)?,
             },
             restriction,
         },
