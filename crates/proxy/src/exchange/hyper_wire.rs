@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, UPGRADE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -127,23 +127,6 @@ impl<'a> HyperWire<'a> {
         }
         Ok(HyperAnswer { response, held })
     }
-
-    /// The request of one try, signed.
-    fn request<B>(&self, body: B, set: &CredentialSet) -> Request<B> {
-        let Order { method, target, .. } = self.order;
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::clone(method);
-        *request.uri_mut() = Uri::from(target.target.clone());
-        *request.headers_mut() = self.headers.clone();
-        let authorization = self.exchange.signing.borrow_mut().authorization(
-            set,
-            method.as_str(),
-            &target.origin,
-            target.target.as_str(),
-        );
-        request.headers_mut().insert(AUTHORIZATION, authorization);
-        request
-    }
 }
 
 impl Wire for HyperWire<'_> {
@@ -158,7 +141,8 @@ impl Wire for HyperWire<'_> {
             None => self.replay.attempt(),
             Some(hold) => self.replay.attempt_held(hold.clone()),
         };
-        let mut request = self.request(body, set);
+        let headers = self.headers.clone();
+        let mut request = self.exchange.request(self.order, set, headers, body);
         let interim = Arc::new(Interim {
             hold: hold.clone(),
             ..Interim::default()

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use thiserror::Error;
@@ -64,10 +63,10 @@ pub enum LookupError {
 /// # Errors
 /// As [`LookupError`] says.
 pub fn lookup(options: &Options, target: &str) -> Result<Found, LookupError> {
-    let root = RootUrl::parse(&options.root_url).map_err(invalid)?;
+    let root = RootUrl::parse(&options.root_url).map_err(StartError::invalid)?;
     let target = Target {
         origin: root.origin().clone(),
-        target: PathAndQuery::try_from(target).map_err(invalid)?,
+        target: PathAndQuery::try_from(target).map_err(StartError::invalid)?,
     };
     let settings = Arc::new(settings(options, root)?);
     let runtime = Builder::new_current_thread().enable_all().build();
@@ -79,10 +78,6 @@ pub fn lookup(options: &Options, target: &str) -> Result<Found, LookupError> {
     runtime.shutdown_background();
     settings.log.flush(LAST_LINES);
     found.map_err(|failed| LookupError::Failed(failed.to_string()))
-}
-
-fn invalid(error: impl std::fmt::Display) -> StartError {
-    StartError::Options(error.to_string())
 }
 
 fn settings(options: &Options, root: RootUrl) -> Result<Settings, StartError> {
@@ -183,22 +178,16 @@ impl LookupWire<'_> {
         fresh: bool,
     ) -> Result<http::Response<impl Body<Data = Bytes, Error = hyper::Error> + Unpin>, Unanswered>
     {
-        let Order { method, target, .. } = self.order;
         let need = Need {
             new: fresh,
             ..Need::default()
         };
-        let connection = self.upstream.connect(&target.origin, need).await?;
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = Method::clone(method);
-        *request.uri_mut() = Uri::from(target.target.clone());
-        let authorization = self.exchange.signing.borrow_mut().authorization(
-            set,
-            method.as_str(),
-            &target.origin,
-            target.target.as_str(),
-        );
-        request.headers_mut().insert(AUTHORIZATION, authorization);
+        let origin = &self.order.target.origin;
+        let connection = self.upstream.connect(origin, need).await?;
+        let headers = HeaderMap::new();
+        let request = self
+            .exchange
+            .request(self.order, set, headers, Empty::new());
         connection.send(request).await
     }
 }

@@ -33,7 +33,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -41,7 +42,7 @@ use crate::decision::route::{RootUrl, Target};
 use crate::record::log::Log;
 use crate::record::metrics::Metrics;
 use crate::signing::clock::ClockCorrection;
-use crate::signing::credentials::{Entered, InForce};
+use crate::signing::credentials::{CredentialSet, Entered, InForce};
 use crate::signing::sign::Signing;
 use backoff::RetryPolicy;
 use buffers::Buffers;
@@ -185,6 +186,26 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    /// The request of one try as hyper takes it, signed.
+    pub fn request<B>(
+        &self,
+        order: &Order<'_>,
+        set: &CredentialSet,
+        headers: HeaderMap,
+        body: B,
+    ) -> Request<B> {
+        let Target { origin, target } = order.target;
+        let mut request = Request::new(body);
+        *request.method_mut() = order.method.clone();
+        *request.uri_mut() = Uri::from(target.clone());
+        *request.headers_mut() = headers;
+        let mut signing = self.signing.borrow_mut();
+        let authorization =
+            signing.authorization(set, order.method.as_str(), origin, target.as_str());
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+        request
     }
 
     fn failed(&self, order: &Order<'_>, failure: Failure, can_resend: bool) -> Failed {
