@@ -5,7 +5,6 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -20,16 +19,13 @@ use crate::record::metrics::Metrics;
 /// What is left of a body. How much that is the gate knows, also when this is gone.
 pub struct KnownBody<'g> {
     gate: &'g mut Gate,
-    metrics: Arc<Metrics>,
+    metrics: &'g Metrics,
 }
 
 impl<'g> KnownBody<'g> {
     /// The body behind the head that was taken from `gate` last.
-    pub fn new(gate: &'g mut Gate, metrics: &Arc<Metrics>) -> Self {
-        Self {
-            gate,
-            metrics: Arc::clone(metrics),
-        }
+    pub fn new(gate: &'g mut Gate, metrics: &'g Metrics) -> Self {
+        Self { gate, metrics }
     }
 
     /// Bytes that have not been given out.
