@@ -21,6 +21,7 @@ use crate::answers::{self, Made};
 use crate::back::relay::{self, RelayBody};
 use crate::back::{bare, made};
 use crate::client::body::KnownBody;
+use crate::client::connection::InFlight;
 use crate::client::gate::Gate;
 use crate::client::held::HeldRequest;
 use crate::client::writer::ClientWriter;
@@ -212,7 +213,7 @@ fn relay_upstream(
     session: &Session,
     mut answered: Answered<HyperAnswer>,
     record: Record,
-    running: crate::client::connection::InFlight,
+    running: InFlight,
 ) -> Response<RelayBody> {
     let response = &mut answered.answer.response;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -220,18 +220,7 @@ impl Connection {
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
-}
 
-/// A request that is under way on a connection, until this is dropped.
-pub struct InFlight(Rc<Connection>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.usage.end();
-    }
-}
-
-impl Connection {
     pub(super) fn enter_block(&self, in_header_block: bool) {
         match (self.phase.get(), in_header_block) {
             (Phase::Head, false) => self.enter(Phase::Idle),
@@ -248,5 +237,14 @@ impl Connection {
         {
             *reader = Some(cx.waker().clone());
         }
+    }
+}
+
+/// A request that is under way on a connection, until this is dropped.
+pub struct InFlight(Rc<Connection>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.usage.end();
     }
 }

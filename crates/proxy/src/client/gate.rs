@@ -317,7 +317,7 @@ impl Gate {
     }
 
     /// Goes on behind `head`: it has been handed on, or dealt with.
-    pub fn passed(&mut self, head: Head) {
+    fn passed(&mut self, head: Head) {
         self.heads += 1;
         self.connection.phase.set(Phase::Idle);
         if head.upgrade {
