@@ -132,9 +132,10 @@ testWith('nginx')('files of nginx over TLS and HTTP/2 leave memory as it was', a
   mkdirSync(path.join(root, 'api/queue/v1'), { recursive: true });
   writeFileSync(path.join(root, 'api/queue/v1/file'), Buffer.concat([...pattern(length)]));
   for (const http2 of [true, false]) {
+    const flags = http2 ? ['--upstream-http2'] : [];
     const nginx = await startNginx(t, { leaf: await authority.issue(['localhost']), root, http2 });
     const env = { SSL_CERT_FILE: authority.writeRoot(freshDirectory(t)) };
-    const proxy = await startProxy(t, { rootUrl: nginx.url, env });
+    const proxy = await startProxy(t, { rootUrl: nginx.url, env, flags });
     await assertBoundedMemory(t, proxy, async () => {
       const received = await download(proxy, '/queue/v1/file');
       t.is(received.length, length);

@@ -17,6 +17,8 @@ export interface NginxOptions {
   /** Files under this directory are served by their path instead. */
   root?: string;
   http2?: boolean;
+  /** Requests of a connection, behind which it takes leave. */
+  keepaliveRequests?: number;
   /** As `ssl_protocols` takes them. */
   protocols?: string;
 }
@@ -89,6 +91,7 @@ http {
     ssl_certificate ${directory}/leaf.pem;
     ssl_certificate_key ${directory}/leaf.key;
     ssl_protocols ${options.protocols ?? 'TLSv1.2 TLSv1.3'};
+    keepalive_requests ${options.keepaliveRequests ?? 1000};
     location / {
       ${location}
     }

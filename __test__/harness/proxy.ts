@@ -114,8 +114,17 @@ export class RunningProxy {
 
   /** Highest resident memory since it started, in bytes (Linux). */
   peakMemory(): number {
+    return this.#memory('VmHWM');
+  }
+
+  /** Resident memory. */
+  memory(): number {
+    return this.#memory('VmRSS');
+  }
+
+  #memory(name: string): number {
     const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
-    return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1]) * 1024;
+    return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]) * 1024;
   }
 
   async #exchange(bytes: string | Buffer): Promise<RawResponse> {

@@ -12,6 +12,7 @@
 mod harden;
 mod hawk;
 mod launcher;
+mod memory;
 mod output;
 mod proxy;
 

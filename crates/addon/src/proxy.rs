@@ -65,6 +65,7 @@ impl NativeOptions {
             header_timeout: milliseconds(self.header_timeout),
             response_timeout: milliseconds(self.response_timeout),
             upstream_http2: self.upstream_http2,
+            give_back_memory: crate::memory::give_back,
             update: self
                 .drain_timeout
                 .map_or(core::Update::Immediate, |timeout| {

@@ -81,6 +81,9 @@ pub struct Options {
     pub response_timeout: Duration,
     /// Offer HTTP/2 to https upstreams, beside HTTP/1.1.
     pub upstream_http2: bool,
+    /// Gives memory that is free back to the system. Called on a thread that may wait, when much has
+    /// become free at once.
+    pub give_back_memory: fn(),
     /// What an update of the credentials does with running requests.
     pub update: Update,
     /// Text or JSON lines.

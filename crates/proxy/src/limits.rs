@@ -73,7 +73,21 @@ pub const IDLE_SOCKETS: usize = 1024;
 /// Origins that are remembered before those without a connection are forgotten.
 pub const KNOWN_HOSTS: usize = 1024;
 /// Streams on one HTTP/2 connection; for more there is another connection.
-pub const UPSTREAM_STREAMS: usize = 32;
+pub const UPSTREAM_STREAMS: u32 = 32;
+/// Streams of one HTTP/2 connection that may be given up before their end; behind so many it takes no
+/// new ones. nghttp2, which is in many servers, ends a connection after 1,000 within half a minute.
+pub const UPSTREAM_RESETS: u32 = 200;
+/// What a stream may send at first before it is read: what a client that stops reading costs in any
+/// case.
+pub const UPSTREAM_FIRST_WINDOW: u32 = 64 * 1024;
+/// The same at most: at a round trip of 50 ms, 320 MiB a second.
+pub const UPSTREAM_LARGEST_WINDOW: u32 = 16 * 1024 * 1024;
+/// What the windows of all streams of a thread may have grown by.
+pub const UPSTREAM_WINDOWS: u32 = 16 * 1024 * 1024;
+/// As large as all streams' windows can be together, so that readers which have stopped never stop
+/// another stream of the connection.
+pub const UPSTREAM_CONNECTION_WINDOW: u32 =
+    UPSTREAM_STREAMS * UPSTREAM_FIRST_WINDOW + UPSTREAM_WINDOWS;
 /// What a stream may hold of an upload that upstream does not take.
 pub const UPSTREAM_SEND_BUFFER: usize = 256 * 1024;
 /// An answer's header list on HTTP/2, as on HTTP/1.1.

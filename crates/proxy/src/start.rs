@@ -95,6 +95,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     let shared = Arc::new(shared(options, validator)?);
     upstream.metrics = Arc::clone(&shared.metrics);
     upstream.http2 = options.upstream_http2;
+    upstream.give_back_memory = options.give_back_memory;
     let listeners = listen(options)?;
     let addresses = listeners
         .iter()

@@ -136,23 +136,23 @@ impl Wire for HyperWire<'_> {
         let origin = &self.order.target.origin;
         let upstream = &self.exchange.upstream;
         let connection = upstream.connect(origin, self.need(fresh)).await?;
+        // Many servers send no 100 by HTTP/2.
         let hold = (self.expects_continue && !connection.is_http2()).then(Hold::default);
         let body = match &hold {
             None => self.replay.attempt(),
             Some(hold) => self.replay.attempt_held(hold.clone()),
         };
         let headers = self.headers.clone();
-        let mut request = self.exchange.request(self.order, set, headers, body);
+        let request = self.exchange.request(self.order, set, headers, body);
         let interim = Arc::new(Interim {
             hold: hold.clone(),
             ..Interim::default()
         });
         let told = Arc::clone(&interim);
-        hyper::ext::on_informational(&mut request, move |response| {
-            told.came(response.status(), response.headers());
-        });
         let mut sending = Sending {
-            answer: Box::pin(connection.send(request)),
+            answer: Box::pin(
+                connection.send(request, move |status, fields| told.came(status, fields)),
+            ),
             replay: &self.replay,
         };
         let limit = self.exchange.settings.response_timeout;

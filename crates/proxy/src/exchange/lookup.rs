@@ -26,6 +26,7 @@ use crate::exchange::upstream::{Need, Upstream, UpstreamConfig};
 use crate::exchange::wire::{Answer, Failure, Wire};
 use crate::exchange::{Exchange, Failed, Order, Settings, reasons};
 use crate::limits::LOOKUP_BODY;
+use crate::message::whole::BodyError;
 use crate::record::log::Log;
 use crate::signing::credentials::{Build, CredentialSet, InForce};
 use crate::{Options, StartError, Update};
@@ -176,7 +177,7 @@ impl LookupWire<'_> {
         &self,
         set: &CredentialSet,
         fresh: bool,
-    ) -> Result<http::Response<impl Body<Data = Bytes, Error = hyper::Error> + Unpin>, Unanswered>
+    ) -> Result<http::Response<impl Body<Data = Bytes, Error = BodyError> + Unpin>, Unanswered>
     {
         let need = Need {
             new: fresh,
@@ -188,14 +189,14 @@ impl LookupWire<'_> {
         let request = self
             .exchange
             .request(self.order, set, headers, Empty::new());
-        connection.send(request).await
+        connection.send(request, |_, _| {}).await
     }
 }
 
 /// A body to its end, or as much of it as is read.
 async fn read(
-    mut body: impl Body<Data = Bytes, Error = hyper::Error> + Unpin,
-) -> Result<Bytes, hyper::Error> {
+    mut body: impl Body<Data = Bytes, Error = BodyError> + Unpin,
+) -> Result<Bytes, BodyError> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {

@@ -120,8 +120,7 @@ pub enum SendError {
         /// Why, in a few words.
         reason: Box<str>,
     },
-    /// The request's body failed. On HTTP/2 this may show as [`SendError::BrokeOff`] instead: ask
-    /// the body.
+    /// The request's body failed.
     #[error("the request to {host} ended early: {reason}")]
     RequestBody {
         /// Whom it was for.
@@ -161,15 +160,20 @@ impl Unanswered {
         }
     }
 
-    /// What came from `origin` is no answer, for this reason.
-    pub fn not_http(origin: &Origin, reason: &str) -> Self {
+    /// It may have been processed.
+    pub fn perhaps(error: SendError) -> Self {
         Self {
-            error: SendError::NotHttp {
-                host: name_of(origin),
-                reason: reason.into(),
-            },
+            error,
             sent: Sent::Perhaps,
         }
+    }
+
+    /// What came from `origin` is no answer, for this reason.
+    pub fn not_http(origin: &Origin, reason: &str) -> Self {
+        Self::perhaps(SendError::NotHttp {
+            host: name_of(origin),
+            reason: reason.into(),
+        })
     }
 
     /// What an error of the system means for a request to `origin`.
@@ -184,10 +188,15 @@ impl Unanswered {
         Self::after(failure, progress)
     }
 
-    /// What an error of hyper's means for a request to `origin`.
+    /// What an error of hyper's means for a request to `origin` by HTTP/1.1.
     pub fn hyper(origin: &Origin, error: &hyper::Error, progress: Progress) -> Self {
-        let failure = hyper_error(origin, error);
-        if find::<h2::Error>(error).is_some_and(is_not_processed) {
+        Self::after(hyper_error(origin, error), progress)
+    }
+
+    /// What an error of h2's means for a request to `origin`.
+    pub fn h2(origin: &Origin, error: &h2::Error, progress: Progress) -> Self {
+        let failure = h2_error(origin, error);
+        if is_not_processed(error) {
             return Self {
                 error: failure,
                 sent: Sent::NotProcessed,
@@ -269,7 +278,7 @@ pub fn io_error(host: Box<str>, error: &io::Error) -> SendError {
     }
 }
 
-/// What an error of hyper's means for a request to `origin` that has no answer.
+/// What an error of hyper's means for a request to `origin` by HTTP/1.1 that has no answer.
 pub fn hyper_error(origin: &Origin, error: &hyper::Error) -> SendError {
     let host = name_of(origin);
     let reason = reasons::of(error).into();
@@ -279,22 +288,24 @@ pub fn hyper_error(origin: &Origin, error: &hyper::Error) -> SendError {
     if find::<ReplayError>(error).is_some() {
         return SendError::RequestBody { host, reason };
     }
-    let Some(error) = find::<h2::Error>(error) else {
-        return match find::<io::Error>(error) {
-            Some(error) => io_error(host, error),
-            None => SendError::BrokeOff { host, reason },
-        };
-    };
+    match find::<io::Error>(error) {
+        Some(error) => io_error(host, error),
+        None => SendError::BrokeOff { host, reason },
+    }
+}
+
+/// What an error of h2's means for a request to `origin` that has no answer.
+pub fn h2_error(origin: &Origin, error: &h2::Error) -> SendError {
+    let host = name_of(origin);
+    let reason = reasons::of(error).into();
     match error.get_io() {
         Some(error) => io_error(host, error),
         None if error.is_go_away() && error.is_remote() => SendError::BrokeOff {
             host,
             reason: GO_AWAY.into(),
         },
-        // Ours: what was wrong may have been on another stream.
-        None if error.is_go_away() => SendError::BrokeOff { host, reason },
-        None if error.is_library() => SendError::NotHttp { host, reason },
-        None if error.is_reset() && !error.is_remote() => SendError::RequestBody { host, reason },
+        // What is wrong with this stream. With the connection it may be another one's doing.
+        None if error.is_reset() && error.is_library() => SendError::NotHttp { host, reason },
         None => SendError::BrokeOff { host, reason },
     }
 }

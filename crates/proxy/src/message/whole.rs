@@ -31,6 +31,9 @@ pub enum BodyError {
     /// hyper's word.
     #[error(transparent)]
     Hyper(#[from] hyper::Error),
+    /// The stream it came on ended early.
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
     /// The stream was reset as if nothing were wrong.
     #[error("the HTTP/2 stream was reset before its end")]
     CutShort,
@@ -63,7 +66,8 @@ impl<B> Whole<B> {
 
 impl<B> Body for Whole<B>
 where
-    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    B: Body<Data = Bytes> + Unpin,
+    BodyError: From<B::Error>,
 {
     type Data = Bytes;
     type Error = BodyError;

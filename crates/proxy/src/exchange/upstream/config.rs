@@ -17,6 +17,8 @@ pub struct UpstreamConfig {
     pub roots: Arc<Roots>,
     /// One per connection, idle ones included. A request waits where there is none.
     pub permits: Permits,
+    /// Gives memory that is free back to the system.
+    pub give_back_memory: fn(),
     /// Counts the connections made.
     pub metrics: Arc<Metrics>,
     /// Whether https origins are offered HTTP/2.
@@ -53,6 +55,7 @@ impl UpstreamConfig {
             proxies,
             roots: Arc::new(roots),
             permits: Permits::new(connections),
+            give_back_memory: || {},
             metrics: Arc::default(),
             http2: false,
             idle_timeout: Duration::from_secs(90),

@@ -3,11 +3,9 @@
 //!
 //! What this is not: it keeps no connection. That is [`super::pool`].
 
-use std::cell::Cell;
 use std::error::Error as StdError;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +14,9 @@ use bytes::Bytes;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http_body::Body;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
@@ -26,62 +24,64 @@ use tower_service::Service;
 use super::config::UpstreamConfig;
 use super::environment::ProxyServer;
 use super::host::Way;
+use super::http2::Http2;
+use super::http2::window::Budget;
 use super::permits::Permit;
 use super::stream::{Line, ReadsOn, Stream, UpstreamIo};
 use super::tls::Protocol;
 use super::tunnel::tunnel;
 use crate::decision::route::Origin;
 use crate::exchange::reasons;
-use crate::exchange::send_error::{SendError, hyper_error, io_error, name_of};
-use crate::limits::{
-    ANSWER_FIELDS, ANSWER_HEAD, UPSTREAM_HEADER_LIST, UPSTREAM_SEND_BUFFER, UPSTREAM_STREAMS,
-};
+use crate::exchange::send_error::{SendError, h2_error, hyper_error, io_error, name_of};
+use crate::limits::{ANSWER_FIELDS, ANSWER_HEAD};
 
-/// What an HTTP/2 stream may send before it is read: the bound on a slow reader's memory.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-/// As large as all streams' windows together, so that readers which have stopped never stop
-/// another stream of the connection.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 32;
-/// A peer that is silent this long while a request runs is asked for a sign of life.
+/// A machine that is silent this long is asked for a sign of life, again after the second, and given
+/// up after so many times.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How long it has for that.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_TIMES: u32 = 4;
 
 /// Makes connections, each to one origin.
 pub(super) struct Connector {
     config: Arc<UpstreamConfig>,
     tcp: HttpConnector,
     http1: http1::Builder,
-    http2: http2::Builder<LocalExecutor>,
+    pub(super) windows: Rc<Budget>,
 }
 
 /// A connection that a request can be sent on.
 pub(super) enum Link<B> {
     Http1(Http1Link<B>),
-    Http2(Http2Link<B>),
+    Http2(Rc<Http2>),
 }
 
 /// An HTTP/1.1 connection: one request at a time.
 pub(super) struct Http1Link<B> {
     pub(super) sender: http1::SendRequest<B>,
     pub(super) line: Line,
+    /// What had been heard when the last request was begun.
+    pub(super) heard: u64,
     /// Whether a request has been sent on it.
     pub(super) used: bool,
     /// Whether one was before the last.
     pub(super) reused: bool,
 }
 
-/// An HTTP/2 connection.
-pub(super) struct Http2Link<B> {
-    pub(super) sender: http2::SendRequest<B>,
-    pub(super) line: Line,
-    /// How many streams upstream allows.
-    pub(super) max_streams: Rc<Cell<usize>>,
-}
+impl<B> Http1Link<B> {
+    /// Begins a request: from now on what is heard may be its answer. What a new connection has said
+    /// so far counts, too, since nobody had asked it anything.
+    pub(super) fn begin(&mut self) {
+        self.reused = std::mem::replace(&mut self.used, true);
+        if self.reused {
+            self.heard = self.line.heard();
+        }
+    }
 
-/// Runs HTTP/2's tasks on this thread.
-#[derive(Clone, Copy)]
-pub(super) struct LocalExecutor;
+    /// Whether anything has been received since.
+    pub(super) fn has_heard(&self) -> bool {
+        self.line.heard() != self.heard
+    }
+}
 
 // === impl Connector ===
 
@@ -93,24 +93,15 @@ impl Connector {
         tcp.set_connect_timeout(Some(config.connect_timeout));
         // A peer that vanishes while its answer is waited for is noticed within a minute and a half.
         tcp.set_keepalive(Some(KEEP_ALIVE));
-        tcp.set_keepalive_interval(Some(Duration::from_secs(15)));
-        tcp.set_keepalive_retries(Some(4));
+        tcp.set_keepalive_interval(Some(KEEP_ALIVE_AGAIN));
+        tcp.set_keepalive_retries(Some(KEEP_ALIVE_TIMES));
         let mut http1 = http1::Builder::new();
         http1.max_buf_size(ANSWER_HEAD).max_headers(ANSWER_FIELDS);
-        let mut http2 = http2::Builder::new(LocalExecutor);
-        http2
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(UPSTREAM_SEND_BUFFER)
-            .max_header_list_size(UPSTREAM_HEADER_LIST)
-            .keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
         Self {
             config,
             tcp,
             http1,
-            http2,
+            windows: Budget::new(),
         }
     }
 
@@ -154,15 +145,16 @@ impl Connector {
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let line = io.line.clone();
         match protocol {
             Protocol::Http1 => {
+                let line = io.line.clone();
                 let io = TokioIo::new(ReadsOn::new(io));
                 self.begin_http1(origin, io, line).await.map(Link::Http1)
             }
             Protocol::Http2 => {
-                let io = TokioIo::new(io);
-                self.begin_http2(origin, io, line).await.map(Link::Http2)
+                let begun = Http2::begin(io, &self.windows).await;
+                let begun = begun.map_err(|error| h2_error(origin, &error))?;
+                Ok(Link::Http2(begun))
             }
         }
     }
@@ -228,34 +220,9 @@ impl Connector {
         Ok(Http1Link {
             sender,
             line,
+            heard: 0,
             used: false,
             reused: false,
-        })
-    }
-
-    async fn begin_http2<B>(
-        &self,
-        origin: &Origin,
-        io: TokioIo<UpstreamIo>,
-        line: Line,
-    ) -> Result<Http2Link<B>, SendError>
-    where
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let handshake = self.http2.handshake(io).await;
-        let (sender, mut connection) = handshake.map_err(|error| hyper_error(origin, &error))?;
-        let max_streams = Rc::new(Cell::new(UPSTREAM_STREAMS));
-        let told = Rc::clone(&max_streams);
-        tokio::task::spawn_local(poll_fn(move |cx| {
-            let done = Pin::new(&mut connection).poll(cx);
-            told.set(connection.current_max_send_streams().min(UPSTREAM_STREAMS));
-            done.map(drop)
-        }));
-        Ok(Http2Link {
-            sender,
-            line,
-            max_streams,
         })
     }
 }
@@ -314,16 +281,5 @@ fn dial_error(to: &Origin, error: &(dyn StdError + 'static)) -> SendError {
     SendError::Network {
         host: name_of(to),
         reason: reasons::of(error).into(),
-    }
-}
-
-// === impl LocalExecutor ===
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
     }
 }

@@ -1,5 +1,4 @@
-//! A connection of hyper's that one request has, from before it is signed until its answer's head
-//! is in.
+//! A connection that one request has, from before it is signed until its answer's head is in.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,27 +8,32 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
+use super::connect::Http1Link;
 use super::host::Host;
-use super::pool::Lease;
+use super::http2::{self, NoAnswer};
+use super::pool::{Lease, StreamLease};
 use super::{ResponseBody, Upstream};
 use crate::exchange::replay::ReplayBody;
-use crate::exchange::send_error::{ODD_CODING, ODD_LENGTH, Progress, SPOKE_FIRST, Unanswered};
+use crate::exchange::send_error::{
+    ODD_CODING, ODD_LENGTH, Progress, SPOKE_FIRST, SendError, Unanswered, name_of,
+};
 use crate::message::headers;
 
 /// A connection that is free for one request. Dropped unused, it goes back to the pool.
 pub struct Connection<B = ReplayBody> {
     /// `None` once it is used.
-    held: Option<Held<B>>,
+    lease: Option<Lease<B>>,
+    host: Rc<Host<B>>,
+    upstream: Rc<Upstream<B>>,
 }
 
-/// A connection while a request has it.
+/// A connection of HTTP/1.1 while a request has it.
 pub(super) struct Held<B> {
-    pub(super) lease: Lease<B>,
-    pub(super) host: Rc<Host<B>>,
-    pub(super) upstream: Rc<Upstream<B>>,
+    link: Http1Link<B>,
+    host: Rc<Host<B>>,
+    upstream: Rc<Upstream<B>>,
 }
 
 // === impl Connection ===
@@ -39,17 +43,20 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    pub(super) fn new(held: Held<B>) -> Self {
-        Self { held: Some(held) }
+    pub(super) fn new(lease: Lease<B>, host: Rc<Host<B>>, upstream: Rc<Upstream<B>>) -> Self {
+        Self {
+            lease: Some(lease),
+            host,
+            upstream,
+        }
     }
 
-    /// Whether the request will go out over HTTP/2. Nothing tells of 1xx answers there, so a body
-    /// must not be held back for one.
+    /// Whether the request will go out over HTTP/2.
     pub fn is_http2(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.lease.is_http2())
+        matches!(self.lease, Some(Lease::Http2(_)))
     }
 
-    /// Sends `request` and returns the answer once its head is in.
+    /// Sends `request` and returns the answer once its head is in; interim ones go to `on_interim`.
     ///
     /// The request has an origin-form target, which goes out byte for byte, and the end-to-end
     /// fields; `Host` and framing are set here. Dropping the future ends the request.
@@ -59,81 +66,93 @@ where
     pub async fn send(
         mut self,
         mut request: Request<B>,
+        on_interim: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
     ) -> Result<Response<ResponseBody<B>>, Unanswered> {
-        let Some(mut held) = self.held.take() else {
+        let Some(lease) = self.lease.take() else {
             unreachable!("it is taken only here and when it is dropped");
         };
-        held.host.shape(&mut request, held.lease.is_http2());
-        held.lease.begin();
-        let sent = match &mut held.lease {
-            Lease::Http1(link) => link.sender.try_send_request(request).await,
-            Lease::Http2(stream) => {
-                let sending = stream
-                    .shared
-                    .link
-                    .borrow_mut()
-                    .sender
-                    .try_send_request(request);
-                sending.await
+        let host = Rc::clone(&self.host);
+        match lease {
+            Lease::Http1(link) => {
+                host.shape(&mut request, false);
+                let upstream = Rc::clone(&self.upstream);
+                let held = Held {
+                    link,
+                    host,
+                    upstream,
+                };
+                held.send(request, on_interim).await
             }
-        };
-        let mut response = sent.map_err(|failure| held.failure(&failure))?;
-        let headers = response.headers_mut();
-        // RFC 9112 6.3: what has both may be an attempt at response splitting.
-        let is_last =
-            headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-        match odd_framing(headers) {
-            None => Ok(held.answer(response, is_last)),
-            Some(reason) => Err(Unanswered::not_http(&held.host.origin, reason)),
+            Lease::Http2(stream) => {
+                host.shape(&mut request, true);
+                send_http2(&host, stream, request, on_interim).await
+            }
         }
     }
 }
 
 impl<B> Drop for Connection<B> {
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            held.give_back();
+        if let Some(Lease::Http1(link)) = self.lease.take() {
+            self.upstream.give_back(link, &self.host.pool);
         }
     }
 }
 
 impl<B> fmt::Debug for Connection<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = self.held.as_ref().map(|held| &held.host.origin);
         f.debug_struct("Connection")
-            .field("origin", &origin)
+            .field("origin", &self.host.origin)
             .finish_non_exhaustive()
     }
 }
 
-// === impl Held ===
+// === HTTP/1.1 ===
 
 impl<B> Held<B> {
     pub(super) fn give_back(self) {
-        self.upstream.give_back(self.lease, &self.host.pool);
+        self.upstream.give_back(self.link, &self.host.pool);
     }
 
-    /// The answer, behind which the connection is used again unless `is_last`.
-    fn answer(self, response: Response<Incoming>, is_last: bool) -> Response<ResponseBody<B>> {
+    async fn send(
+        mut self,
+        mut request: Request<B>,
+        on_interim: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
+    ) -> Result<Response<ResponseBody<B>>, Unanswered>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        hyper::ext::on_informational(&mut request, move |interim| {
+            on_interim(interim.status(), interim.headers());
+        });
+        self.link.begin();
+        let sent = self.link.sender.try_send_request(request).await;
+        let mut response = sent.map_err(|failure| self.failure(&failure))?;
+        // RFC 9112 6.3: what has both may be an attempt at response splitting.
+        let fields = response.headers();
+        let is_odd = fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH);
+        if let Some(reason) = odd_framing(&mut response) {
+            return Err(Unanswered::not_http(&self.host.origin, reason));
+        }
         // After 101 the connection is no HTTP connection any more. On one that speaks HTTP/1.0,
         // the next request could have no body whose length is not known beforehand.
-        let last = is_last
+        let is_last = is_odd
             || response.status() == StatusCode::SWITCHING_PROTOCOLS
             || response.version() == Version::HTTP_10;
-        let held = (!last).then_some(self);
-        response.map(|incoming| ResponseBody::new(incoming, held))
+        let held = (!is_last).then_some(self);
+        Ok(response.map(|incoming| ResponseBody::http1(incoming, held)))
     }
 
     fn failure(&self, failure: &TrySendError<Request<B>>) -> Unanswered {
         let origin = &self.host.origin;
         let progress = Progress {
-            reused: self.lease.is_reused(),
+            reused: self.link.reused,
             // hyper gives the request back where it has not begun to write it.
             written: failure.message().is_none(),
-            heard: self.lease.has_heard(),
+            heard: self.link.has_heard(),
         };
-        let is_new = !progress.reused && !self.lease.is_http2();
-        if is_new && progress.heard && failure.error().is_canceled() {
+        if !progress.reused && progress.heard && failure.error().is_canceled() {
             return Unanswered::not_http(origin, SPOKE_FIRST);
         }
         Unanswered::hyper(origin, failure.error(), progress)
@@ -141,13 +160,58 @@ impl<B> Held<B> {
 }
 
 /// Why nobody can tell what the body of an answer is, though hyper took it.
-fn odd_framing(headers: &mut HeaderMap) -> Option<&'static str> {
-    // RFC 9112 6.3: the coding overrides it, and who forwards takes it out.
-    if headers.contains_key(TRANSFER_ENCODING) {
+fn odd_framing<T>(response: &mut Response<T>) -> Option<&'static str> {
+    let status = response.status();
+    let headers = response.headers_mut();
+    // RFC 9112 6.3: the coding overrides it, and who forwards takes it out. RFC 9110 8.6: without
+    // content, it says nothing.
+    if headers.contains_key(TRANSFER_ENCODING) || status == StatusCode::NO_CONTENT {
         headers.remove(CONTENT_LENGTH);
     }
     if headers::content_length(headers).is_err() {
         return Some(ODD_LENGTH);
     }
     headers::is_chunked(headers).is_none().then_some(ODD_CODING)
+}
+
+// === HTTP/2 ===
+
+async fn send_http2<B>(
+    host: &Host<B>,
+    stream: StreamLease<B>,
+    request: Request<B>,
+    on_interim: impl Fn(StatusCode, &HeaderMap),
+) -> Result<Response<ResponseBody<B>>, Unanswered>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let origin = &host.origin;
+    let reused = stream.reused;
+    let line = stream.connection.line().clone();
+    let before = line.heard();
+    let failure = |failure| {
+        let (error, written) = match failure {
+            NoAnswer::Unsent(error) => (error, false),
+            NoAnswer::Sent(error) => (error, true),
+            NoAnswer::Body(reason) => {
+                return Unanswered::perhaps(SendError::RequestBody {
+                    host: name_of(origin),
+                    reason,
+                });
+            }
+        };
+        let progress = Progress {
+            reused,
+            written,
+            heard: line.heard() != before,
+        };
+        Unanswered::h2(origin, &error, progress)
+    };
+    let sent = http2::send(stream, request, on_interim).await;
+    let mut response = sent.map_err(failure)?;
+    match odd_framing(&mut response) {
+        None => Ok(response.map(ResponseBody::http2)),
+        Some(reason) => Err(Unanswered::not_http(origin, reason)),
+    }
 }

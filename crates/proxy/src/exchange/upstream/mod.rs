@@ -22,6 +22,7 @@ mod connect;
 mod connection;
 pub mod environment;
 mod host;
+mod http2;
 mod permits;
 mod pool;
 mod response_body;
@@ -43,9 +44,8 @@ use http_body::Body;
 use tokio::time::Instant;
 
 pub use self::config::UpstreamConfig;
-use self::connect::Connector;
+use self::connect::{Connector, Http1Link};
 pub use self::connection::Connection;
-use self::connection::Held;
 use self::host::Host;
 use self::pool::{Lease, Maker, Pool};
 pub use self::response_body::ResponseBody;
@@ -55,7 +55,7 @@ use self::tls::Protocol;
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{SendError, Unanswered};
-use crate::limits::{IDLE_LINKS, IDLE_SOCKETS, KNOWN_HOSTS};
+use crate::limits::{BODY_WITH_HEAD, IDLE_LINKS, IDLE_SOCKETS, KNOWN_HOSTS};
 
 /// One thread's connections to all origins. `B` is the type of the request bodies.
 pub struct Upstream<B = ReplayBody> {
@@ -77,18 +77,16 @@ pub struct Need {
     /// One that has not served before: the request was lost on such a one, or could not be sent
     /// again if it were.
     pub new: bool,
-    /// More is sent than fits a peer's receive window for sure, or nothing is known of it.
+    /// More is sent than fits a peer's receive window for sure, as a body does that goes out with its
+    /// head; or nothing is known of it.
     pub long: bool,
 }
-
-/// What fits any peer's receive window, with a usual head before it.
-const SHORT: u64 = 16 * 1024;
 
 impl Need {
     /// What a request needs that has a body of this length, if that is known; `is_kept` says that the
     /// body could be sent again.
     pub fn of_body(length: Option<u64>, is_kept: bool) -> Self {
-        let long = length.is_none_or(|length| length > SHORT);
+        let long = length.is_none_or(|length| length > BODY_WITH_HEAD);
         Self {
             http1: false,
             new: long && !is_kept,
@@ -139,12 +137,7 @@ where
         };
         let lease = self.lease(&host, need).await;
         let lease = lease.map_err(Unanswered::not_connected)?;
-        let held = Held {
-            lease,
-            host,
-            upstream: Rc::clone(self),
-        };
-        Ok(Connection::new(held))
+        Ok(Connection::new(lease, host, Rc::clone(self)))
     }
 
     fn host(&self, origin: &Origin) -> Result<Rc<Host<B>>, SendError> {
@@ -169,7 +162,8 @@ where
             Found::Free(lease) => return Ok(lease),
             Found::New(io, protocol, maker) => (io, protocol, maker),
         };
-        io.line.may_stall(need.long);
+        // By HTTP/2, upstream always takes what comes: its own windows say how much that is.
+        io.line.may_stall(need.long && protocol == Protocol::Http1);
         match self.connector.begin(&host.origin, io, protocol).await {
             Ok(link) => Ok(pool.add(link, need.http1)),
             Err(failure) => {
@@ -234,21 +228,20 @@ where
     fn start_reaping(&self) {
         if !self.reaping.replace(true) {
             tokio::task::spawn_local(reap(Weak::clone(&self.this), Arc::clone(&self.config)));
+            let windows = Rc::clone(&self.connector.windows);
+            tokio::task::spawn_local(windows.give_back(self.config.give_back_memory));
         }
     }
 }
 
 impl<B> Upstream<B> {
-    fn give_back(&self, lease: Lease<B>, pool: &Pool<B>) {
-        match lease {
-            // Somebody else may have it sooner as a permit.
-            Lease::Http1(_) if self.config.permits.are_wanted() && !pool.is_awaited() => {}
-            Lease::Http1(link) => {
-                pool.put(link);
-                pool.trim(IDLE_LINKS, IDLE_SOCKETS);
-            }
-            Lease::Http2(stream) => drop(stream),
+    fn give_back(&self, link: Http1Link<B>, pool: &Pool<B>) {
+        // Somebody else may have it sooner as a permit.
+        if self.config.permits.are_wanted() && !pool.is_awaited() {
+            return;
         }
+        pool.put(link);
+        pool.trim(IDLE_LINKS, IDLE_SOCKETS);
     }
 
     /// Closes what has been idle for `limit`; gives the time when to look again.

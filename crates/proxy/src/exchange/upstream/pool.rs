@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Need;
-use super::connect::{Http1Link, Http2Link, Link};
+use super::connect::{Http1Link, Link};
+use super::http2::Http2;
 use super::stream::UpstreamIo;
 use super::tls::Protocol;
 use crate::exchange::send_error::SendError;
@@ -32,7 +33,7 @@ pub(super) struct Pool<B> {
     idle: RefCell<VecDeque<Idle<Http1Link<B>>>>,
     /// Connections of HTTP/1.1 that are bytes and nothing else; the one used last is at the back.
     sockets: RefCell<VecDeque<Idle<UpstreamIo>>>,
-    shared: RefCell<Vec<Rc<Shared<B>>>>,
+    shared: RefCell<Vec<Rc<Http2>>>,
     /// What the last connection turned out to speak.
     protocol: Cell<Option<Protocol>>,
     /// A connection in the making that may serve many.
@@ -53,15 +54,6 @@ impl<L> Idle<L> {
     fn serves(&self, need: Need) -> bool {
         !need.long || self.since.elapsed() < JUST_NOW
     }
-}
-
-/// An HTTP/2 connection.
-pub(super) struct Shared<B> {
-    pub(super) link: RefCell<Http2Link<B>>,
-    streams: Cell<usize>,
-    /// Whether it has served a request before.
-    used: Cell<bool>,
-    idle_since: Cell<Instant>,
 }
 
 /// A connection in the making. Others wait for it, in case it serves many.
@@ -85,7 +77,7 @@ pub(super) enum Lease<B> {
 /// One stream of an HTTP/2 connection.
 pub(super) struct StreamLease<B> {
     pool: Rc<Pool<B>>,
-    pub(super) shared: Rc<Shared<B>>,
+    pub(super) connection: Rc<Http2>,
     /// Whether the connection had served a request before this one.
     pub(super) reused: bool,
 }
@@ -138,19 +130,16 @@ impl<B> Pool<B> {
 
     fn take_stream(self: &Rc<Self>) -> Option<StreamLease<B>> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|shared| !shared.is_closed());
-        let free = shared.iter().find(|shared| shared.has_room())?;
-        Some(self.lease_stream(Rc::clone(free)))
+        shared.retain(|connection| !connection.is_closed());
+        shared.iter().find_map(|connection| self.enter(connection))
     }
 
-    fn lease_stream(self: &Rc<Self>, shared: Rc<Shared<B>>) -> StreamLease<B> {
-        shared.streams.set(shared.streams.get() + 1);
-        let reused = shared.used.replace(true);
-        StreamLease {
+    fn enter(self: &Rc<Self>, connection: &Rc<Http2>) -> Option<StreamLease<B>> {
+        Some(StreamLease {
+            reused: connection.enter()?,
             pool: Rc::clone(self),
-            shared,
-            reused,
-        }
+            connection: Rc::clone(connection),
+        })
     }
 
     /// Takes in a connection that has just been made, and gives it to who made it.
@@ -162,16 +151,13 @@ impl<B> Pool<B> {
                 }
                 Lease::Http1(link)
             }
-            Link::Http2(link) => {
+            Link::Http2(connection) => {
                 self.protocol.set(Some(Protocol::Http2));
-                let shared = Rc::new(Shared {
-                    link: RefCell::new(link),
-                    streams: Cell::new(0),
-                    used: Cell::new(false),
-                    idle_since: Cell::new(Instant::now()),
-                });
-                self.shared.borrow_mut().push(Rc::clone(&shared));
-                Lease::Http2(self.lease_stream(shared))
+                self.shared.borrow_mut().push(Rc::clone(&connection));
+                let Some(stream) = self.enter(&connection) else {
+                    unreachable!("a new connection has room");
+                };
+                Lease::Http2(stream)
             }
         }
     }
@@ -256,12 +242,14 @@ impl<B> Pool<B> {
         sockets.retain_mut(|idle| now < idle.since + limit && idle.link.is_quiet());
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| {
-            let idle = shared.streams.get() == 0 && now >= shared.idle_since.get() + limit;
+            let idle = shared
+                .idle_since()
+                .is_some_and(|since| now >= since + limit);
             !idle && !shared.is_closed()
         });
         let http1 = idle.front().map(|idle| idle.since);
         let bare = sockets.front().map(|idle| idle.since);
-        let http2 = shared.iter().map(|shared| shared.idle_since.get()).min();
+        let http2 = shared.iter().filter_map(|shared| shared.idle_since());
         let first = http1.into_iter().chain(bare).chain(http2).min()?;
         Some((first + limit).max(now + limit / 8))
     }
@@ -281,19 +269,6 @@ impl<B> Pool<B> {
         self.idle.borrow().is_empty()
             && self.sockets.borrow().is_empty()
             && self.shared.borrow().is_empty()
-    }
-}
-
-// === impl Shared ===
-
-impl<B> Shared<B> {
-    fn is_closed(&self) -> bool {
-        self.link.borrow().sender.is_closed()
-    }
-
-    fn has_room(&self) -> bool {
-        let link = self.link.borrow();
-        self.streams.get() < link.max_streams.get() && link.sender.is_ready()
     }
 }
 
@@ -334,51 +309,9 @@ impl<B> Drop for Maker<'_, B> {
     }
 }
 
-// === impl Lease ===
-
-impl<B> Lease<B> {
-    pub(super) fn is_http2(&self) -> bool {
-        matches!(self, Self::Http2(_))
-    }
-
-    /// Whether the connection had served a request before.
-    pub(super) fn is_reused(&self) -> bool {
-        match self {
-            Self::Http1(link) => link.reused,
-            Self::Http2(stream) => stream.reused,
-        }
-    }
-
-    /// Begins a request: from now on what is heard may be its answer. What a new connection has
-    /// said so far counts, too, since nobody had asked it anything.
-    pub(super) fn begin(&mut self) {
-        match self {
-            Self::Http1(link) => {
-                link.reused = std::mem::replace(&mut link.used, true);
-                if link.reused {
-                    link.line.listen();
-                }
-            }
-            Self::Http2(stream) => stream.shared.link.borrow().line.listen(),
-        }
-    }
-
-    /// Whether anything has been received since.
-    pub(super) fn has_heard(&self) -> bool {
-        match self {
-            Self::Http1(link) => link.line.has_heard(),
-            Self::Http2(stream) => stream.shared.link.borrow().line.has_heard(),
-        }
-    }
-}
-
 impl<B> Drop for StreamLease<B> {
     fn drop(&mut self) {
-        let streams = self.shared.streams.get() - 1;
-        self.shared.streams.set(streams);
-        if streams == 0 {
-            self.shared.idle_since.set(Instant::now());
-        }
+        self.connection.leave();
         self.pool.tell();
     }
 }

@@ -2,67 +2,90 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::connection::Held;
+use super::http2::Http2Body;
 use crate::exchange::replay::ReplayBody;
+use crate::message::whole::BodyError;
 
 /// What is left of an answer that nobody wants is worth reading for its connection up to this.
 const MAX_DRAIN: u64 = 8 * 1024;
 
 /// The body of an answer; it holds the connection until its end.
-pub struct ResponseBody<B = ReplayBody> {
-    incoming: Incoming,
-    held: Option<Held<B>>,
+pub struct ResponseBody<B = ReplayBody>(Source<B>);
+
+enum Source<B> {
+    Http1(Incoming, Option<Held<B>>),
+    Http2(Http2Body<B>),
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(incoming: Incoming, held: Option<Held<B>>) -> Self {
-        Self { incoming, held }
+    pub(super) fn http1(incoming: Incoming, held: Option<Held<B>>) -> Self {
+        Self(Source::Http1(incoming, held))
+    }
+
+    pub(super) fn http2(body: Http2Body<B>) -> Self {
+        Self(Source::Http2(body))
     }
 }
 
 impl<B> Body for ResponseBody<B> {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (incoming, held) = match &mut self.0 {
+            Source::Http1(incoming, held) => (incoming, held),
+            Source::Http2(body) => {
+                return Pin::new(body).poll_frame(cx).map_err(BodyError::from);
+            }
+        };
+        let frame = ready!(Pin::new(incoming).poll_frame(cx));
         match &frame {
             // Where it was the last one, the connection is free when the body is dropped.
             Some(Ok(frame)) if frame.is_data() => {}
             // Nothing follows trailers, and not everybody asks.
             Some(Ok(_)) | None => {
-                if let Some(held) = self.held.take() {
+                if let Some(held) = held.take() {
                     held.give_back();
                 }
             }
-            Some(Err(_)) => self.held = None,
+            Some(Err(_)) => *held = None,
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.0 {
+            Source::Http1(incoming, _) => incoming.is_end_stream(),
+            Source::Http2(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.0 {
+            Source::Http1(incoming, _) => incoming.size_hint(),
+            Source::Http2(body) => body.size_hint(),
+        }
     }
 }
 
 impl<B> Drop for ResponseBody<B> {
     fn drop(&mut self) {
-        let left = self.incoming.size_hint().upper();
+        let Source::Http1(incoming, held) = &mut self.0 else {
+            return;
+        };
+        let left = incoming.size_hint().upper();
         if left.is_some_and(|left| left <= MAX_DRAIN)
-            && let Some(held) = self.held.take()
+            && let Some(held) = held.take()
         {
             // hyper reads the rest where it has come already, and else closes the connection.
             held.give_back();
@@ -75,7 +98,7 @@ impl<B> Unpin for ResponseBody<B> {}
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody")
-            .field("incoming", &self.incoming)
+            .field("length", &self.size_hint())
             .finish_non_exhaustive()
     }
 }

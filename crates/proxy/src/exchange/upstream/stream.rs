@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -47,21 +47,22 @@ pub(super) struct Line(Arc<Told>);
 
 #[derive(Default)]
 struct Told {
-    heard: AtomicBool,
+    /// How often something has been received.
+    heard: AtomicU64,
     may_stall: AtomicBool,
 }
 
 // === impl Line ===
 
 impl Line {
-    /// What is heard counts from now on.
-    pub(super) fn listen(&self) {
-        self.0.heard.store(false, Ordering::Relaxed);
+    /// How often something has been received.
+    pub(super) fn heard(&self) -> u64 {
+        self.0.heard.load(Ordering::Relaxed)
     }
 
-    /// Whether anything has been received since.
-    pub(super) fn has_heard(&self) -> bool {
-        self.0.heard.load(Ordering::Relaxed)
+    /// Once more. No other thread does this at the same time.
+    fn hear(&self) {
+        self.0.heard.store(self.heard() + 1, Ordering::Relaxed);
     }
 
     /// Says whether the peer may let what is sent wait.
@@ -129,7 +130,7 @@ impl AsyncRead for UpstreamIo {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.line.0.heard.store(true, Ordering::Relaxed);
+            self.line.hear();
         }
         read
     }

@@ -63,14 +63,17 @@ fn slow(length: Option<u64>) -> (Slowly, Replay<Slow>) {
     )
 }
 
-fn slow_upstream() -> Rc<Upstream<ReplayBody<Slow>>> {
-    Upstream::new(Arc::new(config()))
+/// `request` with the body.
+fn with<B>(request: http::request::Builder, body: B) -> Request<B> {
+    request.body(body).expect("a request")
 }
+
+type SlowScene = Scene<ReplayBody<Slow>>;
 
 #[test]
 fn target_and_method_go_out_byte_for_byte() {
     run(async {
-        let (listener, address) = listen().await;
+        let scene = Scene::new().await;
         let long = format!("/long?{}", "q=%2F&".repeat(1400));
         let targets = [
             "/",
@@ -93,7 +96,6 @@ fn target_and_method_go_out_byte_for_byte() {
             .into_iter()
             .chain(each.iter().map(String::as_str))
             .collect();
-        let upstream = upstream();
         for method in ["GET", "pAtCh", "M-SEARCH"] {
             for &target in &targets {
                 let Ok(request) = Request::builder()
@@ -103,89 +105,54 @@ fn target_and_method_go_out_byte_for_byte() {
                 else {
                     panic!("{target} is a target for http");
                 };
-                serve_one(&listener, &upstream, &plain(address), request, |head| {
-                    let line = format!("{method} {target} HTTP/1.1\r\n");
-                    assert!(head.starts_with(&line), "{head}");
-                    assert!(head.contains(&format!("\r\nhost: {address}\r\n")), "{head}");
-                })
-                .await;
+                let head = head_of(&scene, request).await;
+                let line = format!("{method} {target} HTTP/1.1\r\n");
+                let host = scene.origin.host_header().to_str().expect("text");
+                assert!(head.starts_with(&line), "{head}");
+                assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
             }
         }
     });
 }
 
-/// One request on a connection of its own; `check` sees its head.
-async fn serve_one<B>(
-    listener: &TcpListener,
-    upstream: &Rc<Upstream<B>>,
-    origin: &Origin,
-    request: Request<B>,
-    check: impl FnOnce(&str),
-) where
+/// The head of a request that has a connection of its own.
+async fn head_of<B>(scene: &Scene<B>, request: Request<B>) -> String
+where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let serving = async {
-        let mut peer = Peer::accept(listener).await;
-        let head = peer.head().await;
+    let mut head = String::new();
+    let closing = async |peer: &mut Peer| {
+        head = peer.head().await;
         peer.write("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             .await;
-        (head, peer)
     };
-    let (answer, (head, _)) = tokio::join!(upstream.send(origin, request, false), serving);
+    let (answer, _) = scene.played(request, closing).await;
     assert_eq!(answer.expect("an answer").status(), 200);
-    check(&head);
     // It sees that upstream has closed.
     tokio::task::yield_now().await;
+    head
 }
 
 #[test]
 fn framing_says_what_is_known_of_the_body() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = slow_upstream();
+        let scene = SlowScene::new().await;
+        let (known, unknown) = ("content-length: 5\r\n", "transfer-encoding: chunked\r\n");
         for (method, length, expected, unexpected) in [
-            (
-                "POST",
-                Some(5),
-                "content-length: 5\r\n",
-                "transfer-encoding",
-            ),
-            ("GET", Some(5), "content-length: 5\r\n", "transfer-encoding"),
-            (
-                "POST",
-                None,
-                "transfer-encoding: chunked\r\n",
-                "content-length",
-            ),
-            (
-                "GET",
-                None,
-                "transfer-encoding: chunked\r\n",
-                "content-length",
-            ),
-            (
-                "DELETE",
-                None,
-                "transfer-encoding: chunked\r\n",
-                "content-length",
-            ),
+            ("POST", Some(5), known, "transfer-encoding"),
+            ("GET", Some(5), known, "transfer-encoding"),
+            ("POST", None, unknown, "content-length"),
+            ("GET", None, unknown, "content-length"),
+            ("DELETE", None, unknown, "content-length"),
         ] {
             let (sender, replay) = slow(length);
             sender.send(Ok("hello")).expect("it is read");
             drop(sender);
-            let request = Request::builder()
-                .method(method)
-                .uri("/")
-                .body(replay.attempt());
-            let request = request.expect("a request");
-            serve_one(&listener, &upstream, &plain(address), request, |head| {
-                assert!(
-                    head.contains(expected) && !head.contains(unexpected),
-                    "{head}"
-                );
-            })
-            .await;
+            let request = Request::builder().method(method).uri("/");
+            let head = head_of(&scene, with(request, replay.attempt())).await;
+            assert!(head.contains(expected), "{head}");
+            assert!(!head.contains(unexpected), "{head}");
         }
     });
 }
@@ -193,19 +160,12 @@ fn framing_says_what_is_known_of_the_body() {
 #[test]
 fn an_empty_body_gets_no_framing_of_its_own() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = upstream();
+        let scene = Scene::new().await;
         for method in ["GET", "POST", "DELETE"] {
-            let request = Request::builder()
-                .method(method)
-                .uri("/")
-                .body(Full::default());
-            let request = request.expect("a request");
-            serve_one(&listener, &upstream, &plain(address), request, |head| {
-                assert!(!head.contains("content-length"), "{head}");
-                assert!(!head.contains("transfer-encoding"), "{head}");
-            })
-            .await;
+            let request = Request::builder().method(method).uri("/");
+            let head = head_of(&scene, with(request, Full::default())).await;
+            assert!(!head.contains("content-length"), "{head}");
+            assert!(!head.contains("transfer-encoding"), "{head}");
         }
     });
 }
@@ -213,14 +173,10 @@ fn an_empty_body_gets_no_framing_of_its_own() {
 #[test]
 fn a_connection_serves_again_when_its_answer_has_been_read() {
     run(async {
-        let (listener, address) = listen().await;
-        serve(
-            listener,
-            vec![vec![HELLO, CHUNKED, TRAILERS, NOTHING, HELLO]],
-        );
-        let upstream = upstream();
+        let answers = vec![HELLO, CHUNKED, TRAILERS, NOTHING, HELLO];
+        let (upstream, origin) = Scene::serving(vec![answers]).await;
         for expected in ["hello", "hello", "hello", "", "hello"] {
-            let answer = upstream.send(&plain(address), get("/"), false).await;
+            let answer = upstream.send(&origin, get("/"), false).await;
             assert_eq!(text(answer.expect("an answer")).await, expected);
         }
     });
@@ -230,25 +186,19 @@ fn a_connection_serves_again_when_its_answer_has_been_read() {
 fn a_connection_of_http_1_0_serves_once() {
     // hyper would speak HTTP/1.0 on it from then on, and leave out bodies of unknown length.
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = slow_upstream();
-        let origin = plain(address);
+        let scene = SlowScene::new().await;
         let mut peers = Vec::new();
         for _ in 0..2 {
             let (sender, replay) = slow(None);
             sender.send(Ok("hello")).expect("it is read");
             drop(sender);
-            let request = Request::post("/")
-                .body(replay.attempt())
-                .expect("a request");
-            let serving = async {
-                let mut peer = Peer::accept(&listener).await;
+            let serving = async |peer: &mut Peer| {
                 assert!(peer.head().await.starts_with("POST / HTTP/1.1\r\n"));
                 assert_eq!(peer.bytes(15).await, b"5\r\nhello\r\n0\r\n\r\n");
                 peer.write(OLD).await;
-                peer
             };
-            let (answer, peer) = tokio::join!(upstream.send(&origin, request, false), serving);
+            let request = with(Request::post("/"), replay.attempt());
+            let (answer, peer) = scene.played(request, serving).await;
             assert_eq!(text(answer.expect("an answer")).await, "hello");
             peers.push(peer);
         }
@@ -258,11 +208,9 @@ fn a_connection_of_http_1_0_serves_once() {
 #[test]
 fn what_is_left_of_a_short_answer_does_not_cost_its_connection() {
     run(async {
-        let (listener, address) = listen().await;
-        serve(listener, vec![vec![HELLO, HELLO]]);
-        let upstream = upstream();
+        let (upstream, origin) = Scene::serving(vec![vec![HELLO, HELLO]]).await;
         for _ in 0..2 {
-            let answer = upstream.send(&plain(address), get("/"), false).await;
+            let answer = upstream.send(&origin, get("/"), false).await;
             drop(answer.expect("an answer"));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -272,16 +220,10 @@ fn what_is_left_of_a_short_answer_does_not_cost_its_connection() {
 #[test]
 fn a_connection_that_is_not_used_goes_back() {
     run(async {
-        let (listener, address) = listen().await;
-        serve(listener, vec![vec![HELLO]]);
-        let upstream = upstream();
-        let connection = upstream
-            .connect(&plain(address), need(false, false))
-            .await
-            .expect("a connection");
-        assert!(!connection.is_http2());
-        drop(connection);
-        let answer = upstream.send(&plain(address), get("/"), false).await;
+        let (upstream, origin) = Scene::serving(vec![vec![HELLO]]).await;
+        let connection = upstream.connect(&origin, Need::default()).await;
+        assert!(!connection.expect("a connection").is_http2());
+        let answer = upstream.send(&origin, get("/"), false).await;
         assert_eq!(text(answer.expect("an answer")).await, "hello");
     });
 }
@@ -289,17 +231,12 @@ fn a_connection_that_is_not_used_goes_back() {
 #[test]
 fn who_leaves_in_mid_answer_ends_the_connection_also_while_upstream_is_silent() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = upstream();
-        let silent = async {
-            let mut peer = Peer::accept(&listener).await;
+        let silent = async |peer: &mut Peer| {
             peer.head().await;
             peer.write("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nhello")
                 .await;
-            peer
         };
-        let origin = plain(address);
-        let (answer, mut peer) = tokio::join!(upstream.send(&origin, get("/"), false), silent);
+        let (answer, mut peer) = Scene::new().await.played(get("/"), silent).await;
         let mut body = answer.expect("an answer").into_body();
         let first = body.frame().await.expect("a frame").expect("no error");
         assert_eq!(first.into_data().expect("data"), "hello");
@@ -314,14 +251,11 @@ fn who_leaves_in_mid_answer_ends_the_connection_also_while_upstream_is_silent() 
 #[test]
 fn who_leaves_before_the_answer_ends_the_connection() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = upstream();
-        let origin = plain(address);
-        let sending = upstream.send(&origin, get("/"), false);
+        let scene = Scene::new().await;
         let mut peer = tokio::select! {
-            _ = sending => panic!("there is no answer"),
+            _ = scene.send(get("/")) => panic!("there is no answer"),
             peer = async {
-                let mut peer = Peer::accept(&listener).await;
+                let mut peer = Peer::accept(&scene.listener).await;
                 peer.head().await;
                 peer
             } => peer,
@@ -333,11 +267,9 @@ fn who_leaves_before_the_answer_ends_the_connection() {
 #[test]
 fn a_connection_that_upstream_has_closed_is_not_used() {
     run(async {
-        let (listener, address) = listen().await;
-        serve(listener, vec![vec![HELLO], vec![HELLO], vec![HELLO]]);
-        let upstream = upstream();
+        let (upstream, origin) = Scene::serving(vec![vec![HELLO]; 3]).await;
         for _ in 0..3 {
-            let answer = upstream.send(&plain(address), get("/"), false).await;
+            let answer = upstream.send(&origin, get("/"), false).await;
             assert_eq!(text(answer.expect("an answer")).await, "hello");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -345,14 +277,12 @@ fn a_connection_that_upstream_has_closed_is_not_used() {
 }
 
 /// Gets one answer on a connection that is kept; gives its other side.
-async fn used_once(listener: &TcpListener, upstream: &Rc<Upstream<Plain>>, to: &Origin) -> Peer {
-    let serving = async {
-        let mut peer = Peer::accept(listener).await;
+async fn used_once(scene: &Scene) -> Peer {
+    let answering = async |peer: &mut Peer| {
         peer.head().await;
         peer.write(HELLO).await;
-        peer
     };
-    let (answer, peer) = tokio::join!(upstream.send(to, get("/"), false), serving);
+    let (answer, peer) = scene.played(get("/"), answering).await;
     assert_eq!(text(answer.expect("an answer")).await, "hello");
     peer
 }
@@ -360,15 +290,14 @@ async fn used_once(listener: &TcpListener, upstream: &Rc<Upstream<Plain>>, to: &
 #[test]
 fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
     run(async {
-        let (listener, address) = listen().await;
-        let (upstream, origin) = (upstream(), plain(address));
+        let scene = Scene::new().await;
 
         // Taken while it is open, closed before it is used.
-        let peer = used_once(&listener, &upstream, &origin).await;
-        let taken = upstream.connect(&origin, need(false, false)).await;
+        let peer = used_once(&scene).await;
+        let taken = scene.connect(Need::default()).await;
         drop(peer);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let unsent = taken.expect("a connection").send(post("hello")).await;
+        let unsent = taken.send(post("hello"), |_, _| {}).await;
         let unsent = unsent.expect_err("closed");
         assert_eq!(unsent.sent, Sent::NotProcessed, "{unsent:?}");
 
@@ -377,41 +306,48 @@ fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
             ("", Sent::Stale),
             ("HTTP/1.1 200 OK\r\ncontent-", Sent::Perhaps),
         ] {
-            let mut peer = used_once(&listener, &upstream, &origin).await;
+            let mut peer = used_once(&scene).await;
             let reading = async move {
                 peer.head().await;
                 peer.write(answer).await;
             };
-            let sending = upstream.send(&origin, post("hello"), false);
-            let (lost, ()) = tokio::join!(sending, reading);
+            let (lost, ()) = tokio::join!(scene.send(post("hello")), reading);
             let lost = lost.expect_err("closed");
             assert!(lost.error.is_retryable(), "{lost:?}");
             assert_eq!(lost.sent, sent, "{lost:?}");
         }
 
         // On a new one, the same is no word on idle connections.
-        let peer = used_once(&listener, &upstream, &origin).await;
+        let peer = used_once(&scene).await;
+        let new = need(false, true);
         let reading = async {
-            Peer::accept(&listener).await.head().await;
+            Peer::accept(&scene.listener).await.head().await;
         };
         let sending = async {
-            let fresh = upstream.connect(&origin, need(false, true)).await;
-            fresh.expect("a connection").send(post("hello")).await
+            scene
+                .connect(new)
+                .await
+                .send(post("hello"), |_, _| {})
+                .await
         };
         let (lost, ()) = tokio::join!(sending, reading);
         assert_eq!(lost.expect_err("closed").sent, Sent::Perhaps);
         drop(peer);
 
         // Closed before anything could be written, which is not worth an immediate repeat.
-        let closing = async { drop(Peer::accept(&listener).await) };
-        let taken = upstream.connect(&origin, need(false, true));
-        let (taken, ()) = tokio::join!(taken, closing);
+        let closing = async { drop(Peer::accept(&scene.listener).await) };
+        let (taken, ()) = tokio::join!(scene.connect(new), closing);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let unsent = taken.expect("a connection").send(post("hello")).await;
+        let unsent = taken.send(post("hello"), |_, _| {}).await;
         let unsent = unsent.expect_err("closed");
         assert_eq!(unsent.sent, Sent::NotConnected, "{unsent:?}");
         assert!(unsent.error.is_retryable(), "{unsent:?}");
 
+        let Scene {
+            listener,
+            upstream,
+            origin,
+        } = scene;
         drop(listener);
         let refused = upstream.send(&origin, post("hello"), false).await;
         assert_eq!(refused.expect_err("refused").sent, Sent::NotConnected);
@@ -419,35 +355,13 @@ fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
 }
 
 #[test]
-fn half_an_answer_is_not_a_stale_connection() {
-    run(async {
-        let (listener, address) = listen().await;
-        serve(listener, vec![vec![HELLO, "HTTP/1.1 200 OK\r\ncontent-"]]);
-        let upstream = upstream();
-        let origin = plain(address);
-        let answer = upstream.send(&origin, get("/"), false).await;
-        assert_eq!(text(answer.expect("an answer")).await, "hello");
-        let error = upstream
-            .send(&origin, get("/"), false)
-            .await
-            .expect_err("closed")
-            .error;
-        assert!(matches!(error, SendError::BrokeOff { .. }), "{error:?}");
-    });
-}
-
-#[test]
 fn an_answer_that_ends_early_is_an_error_of_its_body() {
     run(async {
-        let (listener, address) = listen().await;
         let scripts = [SHORT, OPEN, TORN];
-        serve(
-            listener,
-            scripts.iter().map(|script| vec![*script]).collect(),
-        );
-        let upstream = upstream();
+        let each = scripts.map(|script| vec![script]);
+        let (upstream, origin) = Scene::serving(each.to_vec()).await;
         for script in scripts {
-            let answer = upstream.send(&plain(address), get("/"), false).await;
+            let answer = upstream.send(&origin, get("/"), false).await;
             let body = answer.expect("an answer").into_body();
             assert!(body.collect().await.is_err(), "{script}");
         }
@@ -457,7 +371,6 @@ fn an_answer_that_ends_early_is_an_error_of_its_body() {
 #[test]
 fn what_is_not_http_is_no_answer() {
     run(async {
-        let (listener, address) = listen().await;
         let scripts = [
             "SSH-2.0-OpenSSH_9.6\r\n\r\n",
             "HTTP/1.1 abc\r\n\r\n",
@@ -465,18 +378,13 @@ fn what_is_not_http_is_no_answer() {
             "HTTP/1.1 200 OK\r\na : b\r\n\r\n",
             "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n",
         ];
-        serve(
-            listener,
-            scripts.iter().map(|script| vec![*script]).collect(),
-        );
-        let upstream = upstream();
+        let each = scripts.map(|script| vec![script]);
+        let (upstream, origin) = Scene::serving(each.to_vec()).await;
         for script in scripts {
-            let answer = upstream.send(&plain(address), get("/"), false).await;
+            let answer = upstream.send(&origin, get("/"), false).await;
             let error = answer.expect_err(script).error;
-            assert!(
-                matches!(error, SendError::NotHttp { .. }),
-                "{script} {error:?}"
-            );
+            let is_not_http = matches!(error, SendError::NotHttp { .. });
+            assert!(is_not_http, "{script} {error:?}");
         }
     });
 }
@@ -484,23 +392,16 @@ fn what_is_not_http_is_no_answer() {
 #[test]
 fn a_server_that_speaks_first_is_not_http() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = upstream();
-        let origin = plain(address);
+        let scene = Scene::new().await;
         let greeting = async {
-            let mut peer = Peer::accept(&listener).await;
+            let mut peer = Peer::accept(&scene.listener).await;
             peer.write("220 mail.example.com ESMTP\r\n").await;
             peer
         };
-        let (connection, mut peer) =
-            tokio::join!(upstream.connect(&origin, need(false, false)), greeting);
+        let (connection, mut peer) = tokio::join!(scene.connect(Need::default()), greeting);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let error = connection
-            .expect("a connection")
-            .send(get("/"))
-            .await
-            .expect_err("no HTTP")
-            .error;
+        let unanswered = connection.send(get("/"), |_, _| {}).await;
+        let error = unanswered.expect_err("no HTTP").error;
         assert!(matches!(error, SendError::NotHttp { .. }), "{error:?}");
         peer.closed().await;
     });
@@ -511,60 +412,40 @@ fn nobody_there_is_said_in_one_sentence() {
     run(async {
         let (listener, address) = listen().await;
         drop(listener);
-        let upstream = upstream();
-        let error = upstream
-            .send(&plain(address), get("/"), false)
-            .await
-            .expect_err("refused")
-            .error;
-        let sentence = error.to_string();
-        assert!(matches!(error, SendError::Network { .. }), "{error:?}");
-        assert!(
-            sentence.starts_with(&format!("cannot reach {address}: ")),
-            "{sentence}"
-        );
-        assert!(
-            sentence.to_ascii_lowercase().contains("refused"),
-            "{sentence}"
-        );
-
-        let nowhere = origin("http://nowhere.invalid:81");
-        let error = upstream
-            .send(&nowhere, get("/"), false)
-            .await
-            .expect_err("no such name")
-            .error;
-        assert!(matches!(error, SendError::Network { .. }), "{error:?}");
-        assert!(
-            error
-                .to_string()
-                .starts_with("cannot reach nowhere.invalid:81: "),
-            "{error}"
-        );
+        for (host, reason) in [
+            (address.to_string(), "refused"),
+            ("nowhere.invalid:81".into(), ""),
+        ] {
+            let nowhere = origin(&format!("http://{host}"));
+            let unanswered = upstream().send(&nowhere, get("/"), false).await;
+            let error = unanswered.expect_err("nobody is there").error;
+            let sentence = error.to_string();
+            assert!(matches!(error, SendError::Network { .. }), "{error:?}");
+            assert!(
+                sentence.starts_with(&format!("cannot reach {host}: ")),
+                "{sentence}"
+            );
+            assert!(sentence.to_ascii_lowercase().contains(reason), "{sentence}");
+        }
     });
 }
 
 #[test]
 fn answers_may_have_many_fields_and_large_heads() {
     run(async {
-        let (listener, address) = listen().await;
-        let many = (0..500)
-            .map(|n| format!("x-{n}: {n}\r\n"))
-            .collect::<Vec<_>>()
-            .concat();
+        let scene = Scene::new().await;
+        let many = (0..500).map(|n| format!("x-{n}: {n}\r\n"));
         let large = format!("x-large: {}\r\n", "a".repeat(60_000));
-        let upstream = upstream();
-        let origin = plain(address);
-        for fields in [many, large] {
-            let serving = async {
-                let mut peer = Peer::accept(&listener).await;
+        for fields in [many.collect::<String>(), large] {
+            let answering = async |peer: &mut Peer| {
                 peer.head().await;
                 peer.write(format!("HTTP/1.1 204 No Content\r\n{fields}\r\n"))
                     .await;
             };
-            let (answer, ()) = tokio::join!(upstream.send(&origin, get("/"), false), serving);
+            let (answer, peer) = scene.played(get("/"), answering).await;
             let lines = answer.expect("an answer").headers().len();
             assert_eq!(lines, fields.lines().count());
+            drop(peer);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
@@ -573,33 +454,22 @@ fn answers_may_have_many_fields_and_large_heads() {
 #[test]
 fn an_answer_to_an_unfinished_upload_comes_at_once() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = slow_upstream();
-        let origin = plain(address);
+        let scene = SlowScene::new().await;
         let (sender, replay) = slow(Some(1_000));
         sender.send(Ok("hello")).expect("it is read");
-        let request = Request::post("/")
-            .body(replay.attempt())
-            .expect("a request");
-        let early = async {
-            let mut peer = Peer::accept(&listener).await;
+        let early = async |peer: &mut Peer| {
             peer.head().await;
             assert_eq!(peer.bytes(5).await, b"hello");
             peer.write("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno")
                 .await;
-            peer
         };
-        let (answer, mut peer) = tokio::join!(upstream.send(&origin, request, false), early);
+        let request = with(Request::post("/"), replay.attempt());
+        let (answer, mut peer) = scene.played(request, early).await;
         let answer = answer.expect("an answer");
         assert_eq!(answer.status(), 403);
         assert_eq!(text(answer).await, "no");
         // The rest still goes where it was meant to; nobody else gets the connection meanwhile.
-        let other = async {
-            let (other, _) = listener.accept().await.expect("another connection");
-            other
-        };
-        let (connection, _) = tokio::join!(upstream.connect(&origin, need(false, false)), other);
-        connection.expect("a connection");
+        let _ = tokio::join!(scene.connect(Need::default()), scene.listener.accept());
         sender.send(Ok("world")).expect("it is read");
         assert_eq!(peer.bytes(5).await, b"world");
     });
@@ -608,23 +478,19 @@ fn an_answer_to_an_unfinished_upload_comes_at_once() {
 #[test]
 fn an_upload_that_is_refused_by_a_close_still_has_its_answer() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = slow_upstream();
-        let origin = plain(address);
+        let scene = SlowScene::new().await;
         let (sender, replay) = slow(None);
         sender.send(Ok("hello")).expect("it is read");
-        let request = Request::post("/")
-            .body(replay.attempt())
-            .expect("a request");
-        let refusing = async {
-            let mut peer = Peer::accept(&listener).await;
+        let refusing = async |peer: &mut Peer| {
             peer.head().await;
             peer.write(
                 "HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno",
             )
             .await;
         };
-        let (answer, ()) = tokio::join!(upstream.send(&origin, request, false), refusing);
+        let request = with(Request::post("/"), replay.attempt());
+        let (answer, peer) = scene.played(request, refusing).await;
+        drop(peer);
         let answer = answer.expect("an answer");
         for _ in 0..10 {
             sender.send(Ok("more")).ok();
@@ -638,55 +504,41 @@ fn an_upload_that_is_refused_by_a_close_still_has_its_answer() {
 #[test]
 fn a_client_that_fails_ends_the_request_as_its_own_failure() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = slow_upstream();
-        let origin = plain(address);
+        let scene = SlowScene::new().await;
         let (sender, replay) = slow(Some(10));
+        let reset = std::io::ErrorKind::ConnectionReset.into();
         sender.send(Ok("hello")).expect("it is read");
-        sender
-            .send(Err(std::io::ErrorKind::ConnectionReset.into()))
-            .expect("it is read");
-        let request = Request::post("/")
-            .body(replay.attempt())
-            .expect("a request");
-        let reading = async {
-            let mut peer = Peer::accept(&listener).await;
-            peer.closed().await;
-            peer.read
-        };
-        let (answer, read) = tokio::join!(upstream.send(&origin, request, false), reading);
+        sender.send(Err(reset)).expect("it is read");
+        let request = with(Request::post("/"), replay.attempt());
+        let (answer, peer) = scene.played(request, Peer::closed).await;
         let error = answer.expect_err("no request").error;
         assert!(matches!(error, SendError::RequestBody { .. }), "{error:?}");
         assert!(replay.source_failed());
-        assert!(!read.ends_with(b"0\r\n\r\n"));
+        assert!(!peer.read.ends_with(b"0\r\n\r\n"));
     });
 }
 
 #[test]
 fn a_second_try_gets_what_the_first_has_read() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = slow_upstream();
-        let origin = plain(address);
+        let scene = SlowScene::new().await;
         let (sender, replay) = slow(Some(10));
         sender.send(Ok("hello")).expect("it is read");
-        let request =
-            |replay: &Replay<Slow>| Request::put("/").body(replay.attempt()).expect("a request");
         let breaking = async {
-            let mut peer = Peer::accept(&listener).await;
+            let mut peer = Peer::accept(&scene.listener).await;
             peer.head().await;
             peer.bytes(5).await;
         };
-        let (answer, ()) = tokio::join!(upstream.send(&origin, request(&replay), false), breaking);
+        let request = || with(Request::put("/"), replay.attempt());
+        let (answer, ()) = tokio::join!(scene.send(request()), breaking);
         assert!(answer.expect_err("closed").error.is_retryable());
         sender.send(Ok("world")).expect("it is read");
-        let serving = async {
-            let mut peer = Peer::accept(&listener).await;
+        let serving = async |peer: &mut Peer| {
             assert!(peer.head().await.contains("content-length: 10\r\n"));
             assert_eq!(peer.bytes(10).await, b"helloworld");
             peer.write(HELLO).await;
         };
-        let (answer, ()) = tokio::join!(upstream.send(&origin, request(&replay), false), serving);
+        let (answer, _) = scene.played(request(), serving).await;
         assert_eq!(text(answer.expect("an answer")).await, "hello");
     });
 }
@@ -694,23 +546,26 @@ fn a_second_try_gets_what_the_first_has_read() {
 #[test]
 fn a_held_body_waits_for_upstream_s_100() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = slow_upstream();
-        let origin = plain(address);
+        let scene = SlowScene::new().await;
         let (sender, replay) = slow(Some(5));
         sender.send(Ok("hello")).expect("it is read");
         let hold = Hold::default();
         let request = Request::put("/").header("expect", "100-continue");
-        let mut request = request
-            .body(replay.attempt_held(hold.clone()))
-            .expect("a request");
-        hyper::ext::on_informational(&mut request, move |answer| {
-            if answer.status() == 100 {
-                hold.release();
-            }
-        });
+        let request = with(request, replay.attempt_held(hold.clone()));
+        let sending = async {
+            let release = move |status: http::StatusCode, _: &http::HeaderMap| {
+                if status == 100 {
+                    hold.release();
+                }
+            };
+            scene
+                .connect(Need::default())
+                .await
+                .send(request, release)
+                .await
+        };
         let asking = async {
-            let mut peer = Peer::accept(&listener).await;
+            let mut peer = Peer::accept(&scene.listener).await;
             assert!(peer.head().await.contains("expect: 100-continue\r\n"));
             let early = tokio::time::timeout(Duration::from_millis(50), peer.more()).await;
             assert!(early.is_err(), "nothing is sent that was not asked for");
@@ -718,7 +573,7 @@ fn a_held_body_waits_for_upstream_s_100() {
             assert_eq!(peer.bytes(5).await, b"hello");
             peer.write(HELLO).await;
         };
-        let (answer, ()) = tokio::join!(upstream.send(&origin, request, false), asking);
+        let (answer, ()) = tokio::join!(sending, asking);
         assert_eq!(text(answer.expect("an answer")).await, "hello");
     });
 }
@@ -726,22 +581,16 @@ fn a_held_body_waits_for_upstream_s_100() {
 #[test]
 fn a_held_body_that_is_given_up_closes_the_connection() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = slow_upstream();
-        let origin = plain(address);
+        let scene = SlowScene::new().await;
         let (_sender, replay) = slow(Some(5));
         let hold = Hold::default();
-        let request = Request::put("/")
-            .body(replay.attempt_held(hold.clone()))
-            .expect("a request");
-        let refusing = async {
-            let mut peer = Peer::accept(&listener).await;
+        let refusing = async |peer: &mut Peer| {
             peer.head().await;
             peer.write("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\n\r\nno")
                 .await;
-            peer
         };
-        let (answer, mut peer) = tokio::join!(upstream.send(&origin, request, false), refusing);
+        let request = with(Request::put("/"), replay.attempt_held(hold.clone()));
+        let (answer, mut peer) = scene.played(request, refusing).await;
         let answer = answer.expect("an answer");
         hold.abandon();
         assert_eq!(text(answer).await, "no");
@@ -753,15 +602,12 @@ fn a_held_body_that_is_given_up_closes_the_connection() {
 #[test]
 fn after_101_the_connection_is_the_caller_s() {
     run(async {
-        let (listener, address) = listen().await;
-        let upstream = upstream();
-        let origin = plain(address);
+        let scene = Scene::new().await;
         let request = Request::get("/")
             .header("connection", "upgrade")
             .header("upgrade", "echo");
-        let request = request.body(Full::default()).expect("a request");
         let echo = async {
-            let mut peer = Peer::accept(&listener).await;
+            let mut peer = Peer::accept(&scene.listener).await;
             let head = peer.head().await;
             assert!(head.contains("upgrade: echo") && head.contains("connection: upgrade"));
             peer.write("HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\n\r\nfirst ")
@@ -770,10 +616,8 @@ fn after_101_the_connection_is_the_caller_s() {
             peer.write(hello).await;
         };
         let conversation = async {
-            let answer = upstream
-                .send(&origin, request, true)
-                .await
-                .expect("an answer");
+            let answer = scene.send(with(request, Full::default())).await;
+            let answer = answer.expect("an answer");
             assert_eq!(answer.status(), 101);
             let upgraded = hyper::upgrade::on(answer).await.expect("an upgrade");
             let mut io = TokioIo::new(upgraded);

@@ -1,187 +1,25 @@
-//! TLS and HTTP/2: who is trusted, what is spoken, and how streams share a connection.
+//! HTTP/2: how streams share a connection, and what becomes of them.
 
-use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::cell::Cell;
+use std::pin::pin;
 
-use http_body::Frame;
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rcgen::{Certificate, ExtendedKeyUsagePurpose, date_time_ymd};
-use tokio::sync::Notify;
+use h2::server::SendResponse;
+use http::{HeaderMap, StatusCode};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::super::connect::LocalExecutor;
+use super::server::{Secure, Server, hello};
 use super::*;
-
-type Made = UnsyncBoxBody<Bytes, Infallible>;
-
-/// A server that speaks what was agreed on, and what it has seen.
-#[derive(Default)]
-struct Server {
-    connections: Cell<usize>,
-    resumed: Cell<usize>,
-    heads: RefCell<Vec<http::request::Parts>>,
-    /// Requests that are running.
-    running: Cell<usize>,
-    most: Cell<usize>,
-    /// Ends all connections gracefully.
-    end: Notify,
-    /// Lets waiting requests (`/wait`) go on.
-    go: Notify,
-}
-
-impl Server {
-    fn start(listener: TcpListener, acceptor: TlsAcceptor) -> Rc<Self> {
-        let server = Rc::new(Self::default());
-        let accepting = Rc::clone(&server);
-        tokio::task::spawn_local(async move {
-            loop {
-                let (stream, _) = listener.accept().await.expect("a connection");
-                stream.set_nodelay(true).expect("an open socket");
-                let server = Rc::clone(&accepting);
-                tokio::task::spawn_local(server.connection(stream, acceptor.clone()));
-            }
-        });
-        server
-    }
-
-    async fn connection(self: Rc<Self>, stream: TcpStream, acceptor: TlsAcceptor) {
-        let Ok(stream) = acceptor.accept(stream).await else {
-            return;
-        };
-        self.connections.set(self.connections.get() + 1);
-        let tls = stream.get_ref().1;
-        if tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed) {
-            self.resumed.set(self.resumed.get() + 1);
-        }
-        let is_http2 = tls.alpn_protocol() == Some(b"h2");
-        let io = TokioIo::new(stream);
-        let service = service_fn(|request| {
-            let server = Rc::clone(&self);
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
-        });
-        if is_http2 {
-            let mut builder = http2::Builder::new(LocalExecutor);
-            builder.max_concurrent_streams(100);
-            let mut serving = pin!(builder.serve_connection(io, service));
-            tokio::select! {
-                _ = &mut serving => return,
-                () = self.end.notified() => {}
-            }
-            serving.as_mut().graceful_shutdown();
-            let _ = serving.await;
-        } else {
-            let _ = http1::Builder::new().serve_connection(io, service).await;
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Response<Made> {
-        self.running.set(self.running.get() + 1);
-        self.most.set(self.most.get().max(self.running.get()));
-        let (head, body) = request.into_parts();
-        let path = head.uri.path().to_owned();
-        self.heads.borrow_mut().push(head);
-        let answer = match path.as_str() {
-            "/endless" => Response::new(Endless.boxed_unsync()),
-            "/echo" => {
-                let body = body
-                    .collect()
-                    .await
-                    .map(http_body_util::Collected::to_bytes)
-                    .unwrap_or_default();
-                Response::new(Full::from(body).boxed_unsync())
-            }
-            path => {
-                if path == "/wait" {
-                    self.go.notified().await;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                Response::new(Full::from("hello").boxed_unsync())
-            }
-        };
-        self.running.set(self.running.get() - 1);
-        answer
-    }
-}
-
-/// A body that goes on.
-struct Endless;
-
-impl Body for Endless {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 16 * 1024])))))
-    }
-}
-
-async fn server(authority: &Authority, protocols: &[&str]) -> (Rc<Server>, Origin) {
-    let (listener, address) = listen().await;
-    let server = Server::start(listener, authority.acceptor("localhost", protocols));
-    (server, secure(address))
-}
-
-async fn hello(upstream: &Rc<Upstream<Plain>>, origin: &Origin, needs_http1: bool) {
-    let answer = upstream.send(origin, get("/a//b?c"), needs_http1).await;
-    assert_eq!(text(answer.expect("an answer")).await, "hello");
-}
-
-#[test]
-fn the_protocol_is_what_both_know() {
-    run(async {
-        let authority = Authority::new();
-        let upstream = authority.upstream();
-        for (protocols, needs_http1, expected) in [
-            (&["h2", "http/1.1"][..], false, http::Version::HTTP_2),
-            (&["h2", "http/1.1"], true, http::Version::HTTP_11),
-            (&["http/1.1"], false, http::Version::HTTP_11),
-            (&[], false, http::Version::HTTP_11),
-        ] {
-            let (server, origin) = server(&authority, protocols).await;
-            let connection = upstream
-                .connect(&origin, need(needs_http1, false))
-                .await
-                .expect("a connection");
-            assert_eq!(connection.is_http2(), expected == http::Version::HTTP_2);
-            drop(connection);
-            hello(&upstream, &origin, needs_http1).await;
-            assert_eq!(server.heads.borrow()[0].version, expected);
-            assert_eq!(server.connections.get(), 1);
-        }
-    });
-}
-
-#[test]
-fn http_1_1_is_all_that_is_offered_where_nothing_else_is_asked_for() {
-    run(async {
-        let authority = Authority::new();
-        let upstream = Upstream::<Plain>::new(Arc::new(authority.config()));
-        for protocols in [&["h2", "http/1.1"][..], &[]] {
-            let (server, origin) = server(&authority, protocols).await;
-            hello(&upstream, &origin, false).await;
-            assert_eq!(server.heads.borrow()[0].version, http::Version::HTTP_11);
-        }
-        let (_server, origin) = server(&authority, &["h2"]).await;
-        let refused = upstream.send(&origin, get("/"), false).await;
-        let error = refused.expect_err("no protocol in common").error;
-        assert!(matches!(error, SendError::NoProtocol { .. }), "{error:?}");
-    });
-}
 
 #[test]
 fn an_http2_request_has_an_authority_and_no_connection_fields() {
     run(async {
-        let authority = Authority::new();
-        let upstream = authority.upstream();
-        let (server, origin) = server(&authority, &["h2"]).await;
+        let Secure {
+            server,
+            upstream,
+            origin,
+        } = Secure::new(&["h2"]).await;
         let request = Request::get("//a%2F/../b;c?")
             .header("host", "somebody.else")
             .header("connection", "x-kept")
@@ -205,226 +43,13 @@ fn an_http2_request_has_an_authority_and_no_connection_fields() {
 }
 
 #[test]
-fn only_certificates_of_who_is_trusted_for_the_name_and_now_are_accepted() {
-    run(async {
-        let authority = Authority::new();
-        let stranger = Authority::new();
-        let protocols = &["http/1.1"];
-        for (acceptor, expected) in [
-            (
-                stranger.acceptor("localhost", protocols),
-                "the certificate of localhost:PORT does not verify: it is signed by no authority \
-                 that is trusted here",
-            ),
-            (
-                authority.acceptor("other.example", protocols),
-                "the certificate of localhost:PORT does not verify: it is not for this host, but for \
-                 other.example",
-            ),
-            (
-                authority.acceptor_with("localhost", protocols, |params| {
-                    params.not_after = date_time_ymd(2020, 1, 1);
-                }),
-                "the certificate of localhost:PORT does not verify: it expired at 2020-01-01",
-            ),
-            (
-                authority.acceptor_with("localhost", protocols, |params| {
-                    params.not_before = date_time_ymd(2099, 1, 1);
-                }),
-                "the certificate of localhost:PORT does not verify: it is not valid before 2099-01-01",
-            ),
-        ] {
-            let (listener, address) = listen().await;
-            let server = Server::start(listener, acceptor);
-            let answer = authority
-                .upstream()
-                .send(&secure(address), get("/"), false)
-                .await;
-            let error = answer.expect_err(expected).error;
-            assert!(matches!(error, SendError::Certificate { .. }), "{error:?}");
-            assert!(!error.is_retryable());
-            let expected = expected.replace("PORT", &address.port().to_string());
-            assert!(error.to_string().starts_with(&expected), "{error}");
-            assert!(server.heads.borrow().is_empty());
-        }
-    });
-}
-
-/// A server's certificate that is no authority's to vouch for: what `openssl req -x509` makes, or
-/// one of an authority that is not trusted.
-struct Own {
-    certificate: Certificate,
-    key: KeyPair,
-}
-
-impl Own {
-    fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        change(&mut params);
-        let certificate = params.self_signed(&key).expect("a certificate");
-        Self { certificate, key }
-    }
-
-    fn of(authority: &Authority) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &authority.issuer);
-        Self {
-            certificate: certificate.expect("a certificate"),
-            key,
-        }
-    }
-}
-
-#[test]
-fn a_server_s_own_certificate_is_trusted_to_the_byte_for_its_name_and_in_time() {
-    run(async {
-        let authority = Authority::new();
-        let plain = |params: &mut CertificateParams| params.is_ca = IsCa::NoCa;
-        let same = || Own::self_signed(|_| {});
-        for (what, own, expected) in [
-            ("an authority's by its form", same(), ""),
-            ("a server's by its form", Own::self_signed(plain), ""),
-            ("of an unknown authority", Own::of(&authority), ""),
-            (
-                "for clients",
-                Own::self_signed(|params| {
-                    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-                }),
-                "it is not for servers (extended key usage)",
-            ),
-            (
-                "another name",
-                Own::self_signed(|params| {
-                    let names = ["other.example".to_owned(), "127.0.0.2".to_owned()];
-                    params.subject_alt_names = CertificateParams::new(names)
-                        .expect("names")
-                        .subject_alt_names;
-                }),
-                "it is not for this host, but for other.example, 127.0.0.2",
-            ),
-            (
-                "expired",
-                Own::self_signed(|params| params.not_after = date_time_ymd(2020, 1, 1)),
-                "it expired at 2020-01-01T00:00:00Z, and here it is ",
-            ),
-            (
-                "not valid yet",
-                Own::self_signed(|params| params.not_before = date_time_ymd(2099, 1, 1)),
-                "it is not valid before 2099-01-01T00:00:00Z, and here it is ",
-            ),
-        ] {
-            let trusted = vec![own.certificate.der().clone()];
-            let answer = asked(&own, trusted).await;
-            let expected = Some(expected).filter(|expected| !expected.is_empty());
-            assert_eq!(answer.is_err(), expected.is_some(), "{what}: {answer:?}");
-            if let (Err(reason), Some(expected)) = (answer, expected) {
-                assert!(reason.starts_with(expected), "{what}: {reason}");
-            }
-        }
-        // Of the same name and issuer, and in all else another certificate.
-        let (one, other) = (same(), same());
-        let trusted = vec![one.certificate.der().clone()];
-        assert_eq!(
-            asked(&other, trusted).await,
-            Err(
-                "it is an authority's and not a server's: name it in SSL_CERT_FILE to trust it \
-                 itself"
-                    .into()
-            )
-        );
-    });
-}
-
-/// What comes of asking the server that `own` is of, where `trusted` are: nothing, or why its
-/// certificate does not verify.
-async fn asked(own: &Own, trusted: Vec<CertificateDer<'static>>) -> Result<(), Box<str>> {
-    let (listener, address) = listen().await;
-    let key = PrivateKeyDer::try_from(own.key.serialize_der()).expect("a key");
-    let acceptor = accepting(own.certificate.der().clone(), key, &["http/1.1"]);
-    let _server = Server::start(listener, acceptor);
-    let config = config_with(Proxies::default(), trusted, 9);
-    let upstream = Upstream::<Plain>::new(Arc::new(config));
-    match upstream.send(&secure(address), get("/"), false).await {
-        Ok(_) => Ok(()),
-        Err(unanswered) => match unanswered.error {
-            SendError::Certificate { reason, .. } => Err(reason),
-            error => panic!("{error}"),
-        },
-    }
-}
-
-#[test]
-fn who_does_not_speak_tls_is_told_so_at_once() {
-    run(async {
-        let authority = Authority::new();
-        let (listener, address) = listen().await;
-        tokio::task::spawn_local(async move {
-            let mut peer = Peer::accept(&listener).await;
-            peer.more().await;
-            peer.write("HTTP/1.1 400 Bad Request\r\n\r\n").await;
-            // A handshake that is broken off is the network's doing.
-            drop(Peer::accept(&listener).await);
-        });
-        let upstream = authority.upstream();
-        let error = upstream
-            .send(&secure(address), get("/"), false)
-            .await
-            .expect_err("no TLS")
-            .error;
-        assert!(matches!(error, SendError::Tls { .. }), "{error:?}");
-        let error = upstream
-            .send(&secure(address), get("/"), false)
-            .await
-            .expect_err("closed")
-            .error;
-        assert!(error.is_retryable(), "{error:?}");
-    });
-}
-
-#[test]
-fn a_handshake_that_hangs_ends_in_time() {
-    run(async {
-        let authority = Authority::new();
-        let (listener, address) = listen().await;
-        let mut config = config_with(Proxies::default(), vec![authority.root()], 9);
-        config.handshake_timeout = Duration::from_millis(50);
-        let upstream = Upstream::<Plain>::new(Arc::new(config));
-        let error = upstream
-            .send(&secure(address), get("/"), false)
-            .await
-            .expect_err("too late")
-            .error;
-        assert!(matches!(error, SendError::Network { .. }), "{error:?}");
-        assert!(
-            error.to_string().ends_with(": no connection within 0.05 s"),
-            "{error}"
-        );
-        drop(listener);
-    });
-}
-
-#[test]
-fn sessions_are_resumed() {
-    run(async {
-        let authority = Authority::new();
-        let upstream = authority.upstream();
-        let (server, origin) = server(&authority, &["h2", "http/1.1"]).await;
-        hello(&upstream, &origin, false).await;
-        assert_eq!(server.resumed.get(), 0);
-        hello(&upstream, &origin, true).await;
-        assert_eq!((server.connections.get(), server.resumed.get()), (2, 1));
-    });
-}
-
-#[test]
 fn a_burst_shares_connections_up_to_their_streams() {
     run(async {
-        let authority = Authority::new();
-        let upstream = authority.upstream();
-        let (server, origin) = server(&authority, &["h2", "http/1.1"]).await;
+        let Secure {
+            server,
+            upstream,
+            origin,
+        } = Secure::new(&["h2", "http/1.1"]).await;
         let burst = |number: usize| {
             let tasks: Vec<_> = (0..number)
                 .map(|_| {
@@ -505,9 +130,11 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
 #[test]
 fn a_server_that_goes_away_is_left_without_losing_a_request() {
     run(async {
-        let authority = Authority::new();
-        let upstream = authority.upstream();
-        let (server, origin) = server(&authority, &["h2"]).await;
+        let Secure {
+            server,
+            upstream,
+            origin,
+        } = Secure::new(&["h2"]).await;
         let running = {
             let (upstream, origin) = (Rc::clone(&upstream), origin.clone());
             tokio::task::spawn_local(async move {
@@ -532,9 +159,11 @@ fn a_server_that_goes_away_is_left_without_losing_a_request() {
 #[test]
 fn readers_that_have_stopped_do_not_stop_the_others() {
     run(async {
-        let authority = Authority::new();
-        let upstream = authority.upstream();
-        let (server, origin) = server(&authority, &["h2"]).await;
+        let Secure {
+            server,
+            upstream,
+            origin,
+        } = Secure::new(&["h2"]).await;
         let mut stopped = Vec::new();
         for _ in 0..31 {
             let answer = upstream.send(&origin, get("/endless"), false).await;
@@ -551,9 +180,11 @@ fn readers_that_have_stopped_do_not_stop_the_others() {
 #[test]
 fn who_leaves_resets_its_stream_and_nothing_else() {
     run(async {
-        let authority = Authority::new();
-        let upstream = authority.upstream();
-        let (server, origin) = server(&authority, &["h2"]).await;
+        let Secure {
+            server,
+            upstream,
+            origin,
+        } = Secure::new(&["h2"]).await;
         let waiting = upstream.send(&origin, get("/wait"), false);
         let left = tokio::time::timeout(Duration::from_millis(100), waiting).await;
         assert!(left.is_err());
@@ -570,9 +201,11 @@ fn who_leaves_resets_its_stream_and_nothing_else() {
 #[test]
 fn bodies_pass_over_http2() {
     run(async {
-        let authority = Authority::new();
-        let upstream = authority.upstream();
-        let (_server, origin) = server(&authority, &["h2"]).await;
+        let Secure {
+            server: _,
+            upstream,
+            origin,
+        } = Secure::new(&["h2"]).await;
         let body = "0123456789".repeat(300_000);
         let request = Request::post("/echo")
             .body(Full::from(body.clone()))
@@ -585,12 +218,14 @@ fn bodies_pass_over_http2() {
     });
 }
 
-/// A server of frames: each request on each connection gets what `react` does to it.
-fn frames(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    react: impl Fn(usize, usize, h2::server::SendResponse<Bytes>) -> bool + 'static,
-) {
+/// A server of frames: each request on each connection gets what `react` does to it. Gives a way out
+/// to it.
+async fn frames(
+    react: impl Fn(usize, usize, SendResponse<Bytes>) -> bool + 'static,
+) -> (Rc<Upstream<Plain>>, Origin) {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor("localhost", &["h2"]);
+    let (listener, address) = listen().await;
     tokio::task::spawn_local(async move {
         for connection in 0.. {
             let (stream, _) = listener.accept().await.expect("a connection");
@@ -605,9 +240,10 @@ fn frames(
             }
         }
     });
+    (authority.upstream(), secure(address))
 }
 
-fn answer_hello(respond: &mut h2::server::SendResponse<Bytes>) {
+fn answer_hello(respond: &mut SendResponse<Bytes>) {
     let mut body = respond
         .send_response(Response::new(()), false)
         .expect("it is sent");
@@ -617,21 +253,14 @@ fn answer_hello(respond: &mut h2::server::SendResponse<Bytes>) {
 #[test]
 fn a_refused_stream_was_not_processed() {
     run(async {
-        let authority = Authority::new();
-        let (listener, address) = listen().await;
-        frames(
-            listener,
-            authority.acceptor("localhost", &["h2"]),
-            |_, number, mut respond| {
-                match number {
-                    1 => respond.send_reset(h2::Reason::REFUSED_STREAM),
-                    _ => answer_hello(&mut respond),
-                }
-                true
-            },
-        );
-        let upstream = authority.upstream();
-        let origin = secure(address);
+        let (upstream, origin) = frames(|_, number, mut respond| {
+            match number {
+                1 => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                _ => answer_hello(&mut respond),
+            }
+            true
+        })
+        .await;
         hello(&upstream, &origin, false).await;
         let refused = upstream.send(&origin, get("/"), false).await;
         let refused = refused.expect_err("refused");
@@ -644,26 +273,262 @@ fn a_refused_stream_was_not_processed() {
 #[test]
 fn a_connection_that_is_cut_is_stale_only_if_it_had_served() {
     run(async {
-        let authority = Authority::new();
-        let (listener, address) = listen().await;
-        frames(
-            listener,
-            authority.acceptor("localhost", &["h2"]),
-            |connection, number, mut respond| {
-                let served = connection == 1 && number == 0;
-                if served {
-                    answer_hello(&mut respond);
-                }
-                served
-            },
-        );
-        let upstream = authority.upstream();
-        let origin = secure(address);
+        let (upstream, origin) = frames(|connection, number, mut respond| {
+            let served = connection == 1 && number == 0;
+            if served {
+                answer_hello(&mut respond);
+            }
+            served
+        })
+        .await;
         let cut = upstream.send(&origin, get("/"), false).await;
         assert_eq!(cut.expect_err("cut").sent, Sent::Perhaps);
         hello(&upstream, &origin, false).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         let cut = upstream.send(&origin, get("/"), false).await;
         assert_eq!(cut.expect_err("cut").sent, Sent::Stale);
+    });
+}
+
+/// Sends one answer that never ends; counts its bytes that the windows let out.
+async fn pour(mut respond: SendResponse<Bytes>, poured: Rc<Cell<usize>>) {
+    let mut stream = respond
+        .send_response(Response::new(()), false)
+        .expect("it is sent");
+    loop {
+        stream.reserve_capacity(16 * 1024);
+        let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
+        let Some(Ok(capacity)) = capacity else {
+            return;
+        };
+        let sent = stream.send_data(Bytes::from(vec![0; capacity]), false);
+        sent.expect("it is sent");
+        poured.set(poured.get() + capacity);
+    }
+}
+
+/// Waits until a counter stands still.
+async fn settled(counter: &Cell<usize>) -> usize {
+    loop {
+        let before = counter.get();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if counter.get() == before {
+            return before;
+        }
+    }
+}
+
+/// Passes connections on to `origin`, whose bytes come so late.
+async fn far_away(origin: &Origin, late: Duration) -> Origin {
+    let (listener, address) = listen().await;
+    let target = format!("127.0.0.1:{}", origin.port());
+    tokio::task::spawn_local(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(&target).await.expect("a connection");
+            let (from_near, to_near) = near.into_split();
+            let (from_far, to_far) = far.into_split();
+            tokio::task::spawn_local(pass_late(from_near, to_far, late));
+            tokio::task::spawn_local(pass_late(from_far, to_near, late));
+        }
+    });
+    secure(address)
+}
+
+async fn pass_late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, late: Duration) {
+    let (queue, mut queued) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let writing = async {
+        while let Some((due, bytes)) = queued.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    let reading = async move {
+        let mut bytes = Vec::with_capacity(64 * 1024);
+        while from.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
+            let due = Instant::now() + late;
+            let bytes = std::mem::replace(&mut bytes, Vec::with_capacity(64 * 1024));
+            if queue.send((due, bytes)).is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(writing, reading);
+}
+
+#[test]
+fn a_window_is_small_until_a_stream_fills_it_in_a_round_trip() {
+    run(async {
+        let poured = Rc::new(Cell::new(0));
+        let count = Rc::clone(&poured);
+        let (upstream, origin) = frames(move |_, _, respond| {
+            tokio::task::spawn_local(pour(respond, Rc::clone(&count)));
+            true
+        })
+        .await;
+        let origin = far_away(&origin, Duration::from_millis(5)).await;
+        let stopped = upstream.send(&origin, get("/"), false).await;
+        let mut body = stopped.expect("an answer").into_body();
+        assert_eq!(
+            settled(&poured).await,
+            64 * 1024,
+            "what a stopped reader costs"
+        );
+
+        // Read as fast as it comes, it is let to fill ever larger windows, and then stopped.
+        let mut read = 0;
+        while read < 16 << 20 {
+            let frame = body.frame().await.expect("a frame").expect("no error");
+            read += frame.data_ref().map_or(0, Bytes::len);
+        }
+        let unread = settled(&poured).await - read;
+        assert!(unread > 128 * 1024, "its window has stayed small: {unread}");
+        assert!(
+            unread <= 16 << 20,
+            "its window has become too large: {unread}"
+        );
+    });
+}
+
+#[test]
+fn streams_that_are_given_up_by_the_thousand_break_no_other() {
+    run(async {
+        let Secure {
+            server,
+            upstream,
+            origin,
+        } = Secure::new(&["h2"]).await;
+        let waiting = upstream.send(&origin, get("/wait"), false);
+        let mut waiting = pin!(waiting);
+        let giving_up = async {
+            for _ in 0..1_000 {
+                let answer = upstream.send(&origin, get("/endless"), false).await;
+                let mut body = answer.expect("an answer").into_body();
+                body.frame().await.expect("a frame").expect("no error");
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("it is not let go on yet"),
+            () = giving_up => {}
+        }
+        server.go.notify_waiters();
+        assert_eq!(text(waiting.await.expect("an answer")).await, "hello");
+        // None of them has seen enough to take it for an attack.
+        let connections = server.connections.get();
+        assert!((5..=12).contains(&connections), "{connections}");
+    });
+}
+
+#[test]
+fn interim_answers_are_told_before_the_answer() {
+    run(async {
+        let (upstream, origin) = frames(|_, _, mut respond| {
+            for link in ["</a>", "</b>"] {
+                let mut hints = Response::new(());
+                *hints.status_mut() = StatusCode::EARLY_HINTS;
+                hints
+                    .headers_mut()
+                    .insert("link", link.parse().expect("a value"));
+                respond.send_informational(hints).expect("it is sent");
+            }
+            answer_hello(&mut respond);
+            true
+        })
+        .await;
+        let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let connection = upstream.connect(&origin, Need::default()).await;
+        let answer = connection.expect("a connection").send(
+            get("/"),
+            move |status: StatusCode, fields: &HeaderMap| {
+                let link = fields["link"].to_str().expect("text").to_owned();
+                tell.lock().expect("no panic").push((status.as_u16(), link));
+            },
+        );
+        assert_eq!(text(answer.await.expect("an answer")).await, "hello");
+        let told = told.lock().expect("no panic");
+        assert_eq!(*told, [(103, "</a>".to_owned()), (103, "</b>".to_owned())]);
+    });
+}
+
+#[test]
+fn a_connection_that_we_end_ourselves_is_worth_another_try() {
+    run(async {
+        let authority = Authority::new();
+        let acceptor = authority.acceptor("localhost", &["h2"]);
+        let (listener, address) = listen().await;
+        let broken = async {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let mut stream = acceptor.accept(stream).await.expect("TLS");
+            // The preface and whatever comes with it.
+            let mut preface = [0; 24];
+            stream.read_exact(&mut preface).await.expect("a preface");
+            // SETTINGS, and DATA that belong to no stream (RFC 9113 6.1).
+            let frames = [[0, 0, 0, 4, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0]];
+            stream
+                .write_all(&frames.concat())
+                .await
+                .expect("it is read");
+            stream
+        };
+        let upstream = authority.upstream();
+        let origin = secure(address);
+        let (answer, _stream) = tokio::join!(upstream.send(&origin, get("/"), false), broken);
+        let unanswered = answer.expect_err("no answer");
+        assert!(unanswered.error.is_retryable(), "{unanswered:?}");
+        assert_eq!(unanswered.sent, Sent::Perhaps, "{unanswered:?}");
+    });
+}
+
+#[test]
+fn an_answer_of_another_length_than_it_tells_is_broken() {
+    run(async {
+        let (upstream, origin) = frames(|_, _, mut respond| {
+            let answer = Response::builder().header("content-length", 10);
+            let body = respond.send_response(answer.body(()).expect("an answer"), false);
+            let mut body = body.expect("it is sent");
+            body.send_data("hello".into(), true).expect("it is sent");
+            true
+        })
+        .await;
+        let answer = upstream.send(&origin, get("/"), false).await;
+        let body = answer.expect("an answer").into_body();
+        assert_eq!(body.size_hint().exact(), Some(10));
+        assert!(body.collect().await.is_err());
+    });
+}
+
+#[test]
+fn a_peer_that_gives_no_sign_of_life_is_given_up() {
+    // Time passes as soon as nothing else does.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let authority = Authority::new();
+        let acceptor = authority.acceptor("localhost", &["h2"]);
+        let (listener, address) = listen().await;
+        let upstream = authority.upstream();
+        let origin = secure(address);
+        let silent = async {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let mut stream = acceptor.accept(stream).await.expect("TLS");
+            stream
+                .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+                .await
+                .expect("it is read");
+            let mut read = Vec::new();
+            stream.read_buf(&mut read).await.expect("a preface");
+            tokio::time::pause();
+            while stream.read_buf(&mut read).await.is_ok_and(|read| read > 0) {}
+        };
+        let began = Instant::now();
+        let (answer, ()) = tokio::join!(upstream.send(&origin, get("/"), false), silent);
+        assert!(answer.expect_err("no answer").error.is_retryable());
+        let took = began.elapsed().as_secs();
+        assert!((50..=90).contains(&took), "{took} s");
     });
 }

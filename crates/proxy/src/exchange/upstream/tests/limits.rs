@@ -331,7 +331,9 @@ fn a_peer_that_lets_a_long_body_wait_is_not_given_up() {
             let connection = upstream.connect(&plain(address), need).await;
             let request = Request::put("/").body(Full::from(body.clone()));
             let connection = connection.expect("a connection");
-            connection.send(request.expect("a request")).await
+            connection
+                .send(request.expect("a request"), |_, _| {})
+                .await
         };
         let (answer, ()) = tokio::join!(sending, reading);
         assert_eq!(text(answer.expect("an answer")).await, "hello");

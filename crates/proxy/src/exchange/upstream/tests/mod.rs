@@ -5,6 +5,8 @@ mod http1;
 mod http2;
 mod limits;
 mod proxies;
+mod server;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -24,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::environment::Proxies;
 use super::tls::Roots;
-use super::{Need, ResponseBody, Upstream, UpstreamConfig};
+use super::{Connection, Need, ResponseBody, Upstream, UpstreamConfig};
 use crate::decision::route::{Origin, split_url};
 use crate::exchange::send_error::{SendError, Sent, Unanswered};
 
@@ -54,7 +56,7 @@ where
         needs_http1: bool,
     ) -> Result<Response<ResponseBody<B>>, Unanswered> {
         let connection = self.connect(origin, need(needs_http1, false)).await?;
-        connection.send(request).await
+        connection.send(request, |_, _| {}).await
     }
 }
 
@@ -180,6 +182,61 @@ impl Peer {
     /// Waits until the other side has closed.
     async fn closed(&mut self) {
         while self.more().await {}
+    }
+}
+
+/// An upstream that the test plays, and a way out that leads to it.
+struct Scene<B = Plain> {
+    listener: TcpListener,
+    upstream: Rc<Upstream<B>>,
+    origin: Origin,
+}
+
+impl<B> Scene<B>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    async fn new() -> Self {
+        let (listener, address) = listen().await;
+        Self {
+            listener,
+            upstream: Upstream::new(Arc::new(config())),
+            origin: plain(address),
+        }
+    }
+
+    async fn send(&self, request: Request<B>) -> Result<Response<ResponseBody<B>>, Unanswered> {
+        self.upstream.send(&self.origin, request, false).await
+    }
+
+    /// Sends `request` while a new connection's other side does as `play` says; gives the other side,
+    /// too, which keeps the connection open.
+    async fn played(
+        &self,
+        request: Request<B>,
+        play: impl AsyncFnOnce(&mut Peer),
+    ) -> (Result<Response<ResponseBody<B>>, Unanswered>, Peer) {
+        let playing = async {
+            let mut peer = Peer::accept(&self.listener).await;
+            play(&mut peer).await;
+            peer
+        };
+        tokio::join!(self.send(request), playing)
+    }
+
+    async fn connect(&self, need: Need) -> Connection<B> {
+        let connection = self.upstream.connect(&self.origin, need).await;
+        connection.expect("a connection")
+    }
+}
+
+impl Scene {
+    /// Each connection is served with the scripts in turn.
+    async fn serving(connections: Vec<Vec<&'static str>>) -> (Rc<Upstream<Plain>>, Origin) {
+        let scene = Self::new().await;
+        serve(scene.listener, connections);
+        (scene.upstream, scene.origin)
     }
 }
 

@@ -1,0 +1,125 @@
+//! HTTP/2 to upstream: connections whose streams are requests.
+//!
+//! It stands on h2 itself. hyper, which is on top of it elsewhere, tells nothing of interim answers,
+//! has windows that are as large for a connection as for one stream (so that one reader which has
+//! stopped stops the others), and says of less what has become of it.
+//!
+//! Requests on one connection share its fate. What one does must not cost the others, so
+//! - no stream's window is so large that readers which have stopped hold more than the thread's
+//!   budget ([`window`]), and the connection's own is as large as all of theirs;
+//! - a stream that is given up is remembered for as long as the connection lives, and after so many
+//!   of them the connection takes no new ones: neither side takes it for an attack.
+//!
+//! What it is not: it keeps no connection ([`super::pool`]) and sends nothing again.
+
+mod driver;
+mod stream;
+mod upload;
+pub(super) mod window;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Error, SendStream};
+use http::Request;
+use tokio::time::Instant;
+
+use super::stream::{Line, UpstreamIo};
+use crate::limits::{
+    UPSTREAM_CONNECTION_WINDOW, UPSTREAM_FIRST_WINDOW, UPSTREAM_HEADER_LIST, UPSTREAM_RESETS,
+    UPSTREAM_SEND_BUFFER, UPSTREAM_STREAMS,
+};
+use driver::Told;
+pub(super) use stream::{Http2Body, NoAnswer, send};
+use window::{Budget, Window};
+
+/// Streams that were given up are remembered for longer than anything of them can be on the way.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// A connection.
+pub(super) struct Http2 {
+    sender: RefCell<SendRequest<Bytes>>,
+    told: Rc<Told>,
+    /// Whether it has served a request before.
+    used: Cell<bool>,
+    idle_since: Cell<Instant>,
+}
+
+impl Http2 {
+    /// Begins to speak HTTP/2 on `io`, with windows out of `budget`.
+    pub(super) async fn begin(io: UpstreamIo, budget: &Rc<Budget>) -> Result<Rc<Self>, Error> {
+        let line = io.line.clone();
+        let remembered = usize::try_from(UPSTREAM_RESETS + UPSTREAM_STREAMS).unwrap_or(usize::MAX);
+        let mut builder = Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(UPSTREAM_FIRST_WINDOW)
+            .initial_connection_window_size(UPSTREAM_CONNECTION_WINDOW)
+            .max_concurrent_reset_streams(remembered)
+            .reset_stream_duration(REMEMBERED)
+            .max_send_buffer_size(UPSTREAM_SEND_BUFFER)
+            .max_header_list_size(UPSTREAM_HEADER_LIST);
+        let (sender, connection) = builder.handshake(io).await?;
+        let told = Rc::new(Told::new(line, Window::new(Rc::clone(budget))));
+        tokio::task::spawn_local(driver::drive(connection, Rc::clone(&told)));
+        Ok(Rc::new(Self {
+            sender: RefCell::new(sender),
+            told,
+            used: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+        }))
+    }
+
+    /// Whether it takes no further request.
+    pub(super) fn is_closed(&self) -> bool {
+        let mut look = Context::from_waker(Waker::noop());
+        self.told.resets.get() >= UPSTREAM_RESETS
+            || matches!(
+                self.sender.borrow_mut().poll_ready(&mut look),
+                Poll::Ready(Err(_))
+            )
+    }
+
+    /// Takes one more request, where there is room; says whether it has served one before.
+    pub(super) fn enter(&self) -> Option<bool> {
+        let has_room = self.told.streams.get() < self.told.max_streams.get();
+        if !has_room || !self.told.window.open() {
+            return None;
+        }
+        self.told.streams.set(self.told.streams.get() + 1);
+        Some(self.used.replace(true))
+    }
+
+    /// A request has ended.
+    pub(super) fn leave(&self) {
+        self.told.window.close();
+        self.told.streams.set(self.told.streams.get() - 1);
+        self.idle_since.set(Instant::now());
+    }
+
+    /// Since when there is no request on it.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.told.streams.get() == 0).then(|| self.idle_since.get())
+    }
+
+    pub(super) fn line(&self) -> &Line {
+        &self.told.line
+    }
+
+    fn count_reset(&self) {
+        self.told.resets.set(self.told.resets.get() + 1);
+    }
+
+    fn send_request(
+        &self,
+        head: Request<()>,
+        is_whole: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), Error> {
+        // A clone has no part in what another one waits for.
+        let mut sender = self.sender.borrow().clone();
+        sender.send_request(head, is_whole)
+    }
+}
