@@ -3,10 +3,10 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { makeBridge } from './harness/bridge.js';
 import { ENOUGH, runCommand } from './harness/command.js';
 import type { Connection } from './harness/connection.js';
 import { pause } from './harness/deadline.js';
+import { makeNamespace } from './harness/namespace.js';
 import { type ProxyOptions, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials } from './harness/signature.js';
 import { startUpstream } from './harness/upstream.js';
@@ -246,13 +246,13 @@ test('the overflow user is refused by its name too', async (t) => {
 testUsers(
   'a network namespace is served by its address, and only with --allowed-network',
   async (t) => {
-    const bridge = makeBridge(t);
-    if (bridge === null) {
+    const namespace = makeNamespace(t);
+    if (namespace === null) {
       t.pass();
       return;
     }
-    const { name } = bridge;
-    const { host, guest } = bridge.v4;
+    const { name } = namespace;
+    const { host, guest } = namespace.v4;
     const addresses = [host];
     const line = (port: number, uid: number) =>
       `--target ${host}:${port} --uid ${uid} --who guest --tries 20 --mode plain`;
@@ -294,12 +294,12 @@ testUsers(
 );
 
 testUsers('a task network may have an IPv4 and an IPv6 range', async (t) => {
-  const bridge = makeBridge(t);
-  if (bridge === null) {
+  const namespace = makeNamespace(t);
+  if (namespace === null) {
     t.pass();
     return;
   }
-  const { name, v4, v6 } = bridge;
+  const { name, v4, v6 } = namespace;
   const answered = async (networks: string[]) => {
     const flags = networks.flatMap((network) => ['--allowed-network', network]);
     const { proxy } = await start(t, { addresses: [v4.host, v6.host], flags });

@@ -3,8 +3,8 @@
 // with the same user id, and containers behind a bridge.
 import { spawn } from 'node:child_process';
 import type { ExecutionContext } from 'ava';
-import { makeBridge } from './harness/bridge.js';
 import { pause, within } from './harness/deadline.js';
+import { makeNamespace } from './harness/namespace.js';
 import { accepts, unusedPort } from './harness/port.js';
 import { requestBytes } from './harness/proxy.js';
 import { temporaryCredentials } from './harness/signature.js';
@@ -134,12 +134,12 @@ testWorker('what an earlier task has left behind is named to the next one', asyn
 
 for (const family of ['v4', 'v6'] as const) {
   testWorker(`a container behind a bridge, over IP${family}`, async (t) => {
-    const bridge = makeBridge(t);
-    if (bridge === null) {
+    const namespace = makeNamespace(t);
+    if (namespace === null) {
       t.pass();
       return;
     }
-    const { host, network } = bridge[family];
+    const { host, network } = namespace[family];
     const { task, upstream } = await setUp(t);
     const worker = new Worker(t);
     const one = await task('tests/one', allowed, { ipAddress: host, allowedNetwork: network });
@@ -148,9 +148,9 @@ for (const family of ['v4', 'v6'] as const) {
     const line = (uid: number) =>
       `--target ${target} --uid ${uid} --who guest --tries 5 --mode plain`;
 
-    t.deepEqual((await attack(line(other.uid), bridge.name)).statuses, { 200: 5 });
+    t.deepEqual((await attack(line(other.uid), namespace.name)).statuses, { 200: 5 });
     const put = `${line(0)} --request put`;
-    t.deepEqual((await attack(put, bridge.name)).statuses, { 403: 5 }, 'no update from inside');
+    t.deepEqual((await attack(put, namespace.name)).statuses, { 403: 5 }, 'no update from inside');
     t.is(await worker.update(0, claim('tests/reclaimed')), 200, 'the worker comes by loopback');
     t.is(await signedAs(t, allowed, one.port), 'tests/reclaimed');
     t.is(await signedAs(t, allowed, one.port, host), 'tests/reclaimed');
@@ -160,7 +160,7 @@ for (const family of ['v4', 'v6'] as const) {
     const ran = upstream.exchanges.length;
     await worker.killed();
     await within(closes(one.port), 'the end of the port');
-    t.is((await attack(line(allowed.uid), bridge.name)).answered, 0);
+    t.is((await attack(line(allowed.uid), namespace.name)).answered, 0);
     t.is(upstream.exchanges.length, ran);
   });
 }
