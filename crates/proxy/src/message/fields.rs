@@ -1,7 +1,7 @@
 //! The fields of a head, in hyper's map and as they came.
 //!
 //! Rules about fields ([`crate::message::headers`] above all) are written once and hold for both: hyper's
-//! [`HeaderMap`], and [`FieldLines`], which the fast path reads, since to fill a map costs more than
+//! [`HeaderMap`], and [`FieldLines`], which the bare wire reads, since to fill a map costs more than
 //! all that is asked of it. What this is not: it knows no rule.
 
 use std::collections::HashSet;
