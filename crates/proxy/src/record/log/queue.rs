@@ -1,0 +1,270 @@
+//! The queue between the threads that log and the one that writes, many lines at a time.
+//!
+//! The first never wait: a line that finds the queue full is dropped and counted.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::line::{Line, Message, Scratch};
+use super::rate::{RATE, RateLimit};
+use super::{Format, Level};
+use crate::record::metrics::Metrics;
+
+/// Bytes that may wait to be written.
+pub(super) const QUEUE_LIMIT: usize = 512 * 1024;
+/// Room for a batch that is kept when there is little to write.
+const KEPT: usize = 16 * 1024;
+/// Between two writes; what comes meanwhile is written at once.
+pub(super) const BATCH: Duration = Duration::from_millis(20);
+/// Before another try where the log's reader is slow and its end does not block.
+const FULL_PIPE: Duration = Duration::from_millis(5);
+
+pub(super) struct Shared {
+    pub level: Level,
+    pub format: Format,
+    zone: TimeZone,
+    metrics: Arc<Metrics>,
+    queue: Mutex<Queue>,
+    /// The writing thread has something to do.
+    work: Condvar,
+    /// A batch has been written.
+    written: Condvar,
+    pub refused: RateLimit,
+}
+
+#[derive(Default)]
+struct Queue {
+    pending: Vec<u8>,
+    lines: u64,
+    /// Lines dropped since the last batch.
+    lost: u64,
+    stage: Stage,
+    /// Somebody waits for the queue to be empty.
+    urgent: bool,
+    closing: bool,
+}
+
+/// What the writing thread does.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Lets lines gather.
+    #[default]
+    Gathering,
+    /// Waits for a first line.
+    Idle,
+    /// Writes a batch.
+    Writing,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// The threads that log.
+impl Shared {
+    /// The log's parts, and a thread that writes to `out` until [`Shared::close`].
+    pub fn start(
+        level: Level,
+        format: Format,
+        out: Box<dyn Write + Send>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Arc<Self>> {
+        let shared = Arc::new(Self {
+            level,
+            format,
+            zone: TimeZone::system(),
+            metrics,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            written: Condvar::new(),
+            refused: RateLimit::new(),
+        });
+        let writer = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run(out))?;
+        Ok(shared)
+    }
+
+    /// Ends the thread that writes once all has been written.
+    pub fn close(&self) {
+        self.queue().closing = true;
+        self.work.notify_one();
+    }
+
+    pub fn message(&self, level: Level, message: fmt::Arguments<'_>) {
+        let message = match message.as_str() {
+            Some(message) => Cow::Borrowed(message),
+            None => Cow::Owned(message.to_string()),
+        };
+        let message = message.as_ref();
+        self.line(&Message { level, message });
+    }
+
+    pub fn report_left_out(&self) {
+        if let Some(more) = self.refused.rest() {
+            self.message(
+                Level::Warn,
+                format_args!("{more} more connections were refused"),
+            );
+        }
+    }
+
+    /// Renders one line and queues it.
+    pub fn line(&self, line: &impl Line) {
+        // A thread that is ending has no scratch any more, and logs nothing.
+        let _ = SCRATCH.try_with(|scratch| {
+            let mut scratch = scratch.borrow_mut();
+            let mut out = std::mem::take(&mut scratch.line);
+            out.clear();
+            let now = Timestamp::now();
+            let rendered = match self.format {
+                Format::Text => {
+                    out.extend_from_slice(scratch.stamp(now, &self.zone).as_bytes());
+                    line.text(&mut out);
+                    true
+                }
+                Format::Json => line.json(now, &mut out).is_ok(),
+            };
+            out.push(b'\n');
+            if rendered {
+                self.push(&out);
+            }
+            scratch.line = out;
+        });
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut queue = self.queue();
+        if queue.pending.len() + line.len() > QUEUE_LIMIT {
+            queue.lost += 1;
+            drop(queue);
+            self.metrics.dropped_log_lines.add(1);
+            return;
+        }
+        let before = queue.pending.len();
+        queue.pending.extend_from_slice(line);
+        queue.lines += 1;
+        let after = queue.pending.len();
+        let wake = (before == 0 && queue.stage == Stage::Idle)
+            || (before <= QUEUE_LIMIT / 2 && after > QUEUE_LIMIT / 2);
+        drop(queue);
+        if wake {
+            self.work.notify_one();
+        }
+    }
+
+    pub fn flush(&self, limit: Duration) -> bool {
+        let mut queue = self.queue();
+        queue.urgent = true;
+        self.work.notify_one();
+        let (queue, _) = self
+            .written
+            .wait_timeout_while(queue, limit, |queue| {
+                queue.stage == Stage::Writing || !queue.pending.is_empty()
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.stage != Stage::Writing && queue.pending.is_empty()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that writes.
+impl Shared {
+    fn run(&self, mut out: Box<dyn Write + Send>) {
+        let mut batch = Vec::new();
+        while let Some((lines, lost)) = self.next_batch(&mut batch) {
+            if lost > 0 {
+                self.message(Level::Warn, format_args!("{lost} log lines were dropped"));
+            }
+            if write_all(&mut out, &batch).is_err() {
+                self.metrics.dropped_log_lines.add(lines);
+            }
+            let busy = batch.len() > KEPT;
+            batch.clear();
+            // Not while every batch is as large: the allocator would give pages back and fault
+            // them in again fifty times a second.
+            if !busy {
+                batch.shrink_to(KEPT);
+            }
+            self.pause();
+        }
+    }
+
+    /// Waits for lines and takes them all, with their number and that of the lines lost before
+    /// them. `None` when there will be no more.
+    fn next_batch(&self, batch: &mut Vec<u8>) -> Option<(u64, u64)> {
+        let mut queue = self.queue();
+        let mut left_out_by = Some(Instant::now() + RATE);
+        while queue.pending.is_empty() {
+            if queue.closing {
+                return None;
+            }
+            queue.stage = Stage::Idle;
+            if let Some(by) = left_out_by {
+                let wait = by.saturating_duration_since(Instant::now());
+                queue = self
+                    .work
+                    .wait_timeout(queue, wait)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+                if Instant::now() >= by {
+                    left_out_by = None;
+                    drop(queue);
+                    self.report_left_out();
+                    queue = self.queue();
+                }
+            } else {
+                queue = self
+                    .work
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        queue.stage = Stage::Writing;
+        std::mem::swap(&mut queue.pending, batch);
+        Some((
+            std::mem::take(&mut queue.lines),
+            std::mem::take(&mut queue.lost),
+        ))
+    }
+
+    /// Says that a batch is written and lets lines gather for the next one.
+    fn pause(&self) {
+        let mut queue = self.queue();
+        queue.stage = Stage::Gathering;
+        if queue.pending.is_empty() {
+            queue.urgent = false;
+            self.written.notify_all();
+        }
+        drop(self.work.wait_timeout_while(queue, BATCH, |queue| {
+            !queue.urgent && !queue.closing && queue.pending.len() <= QUEUE_LIMIT / 2
+        }));
+    }
+}
+
+/// Like `Write::write_all`, but waits where the other end is full and does not block: Node sets
+/// pipes so.
+fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(FULL_PIPE),
+            Err(error) => return Err(error),
+        }
+    }
+    out.flush()
+}
