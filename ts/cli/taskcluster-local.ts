@@ -18,6 +18,7 @@ import { declareExposure } from './local/exposure.js';
 import { declareMigrate } from './local/migrate.js';
 import { addPlaceOptions, type PlaceOptions } from './local/place.js';
 import { readRegisteredClients } from './local/registered-clients.js';
+import { declareRoot } from './local/root.js';
 import { declareRotateKeys } from './local/rotate-keys.js';
 import { declareUser } from './local/user.js';
 
@@ -75,6 +76,7 @@ declareAnonymousRole(program);
 declareMigrate(program);
 declareBackup(program);
 declareRotateKeys(program);
+declareRoot(program);
 declareUser(program);
 
 await program.parseAsync();

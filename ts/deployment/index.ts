@@ -11,6 +11,7 @@
 import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { isIP } from 'node:net';
+import { join } from 'node:path';
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import { native } from '../native.js';
 import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
@@ -41,6 +42,7 @@ import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
 import { secrets } from './secrets/index.js';
 import { SERVICES } from './services.js';
+import { shareDatabase } from './storage/control.js';
 import type { Database } from './storage/database.js';
 import { openStorage, type Storage, type StorageOptions } from './storage/index.js';
 import { ListenProof } from './storage/listen-proof.js';
@@ -153,7 +155,11 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const claims = new Claims({ store, credentials: queueClient, claimTimeout });
   await database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
   const listening = await proveListening(database, claims, options);
-  const server = await listen(options);
+  const unshare = await share(database, options);
+  const server = await listen(options).catch(async (error) => {
+    await unshare();
+    throw error;
+  });
   // From here on nothing is waited for: a request would find nobody to answer it.
   const publicUrl = new PublicUrl(server, options);
   const ownValidator = counted(counters, resolver);
@@ -196,11 +202,22 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     stop: async () => {
       await close(server);
       listening.stop();
+      await unshare();
       await housekeeping.stop();
       await clientScan.stop();
       await storage.close();
     },
   };
+}
+
+/** Lets commands at a database that only this process has. */
+async function share(
+  database: Database,
+  { folder, ...options }: DeploymentOptions,
+): Promise<() => Promise<void>> {
+  return database.isExclusive && options.database === undefined
+    ? shareDatabase(database, join(folder, 'database'))
+    : async () => undefined;
 }
 
 /** Where nothing is heard, workers that wait are told once a second to look for themselves. */

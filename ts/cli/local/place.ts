@@ -2,6 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { sharedDatabase } from '../../deployment/storage/control.js';
+import type { Database } from '../../deployment/storage/database.js';
 import { openStorage, type Storage } from '../../deployment/storage/index.js';
 
 export interface PlaceOptions {
@@ -51,6 +53,25 @@ export async function openData({ dataFolder, databaseUrl }: PlaceOptions): Promi
     );
   }
   return openStorage({ folder: dataFolder, databaseUrl });
+}
+
+/**
+ * As `openData`, also while a process has the database for itself: that one is asked then.
+ *
+ * @throws PlaceError, and as `openStorage`
+ */
+export async function openBeside(place: PlaceOptions): Promise<Storage> {
+  const database = await ofRunning(place);
+  return database === undefined
+    ? openData(place)
+    : openStorage({ folder: place.dataFolder, database });
+}
+
+/** The database of a process that runs on these data, if it has it for itself. */
+export async function ofRunning(place: PlaceOptions): Promise<Database | undefined> {
+  return place.databaseUrl === undefined
+    ? sharedDatabase(join(place.dataFolder, 'database'))
+    : undefined;
 }
 
 /** Ends with 1 and one sentence where it fails. */

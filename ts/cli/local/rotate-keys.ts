@@ -1,16 +1,17 @@
 /** `taskcluster-local rotate-keys`: a new key, with which all that is sealed is sealed again. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { sealAgain } from '../../deployment/storage/rotation.js';
+import { sealAgainBeside } from '../../deployment/storage/rotation.js';
 import { addKey, KEYS_VARIABLE } from '../../deployment/storage/sealing.js';
-import { openData, orOneSentence, type PlaceOptions, requirePlace } from './place.js';
+import { openBeside, orOneSentence, type PlaceOptions, requirePlace } from './place.js';
 
 export function declareRotateKeys(program: Command): void {
   const command = program
     .command('rotate-keys')
     .description(
       'Seal all tokens and secrets again with a new key, which is put first in the key file, or ' +
-        `with the first of ${KEYS_VARIABLE}. Stop every process of the deployment before.`,
+        `with the first of ${KEYS_VARIABLE}. Processes that run go on, and seal with it too, where they ` +
+        'read the same file; where they do not, give them the new key first, behind the others.',
     )
     .action(orOneSentence(run));
   requirePlace(command);
@@ -18,11 +19,11 @@ export function declareRotateKeys(program: Command): void {
 
 async function run(place: PlaceOptions): Promise<void> {
   const file = join(place.dataFolder, 'keys');
-  const storage = await openData(place);
+  const storage = await openBeside(place);
   try {
     const isGiven = process.env[KEYS_VARIABLE] !== undefined;
     const keys = isGiven ? storage.keys : await addKey(file);
-    const count = await sealAgain(storage.database, keys);
+    const count = await sealAgainBeside(storage.database, keys);
     console.log(
       `Sealed ${count} tokens and secrets again with the key ${keys.currentId}. Keep the older ` +
         'keys for as long as there are backups that need them.',

@@ -10,7 +10,7 @@ import { openStorage, type Storage } from '../../deployment/storage/index.js';
 import type { Store } from '../../deployment/storage/store.js';
 import { addNewUser, removeUser, setPassword } from '../../deployment/web/local-users.js';
 import { localUser } from '../../deployment/web/user.js';
-import { openData, orOneSentence, type PlaceOptions, requirePlace } from './place.js';
+import { ofRunning, openBeside, orOneSentence, type PlaceOptions, requirePlace } from './place.js';
 
 interface UserOptions extends PlaceOptions {
   readonly json: boolean;
@@ -45,7 +45,8 @@ function declareAdd(user: Command): void {
         const { role: roles, json } = options;
         const password = await readPassword(name);
         const { dataFolder: folder, databaseUrl } = options;
-        const storage = await openStorage({ folder, databaseUrl });
+        const database = await ofRunning(options);
+        const storage = await openStorage({ folder, databaseUrl, database });
         await withStore(storage, (store) => addNewUser(store, { name, password, roles }));
         report(
           json,
@@ -64,7 +65,7 @@ function declareRemove(user: Command): void {
     .argument('<name>')
     .action(
       orOneSentence(async (name: string, options: UserOptions) => {
-        await withStore(await openData(options), (store) => removeUser(store, name));
+        await withStore(await openBeside(options), (store) => removeUser(store, name));
         report(options.json, { name }, `Removed ${name}.`);
       }),
     );
@@ -77,7 +78,7 @@ function declareList(user: Command): void {
     .description('List the users, each with the roles that were given beside his own.')
     .action(
       orOneSentence(async (options: UserOptions) => {
-        const users = await withStore(await openData(options), (store) => store.users.all());
+        const users = await withStore(await openBeside(options), (store) => store.users.all());
         const lines = users.map(({ name, roles }) => [name, ...roles].join('  '));
         const told = users.map(({ name, roles }) => ({ name, roles }));
         report(options.json, told, lines.join('\n'));
@@ -96,7 +97,7 @@ function declareSetPassword(user: Command): void {
     .action(
       orOneSentence(async (name: string, options: UserOptions) => {
         const password = await readPassword(name);
-        await withStore(await openData(options), (store) => setPassword(store, name, password));
+        await withStore(await openBeside(options), (store) => setPassword(store, name, password));
         report(options.json, { name }, `Gave ${name} another password.`);
       }),
     );

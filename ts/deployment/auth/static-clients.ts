@@ -16,6 +16,7 @@ export interface PermanentCredentials {
 export type OwnCredentials = Record<'root' | 'queue' | 'web', PermanentCredentials>;
 
 const PREFIX = 'static/';
+const ROOT = 'static/taskcluster/root';
 const WEB_SERVER = 'static/taskcluster/web-server';
 
 /** Adds the deployment's own clients, and removes static ones that are neither these nor given. */
@@ -25,7 +26,7 @@ export async function syncStaticClients(
 ): Promise<OwnCredentials> {
   return store.transaction(async (transaction) => {
     const own = {
-      root: await ownClient(transaction, 'static/taskcluster/root', ['*']),
+      root: await ownClient(transaction, ROOT, ['*']),
       queue: await ownClient(transaction, 'static/taskcluster/queue', ['*']),
       web: await ownClient(transaction, WEB_SERVER, webServerScopes([])),
     };
@@ -38,6 +39,19 @@ export async function syncStaticClients(
     }
     return own;
   });
+}
+
+/** Gives the root client another access token. Undefined where there is none yet. */
+export async function resetRoot(store: Store): Promise<PermanentCredentials | undefined> {
+  const accessToken = newAccessToken();
+  const now = new Date();
+  const dates = { lastModified: now, lastRotated: now };
+  const changed = await store.clients.change(ROOT, (client) => ({
+    ...client,
+    ...dates,
+    accessToken,
+  }));
+  return changed && { clientId: ROOT, accessToken };
 }
 
 /**

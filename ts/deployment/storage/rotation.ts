@@ -2,6 +2,7 @@
  * Seals again, with the key in use, what was sealed with an older one, so that the older one can be
  * thrown away.
  */
+import { setTimeout } from 'node:timers/promises';
 import type { Database, Parameter, Queryable } from './database.js';
 import type { KeyRing } from './sealing.js';
 import { tokenPlace } from './sql/clients.js';
@@ -23,6 +24,19 @@ const SEALED: readonly SealedColumn[] = [
 
 /** So many rows are locked at once. */
 const ROWS = 100;
+
+/** For how long who has sealed with the key before may not have written it yet, in milliseconds. */
+const UNDER_WAY = 1000;
+
+/**
+ * As `sealAgain`, beside processes that have the same key file: once more for what they were writing
+ * when the key was added.
+ */
+export async function sealAgainBeside(database: Database, keys: KeyRing): Promise<number> {
+  const sealed = await sealAgain(database, keys);
+  await setTimeout(UNDER_WAY);
+  return sealed + (await sealAgain(database, keys));
+}
 
 /** Returns how many values it has sealed. Others may use the database meanwhile. */
 export async function sealAgain(database: Database, keys: KeyRing): Promise<number> {

@@ -6,6 +6,7 @@
  * that keys can be replaced one after the other.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
@@ -30,14 +31,32 @@ const TAG_LENGTH = 16;
 
 /** Keys by their ids. The first one seals, all of them open. */
 export class KeyRing {
-  readonly #keys: ReadonlyMap<string, Buffer>;
-  /** The id of the key that seals. */
-  readonly currentId: string;
+  #keys: ReadonlyMap<string, Buffer>;
+  readonly #file: string | undefined;
+  /** What the file was when it was read. */
+  #stamp: string | undefined;
 
-  private constructor(keys: ReadonlyMap<string, Buffer>) {
-    const [currentId = ''] = keys.keys();
+  private constructor(keys: ReadonlyMap<string, Buffer>, file?: string, stamp?: string) {
     this.#keys = keys;
-    this.currentId = currentId;
+    this.#file = file;
+    this.#stamp = stamp;
+  }
+
+  /**
+   * From a file, and from what it becomes: a process that runs while a key is added seals with that one
+   * from then on.
+   *
+   * @throws SealingError
+   */
+  static ofFile(file: string): KeyRing {
+    const stamp = stampOf(file);
+    return new KeyRing(KeyRing.parse(readFileSync(file, 'utf8')).#keys, file, stamp);
+  }
+
+  /** The id of the key that seals. */
+  get currentId(): string {
+    const [currentId = ''] = this.#keys.keys();
+    return currentId;
   }
 
   /**
@@ -66,11 +85,13 @@ export class KeyRing {
 
   /** `place` is the row's: what it was sealed with has to be given to open it. */
   seal(text: string, place: string): Sealed {
+    this.#readAgain();
+    const keyId = this.currentId;
     const nonce = randomBytes(NONCE_LENGTH);
-    const cipher = createCipheriv('aes-256-gcm', this.#key(this.currentId), nonce);
+    const cipher = createCipheriv('aes-256-gcm', this.#key(keyId), nonce);
     cipher.setAAD(Buffer.from(place));
     const bytes = [nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()];
-    return { bytes: Buffer.concat(bytes), keyId: this.currentId };
+    return { bytes: Buffer.concat(bytes), keyId };
   }
 
   /** @throws SealingError */
@@ -90,7 +111,26 @@ export class KeyRing {
     }
   }
 
+  /** What cannot be read now, in the middle of a change by hand, leaves the keys as they are. */
+  #readAgain(): void {
+    if (this.#file === undefined) {
+      return;
+    }
+    try {
+      const stamp = stampOf(this.#file);
+      if (stamp !== this.#stamp) {
+        this.#keys = KeyRing.parse(readFileSync(this.#file, 'utf8')).#keys;
+        this.#stamp = stamp;
+      }
+    } catch {
+      // As above.
+    }
+  }
+
   #key(id: string): Buffer {
+    if (!this.#keys.has(id)) {
+      this.#readAgain();
+    }
     const key = this.#keys.get(id);
     if (key === undefined) {
       throw new SealingError(
@@ -112,23 +152,16 @@ export async function loadKeys(file: string, environment = process.env): Promise
   if (text !== undefined) {
     return KeyRing.parse(text);
   }
-  const present = await readIfThere(file);
-  if (present !== undefined) {
-    return KeyRing.parse(present);
+  if (!existsSync(file)) {
+    await makeKeyFile(file);
   }
-  await makeKeyFile(file);
-  return KeyRing.parse(await readFile(file, 'utf8'));
+  return KeyRing.ofFile(file);
 }
 
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
-      return undefined;
-    }
-    throw error;
-  }
+/** Another one once the file has been written or another one is in its place. */
+function stampOf(file: string): string {
+  const { ino, mtimeMs, size } = statSync(file);
+  return [ino, mtimeMs, size].join(' ');
 }
 
 /** Whole or not at all, and by one of several processes that start together. */
