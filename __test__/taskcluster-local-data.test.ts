@@ -1,6 +1,6 @@
 // `taskcluster-local` with a data folder: what it keeps, who may do what where data are new or older
 // than anonymous scopes, and a backup that restores.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import {
@@ -40,7 +40,7 @@ async function run(...args: string[]) {
 }
 
 interface Local extends Reach {
-  readonly child: ChildProcess;
+  readonly child: ChildProcessWithoutNullStreams;
 }
 
 async function start(t: ExecutionContext, ...args: string[]): Promise<Local> {
@@ -184,15 +184,27 @@ test('a dry run where there are no data makes none', async (t) => {
 });
 
 test('older data stay public when they are served, until that is undone', async (t) => {
-  t.timeout(4 * DATABASE_PATIENCE_MS);
+  t.timeout(8 * DATABASE_PATIENCE_MS);
   const { flags } = await olderData(t, {});
+  const refused = await run('start', ...flags, '--private');
+  t.is(refused.code, 1);
+  t.regex(
+    refused.stderr,
+    /^taskcluster-local: the data are older .* would keep auth:current-scopes, .*--keep-public\n$/,
+  );
   const local = await start(t, ...flags);
   t.is(await status(local, {}), 404);
   const inUse = await run('migrate', ...flags, '--dry-run');
   t.regex(inUse.stderr, /^taskcluster-local: the database in .* is in use by process \d+: stop/);
+  const said = text(local.child.stderr);
   await stop(local);
+  t.regex(await said, /^deployment: the data are older .*: auth:current-scopes, /m);
+  t.is((await run('start', ...flags, '--private')).code, 1);
+  const kept = await start(t, ...flags, '--private', '--keep-public');
+  t.is(await status(kept, {}), 404);
+  await stop(kept);
   t.is((await run('migrate', ...flags, '--undo')).code, 0);
-  const again = await start(t, ...flags);
+  const again = await start(t, ...flags, '--private');
   t.is(await status(again, {}), 403);
   await stop(again);
 });

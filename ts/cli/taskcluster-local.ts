@@ -26,6 +26,8 @@ interface StartOptions extends Partial<PlaceOptions> {
   readonly port: number;
   readonly ipAddress: string;
   readonly anonymousScope: readonly string[];
+  readonly private: boolean;
+  readonly keepPublic: boolean;
   readonly public: boolean;
   readonly rootUrl?: string;
   readonly trustForwarded?: boolean;
@@ -56,7 +58,13 @@ const starting = program
   )
   .option('--no-trust-forwarded', 'do not, on loopback either')
   .option('--anonymous-scope <scope>', 'grant a scope to everybody; may be repeated', collect, [])
-  .option('--private', 'grant nothing to everybody where the data are new; the default')
+  .option(
+    '--private',
+    'grant nothing to everybody where the data are new, which is the default, and refuse older data ' +
+      'that were public',
+    false,
+  )
+  .option('--keep-public', 'serve older data that were public also with --private', false)
   .addOption(
     new Option('--public', 'let everybody read what is not secret where the data are new')
       .conflicts('private')
@@ -97,6 +105,7 @@ async function start(options: StartOptions): Promise<void> {
       host: ipAddress,
       port,
       isPublic: options.public,
+      mustBePrivate: options.private && !options.keepPublic,
       anonymousScopes: anonymousScope,
       registeredClients,
       rootUrl: options.rootUrl,

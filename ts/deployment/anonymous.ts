@@ -9,19 +9,27 @@ import type { Store } from './storage/store.js';
 export interface AnonymousOptions {
   /** New data let everybody read what is not secret. Data that are there stay as they are. */
   readonly isPublic?: boolean;
+  /** Older data that were public are refused, instead of staying so. */
+  readonly mustBePrivate?: boolean;
   /** Granted to everybody beside what the role has. */
   readonly anonymousScopes?: readonly string[];
 }
 
-/** To be called before a client has been added: data without one are new. */
+/**
+ * Returns what everybody has been granted for the data's age. To be called before a client has been
+ * added: data without one are new.
+ *
+ * @throws PublicDataError
+ */
 export async function grantAnonymous(
   { store, database }: Pick<Storage, 'store' | 'database'>,
-  { isPublic = false, anonymousScopes = [] }: AnonymousOptions,
-): Promise<void> {
+  { isPublic = false, mustBePrivate = false, anonymousScopes = [] }: AnonymousOptions,
+): Promise<readonly string[]> {
   const areNew = (await store.clients.list('', { after: '', limit: 1 })).length === 0;
-  await grantAnonymousScopes(database, publicScopes(SERVICES));
+  const { added } = await grantAnonymousScopes(database, publicScopes(SERVICES), { mustBePrivate });
   const opened = isPublic && areNew ? publicScopes(SERVICES) : [];
   await addToRole(store, [...opened, ...anonymousScopes]);
+  return added;
 }
 
 async function addToRole(store: Store, scopes: readonly string[]): Promise<void> {

@@ -145,7 +145,11 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
 async function startOn(storage: Storage, options: DeploymentOptions): Promise<Deployment> {
   const { store, objects: folder, database } = storage;
   const registered = new RegisteredClients(options.registeredClients ?? []);
-  await grantAnonymous(storage, options);
+  const { onNotice = tellOperator } = options;
+  const kept = await grantAnonymous(storage, options);
+  if (kept.length > 0) {
+    onNotice(`${KEPT_PUBLIC}: ${kept.join(', ')}`);
+  }
   const { root, queue: queueClient, web: webClient } = await addClientsAndRoles(store, options);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
   const rolesVersion = new RolesVersion(() => store.roles.version());
@@ -233,6 +237,9 @@ function proveListening(
   });
 }
 
+const KEPT_PUBLIC =
+  'the data are older than anonymous scopes, and were public: so that they stay so, everybody has ' +
+  'been granted what could be read before without credentials';
 const HEARD = 'LISTEN is heard: what other processes change shows here at once';
 const UNHEARD =
   'LISTEN is not heard: what other processes change shows here within a second, since the ' +

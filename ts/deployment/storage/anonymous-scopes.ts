@@ -32,19 +32,33 @@ export interface AnonymousMigration {
 export interface MigrationOptions {
   /** Also where it has been undone before: to be asked for by name only. */
   readonly again?: boolean;
+  /** Refuse data that are public by it, or would be. */
+  readonly mustBePrivate?: boolean;
+}
+
+/** Data that were public, where that is not wanted. The message says what to do. */
+export class PublicDataError extends Error {
+  override readonly name = 'PublicDataError';
 }
 
 /**
  * Grants the scopes to the role `anonymous` if the data predate it. What the role has stays; of the
  * scopes it gets those that it does not satisfy already.
+ *
+ * @throws PublicDataError
  */
 export function grantAnonymousScopes(
   database: Queryable,
   scopes: readonly string[],
-  { again = false }: MigrationOptions = {},
+  { again = false, mustBePrivate = false }: MigrationOptions = {},
 ): Promise<AnonymousMigration> {
   return database.transaction(async (transaction) => {
-    const { state: before } = await lockedState(transaction);
+    const { state: before, granted } = await lockedState(transaction);
+    if (mustBePrivate) {
+      const held = (await anonymousRole(transaction))?.scopes ?? [];
+      const isOpen = (scope: string) => granted.includes(scope) && held.includes(scope);
+      refuse(before === 'predates' ? scopes : held.filter(isOpen));
+    }
     if (before !== 'predates' && !(again && before === 'undone')) {
       return { before, after: before, added: [], removed: [] };
     }
@@ -56,6 +70,17 @@ export function grantAnonymousScopes(
     await setState(transaction, 'granted', added);
     return { before, after: 'granted', added, removed: [] };
   });
+}
+
+/** @throws PublicDataError */
+function refuse(open: readonly string[]): void {
+  if (open.length > 0) {
+    throw new PublicDataError(
+      'the data are older than anonymous scopes, and were public: everybody would keep ' +
+        `${open.join(', ')}. Close them by \`taskcluster-local migrate\`, then the same with ` +
+        '--undo, or keep them open by --keep-public',
+    );
+  }
 }
 
 /** Takes away what `grantAnonymousScopes` has added, and nothing that an operator has. */
