@@ -56,6 +56,12 @@ test('an endpoint cannot be declared twice, nor a GET with a body', (t) => {
 });
 
 const TEMPLATE_ERRORS: [template: unknown, message: string][] = [
+  ['', 'a scope cannot be empty: write one'],
+  [{ AllOf: [] }, '{"AllOf":[]} asks for nothing or lets nobody pass: write what it is of'],
+  [
+    { AllOf: ['a', { AnyOf: [] }] },
+    '{"AnyOf":[]} asks for nothing or lets nobody pass: write what it is of',
+  ],
   [{ for: 'a', in: 'b', each: '<a>' }, 'a scope expression cannot be a loop: put it into an AllOf'],
   [
     { AllOf: ['a'], AnyOf: ['b'] },
@@ -231,6 +237,24 @@ const BAD: Record<string, [Sent, number, string, RegExp]> = {
     413,
     'InputTooLarge',
     /larger than 10 MiB/,
+  ],
+  'a body that is nested too deeply': [
+    put(`{"secret": {"a": ${'['.repeat(20_000)}${']'.repeat(20_000)}}}`),
+    400,
+    'MalformedPayload',
+    /nested deeper than 200 levels/,
+  ],
+  'a name that no database can hold': [
+    { target: `${SECRET}%00` },
+    400,
+    'InvalidRequestArguments',
+    /must match regular expression/,
+  ],
+  'a name in other letters': [
+    { target: `${SECRET}%E2%9C%93` },
+    404,
+    'ResourceNotFound',
+    /^Secret not found/,
   ],
   'a body against the schema': [
     put('{"secret": 1, "expires": "soon", "x": 1}'),

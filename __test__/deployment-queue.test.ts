@@ -6,7 +6,7 @@ import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
-import type { ExecutionContext } from 'ava';
+import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend, type Place } from './harness/backends.js';
 import { within } from './harness/deadline.js';
@@ -388,3 +388,14 @@ onEveryBackend(
     t.is(await refusal(nobody.currentScopes()), 'InsufficientScopes');
   },
 );
+
+anyTest('whoever may not have an artifact is told which scope is missing', async (t) => {
+  const deployment = await deploymentFor(t);
+  const task = `/api/queue/v1/task/${taskcluster.slugid()}`;
+  for (const path of ['runs/0/artifacts', 'artifacts', 'runs/0/artifact-content']) {
+    const { status, json } = await send(deployment, { target: `${task}/${path}/private/a` });
+    t.is(status, 403);
+    t.regex(json.message, /"queue:get-artifact:private\/a"/);
+    t.notRegex(json.message, /<name>/);
+  }
+});

@@ -413,7 +413,7 @@ onEveryBackend('the test client: tester with the access token no-secret', async 
   t.is((await get(named)).json.clientId, 'test:x');
   t.is((await get(temporary(tester, { scopes: ['test:other'] }))).status, 403);
 
-  const body = JSON.stringify({ clientScopes: ['a:*'], requiredScopes: ['a:b'] });
+  const body = JSON.stringify({ clientScopes: ['z', 'a:*'], requiredScopes: ['a:b'] });
   const post = (ext: Record<string, unknown>) =>
     ask(deployment, {
       client: tester,
@@ -422,7 +422,10 @@ onEveryBackend('the test client: tester with the access token no-secret', async 
       ext,
       sent: { body, headers: { 'Content-Type': 'application/json' } },
     });
-  t.deepEqual((await post({})).json, { clientId: 'tester', scopes: ['a:*', 'assume:anonymous'] });
+  t.deepEqual((await post({})).json, {
+    clientId: 'tester',
+    scopes: ['z', 'a:*', 'assume:anonymous'],
+  });
   t.is((await post({ authorizedScopes: ['a:c'] })).status, 403);
 });
 

@@ -9,6 +9,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { checkAnonymousScope } from '../deployment/anonymous.js';
 import { startDeployment } from '../deployment/index.js';
 import { version } from '../index.js';
 import { readPort } from '../options.js';
@@ -57,7 +58,12 @@ const starting = program
       'must set; the default on loopback',
   )
   .option('--no-trust-forwarded', 'do not, on loopback either')
-  .option('--anonymous-scope <scope>', 'grant a scope to everybody; may be repeated', collect, [])
+  .option(
+    '--anonymous-scope <scope>',
+    'grant a scope to everybody; may be repeated',
+    anonymousScope,
+    [],
+  )
   .option(
     '--private',
     'grant nothing to everybody where the data are new, which is the default, and refuse older data ' +
@@ -134,6 +140,10 @@ function port(text: string): number {
   }
 }
 
-function collect(value: string, values: readonly string[]): string[] {
-  return [...values, value];
+function anonymousScope(value: string, values: readonly string[]): string[] {
+  try {
+    return [...values, checkAnonymousScope(value)];
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
 }

@@ -1,6 +1,6 @@
 /** What the role `anonymous` is given when a deployment starts, beside what its operator gives it. */
 import { publicScopes } from './exposure.js';
-import { granting } from './scopes.js';
+import { granting, isScope } from './scopes.js';
 import { SERVICES } from './services.js';
 import { grantAnonymousScopes } from './storage/anonymous-scopes.js';
 import type { Storage } from './storage/index.js';
@@ -15,16 +15,33 @@ export interface AnonymousOptions {
   readonly anonymousScopes?: readonly string[];
 }
 
+/** A scope that cannot be granted. The message says what to write. */
+export class AnonymousScopeError extends Error {
+  override readonly name = 'AnonymousScopeError';
+}
+
+/** @throws AnonymousScopeError */
+export function checkAnonymousScope(scope: string): string {
+  if (!isScope(scope) || scope.trim() === '' || scope !== scope.trim() || scope.endsWith('**')) {
+    throw new AnonymousScopeError(
+      `'${scope}' is not a scope to grant to everybody: write printable ASCII without a space at ` +
+        'either end, and one * at most at its end',
+    );
+  }
+  return scope;
+}
+
 /**
  * Returns what everybody has been granted for the data's age. To be called before a client has been
  * added: data without one are new.
  *
- * @throws PublicDataError
+ * @throws PublicDataError, AnonymousScopeError
  */
 export async function grantAnonymous(
   { store, database }: Pick<Storage, 'store' | 'database'>,
   { isPublic = false, mustBePrivate = false, anonymousScopes = [] }: AnonymousOptions,
 ): Promise<readonly string[]> {
+  anonymousScopes.forEach(checkAnonymousScope);
   const areNew = (await store.clients.list('', { after: '', limit: 1 })).length === 0;
   const { added } = await grantAnonymousScopes(database, publicScopes(SERVICES), { mustBePrivate });
   const opened = isPublic && areNew ? publicScopes(SERVICES) : [];

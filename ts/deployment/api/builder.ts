@@ -41,6 +41,11 @@ export interface Endpoint<Route extends string = string> {
    */
   readonly scopes: ScopeTemplate | null;
   /**
+   * Set where the handler asks for authorisation before it looks anything up: whoever is refused is
+   * told then which scopes are missing. Else a caller whom no parameters could help is refused before.
+   */
+  readonly authorizesFirst?: true;
+  /**
    * Set where a public deployment lets everybody call: whatever the parameters of the scopes are,
    * or for these values of some, such as `{ name: 'public/*' }`.
    */

@@ -131,7 +131,11 @@ function answer<Context>(
     const received = { incoming: request, target: request.originalUrl, text };
     const caller = new Caller(received, endpoint.scopes, validator);
     const params = routeParameters(endpoint, request);
-    await (early ? caller.authorize(params) : caller.screen());
+    if (early) {
+      await caller.authorize(params);
+    } else if (endpoint.authorizesFirst !== true) {
+      await caller.screen();
+    }
     checkParameters(params, patterns);
     const query = checkQuery(request, endpoint);
     checkBody(request, endpoint, text);

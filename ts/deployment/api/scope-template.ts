@@ -63,12 +63,22 @@ export function checkTemplate(template: ScopeTemplate): void {
  */
 export function parameterKinds(template: ScopeTemplatePart): Map<string, ParameterKind> {
   if (typeof template === 'string') {
+    if (template === '') {
+      throw new ScopeTemplateError('a scope cannot be empty: write one');
+    }
     return new Map(parametersOf(template).map((name) => [name, 'text']));
   }
   switch (Object.keys(template).sort().join()) {
     case 'AllOf':
-    case 'AnyOf':
-      return merged(...Object.values(template).flat().map(parameterKinds));
+    case 'AnyOf': {
+      const parts: ScopeTemplatePart[] = Object.values(template).flat();
+      if (parts.length === 0) {
+        throw new ScopeTemplateError(
+          `${JSON.stringify(template)} asks for nothing or lets nobody pass: write what it is of`,
+        );
+      }
+      return merged(...parts.map(parameterKinds));
+    }
     case 'each,for,in':
       return kindsOfLoop(template as Loop);
     case 'if,then':

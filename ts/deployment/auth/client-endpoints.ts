@@ -7,7 +7,7 @@ import type { Client } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
 import { createClient, newAccessToken, type ScopeResolver } from './clients.js';
 import type { AuthContext } from './index.js';
-import { CLIENT_ID } from './names.js';
+import { CLIENT_ID, checkDescription } from './names.js';
 import {
   createClientRequest,
   createClientResponse,
@@ -129,6 +129,7 @@ function declareUpdate(auth: Auth): void {
       await authorize({ clientId, scopesAdded: [] });
       checkNotStatic(clientId);
       checkScopes(body.scopes ?? []);
+      checkDescription(body.description);
       const before = found(await store.clients.get(clientId));
       const present = new Set(before.scopes);
       const scopesAdded = (body.scopes ?? []).filter((scope) => !present.has(scope));

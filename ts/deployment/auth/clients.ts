@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { RolesVersion } from '../storage/roles-version.js';
 import type { Client, Store } from '../storage/store.js';
+import { checkDescription } from './names.js';
 import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
 import { type LoadedClient, RefusedError } from './signature-validator.js';
 
@@ -86,6 +87,7 @@ export async function createClient(
   store: Store,
   wanted: WantedClient,
 ): Promise<Client | undefined> {
+  checkDescription(wanted.description);
   const now = new Date();
   const dates = { created: now, lastModified: now, lastDateUsed: now, lastRotated: now };
   const accessToken = newAccessToken();

@@ -8,6 +8,7 @@ import { eachInSlices } from '../turns.js';
 import { checkScopes } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
 import type { AuthContext } from './index.js';
+import { checkDescription } from './names.js';
 import { RoleError, type RoleScopes } from './roles.js';
 import {
   createRoleRequest,
@@ -139,6 +140,7 @@ function declareCreation(auth: Auth): void {
     async ({ params: { roleId }, body, authorize }, { store, resolver }) => {
       await authorize({ roleId, scopes: body.scopes });
       checkScopes(body.scopes);
+      checkDescription(body.description);
       const now = new Date();
       const wanted = { roleId, scopes: ordered(body.scopes), description: body.description };
       const role = await store.roles.change(roleId, (present, all) => {
@@ -178,6 +180,7 @@ function declareUpdate(auth: Auth): void {
       // Whoever may not change the role at all does not learn whether there is one.
       await authorize({ roleId, scopesAdded: [] });
       checkScopes(body.scopes);
+      checkDescription(body.description);
       let after: Role | undefined;
       while (after === undefined) {
         const before = found(await get(store, roleId), roleId);

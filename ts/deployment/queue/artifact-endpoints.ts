@@ -102,6 +102,7 @@ function declareDownloads(queue: Queue): void {
       output: getArtifactResponse,
       everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
+      authorizesFirst: true,
     },
     ({ params, ...request }, context) => download(artifactName(params), request, context),
   );
@@ -115,6 +116,7 @@ function declareDownloads(queue: Queue): void {
       output: getArtifactResponse,
       everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
+      authorizesFirst: true,
     },
     async ({ params: { taskId, name }, ...request }, context) => {
       await request.authorize({ names: [name] });
@@ -261,6 +263,7 @@ function declareContent(queue: Queue): void {
       output: artifactContentResponse,
       everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
+      authorizesFirst: true,
     },
     ({ params, ...request }, context) => contentOf(artifactName(params), request, context),
   );
@@ -274,6 +277,7 @@ function declareContent(queue: Queue): void {
       output: artifactContentResponse,
       everybody: { name: 'public/*' },
       scopes: GET_ARTIFACT,
+      authorizesFirst: true,
     },
     async ({ params: { taskId, name }, ...request }, context) => {
       await request.authorize({ names: [name] });

@@ -37,7 +37,8 @@ export const secrets = new ApiBuilder<SecretsContext>({
   title: 'Secrets Service',
   description: 'Small JSON objects by name, each for those who have the scope for it.',
   apiVersion: 'v1',
-  params: { name: /^[\x20-\x7e]+$/ },
+  // As the service has it, any text; a database has no NUL.
+  params: { name: /^[^\0]+$/ },
 });
 
 secrets.declare(
