@@ -389,7 +389,7 @@ onEveryBackend(
   },
 );
 
-anyTest('whoever may not have an artifact is told which scope is missing', async (t) => {
+anyTest('a caller without the scope of an artifact is told which one is missing', async (t) => {
   const deployment = await deploymentFor(t);
   const task = `/api/queue/v1/task/${taskcluster.slugid()}`;
   for (const path of ['runs/0/artifacts', 'artifacts', 'runs/0/artifact-content']) {
@@ -398,4 +398,8 @@ anyTest('whoever may not have an artifact is told which scope is missing', async
     t.regex(json.message, /"queue:get-artifact:private\/a"/);
     t.notRegex(json.message, /<name>/);
   }
+  const headers = { authorization: 'Hawk id="x", ts="1", nonce="n", mac="x"' };
+  const malformed = '/api/queue/v1/task/-/artifacts/private/a';
+  t.is((await send(deployment, { target: malformed, headers })).status, 401, 'before parameters');
+  t.is((await send(deployment, { target: malformed })).status, 400);
 });

@@ -109,16 +109,26 @@ export class Caller {
     if (required === null) {
       return;
     }
+    await this.screenCredentials();
     const authentication = await this.#authenticate();
-    if (authentication.status === 'auth-failed' && passage(required, []) === 'never') {
-      throw unauthenticated(authentication);
-    }
     if (
       (authentication.status === 'no-auth' ||
         (isLong && authentication.status !== 'auth-failed')) &&
       passage(required, authentication.scopes) === 'never'
     ) {
       throw insufficient(authentication, { required, unsatisfied: required });
+    }
+  }
+
+  /** Refuses wrong credentials alone, where no parameters could make up for them. */
+  async screenCredentials(): Promise<void> {
+    const required = this.#required;
+    if (required === null) {
+      return;
+    }
+    const authentication = await this.#authenticate();
+    if (authentication.status === 'auth-failed' && passage(required, []) === 'never') {
+      throw unauthenticated(authentication);
     }
   }
 

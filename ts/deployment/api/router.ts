@@ -133,7 +133,9 @@ function answer<Context>(
     const params = routeParameters(endpoint, request);
     if (early) {
       await caller.authorize(params);
-    } else if (endpoint.authorizesFirst !== true) {
+    } else if (endpoint.authorizesFirst === true) {
+      await caller.screenCredentials();
+    } else {
       await caller.screen();
     }
     checkParameters(params, patterns);
