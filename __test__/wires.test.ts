@@ -360,6 +360,18 @@ for (const [wire, { request, isHyper }] of Object.entries(WIRES)) {
   });
 }
 
+test('what is no HTTP is told in the same words by both wires', async (t) => {
+  const { upstream, proxy } = await start(t);
+  for (const [what, row] of Object.entries(WHOLE).filter(([, { gets }]) => gets === NOT_HTTP)) {
+    upstream.handler = answers(row);
+    const [one = '', other = ''] = await Promise.all(
+      Object.values(WIRES).map(({ request }) => conversation(proxy, request('GET', '/x/v1/y'))),
+    );
+    t.regex(one, NOT_HTTP, what);
+    t.is(other.split('\r\n\r\n')[1], one.split('\r\n\r\n')[1], what);
+  }
+});
+
 /** An answer's lines, sorted, without those that frame the body, and its data. */
 function unframed(answer: string) {
   const [head = '', ...rest] = answer.split('\r\n\r\n');

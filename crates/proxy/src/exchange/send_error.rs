@@ -15,10 +15,16 @@ use crate::exchange::replay::ReplayError;
 pub const ODD_LENGTH: &str = "invalid content-length parsed";
 /// Why one is refused whose body is not what it would pass for.
 pub const ODD_CODING: &str = "it has a transfer coding that nobody asked for";
+/// Why one of HTTP/1.0 is refused that has a transfer coding.
+pub const OLD_CODING: &str = "unexpected transfer-encoding parsed";
 /// Why one is refused whose head is past its limit.
 pub const LONG_HEAD: &str = "message head is too large";
-/// Why one is refused whose fields, or status, are none.
+/// Why one is refused whose fields are none.
 pub const ODD_FIELD: &str = "invalid HTTP header parsed";
+/// Why one is refused whose status is none.
+pub const ODD_STATUS: &str = "invalid HTTP status-code parsed";
+/// Why one is refused that is of no version of HTTP/1.
+pub const ODD_VERSION: &str = "invalid HTTP version parsed";
 /// Why one is refused that leaves HTTP without having been asked to.
 pub const ODD_UPGRADE: &str = "it changes to a protocol that nobody asked for";
 /// Why one is refused that came before there was a request.

@@ -12,7 +12,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::exchange::answer_body::{AnswerBody, Length};
 use crate::exchange::buffers::Buffers;
-use crate::exchange::send_error::{LONG_HEAD, ODD_CODING, ODD_FIELD, ODD_LENGTH, ODD_UPGRADE};
+use crate::exchange::send_error::{
+    LONG_HEAD, ODD_CODING, ODD_FIELD, ODD_LENGTH, ODD_STATUS, ODD_UPGRADE, ODD_VERSION, OLD_CODING,
+};
 use crate::exchange::upstream::Socket;
 use crate::limits::{ANSWER_FIELDS, ANSWER_HEAD, INTERIM_ANSWERS};
 use crate::message::fields::{FieldLines, Fields, place};
@@ -134,9 +136,10 @@ pub enum Fault {
     Io(io::Error),
     TooLong,
     Parse(httparse::Error),
-    Field,
     Length,
     Coding,
+    /// HTTP/1.0 has none.
+    OldCoding,
     Upgrade,
 }
 
@@ -145,19 +148,13 @@ impl Fault {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Io(_) => "it broke off",
-            Self::TooLong => LONG_HEAD,
-            Self::Parse(error) => match error {
-                httparse::Error::HeaderName => "invalid header name",
-                httparse::Error::HeaderValue => "invalid header value",
-                httparse::Error::NewLine => "invalid new line",
-                httparse::Error::Status => "invalid response status",
-                httparse::Error::Token => "invalid token",
-                httparse::Error::TooManyHeaders => "too many headers",
-                httparse::Error::Version => "invalid HTTP version",
-            },
-            Self::Field => ODD_FIELD,
+            Self::TooLong | Self::Parse(httparse::Error::TooManyHeaders) => LONG_HEAD,
+            Self::Parse(httparse::Error::Status) => ODD_STATUS,
+            Self::Parse(httparse::Error::Version) => ODD_VERSION,
+            Self::Parse(_) => ODD_FIELD,
             Self::Length => ODD_LENGTH,
             Self::Coding => ODD_CODING,
+            Self::OldCoding => OLD_CODING,
             Self::Upgrade => ODD_UPGRADE,
         }
     }
@@ -234,7 +231,7 @@ fn read_final(
     lines: FieldLines,
 ) -> Result<Parsed, Fault> {
     let code = parsed.code.unwrap_or_default();
-    let status = StatusCode::from_u16(code).map_err(|_| Fault::Field)?;
+    let status = StatusCode::from_u16(code).map_err(|_| Fault::Parse(httparse::Error::Status))?;
     let mut fields = lines.of(text, parsed.headers);
     let is_http11 = parsed.version == Some(1);
     // RFC 9112 6.3: what has both may be an attempt at response splitting.
@@ -281,13 +278,17 @@ impl Length {
             fields.remove_all(&[CONTENT_LENGTH]);
         }
         let length = headers::content_length(fields).map_err(|_| Fault::Length)?;
+        let has_body =
+            !asked.is_head && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if has_body && is_coded && !is_http11 {
+            // RFC 9112 6.1: the framing of such a message is faulty.
+            return Err(Fault::OldCoding);
+        }
         let is_chunked = headers::is_chunked(fields).ok_or(Fault::Coding)?;
-        if asked.is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        if !has_body {
             return Ok(Self::Known(0));
         }
         match is_chunked {
-            // RFC 9112 6.1: the framing of such a message is faulty.
-            _ if is_coded && !is_http11 => Err(Fault::Coding),
             true if asked.takes_trailers => Ok(Self::chunked(headers::list(fields, &TRAILER))),
             true => Ok(Self::chunked(Vec::new())),
             false => Ok(length.map_or(Self::UntilClose, Self::Known)),
@@ -330,9 +331,9 @@ mod tests {
             Err(Fault::Parse(_)) => "parse".into(),
             Err(Fault::Length) => "length".into(),
             Err(Fault::Coding) => "coding".into(),
+            Err(Fault::OldCoding) => "old coding".into(),
             Err(Fault::Upgrade) => "upgrade".into(),
             Err(Fault::TooLong) => "too long".into(),
-            Err(Fault::Field) => "field".into(),
             Err(Fault::Io(_)) => "io".into(),
         }
     }
@@ -379,7 +380,7 @@ mod tests {
             (
                 "1.0 200",
                 "Transfer-Encoding: chunked",
-                "coding",
+                "old coding",
                 "200 0, not kept",
             ),
             ("1.1 204", "Content-Length: 5", "204 0", "204 0"),
@@ -388,7 +389,7 @@ mod tests {
             ("1.1 304", "Content-Length: 5", "304 0", "304 0"),
             ("1.1 101", "Upgrade: x", "upgrade", "upgrade"),
             ("1.1 100", "", "more", "more"),
-            ("1.1 099", "", "field", "field"),
+            ("1.1 099", "", "parse", "parse"),
             ("1.1 200", "A : b", "parse", "parse"),
             ("1.1 200", "A: b\r\n c", "parse", "parse"),
             ("2.0 200", "", "parse", "parse"),
