@@ -440,6 +440,21 @@ test('an answer that breaks off ends in a reset where only the close would end i
   }
 });
 
+test('HTTP/1.0 that would stay gets the end of an answer that only the close tells', async (t) => {
+  const bytes = 'GET /x/v1/y HTTP/1.0\r\nConnection: keep-alive\r\n\r\n';
+  for (const flags of [[], ['--upstream-http2']]) {
+    const { upstream, proxy } = await start(t, [...NO_RETRY, ...flags]);
+    upstream.handler = answers({ answer: chunked('2\r\nok\r\n0\r\n\r\n'), gets: '' });
+    const ending = await proxy.connect();
+    await ending.send(bytes);
+    t.regex((await ending.closed()).toString(), /^HTTP\/1\.0 200 .*\r\nok$/s);
+    upstream.handler = answers({ answer: NEXT, gets: '' });
+    const staying = await proxy.connect();
+    t.is((await staying.exchange(bytes)).body.toString(), 'next');
+    t.is((await staying.exchange(bytes)).body.toString(), 'next');
+  }
+});
+
 test("a long body ends where it ends, and what is behind it is nobody's", async (t) => {
   const { upstream, proxy } = await start(t);
   const body = 'body'.repeat(500_000);

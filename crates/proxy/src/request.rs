@@ -128,7 +128,8 @@ pub async fn serve(
 ) -> Result<Response<RelayBody>, Infallible> {
     let (running, refused) = session.connection.begin();
     let (parts, body) = request.into_parts();
-    if parts.version < Version::HTTP_11 {
+    let is_old = parts.version < Version::HTTP_11;
+    if is_old {
         session.connection.closes_answers();
     }
     let uri = RequestTarget::Uri(parts.uri.clone());
@@ -138,7 +139,12 @@ pub async fn serve(
         Some(error) => Err(Refusal::Framing(error)),
         None => match pass(&session, parts, body, &mut record).await {
             Ok(Passed::Upstream(answered)) => {
-                return Ok(relay_upstream(&session, *answered, record, running));
+                let mut response = relay_upstream(&session, *answered, record, running);
+                // It has no chunks: only the close tells such an answer's end, whatever was asked.
+                if is_old && response.body().is_of_unknown_length() {
+                    end_with(&session, &mut response);
+                }
+                return Ok(response);
             }
             Ok(Passed::Here(made)) => Ok(made),
             Err(refusal) => Err(refusal),
@@ -148,13 +154,18 @@ pub async fn serve(
     let (Made { answer, set }, closes) = made_here(&session, outcome, &mut record);
     let mut response = relay::answer(answer, &set, record, running);
     if closes {
-        session.connection.ends();
-        if !session.http2 {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
-        }
+        end_with(&session, &mut response);
     }
     Ok(response)
+}
+
+/// Makes `response` the last one of its connection.
+fn end_with(session: &Session, response: &mut Response<RelayBody>) {
+    session.connection.ends();
+    if !session.http2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
 }
 
 enum Passed {

@@ -111,6 +111,13 @@ pub fn answer(
     )
 }
 
+impl RelayBody {
+    /// Whether its end is known only when it comes.
+    pub fn is_of_unknown_length(&self) -> bool {
+        matches!(&self.source, Source::Upstream(body) if body.size_hint().exact().is_none())
+    }
+}
+
 impl Body for RelayBody {
     type Data = Bytes;
     type Error = BodyError;
