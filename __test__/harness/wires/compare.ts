@@ -1,0 +1,200 @@
+// What must be the same on both wires, and in one place what need not be, with the reason.
+//
+// What it is not: it plays nothing.
+import { type Fields, value, values } from '../wire.js';
+import { bodyOfSize, isOrdinary } from './bytes.js';
+import type { Answered, Seen, Stage } from './play.js';
+import type { Script } from './script.js';
+import type { Got } from './upstream.js';
+
+/**
+ * What differs by intent or by time, each with its reason. What would make more than these a matter
+ * of time is left out of the scripts (`certain` in `script.ts`).
+ */
+const LEFT_OUT = {
+  /** Each signature is its own; that it holds, and for what, is compared. */
+  requestFields: ['authorization'],
+  /** The framing is compared apart: a body that only its end ends has chunks on its way here. */
+  answerFields: ['content-length', 'transfer-encoding'],
+  /** hyper joins what is repeated of it (RFC 9110 5.3), and keeps it before chunks alone. */
+  trailer: 'trailer',
+  /** How many connections are opened depends on whether upstream's end has been seen by then. */
+  always: ['taskcluster_proxy_upstream_connections_total'],
+  /** How much has come of an answer that breaks off is a matter of time. */
+  broken: ['taskcluster_proxy_response_body_bytes_total'],
+  /**
+   * So is how much of a request is taken behind its answer, upstream's or one made here from the head
+   * alone, and whether another may follow.
+   */
+  overtaken: ['taskcluster_proxy_request_body_bytes_total'],
+  overtakenFields: ['connection'],
+  /** So is how much of it has come when its client leaves, or ends before what a changed head says. */
+  torn: ['taskcluster_proxy_request_body_bytes_total'],
+};
+
+/** What of two sights of `script` is not the same, or is not what the script says. */
+export function differences(
+  script: Script,
+  stages: Record<string, Stage>,
+  seen: Record<string, Seen>,
+) {
+  const [one = '', other = ''] = Object.keys(seen);
+  const most = Math.min(...Object.values(seen).map(({ answers }) => answers.length));
+  const texts = [one, other].map((wire) => {
+    const [sight, stage] = [seen[wire], stages[wire]];
+    return sight && stage ? told(script, sight, most).map((line) => stage.neutral(line)) : [];
+  });
+  const [first = [], second = []] = texts;
+  const differ =
+    first.join('\n') === second.join('\n')
+      ? []
+      : [
+          ...first.filter((line) => !second.includes(line)).map((line) => `${one}: ${line}`),
+          ...second.filter((line) => !first.includes(line)).map((line) => `${other}: ${line}`),
+          `${one} tells ${first.length} things, ${other} ${second.length}`,
+        ];
+  const faults = Object.entries(seen).flatMap(([wire, sight]) =>
+    faultsOf(script, sight).map((fault) => `${wire}: ${fault}`),
+  );
+  return [...differ, ...faults];
+}
+
+/**
+ * All of a sight that is compared, a line for each part. Of an answer that breaks off at once, hyper
+ * may not even send the head: what is behind the first `most` answers counts where it is whole.
+ */
+function told(script: Script, seen: Seen, most: number): string[] {
+  const { answers: all, end, got, strays, log, counters } = seen;
+  const isTorn =
+    script.leaves.endsWith('in the request') ||
+    script.requests.some(({ mutations }) => mutations.length > 0);
+  const answers = all.filter(({ isWhole }, at) => isWhole || at < most);
+  const isBroken =
+    all.some(({ isWhole }) => !isWhole) ||
+    all.length < got.filter((tries) => tries.length > 0).length;
+  const isEarly = (at: number) => got[at]?.at(-1)?.isOvertaken ?? strays.length === 0;
+  const isOvertaken = answers.some((_, at) => isEarly(at));
+  const without = [
+    ...LEFT_OUT.always,
+    ...(isBroken ? LEFT_OUT.broken : []),
+    ...(isOvertaken ? LEFT_OUT.overtaken : []),
+    ...(isTorn ? LEFT_OUT.torn : []),
+  ];
+  const counted = Object.entries(counters).filter(([name]) => !without.includes(name));
+  return [
+    ...answers.flatMap((answer, at) => answerLines(answer, `answer ${at}`, isEarly(at))),
+    ...(isOvertaken || isBroken ? [] : [`the connection: ${end}`]),
+    ...got.flatMap((tries, at) =>
+      tries.map((each, number) => `request ${at}, try ${number}: ${requestLine(each)}`),
+    ),
+    ...strays.map((line) => `a request of no script: ${line}`),
+    ...log.map((line) => `log: ${isBroken ? line.replace(/ \d+$/, '') : line}`),
+    ...counted.map(([name, number]) => `${name}: ${number}`),
+  ];
+}
+
+function answerLines(answer: Answered, what: string, isOvertaken: boolean): string[] {
+  const { status, reason, fields, framing, body, trailers, isWhole } = answer;
+  const came = isWhole ? `${body.length} bytes ${digest(body)}` : 'broken off';
+  const length = framing === 'length' ? value(fields, 'content-length') : framing;
+  const without = [
+    ...LEFT_OUT.answerFields,
+    ...(isOvertaken ? LEFT_OUT.overtakenFields : []),
+    ...(framing === 'chunked' ? [] : [LEFT_OUT.trailer]),
+  ];
+  return [
+    `${what}: ${status} ${reason}`,
+    `${what}: ${sorted(fields, without)}`,
+    `${what}: ${length}, ${came}, trailers ${sorted(trailers, [])}`,
+  ];
+}
+
+function requestLine(got: Got): string {
+  const { startLine, fields, signature, framing, body, trailers, isWhole, isOvertaken } = got;
+  const came = isWhole ? `${body.length} bytes ${digest(body)}` : 'broken off';
+  const signed =
+    signature instanceof Error
+      ? signature.message
+      : `${signature.clientId} ${signature.authorizedScopes}`;
+  return [
+    startLine,
+    sorted(fields, LEFT_OUT.requestFields),
+    signed,
+    framing,
+    sorted(trailers, []),
+    isOvertaken ? '' : came,
+  ].join(' | ');
+}
+
+/** What is wrong with a sight, whatever the other wire does. */
+function faultsOf(script: Script, seen: Seen): string[] {
+  return [...requestFaults(script, seen), ...answerFaults(script, seen)];
+}
+
+function requestFaults(script: Script, { got }: Seen): string[] {
+  const bodies = got.flatMap((tries, at) => {
+    const request = script.requests[at];
+    if (request === undefined || request.mutations.length > 0) {
+      return [];
+    }
+    const size = request.framing === 'none' ? 0 : request.size;
+    return tries
+      .filter(({ body, isWhole }) => !isOf(body, size, isWhole))
+      .map(() => `upstream got another body than request ${at} had`);
+  });
+  const signatures = got.flat().map(({ signature }) => signature);
+  const nonces = signatures.flatMap((each) => (each instanceof Error ? [] : [each.nonce]));
+  return [
+    ...bodies,
+    ...signatures.flatMap((each) => (each instanceof Error ? [`not signed: ${each.message}`] : [])),
+    ...(new Set(nonces).size < nonces.length ? ['a nonce was used twice'] : []),
+  ];
+}
+
+function answerFaults(script: Script, { answers, got }: Seen): string[] {
+  return answers.flatMap(({ body, isWhole, status, interim }, at) => {
+    const tries = script.requests[at]?.answers.slice(0, got[at]?.length ?? 0) ?? [];
+    const last = tries.at(-1);
+    if (last === undefined || !tries.every(isOrdinary) || last.status !== status) {
+      return [];
+    }
+    const isEmpty = isWhole && body.length === 0;
+    const all = tries.flatMap((each) => each.interim).join();
+    return [
+      ...(isEmpty || isOf(body, last.size, isWhole) ? [] : [`answer ${at} has another body`]),
+      // hyper passes none of them.
+      ...(['', all].includes(interim.join()) ? [] : [`answer ${at} has other interim answers`]),
+    ];
+  });
+}
+
+/** Whether `body` is a body of this size, or, where it broke off, the beginning of one. */
+function isOf(body: Buffer, size: number, isWhole: boolean): boolean {
+  return (
+    body.equals(bodyOfSize(size).subarray(0, body.length)) && (!isWhole || body.length === size)
+  );
+}
+
+/** Names in lower case, fields of one name in their order. */
+function sorted(fields: Fields, without: string[]): string {
+  const kept = fields
+    .map(([name, each]): [string, string] => [name.toLowerCase(), each])
+    .filter(([name]) => !without.includes(name));
+  const joined = values(kept, LEFT_OUT.trailer).join(', ');
+  const all = kept.filter(([name]) => name !== LEFT_OUT.trailer);
+  all.push([LEFT_OUT.trailer, joined]);
+  all.sort(([first], [second]) => (first < second ? -1 : first > second ? 1 : 0));
+  return JSON.stringify(all);
+}
+
+/** A short body as it is: it may be a sentence of the proxy's own. */
+function digest(body: Buffer): string {
+  if (body.length < 200) {
+    return JSON.stringify(body.toString('latin1'));
+  }
+  let sum = 0;
+  for (const byte of body) {
+    sum = (sum * 31 + byte) >>> 0;
+  }
+  return sum.toString(16);
+}

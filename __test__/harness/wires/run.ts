@@ -1,0 +1,125 @@
+// Makes cases from a seed and plays them on both wires, on several pairs of proxies at a time.
+//
+// What it is not: it says neither what a case is (`script.ts`) nor what must be the same
+// (`compare.ts`).
+import fc from 'fast-check';
+import { differences } from './compare.js';
+import { Stage } from './play.js';
+import { type Script, script } from './script.js';
+
+export interface Run {
+  cases: number;
+  seed: number;
+  /** Pairs of proxies. */
+  pairs: number;
+  /** Where to begin in the only pair, as a report says. */
+  path?: string;
+  /** What one proxy of each pair has beside its wire, to see that a difference is found. */
+  hyperFlags?: string[];
+  /** Called behind each case. */
+  progress?: () => void;
+}
+
+/** How long a script that differs is made smaller. */
+const SHRINKING_MS = 30_000;
+
+export interface Outcome {
+  cases: number;
+  /** What must not be, each with its smallest script and how to repeat it. */
+  found: string[];
+  /** Cases that differed once and not again. */
+  passing: string[];
+}
+
+interface Teardown {
+  teardown(end: () => unknown): void;
+}
+
+export async function run(
+  t: Teardown,
+  { cases, seed, pairs, path, hyperFlags = [], progress }: Run,
+): Promise<Outcome> {
+  const outcome: Outcome = { cases: 0, found: [], passing: [] };
+  const runs = Array.from({ length: pairs }, async (_, at) => {
+    const pair = await Pair.open(t, hyperFlags);
+    let until = Number.POSITIVE_INFINITY;
+    const property = fc.asyncProperty(script, async (drawn) => {
+      if (Date.now() > until) {
+        return;
+      }
+      try {
+        const passing = await pair.check(drawn);
+        if (passing !== undefined && until === Number.POSITIVE_INFINITY) {
+          outcome.passing.push(passing);
+        }
+      } catch (error) {
+        until = Math.min(until, Date.now() + SHRINKING_MS);
+        throw error;
+      }
+      progress?.();
+    });
+    const numRuns = Math.ceil(cases / pairs);
+    const own = seed + at;
+    const details = await fc.check(property, {
+      seed: own,
+      numRuns,
+      ...(path === undefined ? {} : { path }),
+    });
+    outcome.cases += details.numRuns;
+    if (details.failed) {
+      const error = details.errorInstance;
+      const [smallest] = details.counterexample ?? [];
+      outcome.found.push(
+        [
+          error instanceof Error ? error.message : String(error),
+          JSON.stringify(smallest),
+          `npm run wires -- --pairs 1 --seed ${own} --path ${details.counterexamplePath}`,
+        ].join('\n'),
+      );
+    }
+  });
+  await Promise.all(runs);
+  return outcome;
+}
+
+/** Two proxies that differ in their wire alone. */
+class Pair {
+  #number = 0;
+  readonly #stages: { socket: Stage; hyper: Stage };
+
+  private constructor(stages: { socket: Stage; hyper: Stage }) {
+    this.#stages = stages;
+  }
+
+  static async open(t: Teardown, hyperFlags: string[]): Promise<Pair> {
+    const [socket, hyper] = await Promise.all([
+      Stage.open(t, []),
+      // All goes by hyper then, also to an upstream of HTTP/1.1.
+      Stage.open(t, ['--upstream-http2', ...hyperFlags]),
+    ]);
+    return new Pair({ socket, hyper });
+  }
+
+  /** Throws where the wires differ on `drawn` twice running; gives what differed once. */
+  async check(drawn: Script): Promise<string | undefined> {
+    const first = await this.#differences(drawn);
+    if (first.length === 0) {
+      return undefined;
+    }
+    const again = await this.#differences(drawn);
+    if (again.length > 0) {
+      throw new Error(again.join('\n'));
+    }
+    return `${first.join('\n')}\n${JSON.stringify(drawn)}`;
+  }
+
+  async #differences(drawn: Script): Promise<string[]> {
+    this.#number += 1;
+    const { socket, hyper } = this.#stages;
+    const [one, other] = await Promise.all([
+      socket.play(drawn, this.#number),
+      hyper.play(drawn, this.#number),
+    ]);
+    return differences(drawn, { socket, hyper }, { socket: one, hyper: other });
+  }
+}

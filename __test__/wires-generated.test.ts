@@ -1,0 +1,29 @@
+// The two wires held against each other by generated cases, of a seed that is printed: what an
+// upstream and a client do, how their bytes are cut, and when either ends. `WIRES_SEED` repeats a
+// run; `npm run wires -- --cases 100000` makes more of them.
+import crypto from 'node:crypto';
+import test from 'ava';
+import { run } from './harness/wires/run.js';
+
+const { WIRES_SEED } = process.env;
+const seed = Number(WIRES_SEED ?? crypto.randomInt(2 ** 31));
+
+test('generated cases come to the same on both wires', async (t) => {
+  t.timeout(300_000);
+  t.log(`WIRES_SEED=${seed}`);
+  const { found, passing } = await run(t, { cases: 2_000, seed, pairs: 4 });
+  for (const once of passing) {
+    t.log(`differed once and not again: ${once}`);
+  }
+  t.deepEqual(found, []);
+});
+
+test('a difference is found, and made small', async (t) => {
+  t.timeout(300_000);
+  const { found } = await run(t, { cases: 200, seed, pairs: 1, hyperFlags: ['--retry-for', '0'] });
+  t.is(found.length, 1);
+  const [, script = ''] = /^(\{"requests":.*\})$/m.exec(found[0] ?? '') ?? [];
+  const { requests } = JSON.parse(script) as { requests: { answers: unknown[] }[] };
+  t.is(requests.length, 1, script);
+  t.is(requests[0]?.answers.length, 1, script);
+});
