@@ -68,6 +68,15 @@ const TEMPLATE_ERRORS: [template: unknown, message: string][] = [
     '{"AllOf":["a"],"AnyOf":["b"]} is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else',
   ],
   [
+    { AllOf: 'a' },
+    '{"AllOf":"a"} is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else',
+  ],
+  [
+    { AnyOf: [null] },
+    'null is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else',
+  ],
+  [{ AllOf: [{ for: 'a', in: ['b'], each: 'c' }] }, '["b"] is no name for a scope parameter'],
+  [
     { AllOf: [{ if: 'a' }] },
     '{"if":"a"} is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else',
   ],
@@ -115,6 +124,9 @@ const SATISFACTION: [held: string[], wanted: ScopeExpression, left: ScopeExpress
   [['*'], '', null],
   [[], '', ''],
   [['a*b'], 'axb', 'axb'],
+  [['a*'], 'a**', null],
+  // It would give more than it.
+  [['a**'], 'a*', 'a*'],
   [['a'], { AllOf: ['a', 'b'] }, 'b'],
   [['a'], { AllOf: ['b', 'c'] }, { AllOf: ['b', 'c'] }],
   [[], { AllOf: [] }, null],

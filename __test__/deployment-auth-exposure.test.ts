@@ -33,6 +33,10 @@ const PASSAGES: [template: ScopeTemplatePart, held: string[], passes: Passage][]
   [{ AllOf: [{ for: 'x', in: 'xs', each: 'a:<x>' }] }, [], 'never'],
   [{ AllOf: [{ for: 'x', in: 'xs', each: 'a:<x>' }] }, ['a:*'], 'always'],
   [{ if: 'x', then: 'a' }, [], 'sometimes'],
+  // Where it leaves nothing there is no way.
+  [{ AnyOf: [{ if: 'x', then: 'a' }] }, ['a'], 'sometimes'],
+  [{ AnyOf: [{ if: 'x', then: 'a' }] }, ['b'], 'never'],
+  ['a*', ['a**'], 'never'],
   [{ if: 'x', then: 'a' }, ['a'], 'always'],
   [{ if: 'x', then: 'a', else: 'b' }, ['c'], 'never'],
 ];
@@ -51,6 +55,8 @@ const SUFFICIENT: [template: ScopeTemplate, given: Record<string, string>, scope
   ['a:<b>:<c>', { b: 'x' }, ['a:x:*']],
   [{ AllOf: ['a', { for: 'b', in: 'c', each: 'd:<b>' }] }, {}, ['a', 'd:*']],
   [{ AnyOf: ['a', 'b'] }, {}, ['a']],
+  [{ AnyOf: [{ if: 'x', then: 'a' }, 'b'] }, {}, ['b']],
+  ['a:<toString>', {}, ['a:*']],
   [{ if: 'x', then: 'a', else: 'b:<c>' }, {}, ['a', 'b:*']],
 ];
 

@@ -1,12 +1,7 @@
 // What roles add to scopes, and which sets of roles cannot be: the rules of Taskcluster's auth
-// service.
+// service. `deployment-auth-roles-properties.test.ts` has them for every set of roles.
 import test from 'ava';
-import {
-  checkRoles,
-  RoleError,
-  RoleExpansion,
-  type RoleScopes,
-} from '../ts/deployment/auth/roles.js';
+import { checkRoles, RoleError, RoleExpansion } from '../ts/deployment/auth/roles.js';
 import { grants, ordered, union } from '../ts/deployment/scopes.js';
 import { onEveryBackend } from './harness/backends.js';
 import { deploymentFor } from './harness/deployment.js';
@@ -112,43 +107,6 @@ test('a chain of ten thousand roles is followed to its end', async (t) => {
   t.throws(() => checkRoles(chain), { instanceOf: RoleError });
 });
 
-/** What everybody would do who has time: as the rules say it, one scope and one role at a time. */
-function expandedNaively(roles: readonly RoleScopes[], scopes: readonly string[]): string[] {
-  const held = new Set(scopes);
-  for (const scope of held) {
-    for (const { roleId, scopes: granted } of roles) {
-      const parameter = parameterOf(scope, `assume:${roleId}`);
-      if (parameter !== undefined) {
-        for (const each of granted) {
-          held.add(roleId.endsWith('*') ? filledIn(each, parameter) : each);
-        }
-      }
-    }
-  }
-  return unionNaively([...held]);
-}
-
-/** What a role's `*` stands for where a scope assumes it. */
-function parameterOf(scope: string, role: string): string | undefined {
-  if (role.endsWith('*') && scope.startsWith(role.slice(0, -1))) {
-    return scope.slice(role.length - 1);
-  }
-  return grants(scope, role) ? '*' : undefined;
-}
-
-function filledIn(scope: string, parameter: string): string {
-  const [before = '', after] = scope.split('<..>');
-  if (after === undefined) {
-    return scope;
-  }
-  return parameter.endsWith('*') ? before + parameter : before + parameter + after;
-}
-
-function unionNaively(scopes: readonly string[]): string[] {
-  const all = [...new Set(scopes)];
-  return ordered(all.filter((one) => !all.some((other) => other !== one && grants(other, one))));
-}
-
 /** Numbers below `limit` by an LCG (Numerical Recipes), so that a failure can be looked at again. */
 function randomNumbers(seed: number): (limit: number) => number {
   let state = seed;
@@ -158,50 +116,7 @@ function randomNumbers(seed: number): (limit: number) => number {
   };
 }
 
-/** Short, so that they meet: a text is `a`, `b:a` and the like. */
-function madeUp(random: (limit: number) => number) {
-  const word = () => Array.from({ length: 1 + random(3) }, () => 'ab:'[random(3)]).join('');
-  const ending = () => ['', '', '', '*', '<..>'][random(5)];
-  const scope = () => (random(2) === 0 ? 'assume:' : '') + word() + ending();
-  const scopes = () => Array.from({ length: random(4) }, scope);
-  const role = () => ({ roleId: word() + (random(3) === 0 ? '*' : ''), scopes: scopes() });
-  const roles = () => {
-    const all = Array.from({ length: 1 + random(8) }, role);
-    return [...new Map(all.map((each) => [each.roleId, each])).values()];
-  };
-  return { roles, scopes };
-}
-
-test('thousands of made-up sets of roles are expanded as the rules say, whatever was before', async (t) => {
-  const { roles: someRoles, scopes: someScopes } = madeUp(randomNumbers(1));
-  let before: RoleExpansion | undefined;
-  let possible = 0;
-  for (let turn = 0; turn < 4000; turn += 1) {
-    const some = someRoles();
-    const [afresh, after] = [undefined, before].map((known) => attempt(some, known));
-    if (afresh instanceof RoleExpansion && after instanceof RoleExpansion) {
-      const scopes = someScopes();
-      const expected = expandedNaively(some, scopes);
-      t.deepEqual(await afresh.expand(scopes), expected);
-      t.deepEqual(await after.expand(scopes), expected);
-      before = after;
-      possible += 1;
-    } else {
-      t.deepEqual(afresh, after);
-    }
-  }
-  t.true(possible > 1000, `${possible}`);
-});
-
-function attempt(roles: readonly RoleScopes[], known?: RoleExpansion): RoleExpansion | string {
-  try {
-    return new RoleExpansion(roles, known);
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
-
-test('so are a role of tens of thousands of scopes and a crowd of roles, in steps', async (t) => {
+test('a role of tens of thousands of scopes and a crowd of roles are expanded in steps', async (t) => {
   const random = randomNumbers(2);
   const scopes = Array.from(
     { length: 30_000 },

@@ -19,9 +19,14 @@ export function isScope(value: unknown): value is string {
   return typeof value === 'string' && VALID_SCOPE.test(value);
 }
 
-/** Whether holding `held` grants `wanted`: they are equal, or `held` ends in `*` above it. */
+/**
+ * Whether holding `held` grants `wanted`: they are equal, or `held` ends in `*` and what comes before
+ * it begins whatever `wanted` stands for. By Taskcluster's own rule `a**` would grant `a*`, which
+ * gives more than it.
+ */
 export function grants(held: string, wanted: string): boolean {
-  return held === wanted || (held.endsWith('*') && wanted.startsWith(held.slice(0, -1)));
+  const begins = wanted.endsWith('*') ? wanted.slice(0, -1) : wanted;
+  return held === wanted || (held.endsWith('*') && begins.startsWith(held.slice(0, -1)));
 }
 
 /** Whether a set of scopes grants what the expression asks for. */

@@ -6,30 +6,42 @@
  * A loop counts as one over a list that is not empty: an endpoint that is asked for nothing has
  * nothing to tell.
  */
+import { grants } from '../scopes.js';
 import type { ScopeTemplate, ScopeTemplatePart } from './scope-template.js';
 
 /** Whether a caller passes. */
 export type Passage = 'always' | 'sometimes' | 'never';
 
-/** Whether whoever holds these scopes passes. */
+/** Whether a caller who holds these scopes passes. */
 export function passage(template: ScopeTemplatePart, held: readonly string[]): Passage {
+  return passageOf(template, held, 'always');
+}
+
+/**
+ * @param nothing - What an `if` without its `else` counts as where it leaves nothing: in an `AnyOf`
+ *   that is no way to pass.
+ */
+function passageOf(
+  template: ScopeTemplatePart,
+  held: readonly string[],
+  nothing: Passage,
+): Passage {
   if (typeof template === 'string') {
     return best(held.map((scope) => grantedBy(scope, template)));
   }
   if ('AllOf' in template) {
-    return worst(template.AllOf.map((part) => passage(part, held)));
+    return worst(template.AllOf.map((part) => passageOf(part, held, 'always')));
   }
   if ('AnyOf' in template) {
-    return best(template.AnyOf.map((part) => passage(part, held)));
+    return best(template.AnyOf.map((part) => passageOf(part, held, 'never')));
   }
   if ('for' in template) {
-    return passage(template.each, held);
+    return passageOf(template.each, held, nothing);
   }
-  const ways = [
-    passage(template.then, held),
-    template.else === undefined ? 'always' : passage(template.else, held),
-  ] as const;
-  return ways[0] === ways[1] ? ways[0] : 'sometimes';
+  const [then, otherwise] = [template.then, template.else].map((branch) =>
+    branch === undefined ? nothing : passageOf(branch, held, nothing),
+  );
+  return then !== undefined && then === otherwise ? then : 'sometimes';
 }
 
 function best(ways: readonly Passage[]): Passage {
@@ -45,16 +57,15 @@ const PARAMETER = /<[a-zA-Z][a-zA-Z0-9_]*>/;
 function grantedBy(scope: string, template: string): Passage {
   const texts = template.split(new RegExp(PARAMETER, 'g'));
   const [start = ''] = texts;
+  if (texts.length === 1) {
+    return grants(scope, template) ? 'always' : 'never';
+  }
   if (scope.endsWith('*')) {
-    const stem = scope.slice(0, -1);
-    if (start.startsWith(stem)) {
+    if (grants(scope, start)) {
       return 'always';
     }
     // A parameter may go on as the stem does.
-    return texts.length > 1 && stem.startsWith(start) ? 'sometimes' : 'never';
-  }
-  if (texts.length === 1) {
-    return scope === template ? 'always' : 'never';
+    return scope.slice(0, -1).startsWith(start) ? 'sometimes' : 'never';
   }
   return new RegExp(`^${texts.map(escaped).join('.*')}$`).test(scope) ? 'sometimes' : 'never';
 }
@@ -78,8 +89,8 @@ export function sufficient(
     return template.AllOf.flatMap((part) => sufficient(part, given));
   }
   if ('AnyOf' in template) {
-    const [first] = template.AnyOf;
-    return first === undefined ? [] : sufficient(first, given);
+    const way = template.AnyOf.find((part) => passageOf(part, ['*'], 'never') === 'always');
+    return way === undefined ? [] : sufficient(way, given);
   }
   if ('for' in template) {
     return sufficient(template.each, given);
@@ -90,10 +101,10 @@ export function sufficient(
 
 /** The text up to where anything may stand. */
 function upToStar(template: string, given: Readonly<Record<string, string>>): string {
-  const filled = template.replace(
-    new RegExp(PARAMETER, 'g'),
-    (parameter) => given[parameter.slice(1, -1)] ?? '*',
-  );
+  const filled = template.replace(new RegExp(PARAMETER, 'g'), (parameter) => {
+    const name = parameter.slice(1, -1);
+    return Object.hasOwn(given, name) ? (given[name] ?? '*') : '*';
+  });
   const parameterised = PARAMETER.test(template);
   return parameterised && filled.includes('*') ? filled.slice(0, filled.indexOf('*') + 1) : filled;
 }

@@ -68,36 +68,48 @@ export function parameterKinds(template: ScopeTemplatePart): Map<string, Paramet
     }
     return new Map(parametersOf(template).map((name) => [name, 'text']));
   }
-  switch (Object.keys(template).sort().join()) {
+  const isObject = typeof template === 'object' && template !== null;
+  switch (isObject ? Object.keys(template).sort().join() : '') {
     case 'AllOf':
-    case 'AnyOf': {
-      const parts: ScopeTemplatePart[] = Object.values(template).flat();
-      if (parts.length === 0) {
-        throw new ScopeTemplateError(
-          `${JSON.stringify(template)} asks for nothing or lets nobody pass: write what it is of`,
-        );
-      }
-      return merged(...parts.map(parameterKinds));
-    }
+    case 'AnyOf':
+      return kindsOfParts(template);
     case 'each,for,in':
       return kindsOfLoop(template as Loop);
     case 'if,then':
     case 'else,if,then':
       return kindsOfCondition(template as Condition);
     default:
-      throw new ScopeTemplateError(
-        `${JSON.stringify(template)} is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else`,
-      );
+      throw noTemplate(template);
   }
 }
 
+function noTemplate(value: unknown): ScopeTemplateError {
+  return new ScopeTemplateError(
+    `${JSON.stringify(value)} is no scope expression: write text, AllOf, AnyOf, for/in/each or if/then/else`,
+  );
+}
+
+function kindsOfParts(template: object): Map<string, ParameterKind> {
+  const [parts] = Object.values(template);
+  if (!Array.isArray(parts)) {
+    throw noTemplate(template);
+  }
+  if (parts.length === 0) {
+    throw new ScopeTemplateError(
+      `${JSON.stringify(template)} asks for nothing or lets nobody pass: write what it is of`,
+    );
+  }
+  return merged(...Array.from(parts, (part: ScopeTemplatePart) => parameterKinds(part)));
+}
+
 function kindsOfLoop({ for: variable, in: list, each }: Loop): Map<string, ParameterKind> {
+  const lists = new Map([[named(list), 'list' as const]]);
   if (typeof each !== 'string') {
     throw new ScopeTemplateError(`the each of a loop over ${list} must be text`);
   }
   const kinds = parameterKinds(each);
   kinds.delete(named(variable));
-  return merged(new Map([[named(list), 'list']]), kinds);
+  return merged(lists, kinds);
 }
 
 function kindsOfCondition(condition: Condition): Map<string, ParameterKind> {
@@ -109,6 +121,9 @@ function kindsOfCondition(condition: Condition): Map<string, ParameterKind> {
 }
 
 function named(name: string): string {
+  if (typeof name !== 'string') {
+    throw new ScopeTemplateError(`${JSON.stringify(name)} is no name for a scope parameter`);
+  }
   if (!NAME.test(name)) {
     throw new ScopeTemplateError(`'${name}' is no name for a scope parameter`);
   }
