@@ -128,6 +128,8 @@ const WRONG: readonly unknown[] = [
   ...[undefined, null, '', ' ', 'x', '*', 'half a pair \ud800', 0, -1, 1.5, Number.NaN, 7n],
   ...[true, false, Symbol('x'), () => 'x', {}, { 0: 'x', length: 1 }, new Set(['x'])],
   ...[[], [''], [null], [undefined], [1], [['x']], new Array(1)],
+  // Of a length, and without a value.
+  Object.assign(['x'], { [Symbol.iterator]: () => [].values() }),
 ];
 
 type Outcome = { readonly refused: Error } | { readonly proxy: ApiProxy };

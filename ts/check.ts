@@ -79,10 +79,12 @@ function checkList(value: unknown, row: Row, name: string): string[] {
   if (!Array.isArray(list)) {
     throw mistyped(value, row, `${name} is`);
   }
-  if (list.length === 0 && row.emptyArray === undefined) {
+  // What is taken from it counts: an array can say another length than it has values.
+  const values = Array.from(list, (one) => checkOne(one, row, name) as string);
+  if (values.length === 0 && row.emptyArray === undefined) {
     throw empty(row, name);
   }
-  return Array.from(list, (one) => checkOne(one, row, name) as string);
+  return values;
 }
 
 /** Where a value is refused it is not repeated: it may be a secret that slipped to a wrong place. */
