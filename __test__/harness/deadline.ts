@@ -1,10 +1,27 @@
 // Waiting with an end: a test that waits for an event which never comes should say for which one,
-// instead of running into the runner's own limit without a word.
+// instead of running into the runner's own limit without a word. How long is patient stands here, for
+// each kind of event once, and is meant for a machine that does other things beside the tests: no test
+// passes or fails by how long something took.
+//
+// What it is not: the runner's limit, which is for tests that wait by themselves; see `ending.ts`.
 
-const PATIENCE_MS = 20_000;
+/** For what takes no time on an idle machine: an answer, a line of a log, the end of a process. */
+const PATIENCE_MS = 30_000;
+
+/**
+ * For what is promised within a second and comes in any case with time: well over a second, and under
+ * what would bring it about otherwise (a client that is not heard of is asked for after 15 s).
+ */
+export const PROMPT_MS = 10_000;
 
 /** For what begins with making a database, which takes its time on a loaded machine. */
 export const DATABASE_PATIENCE_MS = 60_000;
+
+/** For all that a program of somebody else's does: a client in Python, a worker, a crowd of attackers. */
+export const PROGRAM_PATIENCE_MS = 100_000;
+
+/** For a whole test that takes longer than the runner waits for a result. */
+export const TEST_PATIENCE_MS = 300_000;
 
 export async function within<T>(
   promise: Promise<T>,
@@ -20,6 +37,28 @@ export async function within<T>(
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** How often is looked for what tells nobody of itself. */
+const LOOK_MS = 20;
+
+/** Resolves once it is so, for what tells nobody of itself; looks no longer than the test waits. */
+export async function until(
+  isSo: () => boolean | Promise<boolean>,
+  what: string,
+  milliseconds = PATIENCE_MS,
+): Promise<void> {
+  let isOver = false;
+  const looking = async () => {
+    while (!isOver && !(await isSo())) {
+      await pause(LOOK_MS);
+    }
+  };
+  try {
+    await within(looking(), what, milliseconds);
+  } finally {
+    isOver = true;
   }
 }
 
