@@ -330,6 +330,8 @@ function certainAnswer(drawn: Answer, isLast: boolean): Answer {
     // whether one that is malformed, and ends too early, is no HTTP or breaks off.
     // What comes unasked, and later than the answer, may meet the next request.
     cuts: drawn.mutations.length > 0 || drawn.extra !== '' ? [] : drawn.cuts,
+    // A digit more or less of it, and the proxy waits for minutes.
+    retryAfter: drawn.mutations.length > 0 ? '' : drawn.retryAfter,
     // A reset takes what has not been read with it.
     size: drawn.ends === 'reset' || drawn.extra !== '' ? drawn.size % 100 : drawn.size,
     // An answer that overtakes the request's body may end the client's connection.

@@ -191,7 +191,7 @@ export class ScriptedUpstream {
       await reader.rest();
     } else if (answer.ends === 'reset') {
       // What has been sent goes first.
-      await pass(2);
+      await pass(5);
       socket.resetAndDestroy();
     }
     return answer.ends === 'keep';
