@@ -10,7 +10,9 @@ import { freshDirectory } from './harness/directory.js';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const COMMAND = path.join(ROOT, 'dist/cli/taskcluster-proxy.cjs');
-const NAMES = readdirSync(path.join(ROOT, 'npm')).sort();
+const NAMES = readdirSync(path.join(ROOT, 'npm'))
+  .filter((name) => name !== 'taskcluster-local')
+  .sort();
 const run = promisify(execFile);
 
 interface Ended {

@@ -101,7 +101,7 @@ testWith('curl', 'postgres')('the commands for a private deployment do what is s
     addOlderData(path.join(place, 'older')),
   ]);
   const [install, ...steps] = stepsOf('docs/private-deployments.md');
-  t.regex(install?.commands ?? '', /^npm install taskcluster-proxy\n/);
+  t.regex(install?.commands ?? '', /^npm install taskcluster-local\n/);
   t.true(steps.length > 10);
   const named = await places();
   let script = steps.map(({ commands }) => `${commands}echo\necho '${MARK}'\n`).join('');

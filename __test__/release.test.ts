@@ -1,5 +1,5 @@
-// A release, short of the world: it refuses what is not whole, publishes into a real registry, and is
-// installed from there by name.
+// A release, short of the world: it refuses what is not whole, publishes into a real registry, each
+// package behind those that it needs, and is installed from there by name.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -56,6 +56,7 @@ async function startRegistry(
       uplinks: { npm: { url: registry.trim() } },
       packages: {
         'taskcluster-proxy*': { access: '$all', publish: '$all' },
+        'taskcluster-local': { access: '$all', publish: '$all' },
         '**': { access: '$all', proxy: 'npm' },
       },
       log: { type: 'stdout', level: 'error' },
@@ -92,18 +93,28 @@ testWith('registry')('a release is published, and installed by name', async (t) 
   const { url, env } = await startRegistry(t);
   const first = await release(['publish', '--trial', '--registry', url], env);
   t.is(first.code, 0, first.stderr);
+  const published = [...first.stdout.matchAll(/^(\S+)@\S+ is published$/gm)].map(
+    ([, name]) => name,
+  );
+  // Each behind those that it needs.
+  t.regex(`${published}`, /^(taskcluster-proxy-[\w-]+,)+taskcluster-proxy,taskcluster-local$/);
   const again = await release(['publish', '--trial', '--registry', url], env);
   t.regex(again.stdout, new RegExp(`^taskcluster-proxy@${version} is there already$`, 'm'));
   t.is(again.code, 0, again.stderr);
 
-  const project = freshDirectory(t);
-  writeFileSync(path.join(project, 'package.json'), '{"private": true}');
-  const args = ['install', '--no-audit', '--no-fund', '--registry', url, 'taskcluster-proxy'];
-  const installed = await ended('npm', args, { cwd: project, env });
-  t.is(installed.code, 0, installed.stderr);
-  const command = path.join(project, 'node_modules/.bin/taskcluster-proxy');
-  const said = await ended(command, ['--version']);
-  t.is(said.stdout, `Taskcluster proxy ${version} (git revision ${revision})\n`);
+  const expected = {
+    'taskcluster-proxy': `Taskcluster proxy ${version} (git revision ${revision})\n`,
+    'taskcluster-local': `${version}\n`,
+  };
+  for (const [name, says] of Object.entries(expected)) {
+    const project = freshDirectory(t);
+    writeFileSync(path.join(project, 'package.json'), '{"private": true}');
+    const args = ['install', '--no-audit', '--no-fund', '--registry', url, name];
+    const installed = await ended('npm', args, { cwd: project, env });
+    t.is(installed.code, 0, installed.stderr);
+    const said = await ended(path.join(project, 'node_modules/.bin', name), ['--version']);
+    t.is(said.stdout, says);
+  }
 });
 
 test('a release that is not whole is refused', async (t) => {
@@ -122,11 +133,16 @@ test('a release that is not whole is refused', async (t) => {
 
 test('a package without its binary, or without dist/, is not packed', async (t) => {
   const directory = freshDirectory(t);
-  const [name = ''] = readdirSync(path.join(ROOT, 'npm'));
-  copyFileSync(path.join(ROOT, 'npm', name, 'package.json'), path.join(directory, 'package.json'));
-  const platform = await ended('npm', ['pack'], { cwd: directory });
-  t.not(platform.code, 0);
-  t.regex(platform.stderr, /ENOENT: .*\.node/);
+  for (const [name, lacking] of [
+    ['linux-x64-gnu', /ENOENT: .*\.node/],
+    ['taskcluster-local', /ENOENT: .*dist\/cli\/taskcluster-local\.js/],
+  ] as const) {
+    const manifest = path.join(ROOT, 'npm', name, 'package.json');
+    copyFileSync(manifest, path.join(directory, 'package.json'));
+    const bare = await ended('npm', ['pack'], { cwd: directory });
+    t.not(bare.code, 0, name);
+    t.regex(bare.stderr, lacking);
+  }
 
   const copy = path.join(directory, 'copy');
   for (const file of ['package.json', 'tools/prepack.mjs', 'tools/platforms.mjs']) {
@@ -139,6 +155,22 @@ test('a package without its binary, or without dist/, is not packed', async (t) 
     main.stderr,
     /There is no dist\/cli\/taskcluster-proxy\.cjs, .* to pack: run npm run build/,
   );
+});
+
+test('a package that does not hold what is listed is refused', async (t) => {
+  const directory = freshDirectory(t);
+  const manifest = { name: 'taskcluster-local', version, files: ['dist'] };
+  writeFileSync(path.join(directory, 'package.json'), JSON.stringify(manifest));
+  mkdirSync(path.join(directory, 'dist'));
+  writeFileSync(path.join(directory, 'dist/secrets.js'), '');
+  const tool = path.join(ROOT, 'tools/packages.mjs');
+  const program = `import { checkContents } from '${tool}'; checkContents(['${directory}']);`;
+  const checked = await ended(process.execPath, ['--input-type=module', '--eval', program]);
+  t.regex(
+    checked.stderr,
+    /The package taskcluster-local is not as listed: dist\/secrets\.js would be new, LICENSE would be missing, /,
+  );
+  t.is(checked.code, 1);
 });
 
 testWith('actionlint')('the workflows are valid, and call scripts that are there', async (t) => {

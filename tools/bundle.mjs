@@ -1,19 +1,27 @@
 /**
- * Puts the command taskcluster-proxy into one CommonJS file: dist/cli/taskcluster-proxy.cjs, after
- * tsc has written dist/; by {@link bundle} also what tools/one-file.mjs puts into its program. A worker
- * starts one proxy per task: loading the same code as eight ES modules takes Node 20 about 9 ms longer,
- * half as much again as an empty program.
+ * Puts into the package taskcluster-proxy what it takes of others, so that it needs none; after tsc has
+ * written dist/.
+ *
+ * - dist/cli/taskcluster-proxy.cjs is the command in one CommonJS file; by {@link bundle} it is also what
+ *   tools/one-file.mjs puts into its program. A worker starts one proxy per task: loading the same code as
+ *   eight ES modules takes Node 20 about 9 ms longer, half as much again as an empty program.
+ * - dist/nearest.js is the one module of the API that takes anything of a package.
  */
 import { chmodSync, readFileSync } from 'node:fs';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
+const LICENCES = { commander: 'LICENSE', leven: 'license' };
+
 /** What is bundled wants its licence to stand in every copy of it. */
-const licences = Object.entries({ commander: 'LICENSE', leven: 'license' }).map(([name, file]) => {
-  const path = new URL(`../node_modules/${name}/${file}`, import.meta.url);
-  return `${name}:\n\n${readFileSync(path, 'utf8')}`;
-});
+function licencesOf(...names) {
+  const licences = names.map((name) => {
+    const path = new URL(`../node_modules/${name}/${LICENCES[name]}`, import.meta.url);
+    return `${name}:\n\n${readFileSync(path, 'utf8')}`;
+  });
+  return { js: `/*!\n${licences.join('\n')}*/` };
+}
 
 /** The oldest Node that the package is for. */
 const { engines } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
@@ -53,7 +61,7 @@ export async function bundle({ entry, outfile, plugins = [], ...options }) {
     target: 'node10',
     supported: { 'node-colon-prefix-require': true },
     format: 'cjs',
-    footer: { js: `/*!\n${licences.join('\n')}*/` },
+    footer: licencesOf('commander', 'leven'),
     // Node 20 has to parse all of it at every start.
     minifyWhitespace: true,
     minifySyntax: true,
@@ -63,7 +71,21 @@ export async function bundle({ entry, outfile, plugins = [], ...options }) {
   });
 }
 
+async function bundleNearest() {
+  await build({
+    entryPoints: [fileURLToPath(new URL('../ts/nearest.ts', import.meta.url))],
+    outfile: fileURLToPath(new URL('../dist/nearest.js', import.meta.url)),
+    bundle: true,
+    platform: 'node',
+    target: `node${oldestNode}`,
+    format: 'esm',
+    footer: licencesOf('leven'),
+    logLevel: 'warning',
+  });
+}
+
 if (argv[1] === fileURLToPath(import.meta.url)) {
+  await bundleNearest();
   const outfile = fileURLToPath(new URL('../dist/cli/taskcluster-proxy.cjs', import.meta.url));
   await bundle({
     entry: 'taskcluster-proxy.ts',

@@ -1,50 +1,45 @@
 /**
- * Packs what this machine can publish: the main package, and the package of its own platform with
- * the addon that `npm run build` has left beside package.json. Prints the paths of the tarballs.
+ * Packs what this machine can publish: the package of its own platform with the addon that
+ * `npm run build` has left beside package.json, taskcluster-proxy and taskcluster-local. Prints the
+ * paths of the tarballs, in the order in which they are published.
  *
- * Usage: node tools/pack.mjs [directory], by default build/. The packages of other platforms are
- * filled by `napi artifacts` with the binaries that were built there.
+ * Usage: node tools/pack.mjs [directory], by default build/.
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const BINARY = /^taskcluster-proxy\.(.+)\.node$/;
+import { assembleLocal, assemblePlatform, shell } from './packages.mjs';
+import { binaryOf, PLATFORMS, ROOT } from './platforms.mjs';
 
 const destination = resolve(process.argv[2] ?? join(ROOT, 'build'));
-mkdirSync(destination, { recursive: true });
+const built = PLATFORMS.map((platform) => ({ platform, binary: join(ROOT, binaryOf(platform)) }));
+const here = built.filter(({ binary }) => existsSync(binary));
 
-const binaries = readdirSync(ROOT).filter((name) => BINARY.test(name));
-if (binaries.length === 0) {
+if (here.length === 0) {
   console.error('There is no binary to pack: run npm run build first.');
   process.exit(1);
 }
-for (const binary of binaries) {
-  packBinary(binary);
+mkdirSync(destination, { recursive: true });
+for (const { platform, binary } of here) {
+  packAssembled((directory) => assemblePlatform(platform, binary, directory));
 }
 pack(ROOT);
+packAssembled(assembleLocal);
 
-/** Puts the platform's package together outside the checkout, which shall hold one binary. */
-function packBinary(binary) {
-  const [, target] = BINARY.exec(binary);
-  const staging = mkdtempSync(join(tmpdir(), 'taskcluster-proxy-pack-'));
+/** Put together outside of the checkout, where a test may do the same at the same time. */
+function packAssembled(assemble) {
+  const directory = mkdtempSync(join(tmpdir(), 'taskcluster-proxy-pack-'));
   try {
-    cpSync(join(ROOT, 'npm', target), staging, { recursive: true });
-    copyFileSync(join(ROOT, binary), join(staging, binary));
-    copyFileSync(join(ROOT, 'LICENSE'), join(staging, 'LICENSE'));
-    pack(staging);
+    assemble(directory);
+    pack(directory);
   } finally {
-    rmSync(staging, { recursive: true });
+    rmSync(directory, { recursive: true });
   }
 }
 
 function pack(directory) {
   const args = ['pack', '--silent', '--pack-destination', destination];
-  // npm is a script on Windows, which only a shell starts.
-  const shell = process.platform === 'win32';
   const name = execFileSync('npm', args, { cwd: directory, encoding: 'utf8', shell }).trim();
   console.log(join(destination, name));
 }

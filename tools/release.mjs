@@ -1,28 +1,35 @@
 /**
- * The packages of a release: puts them together out of the checkout, checks them, and publishes the
- * platforms before the package that names them. Builds nothing.
+ * The packages of a release: puts them together out of the checkout, checks them, and publishes each
+ * behind those that it needs: the platforms, taskcluster-proxy, taskcluster-local. Builds nothing.
  *
  *   node tools/release.mjs check                    build/platforms/ and dist/, into build/release/
  *   node tools/release.mjs publish                  checks, then publishes what is not there yet
+ *   node tools/release.mjs contents                 writes down what the packages hold now, as the list
+ *                                                   that the other two hold them against
  *
  * `--tag v1.2.3` also compares the version with a tag. `--registry URL` publishes elsewhere. There
  * `--trial` publishes what one machine has: its own platform with the addon beside package.json,
  * whatever glibc that needs. A release that broke off is gone on with by the same command.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkGlibc } from './glibc.mjs';
-import { binaryOf, manifest, PLATFORMS, ROOT } from './platforms.mjs';
+import {
+  assembleLocal,
+  assemblePlatform,
+  checkContents,
+  listContents,
+  shell,
+} from './packages.mjs';
+import { binaryOf, PLATFORMS, ROOT } from './platforms.mjs';
+import { agreedVersion } from './version.mjs';
 
 const OUTPUT = join(ROOT, 'build/release');
 
 /** An addon of fewer bytes was cut short, one of more was not stripped. */
 const SIZES = { least: 2 ** 20, greatest: 24 * 2 ** 20 };
-
-/** npm is a script on Windows, which only a shell starts. */
-const shell = process.platform === 'win32';
 
 try {
   main();
@@ -41,30 +48,35 @@ function main() {
     },
   });
   const [task] = positionals;
-  if (task !== 'check' && task !== 'publish') {
-    throw new Error('Say what to do: node tools/release.mjs check, or publish.');
+  if (task !== 'check' && task !== 'publish' && task !== 'contents') {
+    throw new Error('Say what to do: node tools/release.mjs check, publish or contents.');
   }
   if (task === 'publish' && values.trial && values.registry === undefined) {
     throw new Error('A trial is not for the world: name a registry of your own by --registry.');
   }
+  rmSync(OUTPUT, { recursive: true, force: true });
+  const local = join(OUTPUT, 'taskcluster-local');
+  assembleLocal(local);
+  if (task === 'contents') {
+    return listContents([ROOT, local]);
+  }
+  const version = checkVersion(values.tag);
   const platforms = values.trial
     ? PLATFORMS.filter((platform) => existsSync(join(ROOT, binaryOf(platform))))
     : PLATFORMS;
-  const { version } = manifest();
-  checkVersions(version, values.tag);
-  rmSync(OUTPUT, { recursive: true, force: true });
-  const packages = platforms.map((platform) => assemble(platform, values.trial));
-  checkContents();
+  const packages = platforms.map((platform) => assembleChecked(platform, values.trial));
+  checkContents([ROOT, local]);
   if (task === 'publish') {
-    for (const directory of [...packages, ROOT]) {
+    for (const directory of [...packages, ROOT, local]) {
       publish(directory, values.registry);
     }
   }
-  console.log(`${platforms.length} platforms and the package that names them: ${version}`);
+  console.log(`${platforms.length} platforms, taskcluster-proxy and taskcluster-local: ${version}`);
 }
 
-/** One version everywhere, the changelog included, and the tag's where there is one. */
-function checkVersions(version, tag) {
+/** One version everywhere, and where there is a tag, the tag's and the changelog's. */
+function checkVersion(tag) {
+  const version = agreedVersion();
   if (tag !== undefined && tag !== `v${version}`) {
     throw new Error(`The tag is ${tag}, but the packages are of version ${version}.`);
   }
@@ -74,31 +86,11 @@ function checkVersions(version, tag) {
   ) {
     throw new Error(`CHANGELOG.md has no dated entry for ${version}.`);
   }
-  const cargo = /^version = "(.+)"$/m.exec(readFileSync(join(ROOT, 'Cargo.toml'), 'utf8'))?.[1];
-  const { name, optionalDependencies } = manifest();
-  const versions = {
-    'Cargo.toml': cargo,
-    ...Object.fromEntries(PLATFORMS.map((each) => [`npm/${each.name}`, ofPlatform(each).version])),
-    ...Object.fromEntries(
-      PLATFORMS.map((each) => [
-        `optionalDependencies of ${each.name}`,
-        optionalDependencies[`${name}-${each.name}`],
-      ]),
-    ),
-  };
-  for (const [place, found] of Object.entries(versions)) {
-    if (found !== version) {
-      throw new Error(`${place} has version ${found}, and package.json ${version}.`);
-    }
-  }
-}
-
-function ofPlatform({ name }) {
-  return JSON.parse(readFileSync(join(ROOT, 'npm', name, 'package.json'), 'utf8'));
+  return version;
 }
 
 /** The platform's package, whole, in a directory of its own. */
-function assemble(platform, isTrial) {
+function assembleChecked(platform, isTrial) {
   const binary = join(isTrial ? ROOT : join(ROOT, 'build/platforms'), binaryOf(platform));
   if (!existsSync(binary)) {
     throw new Error(
@@ -113,31 +105,8 @@ function assemble(platform, isTrial) {
     checkGlibc(binary);
   }
   const directory = join(OUTPUT, platform.name);
-  cpSync(join(ROOT, 'npm', platform.name), directory, { recursive: true });
-  copyFileSync(binary, join(directory, binaryOf(platform)));
-  copyFileSync(join(ROOT, 'LICENSE'), join(directory, 'LICENSE'));
+  assemblePlatform(platform, binary, directory);
   return directory;
-}
-
-/** Of dist/ only what has a source: what an earlier build has left there is not for the world. */
-function checkContents() {
-  const output = execFileSync('npm', ['pack', '--dry-run', '--json', '--silent'], {
-    cwd: ROOT,
-    encoding: 'utf8',
-    shell,
-  });
-  const [{ files }] = JSON.parse(output);
-  for (const { path } of files) {
-    const source = path.replace(/^dist\//, 'ts/').replace(/(\.d)?\.(ts|c?js)$/, '.ts');
-    const isExpected = path.startsWith('dist/')
-      ? existsSync(join(ROOT, source)) || existsSync(join(ROOT, path.replace(/^dist/, 'ts')))
-      : ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE'].includes(path);
-    if (!isExpected) {
-      throw new Error(
-        `${path} would be published and has no source: remove dist/ and build again.`,
-      );
-    }
-  }
 }
 
 function publish(directory, registry) {
@@ -156,4 +125,5 @@ function publish(directory, registry) {
   if (status !== 0) {
     throw new Error(`${name}@${version} was not published: what npm said stands above.`);
   }
+  console.log(`${name}@${version} is published`);
 }

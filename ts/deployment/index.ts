@@ -13,7 +13,7 @@ import { createServer, type Server } from 'node:http';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import express, { type ErrorRequestHandler, type Express } from 'express';
-import { native } from '../native.js';
+import { native } from 'taskcluster-proxy/internal';
 import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
 import type { SignatureValidator } from './api/authenticate.js';
 import type { ApiBuilder } from './api/builder.js';

@@ -3,11 +3,11 @@
  * It reads the deployment's own references, so that it tells of any Taskcluster deployment.
  */
 import type { Command } from 'commander';
+import { type Credentials, CredentialsError, signHeader } from 'taskcluster-proxy';
 import type { ApiReference } from '../../deployment/api/reference.js';
 import type { ScopeTemplatePart } from '../../deployment/api/scope-template.js';
 import { type Exposure, exposure } from '../../deployment/exposure.js';
 import { union } from '../../deployment/scopes.js';
-import { type Credentials, CredentialsError, signHeader } from '../../index.js';
 
 interface Options {
   readonly rootUrl?: string;

@@ -6,7 +6,7 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { native } from '../../native.js';
+import { native } from 'taskcluster-proxy/internal';
 import { missing } from '../scopes.js';
 import { ApiError } from './errors.js';
 import { passage } from './passage.js';

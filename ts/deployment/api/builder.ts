@@ -6,7 +6,7 @@
  * tell nothing (a ping) or that authenticate by themselves may say `null` (RFC 165).
  */
 import type { FromSchema, JSONSchema } from 'json-schema-to-ts';
-import { native } from '../../native.js';
+import { native } from 'taskcluster-proxy/internal';
 import type { Caller, SignatureValidator } from './authenticate.js';
 import type { Schema } from './schema.js';
 import { checkTemplate, type ScopeParameters, type ScopeTemplate } from './scope-template.js';

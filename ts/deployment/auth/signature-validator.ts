@@ -12,7 +12,7 @@ import {
   type NativeRequest,
   type NativeVerified,
   native,
-} from '../../native.js';
+} from 'taskcluster-proxy/internal';
 import type { Authentication, HawkRequest, SignatureValidator } from '../api/authenticate.js';
 import { isScope, satisfies } from '../scopes.js';
 

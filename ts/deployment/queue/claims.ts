@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { type NativeCredentials, native } from '../../native.js';
+import { type NativeCredentials, native } from 'taskcluster-proxy/internal';
 import { ApiError } from '../api/errors.js';
 import type { Run, Store, Task } from '../storage/store.js';
 import { claimed, foundRun, foundTask, isLastRun, reclaimed, taskStatus } from './task.js';

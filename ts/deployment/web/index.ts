@@ -10,7 +10,7 @@
  * What it is not: it is no service of the API. No endpoint of the services knows its cookie.
  */
 import express, { type ErrorRequestHandler, type RequestHandler, type Router } from 'express';
-import type { NativeCredentials } from '../../native.js';
+import type { NativeCredentials } from 'taskcluster-proxy/internal';
 import { ApiError } from '../api/errors.js';
 import { asApiError, type FaultListener, sendError } from '../api/router.js';
 import { schemaError } from '../api/schema.js';

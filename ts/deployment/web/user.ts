@@ -1,5 +1,5 @@
 /** Somebody who has signed in, and what that permits. */
-import { type NativeCredentials, native } from '../../native.js';
+import { type NativeCredentials, native } from 'taskcluster-proxy/internal';
 import type { LocalUser, OpenSession } from '../storage/store.js';
 
 export class User {
