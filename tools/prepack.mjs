@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { manifest, ROOT } from './platforms.mjs';
 
-const { bin, exports } = manifest();
-const entries = [bin, ...Object.values(exports)];
+const { bin, exports, man } = manifest();
+const entries = [bin, man, ...Object.values(exports)];
 const wanted = entries.flatMap((entry) =>
   typeof entry === 'string' ? entry : Object.values(entry),
 );

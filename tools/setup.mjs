@@ -32,7 +32,7 @@ const STEPS = [
   },
   {
     result: () => 'dist/cli/taskcluster-proxy.cjs',
-    sources: ['ts', 'tsconfig.json', 'tools/bundle.mjs', 'package-lock.json'],
+    sources: ['ts', 'tsconfig.json', 'tools/bundle.mjs', 'tools/manual.mjs', 'package-lock.json'],
     command: ['npm', 'run', '--silent', 'build:ts'],
   },
 ];

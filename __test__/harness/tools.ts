@@ -27,7 +27,11 @@ export type Tool =
   | 'haproxy'
   | 'openssl'
   | 'postgres'
-  | 'pgbouncer';
+  | 'pgbouncer'
+  | 'bash'
+  | 'zsh'
+  | 'fish'
+  | 'groff';
 
 export function find(tool: Tool): string | undefined {
   const candidates =

@@ -1,19 +1,19 @@
-/** The text of `--help`, from the table of settings. */
+/** The text of `--help`, from the table of settings; tools/manual.mjs makes the manual page of its parts. */
 import { FLAGS, type Flag, ROWS } from '../settings.js';
 
-const USAGE = `Taskcluster authentication proxy: signs a task's requests with its credentials and
+/** What the command is for, in lines. */
+export const DESCRIPTION = `Taskcluster authentication proxy: signs a task's requests with its credentials and
 forwards them to the deployment. It signs with all scopes of the credentials, or
 with those of a task and those given as arguments only. Options stand before the
-scopes; write -- between them where a scope may begin with a dash.
+scopes; write -- between them where a scope may begin with a dash.`;
 
-  Usage:
-    taskcluster-proxy [options] [--] [<scope>...]
-    taskcluster-proxy -h|--help
-    taskcluster-proxy --version
-    taskcluster-proxy --short-version
-
-  Options:
-`;
+/** How it is called. */
+export const FORMS: readonly string[] = [
+  'taskcluster-proxy [options] [--] [<scope>...]',
+  'taskcluster-proxy -h|--help',
+  'taskcluster-proxy --version',
+  'taskcluster-proxy --short-version',
+];
 
 /** The text of `--help`. */
 export function help(): string {
@@ -22,7 +22,11 @@ export function help(): string {
     ([, row]) => [row.environment?.[0] ?? '', `${row.help}.`] as const,
   );
   const width = Math.max(...[...options, ...variables].map(([name]) => name.length)) + 2;
-  return `${USAGE}${lines(options, width)}\n  Variables:\n${lines(variables, width)}`;
+  const usage = FORMS.map((form) => `    ${form}\n`).join('');
+  return (
+    `${DESCRIPTION}\n\n  Usage:\n${usage}\n  Options:\n${lines(options, width)}` +
+    `\n  Variables:\n${lines(variables, width)}`
+  );
 }
 
 function form({ flag, short, value }: Flag): string {
@@ -40,7 +44,8 @@ function lines(entries: readonly (readonly [string, string])[], width: number): 
     .join('');
 }
 
-function describe(flag: Flag): string {
+/** One flag in a sentence, with what holds of its value. */
+export function describe(flag: Flag): string {
   const notes = [
     ...(flag.many === undefined ? [] : ['may be repeated']),
     ...(flag.kind === 'choice' ? [(flag.choices ?? []).join(' or ')] : []),
