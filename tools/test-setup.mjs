@@ -1,7 +1,7 @@
 /**
  * Makes ready what tests need beside the npm packages: nginx, HAProxy, Chromium, curl, OpenSSL,
- * PostgreSQL, PgBouncer, iproute2, shells and groff from the system, and Taskcluster's Python and Go
- * clients, its worker, a launcher, a registry of packages, actionlint and an old Node under build/.
+ * PostgreSQL, PgBouncer, iproute2, shells, groff and systemd from the system, and Taskcluster's Python
+ * and Go clients, its worker, a launcher, a registry of packages, actionlint and an old Node under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -42,6 +42,7 @@ const DEBIAN_PACKAGES = {
   zsh: ['zsh'],
   fish: ['fish'],
   groff: ['groff-base'],
+  'systemd-analyze': ['systemd'],
 };
 
 main();

@@ -31,7 +31,8 @@ export type Tool =
   | 'bash'
   | 'zsh'
   | 'fish'
-  | 'groff';
+  | 'groff'
+  | 'systemd-analyze';
 
 export function find(tool: Tool): string | undefined {
   const candidates =
