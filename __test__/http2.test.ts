@@ -257,9 +257,18 @@ test('a malformed request is refused and never becomes a whole one', async (t) =
     await answerOk(exchange);
   };
   const failures: string[] = [];
-  for (const [what, [fields, body]] of Object.entries(MALFORMED)) {
+  // Also where nothing of the request is needed for the answer but its target.
+  const paths = ['/queue/v1/x', '/bewit', '/__heartbeat__', '/nothing'];
+  const rows = Object.entries(MALFORMED).flatMap(([what, row]) =>
+    paths.map((path) => ({ what: `${what} at ${path}`, path, row })),
+  );
+  for (const { what, path, row } of rows) {
+    const [fields, body] = row;
     const connection = await proxy.connect();
-    await connection.send(preface() + headersFrame(fields, body) + dataFrame(body));
+    await connection.send(preface() + headersFrame(fields, body, path));
+    // Apart, so that an answer which does not wait for the body is there before it.
+    await pause(2);
+    await connection.send(dataFrame(body));
     const outcome = await within(firstVerdict(connection), `a verdict on ${what}`);
     if (outcome === 'answered') {
       failures.push(`${what}: answered`);
@@ -269,6 +278,15 @@ test('a malformed request is refused and never becomes a whole one', async (t) =
   }
   t.deepEqual(failures, []);
   t.is((await proxy.get('/queue/v1/after')).status, 200);
+});
+
+test('a body that does not come holds an answer that needs none back for a moment only', async (t) => {
+  const { client } = await startDown(t);
+  const stream = client.open({ ':method': 'POST', ':path': '/nothing', 'content-length': 5 });
+  stream.on('error', () => {});
+  const [headers] = await within(once(stream, 'response'), 'the answer');
+  t.is(headers[':status'], 404);
+  stream.destroy();
 });
 
 test('equal lengths go out as one', async (t) => {
@@ -488,12 +506,16 @@ function preface(): string {
 }
 
 /** HEADERS of stream 1 whose fields are literals without indexing (RFC 7541, 6.2.2). */
-function headersFrame(fields: [string, string][], body: string | undefined): string {
+function headersFrame(
+  fields: [string, string][],
+  body: string | undefined,
+  path = '/queue/v1/x',
+): string {
   const request: [string, string][] = [
     [':method', 'POST'],
     [':scheme', 'http'],
     [':authority', 'taskcluster'],
-    [':path', '/queue/v1/x'],
+    [':path', path],
   ];
   const pseudo = fields.filter(([name]) => name.startsWith(':'));
   const regular = fields.filter(([name]) => !name.startsWith(':'));

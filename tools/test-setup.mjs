@@ -1,7 +1,8 @@
 /**
  * Makes ready what tests need beside the npm packages: nginx, HAProxy, Chromium, curl, OpenSSL,
  * PostgreSQL, PgBouncer, iproute2, shells, groff and systemd from the system, and Taskcluster's Python
- * and Go clients, its worker, a launcher, a registry of packages, actionlint and an old Node under build/.
+ * and Go clients, its worker, a launcher, a registry of packages, actionlint, h2spec and an old Node under
+ * build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -59,6 +60,7 @@ function main() {
   attempt('the worker', isInstalled('go'), prepareWorker);
   attempt('the registry', true, prepareRegistry);
   attempt('actionlint', isInstalled('go'), prepareActionlint);
+  attempt('h2spec', isInstalled('go'), prepareH2spec);
   attempt('an old Node', true, prepareOldNode);
   attempt('the launcher', isInstalled('go'), prepareLauncher);
 }
@@ -116,6 +118,11 @@ function prepareLauncher() {
 function prepareActionlint() {
   const what = 'github.com/rhysd/actionlint/cmd/actionlint';
   buildWithGo('workflows', 'test-workflows', 'actionlint', what);
+}
+
+/** A client of HTTP/2 that tries what the RFC forbids. */
+function prepareH2spec() {
+  buildWithGo('h2spec', 'test-h2spec', 'h2spec', 'github.com/summerwind/h2spec/cmd/h2spec');
 }
 
 /** A program under build/, with copies of what it was built from. */

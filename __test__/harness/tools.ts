@@ -12,6 +12,7 @@ const { PATH = '', CI = '' } = process.env;
 const BUILT = {
   'python-client': path.join(ROOT, 'build/test-python/bin/python'),
   'go-client': path.join(ROOT, 'build/test-go/client'),
+  h2spec: path.join(ROOT, 'build/test-h2spec/h2spec'),
   actionlint: path.join(ROOT, 'build/test-workflows/actionlint'),
   registry: path.join(ROOT, 'build/test-registry/node_modules/verdaccio/bin/verdaccio'),
   'generic-worker': path.join(ROOT, 'build/test-worker/generic-worker'),

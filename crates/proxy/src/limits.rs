@@ -29,6 +29,9 @@ pub const CHUNK_OVERHEAD: u32 = 64 * 1024;
 pub const CREDENTIALS_BODY: usize = 1024 * 1024;
 /// Longest body of `POST /bewit` in bytes.
 pub const BEWIT_BODY: usize = 64 * 1024;
+/// So much of a body that its request's answer does not need is read before the answer, and for so long.
+pub const UNREAD_BODY: usize = 64 * 1024;
+pub const UNREAD_BODY_TIME: Duration = Duration::from_secs(1);
 /// What is past this of an answer is not read.
 pub const LOOKUP_BODY: usize = 8 * 1024 * 1024;
 /// Longest body that goes out with its head.

@@ -14,7 +14,9 @@ use std::rc::Rc;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use crate::answers::refusal::{self, Refusal};
 use crate::answers::{self, Made};
@@ -30,10 +32,11 @@ use crate::exchange::hyper_wire::{HyperAnswer, HyperWire};
 use crate::exchange::socket_wire::SocketWire;
 use crate::exchange::wire::Answer;
 use crate::exchange::{Answered, Failed, Order};
+use crate::limits::{UNREAD_BODY, UNREAD_BODY_TIME};
 use crate::message::head::{Head, HeadError};
 use crate::message::headers;
 use crate::message::target::request_target;
-use crate::message::whole::Whole;
+use crate::message::whole::{BodyError, Whole};
 use crate::record::{Record, RequestTarget};
 use crate::session::Session;
 
@@ -193,7 +196,7 @@ async fn pass(
         fields: &parts.headers,
     };
     let verdict = decide(&asked, session.rights, &shared.rules);
-    let body = Whole::counted(body, parts.version, &shared.metrics);
+    let mut body = Whole::counted(body, parts.version, &shared.metrics);
     match verdict {
         Verdict::Forward(target, scopes) => {
             record.goes_to(&target);
@@ -209,14 +212,39 @@ async fn pass(
             Ok(Passed::Upstream(Box::new(answered)))
         }
         Verdict::Here(here, scopes) => {
-            let made = answers::make(session, here, scopes, body).await?;
-            Ok(Passed::Here(made))
+            let made = answers::make(session, here, scopes, &mut body).await;
+            pass_over(session, &mut body).await?;
+            made.map(Passed::Here)
         }
         Verdict::Refuse(denied, target) => {
             record.would_go_to(target);
+            pass_over(session, &mut body).await?;
             Err(denied.into())
         }
     }
+}
+
+/// Reads what is left of a short body before its request is answered without it: once a stream of
+/// HTTP/2 has its answer, its client is not told any more that the body was not as long as it said
+/// (RFC 9113 8.1.1). On HTTP/1 what follows a head cannot be another length than it says.
+async fn pass_over(session: &Session, body: &mut Whole<Incoming>) -> Result<(), Refusal> {
+    if !session.http2 {
+        return Ok(());
+    }
+    let mut left = UNREAD_BODY;
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            let data = frame?.into_data().unwrap_or_default();
+            let Some(less) = left.checked_sub(data.len()) else {
+                break;
+            };
+            left = less;
+        }
+        Ok(())
+    };
+    // A client may wait for the answer before it sends more.
+    let read: Result<(), BodyError> = timeout(UNREAD_BODY_TIME, read).await.unwrap_or(Ok(()));
+    read.map_err(|_| Refusal::torn_body(&session.connection))
 }
 
 /// Upstream's answer, by hyper; a change of protocol takes the connection with it.
