@@ -101,6 +101,12 @@ testWith('bash')('bash completes what is typed', async (t) => {
   t.deepEqual(words, ['--log-level', 'info']);
 });
 
+testWith('zsh')('zsh completes what is typed', async (t) => {
+  const setUp = `fpath=('${COMPLETIONS}' $fpath); autoload -Uz compinit; compinit -u -D`;
+  const words = await typed(t, 'zsh -f -i', setUp);
+  t.deepEqual(words, ['--log-level=info']);
+});
+
 testWith('fish')('fish completes what is typed', async (t) => {
   const complete = async (line: string) => {
     const program = `source ${FISH}; complete -C '${line}'`;

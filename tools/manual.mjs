@@ -112,7 +112,7 @@ function zsh() {
 # Completion of ${COMMAND} for zsh. Options end at the first scope.
 
 _arguments -S -A '-*' \\
-${[...specs, '*:scope: '].map((spec) => `  ${quoted(spec)}`).join(' \\\n')}
+${specs.map((spec) => `  ${quoted(spec)}`).join(' \\\n')}
 `;
 }
 
