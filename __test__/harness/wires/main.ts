@@ -39,13 +39,14 @@ async function main(): Promise<number> {
   };
   const t = { teardown: (end: () => unknown) => void ends.push(end) };
   const path = values.path === undefined ? {} : { path: values.path };
-  const outcome = await run(t, { cases, seed: Number(seed), pairs, progress, ...path });
-  for (const once of outcome.passing) {
-    console.log(`Differed once and not again:\n${once}`);
-  }
-  for (const found of outcome.found) {
-    console.log(found);
-  }
+  const outcome = await run(t, {
+    cases,
+    seed: Number(seed),
+    pairs,
+    progress,
+    tell: console.log,
+    ...path,
+  });
   console.log(
     `${outcome.cases} cases: ${outcome.found.length} of the pairs found a difference, ${outcome.passing.length} cases differed once and not again`,
   );

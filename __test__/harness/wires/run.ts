@@ -18,6 +18,8 @@ export interface Run {
   hyperFlags?: string[];
   /** Called behind each case. */
   progress?: () => void;
+  /** Called with what is found, when it is: a long run may be ended before its end. */
+  tell?: (report: string) => void;
 }
 
 /** How long a script that differs is made smaller. */
@@ -37,7 +39,7 @@ interface Teardown {
 
 export async function run(
   t: Teardown,
-  { cases, seed, pairs, path, hyperFlags = [], progress }: Run,
+  { cases, seed, pairs, path, hyperFlags = [], progress, tell }: Run,
 ): Promise<Outcome> {
   const outcome: Outcome = { cases: 0, found: [], passing: [] };
   const runs = Array.from({ length: pairs }, async (_, at) => {
@@ -51,6 +53,7 @@ export async function run(
         const passing = await pair.check(drawn);
         if (passing !== undefined && until === Number.POSITIVE_INFINITY) {
           outcome.passing.push(passing);
+          tell?.(`Differed once and not again:\n${passing}`);
         }
       } catch (error) {
         until = Math.min(until, Date.now() + SHRINKING_MS);
@@ -69,13 +72,13 @@ export async function run(
     if (details.failed) {
       const error = details.errorInstance;
       const [smallest] = details.counterexample ?? [];
-      outcome.found.push(
-        [
-          error instanceof Error ? error.message : String(error),
-          JSON.stringify(smallest),
-          `npm run wires -- --pairs 1 --seed ${own} --path ${details.counterexamplePath}`,
-        ].join('\n'),
-      );
+      const found = [
+        error instanceof Error ? error.message : String(error),
+        JSON.stringify(smallest),
+        `npm run wires -- --pairs 1 --seed ${own} --path ${details.counterexamplePath}`,
+      ].join('\n');
+      outcome.found.push(found);
+      tell?.(found);
     }
   });
   await Promise.all(runs);
