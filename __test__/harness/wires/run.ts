@@ -16,14 +16,13 @@ export interface Run {
   path?: string;
   /** What one proxy of each pair has beside its wire, to see that a difference is found. */
   hyperFlags?: string[];
+  /** How long a script that differs is made smaller. */
+  shrinkingMs?: number;
   /** Called behind each case. */
   progress?: () => void;
   /** Called with what is found, when it is: a long run may be ended before its end. */
   tell?: (report: string) => void;
 }
-
-/** How long a script that differs is made smaller. */
-const SHRINKING_MS = 30_000;
 
 export interface Outcome {
   cases: number;
@@ -39,7 +38,7 @@ interface Teardown {
 
 export async function run(
   t: Teardown,
-  { cases, seed, pairs, path, hyperFlags = [], progress, tell }: Run,
+  { cases, seed, pairs, path, hyperFlags = [], shrinkingMs = 30_000, progress, tell }: Run,
 ): Promise<Outcome> {
   const outcome: Outcome = { cases: 0, found: [], passing: [] };
   const runs = Array.from({ length: pairs }, async (_, at) => {
@@ -56,7 +55,7 @@ export async function run(
           tell?.(`Differed once and not again:\n${passing}`);
         }
       } catch (error) {
-        until = Math.min(until, Date.now() + SHRINKING_MS);
+        until = Math.min(until, Date.now() + shrinkingMs);
         throw error;
       }
       progress?.();
