@@ -40,7 +40,7 @@ testWith('h2spec')('h2spec passes on a path that is proxied by HTTP/2', async (t
   const authority = await Authority.create();
   const upstream = await startHttp2Upstream(t, await authority.issue(['localhost']), (exchange) =>
     // Many of its requests break off.
-    echoOverHttp2(exchange).catch(() => exchange.stream.destroy()),
+    echoOverHttp2(exchange).catch(() => void exchange.stream.destroy()),
   );
   const env = { SSL_CERT_FILE: authority.writeRoot(freshDirectory(t)) };
   const options: ProxyOptions = { rootUrl: upstream.url, env, flags: ['--upstream-http2'] };
