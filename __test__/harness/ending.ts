@@ -1,0 +1,26 @@
+// How a file of tests ends. Ava waits for the process that has run them to end by itself, and where a
+// test has failed before it had closed what it opened, a deployment or a child, that would be never.
+// So the process is ended here, with a word on what was left; and where ava or a user ends it in the
+// middle, what runs at its exit still does.
+//
+// Ava loads it before each file of tests; nothing imports it.
+import { registerCompletionHandler } from 'ava';
+
+/** For what is closing: connections that are kept for another request, a server's children. */
+const CLOSING_MS = 60_000;
+
+registerCompletionHandler(() => {
+  const timer = setTimeout(() => {
+    const left = [...new Set(process.getActiveResourcesInfo())].join(', ');
+    console.error(`the tests have ended and left open: ${left}`);
+    process.exit(1);
+  }, CLOSING_MS);
+  timer.unref();
+});
+
+for (const [signal, number] of [
+  ['SIGINT', 2],
+  ['SIGTERM', 15],
+] as const) {
+  process.once(signal, () => process.exit(128 + number));
+}

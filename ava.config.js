@@ -1,0 +1,30 @@
+// How the tests run. With CI=true their files come in an order of chance, so that none comes to lean on
+// another one's being first; `ORDER_SEED` repeats an order, and sets one elsewhere, too.
+import { createHash, randomInt } from 'node:crypto';
+
+const { CI, ORDER_SEED = CI === 'true' ? `${randomInt(2 ** 31)}` : '' } = process.env;
+
+/** @param {string} file */
+const place = (file) => createHash('sha256').update(`${ORDER_SEED} ${file}`).digest('hex');
+
+if (ORDER_SEED !== '') {
+  console.log(`ORDER_SEED=${ORDER_SEED}`);
+}
+
+export default {
+  extensions: { ts: 'module' },
+  files: ['__test__/**/*.test.ts'],
+  nodeArguments: ['--import=tsx'],
+  require: ['./__test__/harness/ending.ts'],
+  timeout: '2m',
+  workerThreads: false,
+  ...(ORDER_SEED !== '' && {
+    // Without the part of the path that is this machine's.
+    sortTestFiles: (a, b) => (place(nameOf(a)) < place(nameOf(b)) ? -1 : 1),
+  }),
+};
+
+/** @param {string} file */
+function nameOf(file) {
+  return file.replace(/^.*__test__/, '');
+}
