@@ -1,7 +1,7 @@
 // A client in another network namespace (a container, above all) cannot be looked up: what tells
 // there that it has left, and that one which has only shut down writing has not.
 import test, { type ExecutionContext } from 'ava';
-import { pause, within } from './harness/deadline.js';
+import { PROMPT_MS, pause, within } from './harness/deadline.js';
 import { Guest } from './harness/guest.js';
 import { ip, makeNamespace, type Namespace } from './harness/namespace.js';
 import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
@@ -146,7 +146,7 @@ test('a client that resets its connection from another namespace is given up at 
       guest.reset();
     }
     started.poster.reset();
-    await assertNoticed(t, started, 3000);
+    await assertNoticed(t, started, PROMPT_MS);
   }
 });
 

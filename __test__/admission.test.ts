@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
+import { endsWith } from './harness/child.js';
 import { ENOUGH, runCommand } from './harness/command.js';
 import type { Connection } from './harness/connection.js';
 import { pause } from './harness/deadline.js';
@@ -164,7 +165,7 @@ testUsers('a connection that ends before it has sent a byte is no refusal', asyn
 testUsers('what runs already as the allowed user is warned of', async (t) => {
   const run = (uid: number) => {
     const child = spawn('sleep', ['600'], { uid, stdio: 'ignore' });
-    t.teardown(() => child.kill('SIGKILL'));
+    endsWith(t, child);
     return child.pid;
   };
   const [left, others] = [run(quiet.uid), run(other.uid)];

@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
-import { within } from './harness/deadline.js';
+import { PROGRAM_PATIENCE_MS, within } from './harness/deadline.js';
 import { deploymentFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
 import { startProxy } from './harness/proxy.js';
@@ -76,7 +76,7 @@ async function learn(
   const [out, errors, [code]] = await within(
     Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]),
     `the end of ${command}`,
-    60_000,
+    PROGRAM_PATIENCE_MS,
   );
   if (code !== 0) {
     throw new Error(`${program.join(' ')} ended with ${code}:\n${errors}`);

@@ -8,6 +8,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
+import { endsWith } from './harness/child.js';
 import { DATABASE_PATIENCE_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { accepts, unusedPort } from './harness/port.js';
@@ -31,7 +32,7 @@ class Demo {
         this.output += text;
       });
     }
-    t.teardown(() => this.child.kill('SIGKILL'));
+    endsWith(t, this.child);
   }
 
   async says(pattern: RegExp): Promise<RegExpExecArray> {

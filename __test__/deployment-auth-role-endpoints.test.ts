@@ -1,10 +1,10 @@
 // Roles of the auth service, made, changed and removed by Taskcluster's own JavaScript client.
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { startDeployment } from '../ts/deployment/index.js';
 import { authOf, errorOf } from './harness/auth.js';
 import { onEveryBackend, type Place } from './harness/backends.js';
-import { deploymentFor, send } from './harness/deployment.js';
+import { PROMPT_MS, until } from './harness/deadline.js';
+import { deploymentFor, send, startedFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
 import { postgresql } from './harness/postgresql.js';
 import { testWith } from './harness/tools.js';
@@ -202,16 +202,12 @@ onEveryBackend('scopes are expanded without what only everybody has', async (t, 
 testWith('postgres')('every process hears of a changed role at once', async (t) => {
   const databaseUrl = await (await postgresql()).createDatabase();
   const folder = freshDirectory(t);
-  const one = await startDeployment({ folder, databaseUrl });
-  const other = await startDeployment({ folder, databaseUrl });
-  t.teardown(() => Promise.all([one.stop(), other.stop()]));
+  const one = await startedFor(t, { folder, databaseUrl });
+  const other = await startedFor(t, { folder, databaseUrl });
   const expanded = async () =>
     (await authOf(other).expandScopes({ scopes: ['assume:r'] })).scopes as string[];
   t.deepEqual(await expanded(), ['assume:r']);
   await authOf(one).createRole('r', { description, scopes: ['x'] });
-  const start = Date.now();
-  while (!(await expanded()).includes('x') && Date.now() - start < 5000) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  t.true(Date.now() - start < 1000);
+  await until(async () => (await expanded()).includes('x'), 'the role', PROMPT_MS);
+  t.pass();
 });

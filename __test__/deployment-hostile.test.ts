@@ -6,6 +6,8 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import type { Deployment } from '../ts/deployment/index.js';
+import { endsWith } from './harness/child.js';
+import { TEST_PATIENCE_MS } from './harness/deadline.js';
 import { authorization, deploymentFor, send } from './harness/deployment.js';
 import type { Flood } from './harness/flood.js';
 
@@ -112,7 +114,7 @@ const ATTACKS: readonly Attack[] = [
 ];
 
 test('no caller without a right stalls the others', async (t) => {
-  t.timeout(300_000);
+  t.timeout(TEST_PATIENCE_MS);
   const deployment = await deploymentFor(t, {
     isPublic: true,
     checkOutput: false,
@@ -144,7 +146,7 @@ async function flood(
   extent: Pick<Flood, 'connections' | 'milliseconds'>,
 ): Promise<Record<string, number>> {
   const child = spawn(process.execPath, ['--import=tsx', FLOOD]);
-  t.teardown(() => child.kill('SIGKILL'));
+  endsWith(t, child);
   const attack: Flood = {
     port: Number(new URL(deployment.rootUrl).port),
     method,

@@ -10,7 +10,7 @@ import test, { type ExecutionContext } from 'ava';
 import { build } from 'esbuild';
 import { openStorage } from '../ts/deployment/storage/index.js';
 import { addDatabase } from './harness/database.js';
-import { DATABASE_PATIENCE_MS, pause, within } from './harness/deadline.js';
+import { DATABASE_PATIENCE_MS, pause, TEST_PATIENCE_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { postgresql } from './harness/postgresql.js';
 import { testWith } from './harness/tools.js';
@@ -44,7 +44,7 @@ test.before(async () => {
 });
 
 test('PGlite loses nothing that it has acknowledged', async (t) => {
-  t.timeout(300_000);
+  t.timeout(TEST_PATIENCE_MS);
   await killAll(t, 200, async () => {
     const folder = freshDirectory(t);
     await addDatabase(folder);
@@ -53,7 +53,7 @@ test('PGlite loses nothing that it has acknowledged', async (t) => {
 });
 
 testWith('postgres')('nor is anything lost with PostgreSQL', async (t) => {
-  t.timeout(300_000);
+  t.timeout(TEST_PATIENCE_MS);
   const server = await postgresql();
   await killAll(t, 200, async () => [freshDirectory(t), await server.createDatabase()]);
 });
@@ -129,7 +129,7 @@ function linesOf({ stdout }: ChildProcess): AsyncIterable<string> {
 const FILES = [1, 30, 300, 700];
 
 test.serial('nor is a database left half made', async (t) => {
-  t.timeout(300_000);
+  t.timeout(TEST_PATIENCE_MS);
   const folder = freshDirectory(t);
   const place = path.join(folder, 'database/data');
   const unfinished = () => countNames(`${place}.unfinished`);

@@ -4,10 +4,17 @@ import { rmSync } from 'node:fs';
 import path from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { type Deployment, startDeployment } from '../ts/deployment/index.js';
+import type { Deployment } from '../ts/deployment/index.js';
 import { schemaFor } from './harness/database.js';
-import { pause } from './harness/deadline.js';
-import { authorization, deploymentFor, type Sent, send, withBewit } from './harness/deployment.js';
+import { pause, TEST_PATIENCE_MS } from './harness/deadline.js';
+import {
+  authorization,
+  deploymentFor,
+  type Sent,
+  send,
+  startedFor,
+  withBewit,
+} from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
 import { pooledDatabase } from './harness/pgbouncer.js';
 import { postgresql } from './harness/postgresql.js';
@@ -23,7 +30,7 @@ const INTERNALS =
 /** One after the other, since all of them have one server. */
 function alone(body: (t: ExecutionContext) => Promise<void>) {
   return async (t: ExecutionContext) => {
-    t.timeout(240_000);
+    t.timeout(TEST_PATIENCE_MS);
     const mine = turn.then(() => body(t));
     turn = mine.catch(() => undefined);
     await mine;
@@ -36,8 +43,7 @@ async function start(t: ExecutionContext, databaseUrl: string) {
   const faults: unknown[] = [];
   const folder = freshDirectory(t);
   const onFault = (fault: unknown) => faults.push(fault);
-  const deployment = await startDeployment({ folder, databaseUrl, onFault });
-  t.teardown(() => deployment.stop());
+  const deployment = await startedFor(t, { folder, databaseUrl, onFault });
   return { deployment, faults };
 }
 

@@ -4,10 +4,10 @@ import { existsSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { startDeployment } from '../ts/deployment/index.js';
 import { removeExpired, removeOrphans } from '../ts/deployment/queue/housekeeping.js';
 import { openStorage } from '../ts/deployment/storage/index.js';
 import { within } from './harness/deadline.js';
+import { startedFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
 import { postgresql } from './harness/postgresql.js';
 import { definition, QUEUE, queueOf, refusal, WORKER } from './harness/queue.js';
@@ -17,9 +17,8 @@ import { testWith } from './harness/tools.js';
 async function processes(t: ExecutionContext, options: { claimTimeout?: number } = {}) {
   const databaseUrl = await (await postgresql()).createDatabase();
   const folder = freshDirectory(t);
-  const start = () => startDeployment({ folder, databaseUrl, ...options });
+  const start = () => startedFor(t, { folder, databaseUrl, ...options });
   const deployments = await Promise.all([start(), start(), start()]);
-  t.teardown(() => Promise.all(deployments.map((each) => each.stop())));
   const [one, two, three] = deployments;
   const queue = (each: typeof one) => queueOf(each, each.credentials);
   const queues = [queue(one), queue(two), queue(three)] as const;
@@ -48,7 +47,7 @@ test('a worker that waits at one process hears of a task created at another', as
   await new Promise((resolve) => setTimeout(resolve, 300));
   const taskId = taskcluster.slugid();
   await two.createTask(taskId, definition());
-  t.is((await within(waiting, 'the task', 5000)).tasks[0].status.taskId, taskId);
+  t.is((await within(waiting, 'the task')).tasks[0].status.taskId, taskId);
 });
 
 test('every run is claimed once, whoever asks', async (t) => {

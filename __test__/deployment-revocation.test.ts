@@ -4,11 +4,11 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import path from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { startDeployment } from '../ts/deployment/index.js';
 import { OLDEST, RolesVersion } from '../ts/deployment/storage/roles-version.js';
 import { authOf } from './harness/auth.js';
-import { gate, pause, within } from './harness/deadline.js';
-import { authorization, type Client, send } from './harness/deployment.js';
+import { endsWith } from './harness/child.js';
+import { gate, pause, until, within } from './harness/deadline.js';
+import { authorization, type Client, send, startedFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
 import { howToReach, type Reach } from './harness/local.js';
 import { pooledDatabase } from './harness/pgbouncer.js';
@@ -31,26 +31,16 @@ interface Other extends Reach {
 /** One deployment here, which changes things, and another one in a process of its own. */
 async function both(t: ExecutionContext, databaseUrl: string) {
   const folder = freshDirectory(t);
-  const one = await startDeployment({ folder, databaseUrl, onNotice: () => undefined });
-  t.teardown(() => one.stop());
+  const one = await startedFor(t, { folder, databaseUrl, onNotice: () => undefined });
   const env = { ...process.env, TASKCLUSTER_LOCAL_DATABASE_URL: databaseUrl };
   const child = spawn(process.execPath, [COMMAND, 'start', '--data-folder', folder], { env });
-  t.teardown(() => child.kill('SIGKILL'));
+  endsWith(t, child);
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
   });
   const other: Other = { ...(await howToReach(child)), child, said: () => stderr };
   return { one, other };
-}
-
-async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
-  const waiting = async () => {
-    while (!(await isSo())) {
-      await pause(20);
-    }
-  };
-  await within(waiting(), 'what was waited for');
 }
 
 async function listenState({ rootUrl }: Reach): Promise<string> {
@@ -102,7 +92,7 @@ const REVOKED = [403, 403, 403, 401];
 
 /** No request that is begun a second after the change, or later, may still be let through. */
 async function revokedWithinASecond(t: ExecutionContext, other: Reach, granted: Granted) {
-  await until(async () => `${await statuses(other, granted)}` === `${GRANTED}`);
+  await until(async () => `${await statuses(other, granted)}` === `${GRANTED}`, 'the grant');
   await granted.revoke();
   const revoked = Date.now();
   for (let begun = revoked; begun < revoked + 3000; begun = Date.now()) {
@@ -119,7 +109,7 @@ for (const [name, place, state, sentence] of [
 ] as const) {
   test(`what is revoked at one process ends at another within a second (${name})`, async (t) => {
     const { one, other } = await both(t, await place());
-    await until(() => sentence.test(other.said()));
+    await until(() => sentence.test(other.said()), `${sentence}`);
     t.is(await listenState(other), state);
     await revokedWithinASecond(t, other, await grant(one));
   });
@@ -127,7 +117,7 @@ for (const [name, place, state, sentence] of [
   test(`also where it was frozen meanwhile (${name})`, async (t) => {
     const { one, other } = await both(t, await place());
     const granted = await grant(one);
-    await until(async () => `${await statuses(other, granted)}` === `${GRANTED}`);
+    await until(async () => `${await statuses(other, granted)}` === `${GRANTED}`, 'the grant');
     other.child.kill('SIGSTOP');
     await granted.revoke();
     await pause(5000);
@@ -158,11 +148,11 @@ test('also while the connection that listens is cut as often as it is made', asy
     }
   };
   const end = cutting();
-  await until(async () => (await listenState(other)) === 'unheard');
+  await until(async () => (await listenState(other)) === 'unheard', 'the cut');
   await revokedWithinASecond(t, other, granted);
   isOver = true;
   await end;
-  await until(async () => (await listenState(other)) === 'heard');
+  await until(async () => (await listenState(other)) === 'heard', 'the connection');
 });
 
 test('a worker behind a pooler hears of a task that is created elsewhere', async (t) => {
@@ -171,7 +161,7 @@ test('a worker behind a pooler hears of a task that is created elsewhere', async
   await pause(500);
   const taskId = taskcluster.slugid();
   await queueOf(one, one.credentials).createTask(taskId, definition());
-  const { tasks } = await within(waiting, 'the task', 15_000);
+  const { tasks } = await within(waiting, 'the task');
   t.is(tasks[0].status.taskId, taskId);
 });
 

@@ -7,9 +7,9 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
-import { pause } from './harness/deadline.js';
+import { until } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
-import { unusedPort } from './harness/port.js';
+import { accepts, unusedPort } from './harness/port.js';
 import { requestBytes, startProxy } from './harness/proxy.js';
 import { pathOf, testWith } from './harness/tools.js';
 import { startUpstream } from './harness/upstream.js';
@@ -50,21 +50,8 @@ frontend all
     child.kill('SIGKILL');
     await once(child, 'exit');
   });
-  await accepts(port);
+  await until(() => accepts(port), 'the start of HAProxy');
   return `http://127.0.0.1:${port}`;
-}
-
-async function accepts(port: number): Promise<void> {
-  for (;;) {
-    const reached = await fetch(`http://127.0.0.1:${port}/`).then(
-      () => true,
-      () => false,
-    );
-    if (reached) {
-      return;
-    }
-    await pause(50);
-  }
 }
 
 /** The status that curl reports, and its exit code. */

@@ -8,7 +8,8 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { within } from './harness/deadline.js';
+import { endsWith } from './harness/child.js';
+import { PROGRAM_PATIENCE_MS, within } from './harness/deadline.js';
 import { deploymentFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
 import { unusedPort } from './harness/port.js';
@@ -71,9 +72,9 @@ async function work(t: ExecutionContext, deployment: Deployment, tasks: number):
     env: { PATH, HOME: directory, TMPDIR: directory },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  t.teardown(() => worker.kill('SIGKILL'));
+  endsWith(t, worker);
   const said = Promise.all([text(worker.stdout), text(worker.stderr), once(worker, 'exit')]);
-  const [out, errors, [code]] = await within(said, 'the end of the worker', 100_000);
+  const [out, errors, [code]] = await within(said, 'the end of the worker', PROGRAM_PATIENCE_MS);
   t.is(code, 0, `${out}\n${errors}`);
   return `${out}\n${errors}`;
 }

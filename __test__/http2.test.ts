@@ -6,7 +6,7 @@ import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
 import type { Connection } from './harness/connection.js';
-import { gate, pause, within } from './harness/deadline.js';
+import { gate, PROMPT_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import {
   echoOverHttp2,
@@ -197,7 +197,7 @@ test('a stream that its client resets ends its upstream request, and no other', 
   stream.on('error', () => {});
   const exchange = await arrived;
   stream.close(http2.constants.NGHTTP2_CANCEL);
-  await within(exchange.gone(), 'the end of the upstream request', 1500);
+  await within(exchange.gone(), 'the end of the upstream request', PROMPT_MS);
   t.is((await client.request({ ':path': '/queue/v1/x' })).status, 200);
 });
 
@@ -216,7 +216,7 @@ test('an upload that its client resets never becomes a whole one', async (t) => 
     stream.write('hello');
     await arrived;
     stream.destroy(error);
-    await within(ended.opened, 'the end of the upstream request', 1500);
+    await within(ended.opened, 'the end of the upstream request', PROMPT_MS);
   }
 });
 
@@ -313,7 +313,7 @@ test('a header block that never ends is given up after --header-timeout', async 
   const headers = '\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82';
   socket.write(Buffer.from(`PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${settings}${headers}`, 'latin1'));
   socket.resume();
-  await within(once(socket, 'close'), 'the end of the connection', 8000);
+  await within(once(socket, 'close'), 'the end of the connection');
   t.is(upstream.exchanges.length, 0);
 });
 
@@ -454,7 +454,7 @@ test('a client that leaves resets its stream upstream within a second', async (t
   const [exchange] = upstream.exchanges;
   const closed = once(exchange?.stream ?? t.fail(), 'close');
   connection.destroy();
-  await within(closed, 'the end of the stream', 1500);
+  await within(closed, 'the end of the stream', PROMPT_MS);
   t.false(upstream.sessions[0]?.closed ?? true, 'the connection is kept for others');
 });
 

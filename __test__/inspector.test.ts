@@ -7,6 +7,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { WebSocket } from 'ws';
+import { endsWith } from './harness/child.js';
 import { COMMAND, ENOUGH } from './harness/command.js';
 import { gate, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
@@ -34,11 +35,7 @@ function start(t: ExecutionContext, options: string, preloaded = ''): Run {
     cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const ended = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await ended;
-  });
+  const ended = endsWith(t, child);
   const inspector = gate<string>();
   const listening = gate();
   let stderr = '';

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { revision, version } from 'taskcluster-proxy';
+import { endsWith } from './harness/child.js';
 import { within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { permanentCredentials } from './harness/signature.js';
@@ -59,7 +60,7 @@ madeTest('the one file does the work of a proxy alone', async (t) => {
     },
   );
   const exited = once(child, 'exit');
-  t.teardown(() => child.kill('SIGKILL'));
+  endsWith(t, child);
   let stderr = '';
   child.stderr.on('data', (part) => {
     stderr += part;

@@ -1,10 +1,10 @@
 // Nothing waits for a reader of stdout or stderr: with pipes that are full and not read the proxy
 // starts, takes new credentials, stops and says why it does not start.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { endsWith } from './harness/child.js';
 import { COMMAND, ENOUGH } from './harness/command.js';
 import { pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
@@ -83,11 +83,7 @@ async function start(t: ExecutionContext, flags: string[] = [], env = {}): Promi
     env: { ...ENOUGH, ...env },
     stdio: ['ignore', stdout.end, stderr.end],
   });
-  const ended = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await ended;
-  });
+  const ended = endsWith(t, child);
   return { child, port, stdout, stderr, ended };
 }
 

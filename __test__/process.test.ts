@@ -9,6 +9,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { version } from 'taskcluster-proxy';
+import { endsWith } from './harness/child.js';
 import { COMMAND, ENOUGH, runCommand, startCommand } from './harness/command.js';
 import { copyForOthers } from './harness/copy.js';
 import { gate, pause, within } from './harness/deadline.js';
@@ -61,11 +62,7 @@ test('goes on where nobody reads its output', async (t) => {
       stdio: ['ignore', 'pipe', 'pipe'],
     },
   );
-  const exited = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await exited;
-  });
+  endsWith(t, child);
   child.stdout.destroy();
   child.stderr.destroy();
   const port = child.spawnargs.at(-1);
@@ -113,7 +110,7 @@ test('a second signal ends it at once', async (t) => {
   await within(closes(Number(new URL(urls[0] ?? '').port)), 'the end of accepting');
   child.kill('SIGINT');
   await t.throwsAsync(answer);
-  t.deepEqual(await within(exited, 'the end', 2_000), [130, null]);
+  t.deepEqual(await within(exited, 'the end'), [130, null]);
 });
 
 linuxTest('is one process, of which SIGKILL leaves nothing', async (t) => {

@@ -1,7 +1,6 @@
 // A release, short of the world: it refuses what is not whole, publishes into a real registry, each
 // package behind those that it needs, and is installed from there by name.
 import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import {
   copyFileSync,
   existsSync,
@@ -14,7 +13,8 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { revision, version } from 'taskcluster-proxy';
-import { pause, within } from './harness/deadline.js';
+import { endsWith } from './harness/child.js';
+import { PROGRAM_PATIENCE_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { unusedPort } from './harness/port.js';
 import { pathOf, testWith } from './harness/tools.js';
@@ -65,12 +65,8 @@ async function startRegistry(
   const child = spawn(process.execPath, [pathOf('registry'), '--config', config, '--listen', url], {
     stdio: 'ignore',
   });
-  const exited = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await exited;
-  });
-  await within(answers(`${url}-/ping`), 'the registry', 60_000);
+  endsWith(t, child);
+  await within(answers(`${url}-/ping`), 'the registry', PROGRAM_PATIENCE_MS);
   const userconfig = path.join(directory, 'npmrc');
   // npm publishes with a token only; this registry takes any.
   writeFileSync(userconfig, `//127.0.0.1:${port}/:_authToken=none\n`);

@@ -3,9 +3,9 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import { gate, pause, within } from './harness/deadline.js';
+import { gate, PROMPT_MS, pause, until, within } from './harness/deadline.js';
 import { unusedPort } from './harness/port.js';
-import { requestBytes, startProxy } from './harness/proxy.js';
+import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { answerOk, type Handler, refuse, startUpstream } from './harness/upstream.js';
 import { value } from './harness/wire.js';
 
@@ -89,15 +89,21 @@ test('once the time is up, the last answer goes back as it is', async (t) => {
       fields: [['X-Try', String(upstream.exchanges.length)]],
       body: 'down',
     });
-  const since = Date.now();
   const answer = await proxy.get('/queue/v1/x');
   t.is(answer.status, 503);
   t.is(answer.reason, 'Still Down');
   t.is(value(answer.fields, 'x-try'), String(upstream.exchanges.length));
   t.is(answer.body.toString(), 'down');
   t.true(upstream.exchanges.length > 1);
-  t.true(Date.now() - since < 10_000);
 });
+
+/** The pauses that the log names, which a busy machine can only make longer. */
+async function saidPauses(proxy: RunningProxy, count: number): Promise<number[]> {
+  const said = () =>
+    [...proxy.log.matchAll(/Retrying \S+ in (\d+) ms/g)].map(([, each]) => Number(each));
+  await until(() => said().length === count, `${count} tries in the log`);
+  return said();
+}
 
 test('pauses grow by half each time and stay under their cap', async (t) => {
   const flags = ['--retry-first', '100ms', '--retry-cap', '200ms', '--retry-for', '30s'];
@@ -105,10 +111,12 @@ test('pauses grow by half each time and stay under their cap', async (t) => {
   t.is((await proxy.get('/queue/v1/x')).status, 200);
   const at = upstream.exchanges.map((exchange) => exchange.at);
   const pauses = at.slice(1).map((each, i) => each - (at[i] ?? 0));
-  // 100, 150, 200, 200, 200 ms, each with a jitter of a half both ways; slack for a busy machine.
+  const said = await saidPauses(proxy, 5);
+  // 100, 150, 200, 200, 200 ms, each with a jitter of a half both ways.
   for (const [i, base] of [100, 150, 200, 200, 200].entries()) {
-    const took = pauses[i] ?? 0;
-    t.true(took >= base / 2 - 5 && took < base * 1.5 + 400, `pause ${i} took ${took} ms`);
+    const [pause = 0, took = 0] = [said[i], pauses[i]];
+    t.true(pause >= base / 2 - 1 && pause <= base * 1.5 + 1, `pause ${i} is ${pause} ms`);
+    t.true(took >= pause - 5, `pause ${i} of ${pause} ms took ${took} ms`);
   }
 });
 
@@ -125,8 +133,10 @@ test('Retry-After sets the pause, in seconds or as a date', async (t) => {
     t.is((await proxy.get('/queue/v1/x')).status, 200);
     const [first, second] = upstream.exchanges.map((exchange) => exchange.at);
     const paused = (second ?? 0) - (first ?? 0);
+    const [said = 0] = await saidPauses(proxy, 1);
     // A date has whole seconds, so two of them may be little more than one.
-    t.true(paused >= 900 && paused < 5000, `paused ${paused} ms`);
+    t.true(said >= 900 && said <= 2000, `said ${said} ms`);
+    t.true(paused >= said - 5, `paused ${paused} ms`);
   }
 });
 
@@ -134,7 +144,7 @@ test('a Retry-After beyond the time left makes the answer final', async (t) => {
   const { upstream, proxy } = await start(t, QUICK);
   upstream.handler = (exchange) =>
     exchange.respond(503, { fields: [['Retry-After', '11']], body: 'later' });
-  const answer = await within(proxy.get('/queue/v1/x'), 'the answer', 5000);
+  const answer = await within(proxy.get('/queue/v1/x'), 'the answer');
   t.is(answer.status, 503);
   t.is(value(answer.fields, 'retry-after'), '11');
   t.is(answer.body.toString(), 'later');
@@ -199,7 +209,7 @@ test('an upstream that does not answer is 504 after --response-timeout', async (
   t.is(answer.status, 504);
   t.regex(answer.body.toString(), /^\S[^\n]{8,}\n?$/);
   const took = Date.now() - since;
-  t.true(took >= 450 && took < 5000, `took ${took} ms`);
+  t.true(took >= 450, `took ${took} ms`);
   await within((await arrived).gone(), 'the end of the upstream request');
 });
 
@@ -233,7 +243,7 @@ test('an answer that is not HTTP is 502 at once', async (t) => {
       await exchange.send(bytes);
       exchange.connection.end();
     });
-    const answer = await within(proxy.get('/queue/v1/x'), 'the answer', 5000);
+    const answer = await within(proxy.get('/queue/v1/x'), 'the answer');
     t.is(answer.status, 502, JSON.stringify(bytes));
     t.regex(answer.body.toString(), /^\S[^\n]{8,}\n?$/);
     t.is(upstream.exchanges.length, 1);
@@ -322,7 +332,7 @@ test('a client that leaves ends the try that is running', async (t) => {
   await connection.send(requestBytes('GET', '/queue/v1/x'));
   const exchange = await arrived;
   connection.destroy();
-  await t.notThrowsAsync(within(exchange.gone(), 'the end of the upstream request', 1500));
+  await t.notThrowsAsync(within(exchange.gone(), 'the end of the upstream request', PROMPT_MS));
 });
 
 test('a pooled connection that upstream has closed is replaced, even for --retry-for 0', async (t) => {

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
-import { pause, within } from './harness/deadline.js';
+import { PROMPT_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { Http2Client } from './harness/http2.js';
 import { startNginx } from './harness/nginx.js';
@@ -331,7 +331,7 @@ test('a client that leaves ends its upstream request within a second', async (t)
         await within(readHead(connection.reader), 'the head');
       }
       connection[leave]();
-      const ended = within(exchange.gone(), 'the end of the upstream request', 1500);
+      const ended = within(exchange.gone(), 'the end of the upstream request', PROMPT_MS);
       await t.notThrowsAsync(ended, `${what}, ${leave}`);
     }
   }

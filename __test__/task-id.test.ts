@@ -180,7 +180,7 @@ for (const [what, [status, expected]] of Object.entries(FINAL)) {
     const queue = await startUpstream(t, (exchange) =>
       exchange.respond(status, { body: JSON.stringify({ message: 'no such task\nat all' }) }),
     );
-    const { tries, says } = await within(failure(t, queue.url), 'the end', 15_000);
+    const { tries, says } = await within(failure(t, queue.url), 'the end');
     t.deepEqual([tries, says], [[], expected]);
     t.is(queue.exchanges.length, 1);
   });
@@ -214,7 +214,7 @@ test('ends at once, for all its retries: what is wrong with the way out', async 
       `the outgoing proxy ${new URL(refusing.url).host} refused a tunnel to tc.example.com with status 407`,
     ],
   ] as const) {
-    const { tries, says } = await within(failure(t, rootUrl, env), 'the end', 15_000);
+    const { tries, says } = await within(failure(t, rootUrl, env), 'the end');
     t.deepEqual([tries, says], [[], expected]);
   }
   t.is(queue.exchanges.length, 0);

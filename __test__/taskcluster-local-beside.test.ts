@@ -10,6 +10,7 @@ import taskcluster from 'taskcluster-client';
 import { sharedDatabase } from '../ts/deployment/storage/control.js';
 import { authOf, errorOf } from './harness/auth.js';
 import { onEveryBackend, type Place } from './harness/backends.js';
+import { endsWith } from './harness/child.js';
 import { addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { type Client, send } from './harness/deployment.js';
@@ -31,7 +32,7 @@ async function running(t: ExecutionContext, { databaseUrl }: Place) {
     ...(databaseUrl === undefined ? {} : { TASKCLUSTER_LOCAL_DATABASE_URL: databaseUrl }),
   };
   const child = spawn(process.execPath, [COMMAND, 'start'], { env });
-  t.teardown(() => child.kill('SIGKILL'));
+  endsWith(t, child);
   const reach = await howToReach(child);
   const run = async (args: string[], input = '') => {
     const command = spawn(process.execPath, [COMMAND, ...args], { env });

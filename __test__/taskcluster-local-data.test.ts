@@ -20,6 +20,7 @@ import { MIGRATIONS, migrate } from '../ts/deployment/storage/migrations/index.j
 import { loadKeys } from '../ts/deployment/storage/sealing.js';
 import { sqlStore } from '../ts/deployment/storage/sql/index.js';
 import { onEveryBackend, type Place } from './harness/backends.js';
+import { endsWith } from './harness/child.js';
 import { addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
@@ -45,7 +46,7 @@ interface Local extends Reach {
 
 async function start(t: ExecutionContext, ...args: string[]): Promise<Local> {
   const child = spawn(process.execPath, [COMMAND, 'start', ...args]);
-  t.teardown(() => child.kill('SIGKILL'));
+  endsWith(t, child);
   return { child, ...(await howToReach(child)) };
 }
 

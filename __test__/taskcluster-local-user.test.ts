@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { type Deployment, startDeployment } from '../ts/deployment/index.js';
 import { onEveryBackend, type Place } from './harness/backends.js';
+import { endsWith } from './harness/child.js';
 import { addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { send } from './harness/deployment.js';
@@ -125,7 +126,7 @@ test('on a terminal the password is asked for twice, and not shown', async (t) =
   const onTerminal = async (answers: string[]) => {
     const command = `'${process.execPath}' '${COMMAND}' user add alice`;
     const child = spawn('/usr/bin/script', ['-qec', command, '/dev/null'], { env });
-    t.teardown(() => child.kill('SIGKILL'));
+    endsWith(t, child);
     let shown = '';
     for await (const chunk of child.stdout) {
       shown += chunk;
@@ -162,7 +163,7 @@ test('third parties come from a file', async (t) => {
   const child = spawn(process.execPath, [COMMAND, 'start'], {
     env: { ...env, TASKCLUSTER_LOCAL_REGISTERED_CLIENTS: file },
   });
-  t.teardown(() => child.kill('SIGKILL'));
+  endsWith(t, child);
   const [printed] = await within(once(child.stdout, 'data'), 'its address', DATABASE_PATIENCE_MS);
   const [, rootUrl = ''] = /ROOT_URL=(.*)/.exec(String(printed)) ?? [];
   const query = new URLSearchParams({ client_id: 'app', redirect_uri: redirectUri });

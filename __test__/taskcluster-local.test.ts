@@ -9,6 +9,7 @@ import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { download, upload } from '../ts/demo/transfer.js';
+import { endsWith } from './harness/child.js';
 import { within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { howToReach } from './harness/local.js';
@@ -19,7 +20,7 @@ function spawnLocal(t: ExecutionContext, ...args: string[]) {
   const temporary = freshDirectory(t);
   const env = { ...process.env, TMPDIR: temporary };
   const child = spawn(process.execPath, [COMMAND, ...args], { env });
-  t.teardown(() => child.kill('SIGKILL'));
+  endsWith(t, child);
   return { child, temporary };
 }
 

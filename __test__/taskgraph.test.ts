@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { within } from './harness/deadline.js';
+import { PROGRAM_PATIENCE_MS, within } from './harness/deadline.js';
 import { deploymentFor } from './harness/deployment.js';
 import { startProxy } from './harness/proxy.js';
 import { definition, queueOf, WORKER } from './harness/queue.js';
@@ -55,7 +55,7 @@ async function learn(plan: object, environment: Record<string, string>) {
   const [out, errors, [code]] = await within(
     Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]),
     'the end of the helpers',
-    60_000,
+    PROGRAM_PATIENCE_MS,
   );
   if (code !== 0) {
     throw new Error(errors);

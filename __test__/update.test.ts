@@ -30,11 +30,14 @@ function holdBack(release: Gate): (exchange: Exchange) => Promise<void> {
   };
 }
 
+/** Longer than an answer takes on a machine that is busy. */
+const STILL_MS = 5_000;
+
 /** The answer of the first request that does not get through, since an update waits. */
 async function firstToWait(proxy: RunningProxy): Promise<{ answer: Promise<RawResponse> }> {
   for (;;) {
     const answer = proxy.get('/queue/v1/after');
-    if ((await Promise.race([answer, pause(1000)])) === undefined) {
+    if ((await Promise.race([answer, pause(STILL_MS)])) === undefined) {
       return { answer };
     }
   }
@@ -228,21 +231,25 @@ test('a live log holds the first update for 5 s at most, and no other', async (t
   const since = Date.now();
   t.is((await proxy.updateCredentials(NEXT)).status, 200);
   const first = Date.now() - since;
-  t.true(first >= 4900 && first < 15_000, `the first update took ${first} ms`);
+  t.true(first >= 4900, `the first update took ${first} ms`);
   for (const set of [permanentCredentials('tests/second'), permanentCredentials('tests/third')]) {
-    t.is((await within(proxy.updateCredentials(set), 'another update', 4000)).status, 200);
+    t.is((await proxy.updateCredentials(set)).status, 200);
     t.is(value((await proxy.get('/queue/v1/x')).fields, CLIENT_ID), set.clientId);
   }
+  const others = Date.now() - since - first;
+  t.true(others < first, `two others took ${others} ms, the first one ${first} ms`);
   await connection.reader.until('a line');
 });
 
 test('--credentials-update immediate does not wait', async (t) => {
-  const { upstream, proxy } = await start(t, { flags: ['--credentials-update', 'immediate'] });
+  const { upstream, proxy } = await start(t, {
+    flags: ['--credentials-update', 'immediate', ...PATIENT],
+  });
   const release = gate();
   upstream.handler = holdBack(release);
   const running = proxy.get('/queue/v1/held');
   await upstream.nth(1);
-  const update = await within(proxy.updateCredentials(NEXT), 'the update', 2000);
+  const update = await proxy.updateCredentials(NEXT);
   t.is(update.status, 200);
   t.is(value((await proxy.get('/queue/v1/after')).fields, CLIENT_ID), 'tests/next');
   release.open();
@@ -335,19 +342,20 @@ test('an update whose client has left is dropped', async (t) => {
 });
 
 test('a pause before a retry delays no update, and the retry uses the new set', async (t) => {
-  const { upstream, proxy } = await start(t);
+  const { upstream, proxy } = await start(t, { flags: PATIENT });
   upstream.handler = async (exchange) => {
     await exchange.body();
     if (upstream.exchanges.length === 1) {
-      await exchange.respond(503, { fields: [['Retry-After', '2']] });
+      await exchange.respond(503, { fields: [['Retry-After', '6']] });
     } else {
       await answerOk(exchange);
     }
   };
   const retried = proxy.request('POST', '/queue/v1/x', { body: 'hello' });
   await (await upstream.nth(1)).answered;
-  const update = await within(proxy.updateCredentials(NEXT), 'the update', 1500);
+  const update = await proxy.updateCredentials(NEXT);
   t.is(update.status, 200);
+  t.is(upstream.exchanges.length, 1, 'it waited for the next try');
   const answer = await retried;
   t.is(answer.status, 200);
   t.is(value(answer.fields, CLIENT_ID), 'tests/next');

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
+import { endsWith } from './harness/child.js';
 import type { RawResponse } from './harness/connection.js';
 import { within } from './harness/deadline.js';
 import { ip, makeNamespace, type Namespace } from './harness/namespace.js';
@@ -26,7 +27,7 @@ async function startInside(t: ExecutionContext, { name }: Namespace): Promise<vo
   const child = spawn('ip', ['netns', 'exec', name, process.execPath, '-e', SERVER], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  t.teardown(() => child.kill('SIGKILL'));
+  endsWith(t, child);
   await within(once(child.stdout, 'data'), 'the start of the upstream');
 }
 

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { WebSocket, WebSocketServer } from 'ws';
 import { Authority, type Leaf } from './harness/authority.js';
-import { within } from './harness/deadline.js';
+import { PROMPT_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { type Signature, splitAuthority, verifySignature } from './harness/signature.js';
@@ -128,12 +128,12 @@ test('a side that vanishes takes the other with it within a second', async (t) =
   const one = await open(t, proxy);
   const closed = once(server.sockets[0] ?? t.fail(), 'close');
   one.terminate();
-  await within(closed, 'the end at upstream', 1500);
+  await within(closed, 'the end at upstream', PROMPT_MS);
 
   const two = await open(t, proxy);
   const ended = once(two, 'close');
   server.sockets[1]?.terminate();
-  await within(ended, 'the end at the client', 1500);
+  await within(ended, 'the end at the client', PROMPT_MS);
   t.pass();
 });
 

@@ -5,7 +5,7 @@
 import { connect } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
-import { gate, pause, within } from './harness/deadline.js';
+import { gate, PROMPT_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials } from './harness/signature.js';
@@ -733,7 +733,7 @@ test('a client that leaves ends its request, before the answer and in its body',
       await connection.reader.until('some');
     }
     connection.destroy();
-    await within(exchange.gone(), 'the end at upstream', 2_000);
+    await within(exchange.gone(), 'the end at upstream', PROMPT_MS);
   }
   await proxy.logged(/Proxying [\s\S]*Proxying /);
   const metrics = (await proxy.get('/__metrics__')).body.toString();

@@ -3,6 +3,7 @@
 // with the same user id, and containers behind a bridge.
 import { spawn } from 'node:child_process';
 import type { ExecutionContext } from 'ava';
+import { endsWith } from './harness/child.js';
 import { pause, within } from './harness/deadline.js';
 import { makeNamespace } from './harness/namespace.js';
 import { accepts, unusedPort } from './harness/port.js';
@@ -121,7 +122,7 @@ testWorker('the proxy lives on when the thread of the worker that started it end
 testWorker('what an earlier task has left behind is named to the next one', async (t) => {
   const { task } = await setUp(t);
   const left = spawn('sleep', ['600'], { uid: quiet.uid, stdio: 'ignore' });
-  t.teardown(() => left.kill('SIGKILL'));
+  endsWith(t, left);
   const worker = new Worker(t);
   await worker.start(0, await task('tests/next', quiet));
   const warned = async () => {

@@ -1,10 +1,10 @@
 // The command run to its end, or until it listens, with an environment that holds nothing but what
 // the test gives.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { ExecutionContext } from 'ava';
+import { endsWith } from './child.js';
 import { gate, within } from './deadline.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
@@ -36,11 +36,7 @@ function spawnCommand(t: Pick<ExecutionContext, 'teardown'>, args: string[], env
     env: { PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const exited = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await exited;
-  });
+  const exited = endsWith(t, child);
   return { child, exited };
 }
 

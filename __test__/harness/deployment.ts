@@ -23,13 +23,21 @@ export async function deploymentFor(
   t: ExecutionContext,
   options: Partial<DeploymentOptions> = {},
 ): Promise<Deployment> {
-  const deployment = await startDeployment({
+  return startedFor(t, {
     folder: freshDirectory(t),
     checkOutput: true,
     onNotice: () => undefined,
     database: await schemaFor(),
     ...options,
   });
+}
+
+/** Just as it is told to be, and stopped after the test, whatever fails before that. */
+export async function startedFor(
+  t: Pick<ExecutionContext, 'teardown'>,
+  options: DeploymentOptions,
+): Promise<Deployment> {
+  const deployment = await startDeployment(options);
   t.teardown(() => deployment.stop());
   return deployment;
 }

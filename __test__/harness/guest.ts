@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { ExecutionContext } from 'ava';
+import { endsWith } from './child.js';
 import { within } from './deadline.js';
 import type { Namespace } from './namespace.js';
 
@@ -34,7 +35,7 @@ export class Guest {
     this.child.stdout?.setEncoding('latin1').on('data', (text: string) => {
       this.received += text;
     });
-    t.teardown(() => this.child.kill('SIGKILL'));
+    endsWith(t, this.child);
   }
 
   send(bytes: string | Buffer): void {

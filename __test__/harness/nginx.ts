@@ -1,10 +1,10 @@
 // nginx as an upstream that somebody else wrote: TLS, HTTP/2 and static files.
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ExecutionContext } from 'ava';
 import type { Leaf } from './authority.js';
+import { endsWith } from './child.js';
 import { gate, within } from './deadline.js';
 import { freshDirectory } from './directory.js';
 import { unusedPort } from './port.js';
@@ -41,11 +41,7 @@ export async function startNginx(
   const child = spawn(pathOf('nginx'), ['-p', directory, '-c', 'nginx.conf', '-e', 'stderr'], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
-  const exited = once(child, 'exit');
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await exited;
-  });
+  const exited = endsWith(t, child);
   // nginx logs its event method once its listeners are open.
   const started = gate();
   let log = '';

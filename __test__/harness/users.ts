@@ -7,7 +7,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext, type TestFn } from 'ava';
 import { Connection, type RawResponse } from './connection.js';
-import { within } from './deadline.js';
+import { PROGRAM_PATIENCE_MS, within } from './deadline.js';
 import { type Tool, testWith } from './tools.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
@@ -127,7 +127,7 @@ export async function attack(line: string, namespace?: string): Promise<Tally> {
     namespace === undefined ? command : ['ip', 'netns', 'exec', namespace, ...command];
   const child = spawn(name, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const told = Promise.all([text(child.stdout), once(child, 'exit')]);
-  const [json, [code]] = await within(told, `the end of attacker ${line}`, 100_000);
+  const [json, [code]] = await within(told, `the end of attacker ${line}`, PROGRAM_PATIENCE_MS);
   if (code !== 0) {
     throw new Error(`attacker ${line} ended with ${code}`);
   }

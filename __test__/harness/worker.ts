@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import type { ExecutionContext } from 'ava';
 import { COMMAND } from './command.js';
-import { within } from './deadline.js';
+import { PROGRAM_PATIENCE_MS, within } from './deadline.js';
 import type { CredentialSet } from './signature.js';
 import { pathOf } from './tools.js';
 
@@ -94,7 +94,7 @@ export class Worker {
     const { value = '{"error":"it has ended"}' } = await within(
       this.#answers.next(),
       'an answer of the worker',
-      70_000,
+      PROGRAM_PATIENCE_MS,
     );
     const answer: Answer = JSON.parse(value);
     if (answer.error !== undefined) {
