@@ -127,6 +127,26 @@ const USAGE: Record<string, Refused> = {
     args: ['--ready-file=/tmp/ready', 'scope'],
     says: '--ready-file stands before scopes that could pass for options: write -- before the first scope',
   },
+  'an option that a scope of a task could have passed for, with the -- that follows': {
+    args: ['--port', '0', '--ready-file=/tmp/ready', '--', 'scope'],
+    says: '--ready-file stands behind --port, where a scope could pass for it: write it first',
+  },
+  'an option that the last scope of a task could have passed for': {
+    args: ['-p', '0', '--outlive-parent'],
+    says: '--outlive-parent stands behind -p, where a scope could pass for it: write it first',
+  },
+  'a list of scopes that turned out empty': {
+    args: ['--port', '0', '--'],
+    says: 'no scope stands behind --: write one, or leave -- out to sign with all scopes of the credentials',
+  },
+  'an option without its dashes': {
+    args: ['allowed-user=root'],
+    says: 'allowed-user is no scope: write --allowed-user, or -- before the scopes if it is one',
+  },
+  "an option with a text's dash": {
+    args: ['\u2014allowed-user', 'root'],
+    says: '\u2014allowed-user is no scope: write --allowed-user, or -- before the scopes if it is one',
+  },
   'an empty scope': {
     args: ['scope', ''],
     says: '<scope> is empty: give it a value, or leave it out to sign with all scopes of the credentials',
@@ -326,7 +346,7 @@ async function restriction(url = ''): Promise<unknown> {
   return header === null ? undefined : JSON.parse(header);
 }
 
-const LISTEN = ['-p', '0', '-i', '127.0.0.1'];
+const LISTEN = ['-p', '0', '-i', '127.0.0.1', '--retry-first=5ms'];
 
 const RESTRICTIONS: Record<string, { args: string[]; task?: string[]; scopes: unknown }> = {
   'neither task nor scopes': { args: LISTEN, scopes: undefined },
@@ -335,13 +355,22 @@ const RESTRICTIONS: Record<string, { args: string[]; task?: string[]; scopes: un
     scopes: ['a:b', 'c'],
   },
   'scopes that begin with a dash': {
-    args: [...LISTEN, '--allow-cross-site', '--', '-d', '--port', '--'],
+    args: ['--allow-cross-site', ...LISTEN, '--', '-d', '--port', '--'],
     scopes: ['-d', '--port', '--'],
   },
   "a task's scopes come first": {
     args: [...LISTEN, '--task-id', TASK_ID, 'c'],
     task: ['a', 'b'],
     scopes: ['a', 'b', 'c'],
+  },
+  'scopes that are no flags, though they have the name of one': {
+    args: [...LISTEN, 'port', 'host'],
+    scopes: ['port', 'host'],
+  },
+  'a task without scopes is the empty restriction, and -- says no more': {
+    args: [...LISTEN, `--task-id=${TASK_ID}`, '--'],
+    task: [],
+    scopes: [],
   },
   'a task without scopes is the empty restriction': {
     args: [...LISTEN, `--task-id=${TASK_ID}`],
@@ -356,7 +385,7 @@ for (const [what, { args, task, scopes }] of Object.entries(RESTRICTIONS)) {
       [503, {}],
       [200, { scopes: task }],
     ]);
-    const { urls } = await startCommand(t, ['--retry-first=5ms', ...args], env);
+    const { urls } = await startCommand(t, args, env);
     t.deepEqual(await restriction(urls[0]), scopes);
     t.is(asked.length, task === undefined ? 0 : 2);
     for (const { url, authorization } of asked) {

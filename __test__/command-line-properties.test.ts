@@ -182,8 +182,8 @@ test('no scope sets anything', async (t) => {
     const { scopes, apart } = parseLine(args);
     const said = read(args);
     if (scopes.length > 0 && 'kind' in said && said.kind === 'run') {
-      const before = args.slice(0, -scopes.length);
-      const more = read([...before, ...(apart || others.length === 0 ? [] : ['--']), ...others]);
+      const before = args.slice(0, -scopes.length - (apart ? 1 : 0));
+      const more = read([...before, ...(others.length === 0 ? [] : ['--']), ...others]);
       assert.ok('kind' in more && more.kind === 'run', `${more}`);
       assert.deepEqual({ ...more, scopes: [] }, { ...said, scopes: [] });
       assert.deepEqual([said.scopes, more.scopes], [scopes, others]);
@@ -252,13 +252,14 @@ function writtenDown({
     endWithParent: endsWithLauncher && options.allowedUser === undefined,
     outliveParent: !endsWithLauncher && options.allowedUser !== undefined,
   };
-  const flags = FLAGS.flatMap(([key, { flag, kind }]) => {
+  const order = [...FLAGS].sort(([, one], [, other]) => Number(!one.first) - Number(!other.first));
+  const flags = order.flatMap(([key, { flag, kind }]) => {
     const values = [settings[key] ?? []].flat();
     return kind === 'switch'
       ? values.filter((value) => value === true).map(() => `--${flag}`)
       : values.map((value) => `--${flag}=${value}`);
   });
-  return [...flags, '--', ...scopes];
+  return [...flags, ...(scopes.length === 0 ? [] : ['--']), ...scopes];
 }
 
 test('no secret stays in the list of processes', async (t) => {

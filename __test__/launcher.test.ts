@@ -43,9 +43,10 @@ async function startFrom(
   const port = await unusedPort();
   const directory = freshDirectory(t);
   const ready = path.join(directory, 'ready.json');
-  const line = [process.execPath, COMMAND, '-i', '127.0.0.1', '-p', `${port}`, ...flags];
+  const listen = ['-i', '127.0.0.1', '-p', `${port}`];
+  const line = [process.execPath, COMMAND, '--ready-file', ready, ...flags, ...listen];
   const shell = ['sh', '-c', script.replaceAll('proxy', '"$@"'), 'sh'];
-  const [program = '', ...args] = [...before, ...shell, ...line, '--ready-file', ready];
+  const [program = '', ...args] = [...before, ...shell, ...line];
   const output = path.join(directory, 'output');
   const file = openSync(output, 'a');
   const launcher = spawn(program, args, {
@@ -131,7 +132,7 @@ async function appears(file: string): Promise<void> {
 }
 
 for (const [flags, ends] of [
-  [[...USER, '--outlive-parent'], false],
+  [['--outlive-parent', ...USER], false],
   [['--outlive-parent'], false],
   [[], false],
   [['--end-with-parent'], true],
@@ -152,9 +153,25 @@ for (const [flags, ends] of [
   });
 }
 
+linuxTest('ends where it leads a session of its own, and init has adopted it', async (t) => {
+  const { ended } = await startFrom(t, 'setsid proxy & exit', USER);
+  t.regex(await within(ended, 'the end of the proxy'), REASON);
+});
+
+const INIT = ['unshare', '--pid', '--fork', '--kill-child'];
+
+rootTest(
+  'ends where its launcher, in the session of init, ended before it could look',
+  async (t) => {
+    const group = "perl -e 'setpgrp(0, 0); exec @ARGV'";
+    const script = `${group} sh -c '"$0" "$@" & exit' proxy; sleep 10`;
+    const { ended } = await startFrom(t, script, USER, { before: INIT });
+    t.regex(await within(ended, 'the end of the proxy'), REASON);
+  },
+);
+
 rootTest('goes on where init started it', async (t) => {
-  const init = ['unshare', '--pid', '--fork', '--kill-child'];
-  const { port } = await startFrom(t, 'proxy; true', USER, { before: init });
+  const { port } = await startFrom(t, 'proxy; true', USER, { before: INIT });
   await within(listens(port), 'a listener');
   await pause(300);
   t.is((await fetch(`http://127.0.0.1:${port}/none`)).status, 404);

@@ -150,6 +150,48 @@ test('startProxy refuses credentials that cannot sign', async (t) => {
   });
 });
 
+for (const [keys, message] of [
+  [{ certifcate: '{}' }, 'credentials hold certifcate: did you mean certificate?'],
+  [
+    { authorizedScopes: ['a'] },
+    'credentials hold authorizedScopes: pass authorizedScopes beside them',
+  ],
+  [{ allowedUser: 'root' }, 'credentials hold allowedUser: pass allowedUser beside them'],
+] as const) {
+  test(`startProxy refuses credentials with ${Object.keys(keys)}`, async (t) => {
+    const credentials = { ...ENOUGH.credentials, ...keys };
+    const started = startProxy({ ...ENOUGH, credentials });
+    await t.throwsAsync(started, { instanceOf: CredentialsError, message });
+  });
+}
+
+test('startProxy takes credentials with what queues may add', async (t) => {
+  const credentials = { ...ENOUGH.credentials, takenUntil: 'x', certificate: null };
+  await (await startProxy({ ...ENOUGH, credentials, logLevel: 'error' })).stop(0);
+  t.pass();
+});
+
+test('startProxy is given one object', async (t) => {
+  const start = startProxy as (...options: object[]) => ReturnType<typeof startProxy>;
+  await t.throwsAsync(start(ENOUGH, { allowedUser: 'root' }), {
+    instanceOf: OptionsError,
+    message: 'startProxy is given more than one value: pass one object of options',
+  });
+});
+
+test("errors of the core call settings by the API's keys", async (t) => {
+  await t.throwsAsync(startProxy({ ...ENOUGH, allowedNetwork: '10.0.0.0/8' }), {
+    message: /^allowedNetwork needs allowedUser beside it/,
+  });
+});
+
+test('startProxy listens on an IPv4 address that is written as one of IPv6', async (t) => {
+  const ipAddresses = ['::ffff:127.0.0.1'];
+  const proxy = await startProxy({ ...ENOUGH, ipAddresses, logLevel: 'error' });
+  t.teardown(() => proxy.stop(0));
+  t.regex(proxy.addresses[0] ?? '', /^http:\/\/127\.0\.0\.1:/);
+});
+
 test('startProxy says which port is in use', async (t) => {
   const proxy = await startProxy({ ...ENOUGH, logLevel: 'error' });
   t.teardown(() => proxy.stop(0));

@@ -75,11 +75,17 @@ interface Run {
   readonly ended: Promise<unknown[]>;
 }
 
-async function start(t: ExecutionContext, flags: string[] = [], env = {}): Promise<Run> {
+async function start(
+  t: ExecutionContext,
+  flags: string[] = [],
+  env = {},
+  before: string[] = [],
+): Promise<Run> {
   const port = await unusedPort();
   const [stdout, stderr] = [new FullPipe(t, 'stdout'), new FullPipe(t, 'stderr')];
-  const line = [COMMAND, '-i', '127.0.0.1', '-p', `${port}`, ...flags];
-  const child = spawn(process.execPath, line, {
+  const line = [COMMAND, ...flags, '-i', '127.0.0.1', '-p', `${port}`];
+  const [program = '', ...args] = [...before, process.execPath, ...line];
+  const child = spawn(program, args, {
     env: { ...ENOUGH, ...env },
     stdio: ['ignore', stdout.end, stderr.end],
   });
@@ -131,9 +137,35 @@ for (const [what, flags, code] of [
   ['a flag that is none', ['--no-such-flag'], 64],
   ['a user that is none', ['--allowed-user', 'no-such-user'], 64],
   ['a ready file that cannot be written', ['--ready-file', '/none/ready'], 1],
+  ['a question for its flags', ['--help'], 0],
+  ['a question for its version', ['--version'], 0],
 ] as const) {
   unixTest(`${what} ends it, read or not`, async (t) => {
     const { ended } = await start(t, [...flags]);
     t.deepEqual(await within(ended, 'the end'), [code, null]);
   });
+}
+
+unixTest('it ends with its launcher at once, read or not', async (t) => {
+  const { child, port } = await start(t, ['--end-with-parent'], {}, [
+    'sh',
+    '-c',
+    '"$@"; true',
+    'sh',
+  ]);
+  await within(listens(port), 'a listener');
+  child.kill('SIGKILL');
+  const answered = await within(answeredUntilClosed(port), 'the end of its port');
+  // As many as fit into a wake-up of another process, and not into a wait for a reader.
+  t.true(answered < 100, `${answered} requests were answered`);
+});
+
+async function answeredUntilClosed(port: number): Promise<number> {
+  for (let answered = 0; ; answered += 1) {
+    try {
+      await fetch(`http://127.0.0.1:${port}/none`);
+    } catch {
+      return answered;
+    }
+  }
 }

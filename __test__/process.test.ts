@@ -29,7 +29,7 @@ if (rootTest === test.skip) {
 test('names every listener, and writes the ready file in one piece', async (t) => {
   const directory = freshDirectory(t);
   const file = path.join(directory, 'ready.json');
-  const args = ['-p0', '-i', '127.0.0.1', '-i', '::1', '--ready-file', file];
+  const args = ['--ready-file', file, '-p0', '-i', '127.0.0.1', '-i', '::1'];
   const { pid, lines, urls } = await startCommand(t, args, ENOUGH, 2);
   const [first = '', second = ''] = urls;
   const { port } = new URL(first);
@@ -48,7 +48,7 @@ test('names every listener, and writes the ready file in one piece', async (t) =
 
 test('a ready file that cannot be written ends it with 1', async (t) => {
   const file = path.join(freshDirectory(t), 'missing', 'ready.json');
-  const { code, stderr } = await runCommand(t, [...LISTEN, '--ready-file', file], ENOUGH);
+  const { code, stderr } = await runCommand(t, ['--ready-file', file, ...LISTEN], ENOUGH);
   t.regex(lastLine(stderr), /^taskcluster-proxy: cannot write the ready file: ENOENT: .*missing/);
   t.is(code, 1);
 });

@@ -367,7 +367,17 @@ for (const [key, row] of FLAGS) {
   test(`--${flag} before scopes`, (t) => {
     const given = [`--${flag}`, `${right}`];
     const mixed = read([...given, 'scope']);
-    t.is(typeof mixed, row.apart ? 'string' : 'object', `${mixed}`);
+    t.is(typeof mixed, row.first ? 'string' : 'object', `${mixed}`);
+    const other = flag === 'port' ? '--log-level=info' : '--port=0';
+    for (const behind of [[], ['scope'], ['--', 'scope']]) {
+      const late = read([other, ...given, ...behind]);
+      t.is(typeof late, row.first ? 'string' : 'object', `${late}`);
+      t.is(typeof read([...given, other, ...behind]), 'object');
+    }
+    t.regex(
+      `${read([...given, '--'])}`,
+      flag === 'task-id' ? /object/ : /^no scope stands behind --/,
+    );
     for (const scopes of [['scope'], ['-p', `--${flag}`, '--']]) {
       const command = read([...given, '--', ...scopes]);
       t.true(typeof command === 'object' && command.kind === 'run', `${command}`);

@@ -167,18 +167,21 @@ test('a queue that cannot be reached is told of at each try, in text and in JSON
   }
 });
 
-const FINAL: Record<string, readonly [number, string]> = {
+const FINAL: Record<string, readonly [status: number, expected: string, scopes?: unknown[]]> = {
   'a task that is not there': [404, 'the queue answered 404: no such task'],
   'credentials that are not known': [401, 'the queue answered 401: no such task'],
   'credentials that may not read it': [403, 'the queue answered 403: no such task'],
   'a redirect': [302, 'the queue answered 302: no such task'],
   'an answer that is none': [200, 'the answer is not a task definition with scopes'],
+  'a task with an empty scope': [200, 'the answer is not a task definition with scopes', ['a', '']],
 };
 
-for (const [what, [status, expected]] of Object.entries(FINAL)) {
+for (const [what, [status, expected, scopes]] of Object.entries(FINAL)) {
   test(`ends at once, for all its retries: ${what}`, async (t) => {
     const queue = await startUpstream(t, (exchange) =>
-      exchange.respond(status, { body: JSON.stringify({ message: 'no such task\nat all' }) }),
+      exchange.respond(status, {
+        body: JSON.stringify({ message: 'no such task\nat all', scopes }),
+      }),
     );
     const { tries, says } = await within(failure(t, queue.url), 'the end');
     t.deepEqual([tries, says], [[], expected]);
@@ -186,28 +189,32 @@ for (const [what, [status, expected]] of Object.entries(FINAL)) {
   });
 }
 
+const NO_ROOTS =
+  'SSL_CERT_FILE names /nowhere/ca.pem, which cannot be read: No such file or directory (os error 2)';
+const NO_PROXY_URL =
+  'HTTPS_PROXY does not hold the URL of a proxy, such as http://proxy.example.com:3128';
+
 test('ends at once, for all its retries: what is wrong with the way out', async (t) => {
   const authority = await Authority.create();
   const queue = await startUpstream(t, { tls: await authority.issue(['localhost']) });
   const refusing = await startOutgoingProxy(t, { routes: {}, refuseWith: '407 Not Yours' });
   const host = new URL(queue.url).host;
   const mozilla = await Authority.create('Somebody else');
-  for (const [rootUrl, env, expected] of [
+  for (const [rootUrl, env, expected, warning] of [
     [
       queue.url,
       { SSL_CERT_FILE: mozilla.writeRoot(freshDirectory(t)) },
       `the certificate of ${host} does not verify: it is signed by no authority that is trusted here (SSL_CERT_FILE names others)`,
     ],
+    [queue.url, { SSL_CERT_FILE: '/nowhere/ca.pem' }, NO_ROOTS, NO_ROOTS],
+    // Nothing can be tried there that a certificate would not be asked for.
     [
-      queue.url,
+      `https://127.0.0.1:${await unusedPort()}`,
       { SSL_CERT_FILE: '/nowhere/ca.pem' },
-      'SSL_CERT_FILE names /nowhere/ca.pem, which cannot be read: No such file or directory (os error 2)',
+      NO_ROOTS,
+      NO_ROOTS,
     ],
-    [
-      'https://tc.example.com',
-      { HTTPS_PROXY: 'http://' },
-      'HTTPS_PROXY does not hold the URL of a proxy, such as http://proxy.example.com:3128',
-    ],
+    ['https://tc.example.com', { HTTPS_PROXY: 'http://' }, NO_PROXY_URL, NO_PROXY_URL],
     [
       'https://tc.example.com',
       { HTTPS_PROXY: refusing.url },
@@ -215,7 +222,9 @@ test('ends at once, for all its retries: what is wrong with the way out', async 
     ],
   ] as const) {
     const { tries, says } = await within(failure(t, rootUrl, env), 'the end');
-    t.deepEqual([tries, says], [[], expected]);
+    t.is(says, expected);
+    const logged = tries.map((line) => line.replace(/^\S+ \S+ /, ''));
+    t.deepEqual(logged, warning === undefined ? [] : [`warning: ${warning}`]);
   }
   t.is(queue.exchanges.length, 0);
 });
@@ -240,4 +249,11 @@ test('the credentials sign the lookup without a restriction', async (t) => {
   const [lookup, forwarded] = queue.exchanges.map((exchange) => exchange.signed());
   t.is(lookup?.authorizedScopes, undefined);
   t.deepEqual(forwarded?.authorizedScopes, SCOPES);
+});
+
+test('what there is to warn of is said once, before the task is read', async (t) => {
+  const queue = await startUpstream(t, answerTask);
+  const { proxy } = await restriction(t, queue.url, { HTTPS_PROXY: 'http://' });
+  await proxy.get('/none');
+  t.is(proxy.log.split(NO_PROXY_URL).length, 2, proxy.log);
 });

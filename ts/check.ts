@@ -4,7 +4,7 @@
  * else, whatever it was to restrict. What a value of the right kind means is judged elsewhere.
  */
 import { nearest } from './nearest.js';
-import { KINDS, type Kind, type Row, SETTINGS } from './settings.js';
+import { CREDENTIAL_KEYS, KINDS, type Kind, type Row, SETTINGS } from './settings.js';
 
 /** An option that is missing, malformed or out of range; the sentence names it and the remedy. */
 export class OptionsError extends Error {
@@ -34,9 +34,7 @@ export function refuseUnknown<Key extends string>(
 }
 
 function suggest(word: string, known: readonly string[]): string {
-  const inCredentials = ['clientId', 'accessToken', 'certificate'].map(
-    (key) => `credentials.${key}`,
-  );
+  const inCredentials = CREDENTIAL_KEYS.map((key) => `credentials.${key}`);
   const names = known.includes('credentials') ? [...known, ...inCredentials] : known;
   const name = nearest(word, names);
   return name === undefined ? `its options are ${known.join(', ')}` : `did you mean ${name}?`;

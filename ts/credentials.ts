@@ -6,6 +6,8 @@
  * No sentence repeats anything of what came in: it may be a secret.
  */
 import { type NativeCredentials, native } from './native.js';
+import { nearest } from './nearest.js';
+import { API_KEYS, CREDENTIAL_KEYS } from './settings.js';
 
 /** Taskcluster credentials. */
 export interface Credentials {
@@ -29,6 +31,26 @@ export class CredentialsError extends Error {
  */
 export function parseCredentials(body: Uint8Array): NativeCredentials {
   return checkCredentials(parseJson(decode(body)));
+}
+
+/**
+ * Checks credentials that a program passes. Of the keys other than the three those are refused that a
+ * slip has made: one that is misspelt, and an option that belongs beside the credentials.
+ *
+ * @throws {@link CredentialsError}
+ */
+export function checkPassed(value: unknown): NativeCredentials {
+  const checked = checkCredentials(value);
+  for (const key in value as object) {
+    const name = nearest(key, [...CREDENTIAL_KEYS, ...API_KEYS]);
+    if (name !== undefined && !CREDENTIAL_KEYS.includes(name)) {
+      throw new CredentialsError(`credentials hold ${key}: pass ${name} beside them`);
+    }
+    if (name !== undefined && name !== key) {
+      throw new CredentialsError(`credentials hold ${key}: did you mean ${name}?`);
+    }
+  }
+  return checked;
 }
 
 /**

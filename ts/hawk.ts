@@ -5,7 +5,7 @@
  * what is sent. (`fetch` sends `new URL(url).href`.)
  */
 import { checkRestriction, checkScopes, OptionsError, refuseUnknown } from './check.js';
-import { type Credentials, CredentialsError, checkCredentials } from './credentials.js';
+import { type Credentials, CredentialsError, checkPassed } from './credentials.js';
 import { type NativeClaim, type NativeRefusal, native } from './native.js';
 
 /** A header, bewit or URL that Hawk refuses. */
@@ -149,7 +149,7 @@ export function signHeader(options: SignOptions): string {
   refuseUnknown(options, SIGN_KEYS, 'signHeader');
   const { method = 'GET', url, date = new Date() } = options;
   const authorizedScopes = checkRestriction(options);
-  const credentials = checkCredentials(options.credentials);
+  const credentials = checkPassed(options.credentials);
   return signed(() => native.signHeader(credentials, method, url, authorizedScopes, seconds(date)));
 }
 
@@ -164,7 +164,7 @@ export function makeBewit(options: BewitOptions): string {
   refuseUnknown(options, BEWIT_KEYS, 'makeBewit');
   const { url, expires } = options;
   const authorizedScopes = checkRestriction(options);
-  const credentials = checkCredentials(options.credentials);
+  const credentials = checkPassed(options.credentials);
   return signed(() => native.makeBewit(credentials, url, authorizedScopes, seconds(expires)));
 }
 
@@ -213,7 +213,7 @@ export function createTemporaryCredentials(options: TemporaryOptions): Temporary
   refuseUnknown(options, TEMPORARY_KEYS, 'createTemporaryCredentials');
   const { clientId, start = new Date(), expiry } = options;
   const scopes = checkScopes(options.scopes);
-  const issuer = checkCredentials(options.credentials);
+  const issuer = checkPassed(options.credentials);
   try {
     return native.createTemporaryCredentials(issuer, {
       ...(clientId !== undefined && { clientId }),

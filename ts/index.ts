@@ -20,19 +20,9 @@
  * @module taskcluster-proxy
  */
 import { OptionsError } from './check.js';
-import {
-  type Credentials,
-  CredentialsError,
-  checkCredentials,
-  parseCredentials,
-} from './credentials.js';
-import {
-  type NativeCounters as Counters,
-  type NativeProxy,
-  type NativeVerdict,
-  native,
-} from './native.js';
-import { type Duration, decide, type ProxyOptions, readDuration } from './options.js';
+import { native } from './native.js';
+import type { ProxyOptions } from './options.js';
+import { type Proxy as RunningProxy, start } from './proxy.js';
 
 export { OptionsError } from './check.js';
 export { type Credentials, CredentialsError } from './credentials.js';
@@ -58,40 +48,7 @@ export type {
   Settings,
   Size,
 } from './options.js';
-
-/** A running proxy. */
-export interface Proxy {
-  /** URL of each listener with its true port, such as `http://127.0.0.1:54321`. */
-  readonly addresses: readonly string[];
-  counters(): Counters;
-  /**
-   * Puts another set in force, as `PUT /credentials` does; resolves once it is. Authorised scopes
-   * stay.
-   *
-   * @throws {@link CredentialsError} The set in force stays.
-   * @throws {@link StoppedError} The proxy has been stopped.
-   */
-  updateCredentials(credentials: Credentials): Promise<void>;
-  /**
-   * Stops accepting, lets running requests finish within `grace` (default `30s`), and resolves when
-   * nothing runs any more. Further calls wait for the same end.
-   *
-   * @throws {@link OptionsError} `grace` is not a duration.
-   */
-  stop(grace?: Duration): Promise<void>;
-}
-
-/** A listener could not be opened. */
-export class ListenError extends Error {
-  override readonly name = 'ListenError';
-  /** `ERR_PORT_IN_USE` where another process has the port, else `ERR_LISTEN`. */
-  readonly code: 'ERR_PORT_IN_USE' | 'ERR_LISTEN';
-
-  constructor(code: ListenError['code'], message: string) {
-    super(message);
-    this.code = code;
-  }
-}
+export { ListenError, type Proxy, StoppedError } from './proxy.js';
 
 /** The version of this package. */
 export const version: string = native.version();
@@ -111,9 +68,6 @@ export function hardenProcess(): void {
   native.hardenProcess();
 }
 
-/** The default of {@link Proxy.stop}. */
-const GRACE = '30s';
-
 /**
  * Starts a proxy in this process. All listeners accept when the promise resolves, and the process
  * lives until {@link Proxy.stop}.
@@ -122,86 +76,9 @@ const GRACE = '30s';
  * @throws {@link CredentialsError} The credentials cannot be used.
  * @throws {@link ListenError} A listener could not be opened.
  */
-export async function startProxy(options: ProxyOptions): Promise<Proxy> {
-  const settings = decide(options);
-  const { rootUrl } = options;
-  if (rootUrl === undefined) {
-    throw new OptionsError('rootUrl is missing: pass the root URL of the deployment');
+export async function startProxy(options: ProxyOptions, ...others: never[]): Promise<RunningProxy> {
+  if (others.length > 0) {
+    throw new OptionsError('startProxy is given more than one value: pass one object of options');
   }
-  const decided = { ...settings, rootUrl, credentials: checkCredentials(options.credentials) };
-  try {
-    return new RunningProxy(await native.startProxy(decided, judge));
-  } catch (error) {
-    throw typed(error as Error & { code?: string });
-  }
-}
-
-/** What the core asks about the body of a `PUT /credentials`. */
-function judge(body: Uint8Array): NativeVerdict {
-  try {
-    return { credentials: parseCredentials(body) };
-  } catch (error) {
-    if (error instanceof CredentialsError) {
-      return { reason: error.message };
-    }
-    throw error;
-  }
-}
-
-function typed(error: Error & { code?: string }): Error {
-  switch (error.code) {
-    case 'ERR_OPTIONS':
-      return new OptionsError(error.message);
-    case 'ERR_CREDENTIALS':
-      return new CredentialsError(error.message);
-    case 'ERR_PORT_IN_USE':
-    case 'ERR_LISTEN':
-      return new ListenError(error.code, error.message);
-    default:
-      return error;
-  }
-}
-
-/** Keeps proxies that run from the garbage collector, which would stop those nobody refers to. */
-const running = new Set<RunningProxy>();
-
-class RunningProxy implements Proxy {
-  readonly addresses: readonly string[];
-  readonly #native: NativeProxy;
-  #stopped: Promise<void> | undefined;
-
-  constructor(proxy: NativeProxy) {
-    this.#native = proxy;
-    this.addresses = proxy.addresses().map((address) => `http://${address}`);
-    running.add(this);
-  }
-
-  counters(): Counters {
-    return this.#native.counters();
-  }
-
-  async updateCredentials(credentials: Credentials): Promise<void> {
-    const checked = checkCredentials(credentials);
-    if (this.#stopped !== undefined) {
-      throw new StoppedError();
-    }
-    await this.#native.updateCredentials(checked);
-  }
-
-  async stop(grace: Duration = GRACE): Promise<void> {
-    const milliseconds = readDuration(grace, 'grace');
-    this.#stopped ??= this.#native.stop(milliseconds);
-    await this.#stopped;
-    running.delete(this);
-  }
-}
-
-/** The proxy has been stopped. */
-export class StoppedError extends Error {
-  override readonly name = 'StoppedError';
-  readonly code = 'ERR_STOPPED';
-
-  constructor() {
-    super('the proxy has been stopped: start another one');
-  }
+  return start(options, { name: (key) => key, warned: false });
 }

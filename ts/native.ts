@@ -38,6 +38,8 @@ export interface NativeOptions {
   headerTimeout: number;
   responseTimeout: number;
   upstreamHttp2: boolean;
+  /** `lookup` has logged what there is to warn of. */
+  warned: boolean;
   /** Absent: an update of the credentials does not wait for running requests. */
   drainTimeout?: number | undefined;
   logFormat: 'text' | 'json';
@@ -200,7 +202,8 @@ export interface Native {
   ): Promise<NativeProxy>;
   /**
    * One signed GET to the deployment, for an origin-form target, with the way out and the retries of
-   * a request that goes through the proxy. `ERR_LOOKUP` where there is no answer.
+   * a request that goes through the proxy. `ERR_LOOKUP` where there is no answer. What there is to
+   * warn of is logged before.
    */
   lookup(options: NativeOptions, target: string): Promise<NativeAnswer>;
   /** Throws `ERR_CREDENTIALS` for a set that could not sign. */

@@ -68,7 +68,7 @@ export interface ProxyOptions extends Settings {
 }
 
 /** Options as the core takes them, but for whom it signs for and with what. */
-type Decided = Omit<NativeOptions, 'rootUrl' | 'credentials'>;
+type Decided = Omit<NativeOptions, 'rootUrl' | 'credentials' | 'warned'>;
 
 /** How an error calls a setting: by its key in the API, by its flag on the command line. */
 export type NameOf = (key: ApiKey) => string;

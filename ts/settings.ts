@@ -57,10 +57,10 @@ export interface Row {
   /** Its values may begin with two dashes. */
   readonly dashes?: true;
   /**
-   * A task must not be able to set it by a scope that begins with a dash: where scopes follow, `--`
-   * has to stand before them.
+   * A task must not be able to set it by a scope that begins with a dash: it stands before every
+   * other flag, where no scope of a task can stand.
    */
-  readonly apart?: true;
+  readonly first?: true;
   /** One sentence of help. */
   readonly help: string;
 }
@@ -168,7 +168,7 @@ export const SETTINGS = {
     value: 'path',
     kind: 'text',
     empty: 'refused',
-    apart: true,
+    first: true,
     help: 'Write a JSON file with pid, addresses and version once all listeners accept',
   },
   grace: {
@@ -194,7 +194,7 @@ export const SETTINGS = {
     kind: 'switch',
     restricts: 'by being left out',
     empty: 'refused',
-    apart: true,
+    first: true,
     help: 'With --allowed-user: go on when the process that started it ends',
   },
   port: {
@@ -249,7 +249,7 @@ export const SETTINGS = {
     restricts: 'by being left out',
     empty: 'refused',
     without: 'refuse such requests',
-    apart: true,
+    first: true,
     help: 'Serve requests that web pages of other origins make',
   },
   hosts: {
@@ -261,7 +261,7 @@ export const SETTINGS = {
     restricts: 'by being left out',
     empty: 'refused',
     without: 'answer to private names alone',
-    apart: true,
+    first: true,
     help: 'Public name by which clients may call the proxy, * for any',
   },
   retryFirst: {
@@ -444,6 +444,9 @@ export type Flag = Row & { readonly flag: string };
 export const FLAGS = ROWS.filter(
   (entry): entry is readonly [Key, Flag] => entry[1].flag !== undefined,
 );
+
+/** The keys of credentials. */
+export const CREDENTIAL_KEYS: readonly string[] = ['clientId', 'accessToken', 'certificate'];
 
 /** The keys of `startProxy`, in the order of the table. */
 export const API_KEYS: readonly ApiKey[] = ROWS.filter(([, { by }]) => by.startsWith('API')).map(

@@ -18,8 +18,9 @@ export class TaskLookupError extends Error {
 }
 
 /**
- * Reads the scopes of `taskId` for a proxy of these options. Tries that fail are logged, and made
- * again as those of a request that goes through the proxy; what no try can help ends it at once.
+ * Reads the scopes of `taskId` for a proxy of these options. What there is to warn of at a start is
+ * logged before. Tries that fail are logged, and made again as those of a request that goes through
+ * the proxy; what no try can help ends it at once.
  *
  * @throws {@link TaskLookupError}
  * @throws {@link OptionsError} The root URL is none.
@@ -31,6 +32,7 @@ export async function taskScopes(taskId: string, options: ProxyOptions): Promise
     ...decide(options),
     rootUrl,
     credentials: checkCredentials(options.credentials),
+    warned: false,
   };
   const target = `/api/queue/v1/task/${taskId}`;
   const answer = await native.lookup(decided, target).catch((error: Error & { code?: string }) => {
@@ -46,10 +48,14 @@ function readScopes(taskId: string, { status, body }: NativeAnswer): string[] {
   if (status !== 200) {
     throw new TaskLookupError(taskId, `the queue answered ${status}${firstLine(message)}`);
   }
-  if (!Array.isArray(scopes) || !scopes.every((scope) => typeof scope === 'string')) {
+  if (!Array.isArray(scopes) || !scopes.every(isScope)) {
     throw new TaskLookupError(taskId, 'the answer is not a task definition with scopes');
   }
   return scopes;
+}
+
+function isScope(scope: unknown): scope is string {
+  return typeof scope === 'string' && scope !== '' && scope.isWellFormed();
 }
 
 /** The keys of a JSON object that matter here; none of anything else. */

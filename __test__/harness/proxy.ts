@@ -153,7 +153,7 @@ export async function startProxy(
   const listening = addresses.flatMap((address) => ['--ip-address', address]);
   const given = ['--port', '0', ...listening, '--root-url', rootUrl];
   const file = uid === undefined ? COMMAND : copyForOthers(t);
-  const command = [process.execPath, file, ...given, ...flags, ...scopes];
+  const command = [process.execPath, file, ...flags, ...given, ...scopes];
   const [program = '', ...args] =
     descriptors === undefined
       ? command

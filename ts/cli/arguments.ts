@@ -78,9 +78,11 @@ export function parseLine(args: readonly string[]): Line {
   try {
     const { operands, unknown } = parser((flag) => flags.push(flag)).parseOptions([...args]);
     const apart = standsApart(args, operands.length, flags.at(-1));
-    const [option] = apart ? [] : operands.filter((operand) => operand.startsWith('-'));
-    const fault = unknown[0] ? unknownFlag(unknown[0]) : option && behindScope(option);
-    return { flags, scopes: operands, apart, fault: fault || undefined };
+    const [fault] = [
+      ...unknown.slice(0, 1).map(unknownFlag),
+      ...(apart ? [] : operands.flatMap((operand) => noScope(operand) ?? [])),
+    ];
+    return { flags, scopes: operands, apart, fault };
   } catch (error) {
     return { flags, scopes: [], apart: false, fault: misused(error) };
   }
@@ -127,6 +129,22 @@ function unknownFlag(argument: string): OptionsError {
   return new OptionsError(
     `${spelling} is not an option: ${name === undefined ? 'see taskcluster-proxy --help' : `did you mean ${name}?`}`,
   );
+}
+
+/** What looks like an option, and would else restrict nothing. */
+function noScope(operand: string): OptionsError | undefined {
+  return operand.startsWith('-') ? behindScope(operand) : misspelt(operand);
+}
+
+/** `allowed-user=task`, `—allowed-user`: an option without its dashes, or with those of a text. */
+function misspelt(operand: string): OptionsError | undefined {
+  const [, dashes, name, value] = /^(\p{Pd}*)([a-z]+(?:-[a-z]+)*)(=.*)?$/su.exec(operand) ?? [];
+  const isFlag = FLAGS.some(([, { flag }]) => flag === name);
+  return isFlag && (dashes !== '' || name?.includes('-') || value !== undefined)
+    ? new OptionsError(
+        `${dashes}${name} is no scope: write --${name}, or -- before the scopes if it is one`,
+      )
+    : undefined;
 }
 
 function behindScope(argument: string): OptionsError {
@@ -183,7 +201,8 @@ export function readCommand(
   }
   const settings = readSettings(given, line.scopes);
   decide(settings, flagName);
-  refuseMixed(given, line);
+  refuseMixed(line);
+  refuseNoScope(given, line);
   const value = (key: CommandKey) => given.get(key)?.[0] || fromEnvironment(key, environment);
   const required = (key: CommandKey, what: string) => value(key) ?? missing(key, what);
   const { authorizedScopes: _, ...options } = settings;
@@ -255,12 +274,30 @@ function refuseOption(value: string, spelling: string, { value: form, dashes }: 
   }
 }
 
-/** @throws {@link OptionsError} An option that a task's first scope could have passed for. */
-function refuseMixed(given: Given, { apart, scopes }: Line): void {
-  const mixed = FLAGS.find(([key, flag]) => flag.apart && given.has(key));
-  if (mixed !== undefined && scopes.length > 0 && !apart) {
+/**
+ * Refuses an option that one of a task's scopes could have passed for. They stand behind what the
+ * launcher writes, and one of them may be a `--`.
+ */
+function refuseMixed({ flags, apart, scopes }: Line): void {
+  const first = flags.findLast(({ flag }) => flag.first);
+  const other = flags.find(({ flag }) => !flag.first);
+  if (first && other && flags.indexOf(other) < flags.indexOf(first)) {
     throw new OptionsError(
-      `--${mixed[1].flag} stands before scopes that could pass for options: write -- before the first scope`,
+      `${first.spelling} stands behind ${other.spelling}, where a scope could pass for it: write it first`,
+    );
+  }
+  if (first && !other && !apart && scopes.length > 0) {
+    throw new OptionsError(
+      `${first.spelling} stands before scopes that could pass for options: write -- before the first scope`,
+    );
+  }
+}
+
+/** A list of scopes that turned out empty must not lift the restriction that it was to be. */
+function refuseNoScope(given: Given, { apart, scopes }: Line): void {
+  if (apart && scopes.length === 0 && !given.has('taskId')) {
+    throw new OptionsError(
+      'no scope stands behind --: write one, or leave -- out to sign with all scopes of the credentials',
     );
   }
 }

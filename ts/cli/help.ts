@@ -47,6 +47,7 @@ function lines(entries: readonly (readonly [string, string])[], width: number): 
 /** One flag in a sentence, with what holds of its value. */
 export function describe(flag: Flag): string {
   const notes = [
+    ...(flag.first === undefined ? [] : ['comes first']),
     ...(flag.many === undefined ? [] : ['may be repeated']),
     ...(flag.kind === 'choice' ? [(flag.choices ?? []).join(' or ')] : []),
     ...(flag.environment?.slice(0, 1) ?? []).map((name) => `environment: ${name}`),

@@ -12,9 +12,9 @@ export function sayOnStdout(text: string): void {
 /** Long enough, in milliseconds, for every reader that is there. */
 const PATIENCE = 1_000;
 
-/** Waits a moment for the reader, since it is the last that is said. */
-export function sayOnStderr(text: string): void {
-  native.say(2, text, PATIENCE);
+/** Waits a moment for the reader, since it is the last that is said on stdout (1) or stderr (2). */
+export function sayLast(stream: 1 | 2, text: string): void {
+  native.say(stream, text, PATIENCE);
 }
 
 /** @param launcher - The id of the process that started this one, read as early as could be. */

@@ -6,10 +6,10 @@
  * What a run does not need it does not load.
  */
 import { renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
-
-import type { Proxy as RunningProxy } from '../index.js';
+import type { Proxy as RunningProxy } from '../proxy.js';
 import {
   type Command,
+  flagName,
   maskSecrets,
   parseLine,
   readCommand,
@@ -42,7 +42,7 @@ async function main(args: string[]): Promise<void> {
   }
   switch (command.kind) {
     case 'help':
-      return say(help());
+      return say(1, help());
     case 'version':
     case 'shortVersion':
       return sayVersion(command.kind);
@@ -53,7 +53,8 @@ async function main(args: string[]): Promise<void> {
 
 async function sayVersion(kind: 'version' | 'shortVersion'): Promise<void> {
   const { version, revision } = await import('../index.js');
-  say(
+  await say(
+    1,
     kind === 'version'
       ? `Taskcluster proxy ${version} (git revision ${revision})\n`
       : `${version}\n`,
@@ -66,13 +67,17 @@ async function run(command: Run): Promise<void> {
     endWithLauncher(LAUNCHER);
   }
   process.on('uncaughtException', fail);
-  const { hardenProcess, startProxy, version } = await import('../index.js');
+  const [{ hardenProcess, version }, { start }] = await Promise.all([
+    import('../index.js'),
+    import('../proxy.js'),
+  ]);
   hardenProcess();
   const authorizedScopes = await readScopes(command);
-  const proxy = await startProxy({
-    ...command.options,
-    ...(authorizedScopes !== undefined && { authorizedScopes }),
-  });
+  // A signal that came before the process was hardened may have opened one.
+  await closeInspector();
+  const options = { ...command.options, ...(authorizedScopes && { authorizedScopes }) };
+  const warned = command.taskId !== undefined;
+  const proxy = await start(options, { name: flagName, warned });
   await keepInspectorClosed();
   stopOnSignals(proxy, command.grace);
   sayOnStdout(proxy.addresses.map((address) => `Listening on ${address}\n`).join(''));
@@ -116,32 +121,27 @@ function writeReadyFile(path: string, content: object): void {
   }
 }
 
-/** What was asked for and nothing else, and so worth waiting for its reader. */
-function say(text: string): void {
-  try {
-    // Straight to the descriptor: `process.stdout` costs milliseconds and dies with a closed pipe.
-    writeSync(1, text);
-  } catch {
-    // There is no reader.
-  }
-}
-
 async function fail(error: Error & { code?: string }): Promise<never> {
   const usage = error.code === 'ERR_OPTIONS' || error.code === 'ERR_CREDENTIALS';
-  const line = `taskcluster-proxy: ${error.message}\n`;
-  try {
-    const { sayOnStderr } = await import('./process.js');
-    sayOnStderr(line);
-  } catch {
-    complainWithoutAddon(line);
-  }
+  await say(2, `taskcluster-proxy: ${error.message}\n`);
   process.exit(usage ? USAGE_ERROR : 1);
 }
 
-/** May wait for a reader, but there is no proxy that could stand still. */
-function complainWithoutAddon(text: string): void {
+/** The last words of this process, to stdout (1) or stderr (2). */
+async function say(stream: 1 | 2, text: string): Promise<void> {
   try {
-    writeSync(2, text);
+    const { sayLast } = await import('./process.js');
+    sayLast(stream, text);
+  } catch {
+    sayWithoutAddon(stream, text);
+  }
+}
+
+/** May wait for a reader, but there is no proxy that could stand still. */
+function sayWithoutAddon(stream: number, text: string): void {
+  try {
+    // Straight to the descriptor: `process.stdout` costs milliseconds and dies with a closed pipe.
+    writeSync(stream, text);
   } catch {
     // There is no reader.
   }

@@ -11,10 +11,10 @@ use crate::output;
 
 const STDERR: u8 = 2;
 const SENTENCE: &str = "taskcluster-proxy: the process that started it has ended, and it ends with \
-     it: start it with --outlive-parent to keep it\n";
+     it: to keep it, write --outlive-parent, or leave --end-with-parent out\n";
 
-/// For the sentence, which stderr takes at once unless it is full; the ports are open until then. A
-/// busy machine may take long to run the thread that writes it.
+/// For the sentence, where stderr has room for it; the ports are open until then. A busy machine may
+/// take long to run the thread that writes it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// As of any failure but wrong usage.
@@ -42,7 +42,9 @@ pub fn end_with_launcher(launcher: u32) -> napi::Result<()> {
 /// Not by `exit`, which runs what others have registered, and that may wait for the thread of
 /// JavaScript.
 fn end() -> ! {
-    output::write(STDERR, SENTENCE.to_owned(), PATIENCE);
+    if output::has_room(STDERR) {
+        output::write(STDERR, SENTENCE.to_owned(), PATIENCE);
+    }
     #[cfg(unix)]
     // SAFETY: takes an integer alone and does not come back.
     unsafe {

@@ -33,6 +33,26 @@ pub fn write(stream: u8, text: String, patience: Duration) -> bool {
     started.is_ok() && is_done.recv_timeout(patience).unwrap_or(false)
 }
 
+/// Whether stdout (1) or stderr (2) takes some text at once, as far as the system tells: a pipe does
+/// where it has room for `PIPE_BUF` bytes.
+#[cfg(unix)]
+pub fn has_room(stream: u8) -> bool {
+    let mut poll = libc::pollfd {
+        fd: stream.into(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one whole pollfd, which outlives the call, and no wait.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready == 1 && poll.revents & libc::POLLOUT != 0
+}
+
+/// Whether stdout (1) or stderr (2) takes some text at once, which this system does not tell.
+#[cfg(not(unix))]
+pub fn has_room(_: u8) -> bool {
+    true
+}
+
 fn write_all(mut out: impl Write, text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()

@@ -37,6 +37,7 @@ pub struct NativeOptions {
     pub header_timeout: i64,
     pub response_timeout: i64,
     pub upstream_http2: bool,
+    pub warned: bool,
     #[napi(ts_type = "number | undefined")]
     pub drain_timeout: Option<i64>,
     pub log_format: String,
@@ -65,6 +66,7 @@ impl NativeOptions {
             header_timeout: milliseconds(self.header_timeout),
             response_timeout: milliseconds(self.response_timeout),
             upstream_http2: self.upstream_http2,
+            warned: self.warned,
             give_back_memory: crate::memory::give_back,
             update: self
                 .drain_timeout
@@ -81,7 +83,9 @@ impl NativeOptions {
 
 fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, Coded> {
     let parse = |text: &String| {
-        text.parse().map_err(|_| {
+        let address: Result<IpAddr, _> = text.parse();
+        // `::ffff:127.0.0.1` is an IPv4 address, which no IPv6 socket that is for IPv6 alone takes.
+        address.map(|address| address.to_canonical()).map_err(|_| {
             options_error(format!(
                 "invalid IPv4/IPv6 address specified - cannot parse: {text}"
             ))

@@ -14,7 +14,8 @@ pub enum Launcher {
     /// It has ended, and another process has adopted this one.
     Ended,
     /// It is this machine's or this container's init, or in another pid namespace: nothing that
-    /// ends before this process does and could be seen to.
+    /// ends before this process does and could be seen to. Where init may as well have adopted this
+    /// process, it is [`Launcher::Ended`].
     Init,
 }
 
@@ -44,7 +45,7 @@ impl Watch {
 mod platform {
     use std::os::fd::OwnedFd;
     use std::time::Duration;
-    use std::{io, thread};
+    use std::{env, io, thread};
 
     use super::{Launcher, Watch as Public};
 
@@ -68,7 +69,11 @@ mod platform {
             return Ok(Launcher::Ended);
         }
         if parent == INIT {
-            return Ok(Launcher::Init);
+            return Ok(if can_be_of_init() {
+                Launcher::Init
+            } else {
+                Launcher::Ended
+            });
         }
         let watch = match descriptor(parent) {
             Ok(descriptor) => Watch::Descriptor(descriptor),
@@ -97,6 +102,28 @@ mod platform {
         let (own, session, of_parent) =
             unsafe { (libc::getpid(), libc::getsid(0), libc::getsid(parent)) };
         of_parent != -1 && session != of_parent && session != own
+    }
+
+    /// systemd names the process that it starts (systemd.exec(5)).
+    const STARTED_BY_SYSTEMD: &str = "SYSTEMD_EXEC_PID";
+
+    /// Whether init can have started this process, whose parent it is. A launcher whose end came
+    /// before anybody looked leaves the same parent, so what is in doubt counts as adopted.
+    fn can_be_of_init() -> bool {
+        // SAFETY: getpid, getsid and getpgid take integers alone.
+        let (own, session, group) = unsafe { (libc::getpid(), libc::getsid(0), libc::getpgid(0)) };
+        if session == own {
+            return env::var(STARTED_BY_SYSTEMD).is_ok_and(|pid| pid == own.to_string());
+        }
+        // In init's own session, as in a container: the group is of one that init has started,
+        // unless whoever led it has ended.
+        group == own || group == 0 || exists(group)
+    }
+
+    fn exists(process: libc::pid_t) -> bool {
+        // SAFETY: kill takes integers alone, and signal 0 is sent to nothing.
+        let found = unsafe { libc::kill(process, 0) };
+        found == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
     }
 
     impl Watch {

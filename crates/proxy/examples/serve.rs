@@ -60,6 +60,7 @@ fn options(port: u16, root_url: String) -> Result<Options, Box<dyn std::error::E
         header_timeout: Duration::from_secs(30),
         response_timeout: Duration::from_secs(600),
         upstream_http2: false,
+        warned: false,
         give_back_memory: || {},
         update: Update::Drain(Duration::from_secs(5)),
         log_format: LogFormat::Text,

@@ -81,6 +81,8 @@ pub struct Options {
     pub response_timeout: Duration,
     /// Offer HTTP/2 to https upstreams, beside HTTP/1.1.
     pub upstream_http2: bool,
+    /// [`lookup`] has logged what there is to warn of.
+    pub warned: bool,
     /// Gives memory that is free back to the system. Called on a thread that may wait, when much has
     /// become free at once.
     pub give_back_memory: fn(),

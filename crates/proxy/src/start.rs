@@ -108,11 +108,15 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
         workers: Vec::new(),
         threads: Mutex::default(),
     };
-    let warnings = upstream.warnings();
+    let mut warnings = upstream.warnings();
+    let set = shared.exchange.in_force.current();
+    warnings.extend(set.time_warning());
     running.start_workers(&Arc::new(upstream))?;
     running.start_acceptor(listeners, admission, limits)?;
-    shared.warn(warnings);
-    shared.warn(shared.exchange.in_force.current().warnings());
+    if !options.warned {
+        shared.warn(warnings);
+    }
+    shared.warn(set.length_warning());
     shared.warn(already_running);
     Ok(running)
 }

@@ -58,7 +58,7 @@ pub enum LookupError {
 }
 
 /// Asks the deployment for `target`, an origin-form target. Of `options` root URL, credentials,
-/// retries and log count. Each try but the last that fails is logged; the last one's failure is what
+/// retries and log count. What there is to warn of at a start is logged before; each try but the last that fails is logged; the last one's failure is what
 /// it returns.
 ///
 /// # Errors
@@ -74,6 +74,10 @@ pub fn lookup(options: &Options, target: &str) -> Result<Found, LookupError> {
     let runtime = runtime.map_err(StartError::Os)?;
     let mut config = UpstreamConfig::from_env(1);
     config.http2 = options.upstream_http2;
+    let set = settings.in_force.current();
+    for warning in config.warnings().into_iter().chain(set.time_warning()) {
+        settings.log.warn(format_args!("{warning}"));
+    }
     let asking = ask(&settings, &target, Arc::new(config));
     let found = LocalSet::new().block_on(&runtime, asking);
     runtime.shutdown_background();

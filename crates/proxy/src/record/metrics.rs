@@ -46,7 +46,7 @@ pub struct Number(AtomicU64);
 pub struct Metrics {
     /// Further tries of a request after its first.
     pub retries: Number,
-    /// Connections that admission refused.
+    /// Connections that admission or the limit on connections refused.
     pub refused_connections: Number,
     /// Connections that were opened to upstreams.
     pub upstream_connections: Number,
@@ -92,7 +92,7 @@ pub struct Counters {
     pub open_connections: u64,
     /// Further tries of a request after its first.
     pub retries: u64,
-    /// Connections that admission refused.
+    /// Connections that admission or the limit on connections refused.
     pub refused_connections: u64,
     /// Connections that were opened to upstreams.
     pub upstream_connections: u64,
@@ -290,7 +290,7 @@ impl Metrics {
             (
                 "refused_connections_total",
                 "counter",
-                "Connections that admission refused.",
+                "Connections that admission or the limit on connections refused.",
                 &self.refused_connections,
             ),
             (

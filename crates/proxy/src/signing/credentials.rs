@@ -150,17 +150,23 @@ impl CredentialSet {
 
     /// One sentence for each reason why verifiers refuse what this set signs.
     pub fn warnings(&self) -> Vec<String> {
+        let warnings = [self.length_warning(), self.time_warning()];
+        warnings.into_iter().flatten().collect()
+    }
+
+    /// Where its headers are too long for verifiers.
+    pub fn length_warning(&self) -> Option<String> {
         let length = self.signer.authorization_len();
-        let too_long = (length > MAX_HEADER_LEN).then(|| {
+        (length > MAX_HEADER_LEN).then(|| {
             format!(
                 "these credentials make an Authorization header of about {length} characters, and \
                  verifiers refuse more than {MAX_HEADER_LEN}: grant the task fewer or shorter scopes"
             )
-        });
-        too_long.into_iter().chain(self.time_warning()).collect()
+        })
     }
 
-    fn time_warning(&self) -> Option<String> {
+    /// Where this is not the time of its certificate.
+    pub fn time_warning(&self) -> Option<String> {
         let certificate = self.signer.certificate()?;
         let now = i64::try_from(self.clock.now()).ok()?.checked_mul(1000)?;
         Some(match certificate.check_time(now).err()? {

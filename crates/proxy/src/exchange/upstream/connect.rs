@@ -113,6 +113,10 @@ impl Connector {
         only_http1: bool,
         permit: Permit,
     ) -> Result<(UpstreamIo, Protocol), SendError> {
+        if origin.secure() {
+            // Before anything is tried that may be tried again.
+            self.config.roots.ready().await?;
+        }
         let stream = match way {
             Way::Direct => Stream::Plain(self.dial(origin).await?),
             Way::Forward(proxy) => self.dial_proxy(proxy).await?,

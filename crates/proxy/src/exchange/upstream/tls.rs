@@ -141,6 +141,21 @@ impl Roots {
         }
     }
 
+    /// Reads what is trusted, once.
+    ///
+    /// # Errors
+    /// [`SendError::Setup`] where that is nothing: no try can help.
+    pub(super) async fn ready(self: &Arc<Self>) -> Result<(), SendError> {
+        if self.clients.get().is_none() {
+            // Some 150 certificates are read and parsed: not on the thread that serves.
+            let roots = Arc::clone(self);
+            let read = tokio::task::spawn_blocking(move || _ = roots.clients());
+            // Where it failed, it is done below.
+            let _ = read.await;
+        }
+        self.trusted().map(drop)
+    }
+
     /// Begins TLS with `origin` over `io`; HTTP/2 is offered unless `only_http1`.
     pub(super) async fn handshake<IO>(
         self: &Arc<Self>,
@@ -152,17 +167,8 @@ impl Roots {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let name = server_name(origin)?;
-        if self.clients.get().is_none() {
-            // Some 150 certificates are read and parsed: not on the thread that serves.
-            let roots = Arc::clone(self);
-            let read = tokio::task::spawn_blocking(move || _ = roots.clients());
-            // Where it failed, it is done below.
-            let _ = read.await;
-        }
-        let clients = self.clients().ok_or_else(|| {
-            let faults = self.fault_sentences();
-            SendError::Setup(faults.unwrap_or_else(|| "no certificate is trusted here".into()))
-        })?;
+        self.ready().await?;
+        let clients = self.trusted()?;
         let client = if only_http1 {
             &clients.http1
         } else {
@@ -211,6 +217,13 @@ impl Roots {
     fn fault_sentences(&self) -> Option<Box<str>> {
         let sentences: Vec<_> = self.faults.iter().map(ToString::to_string).collect();
         (!sentences.is_empty()).then(|| sentences.join("; ").into())
+    }
+
+    fn trusted(&self) -> Result<&Clients, SendError> {
+        self.clients().ok_or_else(|| {
+            let faults = self.fault_sentences();
+            SendError::Setup(faults.unwrap_or_else(|| "no certificate is trusted here".into()))
+        })
     }
 
     /// `None` where no certificate is trusted.
