@@ -18,8 +18,11 @@ const LEFT_OUT = {
   answerFields: ['content-length', 'transfer-encoding'],
   /** hyper joins what is repeated of it (RFC 9110 5.3), and keeps it before chunks alone. */
   trailer: 'trailer',
-  /** How many connections are opened depends on whether upstream's end has been seen by then. */
-  always: ['taskcluster_proxy_upstream_connections_total'],
+  /**
+   * How many connections are opened depends on whether upstream's end has been seen by then, and so does
+   * whether a try that meets it comes after a pause. Which tries upstream got is compared.
+   */
+  always: ['taskcluster_proxy_upstream_connections_total', 'taskcluster_proxy_retries_total'],
   /** How much has come of an answer that breaks off is a matter of time. */
   broken: ['taskcluster_proxy_response_body_bytes_total'],
   /**

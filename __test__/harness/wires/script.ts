@@ -328,11 +328,12 @@ function certainAnswer(drawn: Answer, isLast: boolean): Answer {
     ...drawn,
     // hyper looks at a head that comes in parts once its end is there, so the cuts would decide
     // whether one that is malformed, and ends too early, is no HTTP or breaks off.
-    // What comes unasked, and later than the answer, may meet the next request.
-    cuts: drawn.mutations.length > 0 || drawn.extra !== '' ? [] : drawn.cuts,
+    // What comes unasked, and later than the answer, may meet the next request. A reset takes what has
+    // not been read with it.
+    cuts:
+      drawn.mutations.length > 0 || drawn.extra !== '' || drawn.ends === 'reset' ? [] : drawn.cuts,
     // A digit more or less of it, and the proxy waits for minutes.
     retryAfter: drawn.mutations.length > 0 ? '' : drawn.retryAfter,
-    // A reset takes what has not been read with it.
     size: drawn.ends === 'reset' || drawn.extra !== '' ? drawn.size % 100 : drawn.size,
     // An answer that overtakes the request's body may end the client's connection.
     reads: isLast ? drawn.reads : 'before',
