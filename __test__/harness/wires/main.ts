@@ -48,7 +48,7 @@ async function main(): Promise<number> {
     ...path,
   });
   console.log(
-    `${outcome.cases} cases: ${outcome.found.length} of the pairs found a difference, ${outcome.passing.length} cases differed once and not again`,
+    `${outcome.cases} cases: ${outcome.found.length} of the pairs found a difference, ${outcome.passing.length} cases differed, and then did not`,
   );
   return outcome.found.length === 0 ? 0 : 1;
 }
