@@ -2,7 +2,7 @@
 // must not leave a port behind that signs for the next task with the same user id.
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -10,8 +10,8 @@ import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { COMMAND, ENOUGH } from './harness/command.js';
 import { pause, within } from './harness/deadline.js';
-import { freshDirectory } from './harness/directory.js';
-import { accepts, unusedPort } from './harness/port.js';
+import { appears, freshDirectory } from './harness/directory.js';
+import { accepts, listens, unusedPort } from './harness/port.js';
 
 /** Whom this machine can tell apart from others. */
 const USER = ['--allowed-user', userInfo().username];
@@ -69,18 +69,12 @@ async function startFrom(
   return { launcher, port, ended: said.then(() => readFileSync(output, 'utf8')) };
 }
 
-async function listens(port: number): Promise<void> {
-  while (!(await accepts(port))) {
-    await pause(20);
-  }
-}
-
 const REASON = /the process that started it has ended.*--outlive-parent/;
 
 for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
   linuxTest(`ends when a script without exec between it and a worker gets ${signal}`, async (t) => {
     const { launcher, port, ended } = await startFrom(t, 'proxy; true', USER);
-    await within(listens(port), 'a listener');
+    await listens(port);
     launcher.kill(signal);
     t.regex(await within(ended, 'the end of the proxy'), REASON);
     t.false(await accepts(port));
@@ -89,7 +83,7 @@ for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
 
 linuxTest('ends when the process that started it comes to its end', async (t) => {
   const { launcher, port, ended } = await startFrom(t, 'proxy & read _', USER);
-  await within(listens(port), 'a listener');
+  await listens(port);
   launcher.stdin.end('\n');
   t.regex(await within(ended, 'the end of the proxy'), REASON);
 });
@@ -117,19 +111,13 @@ linuxTest('ends where its JavaScript stands still, too', async (t) => {
   );
   const env = { NODE_OPTIONS: `--require=${preload}` };
   const { launcher, port, ended } = await startFrom(t, 'proxy; true', USER, { env });
-  await within(listens(port), 'a listener');
+  await listens(port);
   writeFileSync(block, '');
-  await within(appears(blocked), 'its standing still');
+  await appears(blocked);
   launcher.kill('SIGKILL');
   await within(ended, 'the end of the proxy');
   t.false(await accepts(port));
 });
-
-async function appears(file: string): Promise<void> {
-  while (!existsSync(file)) {
-    await pause(20);
-  }
-}
 
 for (const [flags, ends] of [
   [['--outlive-parent', ...USER], false],
@@ -141,7 +129,7 @@ for (const [flags, ends] of [
   const name = flags.filter((flag) => flag.startsWith('--')).join(' ') || 'no flag';
   linuxTest(`${name}: ${ends ? 'ends with' : 'outlives'} who started it`, async (t) => {
     const { launcher, port, ended } = await startFrom(t, 'proxy; true', [...flags]);
-    await within(listens(port), 'a listener');
+    await listens(port);
     launcher.kill('SIGKILL');
     await once(launcher, 'exit');
     if (ends) {
@@ -172,7 +160,7 @@ rootTest(
 
 rootTest('goes on where init started it', async (t) => {
   const { port } = await startFrom(t, 'proxy; true', USER, { before: INIT });
-  await within(listens(port), 'a listener');
+  await listens(port);
   await pause(300);
   t.is((await fetch(`http://127.0.0.1:${port}/none`)).status, 404);
 });

@@ -8,7 +8,7 @@ import { endsWith } from './harness/child.js';
 import { COMMAND, ENOUGH } from './harness/command.js';
 import { pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
-import { accepts, unusedPort } from './harness/port.js';
+import { listens, unusedPort } from './harness/port.js';
 import { permanentCredentials } from './harness/signature.js';
 
 const unixTest = process.platform === 'win32' ? test.skip : test;
@@ -93,12 +93,6 @@ async function start(
   return { child, port, stdout, stderr, ended };
 }
 
-async function listens(port: number): Promise<void> {
-  while (!(await accepts(port))) {
-    await pause(20);
-  }
-}
-
 const update = (port: number, clientId: string) =>
   fetch(`http://127.0.0.1:${port}/credentials`, {
     method: 'PUT',
@@ -107,7 +101,7 @@ const update = (port: number, clientId: string) =>
 
 unixTest('it starts, takes new credentials and stops', async (t) => {
   const { child, port, ended } = await start(t);
-  await within(listens(port), 'a listener');
+  await listens(port);
   t.is((await within(update(port, 'tests/next'), 'an update')).status, 200);
   const { headers } = await within(fetch(`http://127.0.0.1:${port}/none`), 'an answer');
   t.is(headers.get('x-taskcluster-proxy-perm-clientid'), 'tests/next');
@@ -117,7 +111,7 @@ unixTest('it starts, takes new credentials and stops', async (t) => {
 
 unixTest('what it says comes as soon as there is a reader', async (t) => {
   const { port, stdout, stderr } = await start(t);
-  await within(listens(port), 'a listener');
+  await listens(port);
   const line = `Listening on http://127.0.0.1:${port}\n`;
   t.is(await within(stdout.reads(/\n/), 'a line on stdout'), line);
   await fetch(`http://127.0.0.1:${port}/none`);
@@ -128,7 +122,7 @@ unixTest('what Node warns of holds nothing up', async (t) => {
   const preload = path.join(freshDirectory(t), 'preload.cjs');
   writeFileSync(preload, "process.emitWarning('be warned');");
   const { port, stderr } = await start(t, [], { NODE_OPTIONS: `--require=${preload}` });
-  await within(listens(port), 'a listener');
+  await listens(port);
   t.is((await within(update(port, 'tests/next'), 'an update')).status, 200);
   await within(stderr.reads(/Warning: be warned\n/), 'the warning');
 });
@@ -153,7 +147,7 @@ unixTest('it ends with its launcher at once, read or not', async (t) => {
     '"$@"; true',
     'sh',
   ]);
-  await within(listens(port), 'a listener');
+  await listens(port);
   child.kill('SIGKILL');
   const answered = await within(answeredUntilClosed(port), 'the end of its port');
   // As many as fit into a wake-up of another process, and not into a wait for a reader.

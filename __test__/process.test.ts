@@ -2,7 +2,7 @@
 // the process list, /proc and core dumps do not show.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -13,8 +13,8 @@ import { endsWith } from './harness/child.js';
 import { COMMAND, ENOUGH, runCommand, startCommand } from './harness/command.js';
 import { copyForOthers } from './harness/copy.js';
 import { gate, pause, within } from './harness/deadline.js';
-import { freshDirectory } from './harness/directory.js';
-import { accepts, unusedPort } from './harness/port.js';
+import { appears, freshDirectory } from './harness/directory.js';
+import { closes, listens, unusedPort } from './harness/port.js';
 import { temporaryCredentials } from './harness/signature.js';
 
 const LISTEN = ['--port', '0', '--ip-address', '127.0.0.1'];
@@ -38,7 +38,7 @@ test('names every listener, and writes the ready file in one piece', async (t) =
     lines,
     urls.map((url) => `Listening on ${url}`),
   );
-  await within(appears(file), 'the ready file');
+  await appears(file);
   t.deepEqual(JSON.parse(readFileSync(file, 'utf8')), { pid, addresses: urls, version });
   t.deepEqual(readdirSync(directory), ['ready.json']);
   for (const url of [first, second]) {
@@ -66,7 +66,7 @@ test('goes on where nobody reads its output', async (t) => {
   child.stdout.destroy();
   child.stderr.destroy();
   const port = child.spawnargs.at(-1);
-  await within(opens(Number(port)), 'a listener');
+  await listens(Number(port));
   for (let count = 0; count < 3; count += 1) {
     t.is((await fetch(`http://127.0.0.1:${port}/none`)).status, 404);
   }
@@ -79,7 +79,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const answer = fetch(`${urls[0]}/queue/v1/slow`);
     const response = await within(upstream.asked, 'a request');
     child.kill(signal);
-    await within(closes(Number(new URL(urls[0] ?? '').port)), 'the end of accepting');
+    await closes(Number(new URL(urls[0] ?? '').port));
     t.is(child.exitCode, null);
     response.end('whole');
     t.is(await (await answer).text(), 'whole');
@@ -107,7 +107,7 @@ test('a second signal ends it at once', async (t) => {
   const answer = fetch(`${urls[0]}/queue/v1/slow`);
   await within(upstream.asked, 'a request');
   child.kill('SIGTERM');
-  await within(closes(Number(new URL(urls[0] ?? '').port)), 'the end of accepting');
+  await closes(Number(new URL(urls[0] ?? '').port));
   child.kill('SIGINT');
   await t.throwsAsync(answer);
   t.deepEqual(await within(exited, 'the end'), [130, null]);
@@ -201,25 +201,6 @@ async function startUpstream(t: ExecutionContext) {
   const { port } = server.address() as AddressInfo;
   const env = { ...ENOUGH, TASKCLUSTER_ROOT_URL: `http://127.0.0.1:${port}` };
   return { asked: asked.opened, env };
-}
-
-/** Resolves once `port` accepts, which is all that a launcher looks at. */
-async function opens(port: number): Promise<void> {
-  while (!(await accepts(port))) {
-    await pause(20);
-  }
-}
-
-async function closes(port: number): Promise<void> {
-  while (await accepts(port)) {
-    await pause(20);
-  }
-}
-
-async function appears(file: string): Promise<void> {
-  while (!existsSync(file)) {
-    await pause(10);
-  }
 }
 
 function childrenOf(pid: number): string[] {

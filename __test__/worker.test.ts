@@ -4,9 +4,9 @@
 import { spawn } from 'node:child_process';
 import type { ExecutionContext } from 'ava';
 import { endsWith } from './harness/child.js';
-import { pause, within } from './harness/deadline.js';
+import { pause, until } from './harness/deadline.js';
 import { makeNamespace } from './harness/namespace.js';
-import { accepts, unusedPort } from './harness/port.js';
+import { accepts, closes, unusedPort } from './harness/port.js';
 import { requestBytes } from './harness/proxy.js';
 import { temporaryCredentials } from './harness/signature.js';
 import { startUpstream } from './harness/upstream.js';
@@ -44,12 +44,6 @@ async function signedAs(t: ExecutionContext, user: User, port: number, host?: st
 async function ask(t: ExecutionContext, user: User, port: number, method: string, target: string) {
   const parts = method === 'PUT' ? { body: JSON.stringify(claim('tests/stolen')) } : {};
   return askAs(t, user, port, requestBytes(method, target, parts));
-}
-
-async function closes(port: number): Promise<void> {
-  while (await accepts(port)) {
-    await pause(10);
-  }
 }
 
 testWorker(
@@ -100,7 +94,7 @@ for (const crash of ['killed', 'panics'] as const) {
     await first.start(1, two);
     t.is(await signedAs(t, allowed, one.port), 'tests/one');
     await first[crash]();
-    await within(Promise.all([closes(one.port), closes(two.port)]), 'the end of both ports');
+    await Promise.all([closes(one.port), closes(two.port)]);
 
     const second = new Worker(t);
     await second.start(0, { ...one, credentials: claim('tests/next') });
@@ -125,12 +119,8 @@ testWorker('what an earlier task has left behind is named to the next one', asyn
   endsWith(t, left);
   const worker = new Worker(t);
   await worker.start(0, await task('tests/next', quiet));
-  const warned = async () => {
-    while (!new RegExp(`run already .*\\b${left.pid}\\b`).test(worker.log)) {
-      await pause(10);
-    }
-  };
-  await t.notThrowsAsync(within(warned(), 'the warning'));
+  const line = new RegExp(`run already .*\\b${left.pid}\\b`);
+  await t.notThrowsAsync(until(() => line.test(worker.log), 'the warning'));
 });
 
 for (const family of ['v4', 'v6'] as const) {
@@ -160,7 +150,7 @@ for (const family of ['v4', 'v6'] as const) {
 
     const ran = upstream.exchanges.length;
     await worker.killed();
-    await within(closes(one.port), 'the end of the port');
+    await closes(one.port);
     t.is((await attack(line(allowed.uid), namespace.name)).answered, 0);
     t.is(upstream.exchanges.length, ran);
   });

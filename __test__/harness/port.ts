@@ -1,6 +1,7 @@
 // Ports of loopback for programs that must be told one: which are free, and who accepts there.
 import { once } from 'node:events';
 import net from 'node:net';
+import { until } from './deadline.js';
 
 const HOST = '127.0.0.1';
 
@@ -38,4 +39,14 @@ export async function accepts(port: number): Promise<boolean> {
   } finally {
     socket.destroy();
   }
+}
+
+/** Resolves once `port` accepts, which is all that a launcher looks at. */
+export function listens(port: number): Promise<void> {
+  return until(() => accepts(port), 'a listener');
+}
+
+/** Resolves once `port` accepts no more. */
+export function closes(port: number): Promise<void> {
+  return until(async () => !(await accepts(port)), 'the end of accepting');
 }
