@@ -42,15 +42,21 @@ export function parseCredentials(body: Uint8Array): NativeCredentials {
 export function checkPassed(value: unknown): NativeCredentials {
   const checked = checkCredentials(value);
   for (const key in value as object) {
-    const name = nearest(key, [...CREDENTIAL_KEYS, ...API_KEYS]);
-    if (name !== undefined && !CREDENTIAL_KEYS.includes(name)) {
-      throw new CredentialsError(`credentials hold ${key}: pass ${name} beside them`);
-    }
-    if (name !== undefined && name !== key) {
-      throw new CredentialsError(`credentials hold ${key}: did you mean ${name}?`);
+    if (!CREDENTIAL_KEYS.includes(key)) {
+      refuseSlip(key);
     }
   }
   return checked;
+}
+
+function refuseSlip(key: string): void {
+  const name = nearest(key, [...CREDENTIAL_KEYS, ...API_KEYS]);
+  if (name !== undefined) {
+    const remedy = CREDENTIAL_KEYS.includes(name)
+      ? `did you mean ${name}?`
+      : `pass ${name} beside them`;
+    throw new CredentialsError(`credentials hold ${key}: ${remedy}`);
+  }
 }
 
 /**
