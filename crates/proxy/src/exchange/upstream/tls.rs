@@ -46,7 +46,7 @@ pub struct Roots {
 }
 
 /// The ways TLS is begun; sessions are resumed across them.
-struct Clients {
+pub(super) struct Clients {
     http1_or_2: TlsConnector,
     http1: TlsConnector,
 }
@@ -145,7 +145,7 @@ impl Roots {
     ///
     /// # Errors
     /// [`SendError::Setup`] where that is nothing: no try can help.
-    pub(super) async fn ready(self: &Arc<Self>) -> Result<(), SendError> {
+    pub(super) async fn ready(self: &Arc<Self>) -> Result<&Clients, SendError> {
         if self.clients.get().is_none() {
             // Some 150 certificates are read and parsed: not on the thread that serves.
             let roots = Arc::clone(self);
@@ -153,7 +153,10 @@ impl Roots {
             // Where it failed, it is done below.
             let _ = read.await;
         }
-        self.trusted().map(drop)
+        self.clients().ok_or_else(|| {
+            let faults = self.fault_sentences();
+            SendError::Setup(faults.unwrap_or_else(|| "no certificate is trusted here".into()))
+        })
     }
 
     /// Begins TLS with `origin` over `io`; HTTP/2 is offered unless `only_http1`.
@@ -167,8 +170,7 @@ impl Roots {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let name = server_name(origin)?;
-        self.ready().await?;
-        let clients = self.trusted()?;
+        let clients = self.ready().await?;
         let client = if only_http1 {
             &clients.http1
         } else {
@@ -217,13 +219,6 @@ impl Roots {
     fn fault_sentences(&self) -> Option<Box<str>> {
         let sentences: Vec<_> = self.faults.iter().map(ToString::to_string).collect();
         (!sentences.is_empty()).then(|| sentences.join("; ").into())
-    }
-
-    fn trusted(&self) -> Result<&Clients, SendError> {
-        self.clients().ok_or_else(|| {
-            let faults = self.fault_sentences();
-            SendError::Setup(faults.unwrap_or_else(|| "no certificate is trusted here".into()))
-        })
     }
 
     /// `None` where no certificate is trusted.
