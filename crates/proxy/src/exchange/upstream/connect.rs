@@ -10,10 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http_body::Body;
 use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
@@ -21,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
+use super::RequestBody;
 use super::config::UpstreamConfig;
 use super::environment::ProxyServer;
 use super::host::Way;
@@ -139,16 +138,12 @@ impl Connector {
     }
 
     /// Begins to speak `protocol`.
-    pub(super) async fn begin<B>(
+    pub(super) async fn begin<B: RequestBody>(
         &self,
         origin: &Origin,
         io: UpstreamIo,
         protocol: Protocol,
-    ) -> Result<Link<B>, SendError>
-    where
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
+    ) -> Result<Link<B>, SendError> {
         match protocol {
             Protocol::Http1 => {
                 let line = io.line.clone();
@@ -207,16 +202,12 @@ impl Connector {
         }
     }
 
-    async fn begin_http1<B>(
+    async fn begin_http1<B: RequestBody>(
         &self,
         origin: &Origin,
         io: TokioIo<ReadsOn>,
         line: Line,
-    ) -> Result<Http1Link<B>, SendError>
-    where
-        B: Body<Data = Bytes> + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
+    ) -> Result<Http1Link<B>, SendError> {
         let handshake = self.http1.handshake(io).await;
         let (sender, connection) = handshake.map_err(|error| hyper_error(origin, &error))?;
         // Its errors are the requests', which are told of them.

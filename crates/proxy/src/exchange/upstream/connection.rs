@@ -1,20 +1,17 @@
 //! A connection that one request has, from before it is signed until its answer's head is in.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
-use http_body::Body;
 use hyper::client::conn::TrySendError;
 
 use super::connect::Http1Link;
 use super::host::Host;
 use super::http2::{self, NoAnswer};
 use super::pool::{Lease, StreamLease};
-use super::{ResponseBody, Upstream};
+use super::{RequestBody, ResponseBody, Upstream};
 use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{
     ODD_CODING, ODD_LENGTH, Progress, SPOKE_FIRST, SendError, Unanswered, name_of,
@@ -38,11 +35,7 @@ pub(super) struct Held<B> {
 
 // === impl Connection ===
 
-impl<B> Connection<B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
+impl<B: RequestBody> Connection<B> {
     pub(super) fn new(lease: Lease<B>, host: Rc<Host<B>>, upstream: Rc<Upstream<B>>) -> Self {
         Self {
             lease: Some(lease),
@@ -120,8 +113,7 @@ impl<B> Held<B> {
         on_interim: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
     ) -> Result<Response<ResponseBody<B>>, Unanswered>
     where
-        B: Body<Data = Bytes> + Unpin + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+        B: RequestBody,
     {
         hyper::ext::on_informational(&mut request, move |interim| {
             on_interim(interim.status(), interim.headers());
@@ -176,16 +168,12 @@ fn odd_framing<T>(response: &mut Response<T>) -> Option<&'static str> {
 
 // === HTTP/2 ===
 
-async fn send_http2<B>(
+async fn send_http2<B: RequestBody>(
     host: &Host<B>,
     stream: StreamLease<B>,
     request: Request<B>,
     on_interim: impl Fn(StatusCode, &HeaderMap),
-) -> Result<Response<ResponseBody<B>>, Unanswered>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
+) -> Result<Response<ResponseBody<B>>, Unanswered> {
     let origin = &host.origin;
     let reused = stream.reused;
     let line = stream.connection.line().clone();

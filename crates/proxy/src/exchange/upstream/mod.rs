@@ -57,6 +57,17 @@ use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{SendError, Unanswered};
 use crate::limits::{BODY_WITH_HEAD, IDLE_LINKS, IDLE_SOCKETS, KNOWN_HOSTS};
 
+/// The body of a request as it goes upstream, in one piece or in many.
+pub trait RequestBody:
+    Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin + 'static
+{
+}
+
+impl<B> RequestBody for B where
+    B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> + Unpin + 'static
+{
+}
+
 /// One thread's connections to all origins. `B` is the type of the request bodies.
 pub struct Upstream<B = ReplayBody> {
     config: Arc<UpstreamConfig>,
@@ -104,11 +115,7 @@ enum Found<'h, T, B> {
 
 // === impl Upstream ===
 
-impl<B> Upstream<B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
+impl<B: RequestBody> Upstream<B> {
     /// One thread's way out. To be made and used inside a `LocalSet`.
     pub fn new(config: Arc<UpstreamConfig>) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {

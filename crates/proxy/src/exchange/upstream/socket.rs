@@ -3,22 +3,19 @@
 //! It comes from the same pools, permits and ways as [`super::Connection`] and goes back there, but
 //! nothing of hyper is on it: no task, no buffer of its own. What it is not: it knows no message.
 
-use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::HeaderValue;
-use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(target_os = "linux")]
 use tokio::net::TcpStream;
 
 use super::host::{Host, Way};
 use super::stream::UpstreamIo;
-use super::{Found, Need, Upstream};
+use super::{Found, Need, RequestBody, Upstream};
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{Progress, SendError, Unanswered};
@@ -32,11 +29,7 @@ pub struct Socket<B = ReplayBody> {
     upstream: Rc<Upstream<B>>,
 }
 
-impl<B> Upstream<B>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
+impl<B: RequestBody> Upstream<B> {
     /// Whether requests of HTTP/1.1 go out on bare sockets.
     pub fn is_bare(&self) -> bool {
         !self.config.http2

@@ -2,7 +2,6 @@
 //! given up the other one is, too.
 
 use std::cell::RefCell;
-use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,6 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::driver::Came;
 use super::upload::upload;
+use crate::exchange::upstream::RequestBody;
 use crate::exchange::upstream::pool::StreamLease;
 use crate::message::headers;
 
@@ -65,15 +65,11 @@ impl<B> Drop for Running<B> {
 }
 
 /// Sends `request` and returns its answer once the head is in; interim ones go to `on_interim`.
-pub(in super::super) async fn send<B>(
+pub(in super::super) async fn send<B: RequestBody>(
     lease: StreamLease<B>,
     request: Request<B>,
     on_interim: impl Fn(StatusCode, &HeaderMap),
-) -> Result<Response<Http2Body<B>>, NoAnswer>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
+) -> Result<Response<Http2Body<B>>, NoAnswer> {
     let lease = Rc::new(lease);
     let (head, body) = request.into_parts();
     let is_whole = body.is_end_stream();

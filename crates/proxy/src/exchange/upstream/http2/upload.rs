@@ -8,17 +8,16 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::{Error, Reason, SendStream};
-use http_body::{Body, Frame};
+use http_body::Frame;
+
+use crate::exchange::upstream::RequestBody;
 
 /// Sends `body` to its end. Where it fails, `failed` gets the reason and the stream is reset.
-pub(super) async fn upload<B>(
+pub(super) async fn upload<B: RequestBody>(
     mut body: B,
     mut stream: SendStream<Bytes>,
     failed: &RefCell<Option<Box<str>>>,
-) where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
+) {
     loop {
         let sent = match next(&mut body, &mut stream).await {
             // The stream's other half is told of it, too.
@@ -47,11 +46,7 @@ enum Next {
     Reset,
 }
 
-async fn next<B>(body: &mut B, stream: &mut SendStream<Bytes>) -> Next
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
+async fn next<B: RequestBody>(body: &mut B, stream: &mut SendStream<Bytes>) -> Next {
     poll_fn(|cx| {
         if stream.poll_reset(cx).is_ready() {
             return Poll::Ready(Next::Reset);
