@@ -108,15 +108,13 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
         workers: Vec::new(),
         threads: Mutex::default(),
     };
-    let mut warnings = upstream.warnings();
-    let set = shared.exchange.in_force.current();
-    warnings.extend(set.time_warning());
+    let warnings = shared.exchange.warnings(&upstream);
     running.start_workers(&Arc::new(upstream))?;
     running.start_acceptor(listeners, admission, limits)?;
     if !options.warned {
         shared.warn(warnings);
     }
-    shared.warn(set.length_warning());
+    shared.warn(shared.exchange.in_force.current().length_warning());
     shared.warn(already_running);
     Ok(running)
 }

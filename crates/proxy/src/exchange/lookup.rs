@@ -74,8 +74,7 @@ pub fn lookup(options: &Options, target: &str) -> Result<Found, LookupError> {
     let runtime = runtime.map_err(StartError::Os)?;
     let mut config = UpstreamConfig::from_env(1);
     config.http2 = options.upstream_http2;
-    let set = settings.in_force.current();
-    for warning in config.warnings().into_iter().chain(set.time_warning()) {
+    for warning in settings.warnings(&config) {
         settings.log.warn(format_args!("{warning}"));
     }
     let asking = ask(&settings, &target, Arc::new(config));

@@ -49,7 +49,7 @@ use buffers::Buffers;
 use replay::ReplayBudget;
 use send_error::SendError;
 use tries::{Step, Tries};
-use upstream::Upstream;
+use upstream::{Upstream, UpstreamConfig};
 use wire::{Answer, Failure, Wire};
 
 /// What the exchanges of all threads have in common.
@@ -62,6 +62,15 @@ pub struct Settings {
     pub response_timeout: Duration,
     pub metrics: Arc<Metrics>,
     pub log: Log,
+}
+
+impl Settings {
+    /// What there is to warn of before anything is sent by this way out.
+    pub fn warnings(&self, config: &UpstreamConfig) -> Vec<String> {
+        let mut warnings = config.warnings();
+        warnings.extend(self.in_force.current().time_warning());
+        warnings
+    }
 }
 
 /// One thread's means of exchange; nothing of it is locked.
