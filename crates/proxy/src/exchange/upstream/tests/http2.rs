@@ -9,17 +9,13 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::server::{Secure, Server, hello};
+use super::server::{Server, hello, over_tls};
 use super::*;
 
 #[test]
 fn an_http2_request_has_an_authority_and_no_connection_fields() {
     run(async {
-        let Secure {
-            server,
-            upstream,
-            origin,
-        } = Secure::new(&["h2"]).await;
+        let (server, upstream, origin) = over_tls(&["h2"]).await;
         let request = Request::get("//a%2F/../b;c?")
             .header("host", "somebody.else")
             .header("connection", "x-kept")
@@ -45,11 +41,7 @@ fn an_http2_request_has_an_authority_and_no_connection_fields() {
 #[test]
 fn a_burst_shares_connections_up_to_their_streams() {
     run(async {
-        let Secure {
-            server,
-            upstream,
-            origin,
-        } = Secure::new(&["h2", "http/1.1"]).await;
+        let (server, upstream, origin) = over_tls(&["h2", "http/1.1"]).await;
         let burst = |number: usize| {
             let tasks: Vec<_> = (0..number)
                 .map(|_| {
@@ -130,11 +122,7 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
 #[test]
 fn a_server_that_goes_away_is_left_without_losing_a_request() {
     run(async {
-        let Secure {
-            server,
-            upstream,
-            origin,
-        } = Secure::new(&["h2"]).await;
+        let (server, upstream, origin) = over_tls(&["h2"]).await;
         let running = {
             let (upstream, origin) = (Rc::clone(&upstream), origin.clone());
             tokio::task::spawn_local(async move {
@@ -159,11 +147,7 @@ fn a_server_that_goes_away_is_left_without_losing_a_request() {
 #[test]
 fn readers_that_have_stopped_do_not_stop_the_others() {
     run(async {
-        let Secure {
-            server,
-            upstream,
-            origin,
-        } = Secure::new(&["h2"]).await;
+        let (server, upstream, origin) = over_tls(&["h2"]).await;
         let mut stopped = Vec::new();
         for _ in 0..31 {
             let answer = upstream.send(&origin, get("/endless"), false).await;
@@ -180,11 +164,7 @@ fn readers_that_have_stopped_do_not_stop_the_others() {
 #[test]
 fn who_leaves_resets_its_stream_and_nothing_else() {
     run(async {
-        let Secure {
-            server,
-            upstream,
-            origin,
-        } = Secure::new(&["h2"]).await;
+        let (server, upstream, origin) = over_tls(&["h2"]).await;
         let waiting = upstream.send(&origin, get("/wait"), false);
         let left = tokio::time::timeout(Duration::from_millis(100), waiting).await;
         assert!(left.is_err());
@@ -201,11 +181,7 @@ fn who_leaves_resets_its_stream_and_nothing_else() {
 #[test]
 fn bodies_pass_over_http2() {
     run(async {
-        let Secure {
-            server: _,
-            upstream,
-            origin,
-        } = Secure::new(&["h2"]).await;
+        let (_, upstream, origin) = over_tls(&["h2"]).await;
         let body = "0123456789".repeat(300_000);
         let request = Request::post("/echo")
             .body(Full::from(body.clone()))
@@ -394,11 +370,7 @@ fn a_window_is_small_until_a_stream_fills_it_in_a_round_trip() {
 #[test]
 fn streams_that_are_given_up_by_the_thousand_break_no_other() {
     run(async {
-        let Secure {
-            server,
-            upstream,
-            origin,
-        } = Secure::new(&["h2"]).await;
+        let (server, upstream, origin) = over_tls(&["h2"]).await;
         let waiting = upstream.send(&origin, get("/wait"), false);
         let mut waiting = pin!(waiting);
         let giving_up = async {

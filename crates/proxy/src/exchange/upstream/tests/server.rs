@@ -143,20 +143,8 @@ pub async fn hello(upstream: &Rc<Upstream<Plain>>, origin: &Origin, needs_http1:
 }
 
 /// The server, and a way out to it that trusts it and offers HTTP/2, too.
-pub struct Secure {
-    pub server: Rc<Server>,
-    pub upstream: Rc<Upstream<Plain>>,
-    pub origin: Origin,
-}
-
-impl Secure {
-    pub async fn new(protocols: &[&str]) -> Self {
-        let authority = Authority::new();
-        let (server, origin) = server(&authority, protocols).await;
-        Self {
-            server,
-            upstream: authority.upstream(),
-            origin,
-        }
-    }
+pub async fn over_tls(protocols: &[&str]) -> (Rc<Server>, Rc<Upstream<Plain>>, Origin) {
+    let authority = Authority::new();
+    let (server, origin) = server(&authority, protocols).await;
+    (server, authority.upstream(), origin)
 }
