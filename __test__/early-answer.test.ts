@@ -7,6 +7,7 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
+import { endsWith } from './harness/child.js';
 import { until } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { accepts, unusedPort } from './harness/port.js';
@@ -46,10 +47,7 @@ frontend all
 `,
   );
   const child = spawn(pathOf('haproxy'), ['-db', '-f', file], { stdio: 'ignore' });
-  t.teardown(async () => {
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-  });
+  endsWith(t, child);
   await until(() => accepts(port), 'the start of HAProxy');
   return `http://127.0.0.1:${port}`;
 }

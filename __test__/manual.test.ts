@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { version } from 'taskcluster-proxy';
 import { FLAGS, ROWS } from '../dist/settings.js';
+import { endsWith } from './harness/child.js';
 import { within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { pathOf, testWith } from './harness/tools.js';
@@ -69,8 +70,7 @@ async function typed(t: ExecutionContext, shell: string, setUp: string): Promise
   const { PATH } = process.env;
   const env = { PATH, TERM: 'dumb', HOME: freshDirectory(t) };
   const child = spawn('script', ['-qec', shell, '/dev/null'], { env, detached: true });
-  const exited = once(child, 'exit');
-  t.teardown(() => child.kill('SIGKILL'));
+  const exited = endsWith(t, child);
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;

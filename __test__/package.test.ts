@@ -1,7 +1,6 @@
 // The npm packages: what each brings, installed from its tarball where there is no Rust; what is said
 // where a part is missing; and one version everywhere, set by one command.
 import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import {
   copyFileSync,
   existsSync,
@@ -17,6 +16,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { MissingBinaryError, version } from 'taskcluster-proxy';
+import { endsWith } from './harness/child.js';
 import { freshDirectory } from './harness/directory.js';
 import { howToReach } from './harness/local.js';
 
@@ -204,8 +204,7 @@ test('the deployment brings the proxy, uses its addon, and says what is missing'
   const modules = path.join(project.directory, 'node_modules');
   const command = path.join(modules, '.bin/taskcluster-local');
   const child = spawn(command, ['start'], { cwd: project.directory });
-  const exited = once(child, 'exit');
-  t.teardown(() => child.kill('SIGKILL'));
+  const exited = endsWith(t, child);
   const { rootUrl } = await howToReach(child);
   const answer = await fetch(`${rootUrl}/api/auth/v1/ping`);
   t.is(answer.status, 200, await answer.text());
