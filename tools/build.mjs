@@ -15,6 +15,7 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } fro
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { checkGlibc } from './glibc.mjs';
+import { shell } from './packages.mjs';
 import {
   binaryOf,
   CARGO,
@@ -196,8 +197,6 @@ function symbolsOf(crate) {
 
 function run(program, args, env = process.env) {
   console.error(`> ${program} ${args.join(' ')}`);
-  // npm is a script on Windows, which only a shell starts.
-  const shell = process.platform === 'win32';
   const { status, error } = spawnSync(program, args, { cwd: ROOT, stdio: 'inherit', env, shell });
   if (status !== 0) {
     throw new Error(`${program} ${args.join(' ')} failed${error ? `: ${error.message}` : ''}`);
