@@ -1,8 +1,8 @@
 /**
  * Makes ready what tests need beside the npm packages: nginx, HAProxy, Chromium, curl, OpenSSL,
  * PostgreSQL, PgBouncer, iproute2, shells, groff and systemd from the system, and Taskcluster's Python
- * and Go clients, its worker, a launcher, a registry of packages, actionlint, h2spec and an old Node under
- * build/.
+ * and Go clients, its worker, a launcher, a registry of packages, a store with S3's protocol, actionlint,
+ * h2spec and an old Node under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -63,6 +63,7 @@ function main() {
   attempt('h2spec', isInstalled('go'), prepareH2spec);
   attempt('an old Node', true, prepareOldNode);
   attempt('the launcher', isInstalled('go'), prepareLauncher);
+  attempt('the object store', isInstalled('go'), prepareObjectStore);
 }
 
 function installDebianPackages(packages) {
@@ -123,6 +124,12 @@ function prepareActionlint() {
 /** A client of HTTP/2 that tries what the RFC forbids. */
 function prepareH2spec() {
   buildWithGo('h2spec', 'test-h2spec', 'h2spec', 'github.com/summerwind/h2spec/cmd/h2spec');
+}
+
+/** A server with S3's protocol, whose objects are files. */
+function prepareObjectStore() {
+  const what = 'github.com/versity/versitygw/cmd/versitygw';
+  buildWithGo('object-store', 'test-object-store', 'versitygw', what);
 }
 
 /** A program under build/, with copies of what it was built from. */

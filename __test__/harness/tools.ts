@@ -18,6 +18,7 @@ const BUILT = {
   'generic-worker': path.join(ROOT, 'build/test-worker/generic-worker'),
   'old-node': path.join(ROOT, 'build/test-node/node_modules/node/bin/node'),
   launcher: path.join(ROOT, 'build/test-launcher/launcher'),
+  versitygw: path.join(ROOT, 'build/test-object-store/versitygw'),
 };
 
 export type Tool =
