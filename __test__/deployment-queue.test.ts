@@ -8,10 +8,11 @@ import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { onEveryBackend, type Place } from './harness/backends.js';
+import { onEveryBackend, onEveryStore, type Place } from './harness/backends.js';
 import { within } from './harness/deadline.js';
 import { authorization, deploymentFor, send } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
+import { keysIn } from './harness/object-store.js';
 import { definition, QUEUE, queueOf, refusal, WORKER } from './harness/queue.js';
 
 /** A deployment with one claimed task, and clients for everybody who has to do with it. */
@@ -24,9 +25,10 @@ async function claimed(t: ExecutionContext, place: Place, scopes: string[] = [])
   const [claim] = (await root.claimWork(QUEUE, { ...WORKER, tasks: 1 })).tasks;
   const task = queueOf(deployment, claim.credentials);
   const objects = path.join(folder, 'artifacts', 'objects');
-  const files = () => [
+  const files = async () => [
     ...readdirSync(objects),
     ...readdirSync(path.join(folder, 'artifacts', 'incoming')),
+    ...(place.objectStore === undefined ? [] : await keysIn(place.objectStore)),
   ];
   return { deployment, root, task, taskId, claim, files };
 }
@@ -166,7 +168,7 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('an artifact: up by a signed URL, down by a redirect', async (t, place) => {
+onEveryStore('an artifact: up by a signed URL, down by a redirect', async (t, place) => {
   const { deployment, task, taskId } = await claimed(t, place, ['queue:get-artifact:public/*']);
   const name = 'public/a b/%//+.txt';
   const body = 'hello, artifact';
@@ -192,13 +194,22 @@ onEveryBackend('an artifact: up by a signed URL, down by a redirect', async (t, 
   t.is(await whole.text(), body);
   t.is(whole.headers.get('content-type'), 'text/plain');
   t.is(whole.headers.get('etag'), put.headers.get('etag'));
-  t.regex(whole.headers.get('content-security-policy') ?? '', /^sandbox (?!.*allow-same-origin)/);
+  if (place.objectStore === undefined) {
+    const policy = whole.headers.get('content-security-policy') ?? '';
+    t.regex(policy, /^sandbox (?!.*allow-same-origin)/);
+  } else {
+    t.not(new URL(url).origin, deployment.rootUrl, 'no byte passes through the deployment');
+    t.not(new URL(putUrl).origin, deployment.rootUrl);
+  }
   const etag = whole.headers.get('etag') ?? '';
-  const ranges: [Record<string, string>, number, string][] = [
+  const ranges: (readonly [Record<string, string>, number, string])[] = [
     [{ Range: 'bytes=7-' }, 206, 'artifact'],
     [{ Range: 'bytes=-3' }, 206, 'act'],
     [{ Range: 'bytes=0-4', 'If-Range': etag }, 206, 'hello'],
-    [{ Range: 'bytes=0-4', 'If-Range': '"another"' }, 200, body],
+    // Versity's gateway knows no If-Range.
+    ...(place.objectStore === undefined
+      ? ([[{ Range: 'bytes=0-4', 'If-Range': '"another"' }, 200, body]] as const)
+      : []),
   ];
   for (const [headers, status, text] of ranges) {
     const answer = await fetch(url, { headers });
@@ -207,12 +218,15 @@ onEveryBackend('an artifact: up by a signed URL, down by a redirect', async (t, 
   }
   t.is((await fetch(url, { headers: { Range: 'bytes=99-' } })).status, 416);
   const known = {
-    target: url.slice(deployment.rootUrl.length),
+    target: url.slice(new URL(url).origin.length),
     headers: { 'If-None-Match': etag },
   };
-  t.is((await send(deployment, known)).status, 304);
-  const head = await fetch(url, { method: 'HEAD' });
-  t.is(head.headers.get('content-length'), String(body.length));
+  t.is((await send({ rootUrl: new URL(url).origin }, known)).status, 304);
+  if (place.objectStore === undefined) {
+    // A bucket's URL is signed for its method, as Taskcluster's own are.
+    const head = await fetch(url, { method: 'HEAD' });
+    t.is(head.headers.get('content-length'), String(body.length));
+  }
   t.deepEqual((await task.getLatestArtifact(taskId, name)).storageType, 's3');
 
   const downloaded = new PassThrough();
@@ -227,7 +241,7 @@ onEveryBackend('an artifact: up by a signed URL, down by a redirect', async (t, 
   t.is(await (await fetch(signed)).text(), body, 'by a bewit');
 });
 
-onEveryBackend(
+onEveryStore(
   'an upload keeps its Content-Encoding, and replaces the one before',
   async (t, place) => {
     const { task, taskId, files } = await claimed(t, place, ['queue:get-artifact:*']);
@@ -241,34 +255,42 @@ onEveryBackend(
     const answer = await fetch(url);
     t.is(answer.headers.get('content-encoding'), 'gzip');
     t.is(await answer.text(), 'second');
-    t.is(files().length, 1);
+    t.is((await files()).length, 1);
   },
 );
 
-onEveryBackend('a signed URL is good for its own request alone', async (t, place) => {
+/** Signed by nobody. */
+const HAWK = { Authorization: 'Hawk id="x", ts="1", nonce="n", mac="x"' };
+
+onEveryStore('a signed URL is good for its own request alone', async (t, place) => {
   const { deployment, task, taskId, files } = await claimed(t, place, ['queue:get-artifact:*']);
   const { putUrl } = await task.createArtifact(taskId, 0, 'a', s3());
   const put = (url: string, headers: Record<string, string>, body = 'x') =>
     fetch(url, { method: 'PUT', body, headers });
   const plain = { 'Content-Type': 'text/plain' };
-  const refused: [string, Record<string, string>, number][] = [
+  const isFolder = place.objectStore === undefined;
+  const refused: (readonly [string, Record<string, string>, number])[] = [
     [putUrl, { 'Content-Type': 'text/html' }, 403],
-    [putUrl.replace('%2Fa?', '%2Fb?'), plain, 403],
+    [putUrl.replace(/(%2F|\/)a\?/, '$1b?'), plain, 403],
     [
-      putUrl.replace(/expires=(\d+)/, (_: string, ts: string) => `expires=${Number(ts) + 1}`),
+      putUrl.replace(/xpires=(\d+)/, (_: string, ts: string) => `xpires=${Number(ts) + 1}`),
       plain,
       403,
     ],
-    [putUrl.replace(/&signature=.*/, ''), plain, 403],
-    [putUrl, { ...plain, Authorization: 'Hawk id="x", ts="1", nonce="n", mac="x"' }, 401],
+    [putUrl.replace(/&(X-Amz-S|s)ignature=[^&]*/, ''), plain, isFolder ? 403 : 400],
+    ...(isFolder ? [[putUrl, { ...plain, ...HAWK }, 401] as const] : []),
   ];
   for (const [url, headers, status] of refused) {
     const answer = await put(url, headers);
     t.is(answer.status, status, url);
-    t.regex(((await answer.json()) as { message: string }).message, /./);
+    t.regex(await answer.text(), isFolder ? /"message": "./ : /<Code>/);
   }
   t.is((await fetch(putUrl)).status, 403);
-  t.deepEqual(files(), []);
+  t.deepEqual(await files(), []);
+  if (!isFolder) {
+    t.is((await put(putUrl, plain)).status, 200);
+    return;
+  }
 
   const { pathname, search } = new URL(putUrl);
   const target = pathname + search;
@@ -277,7 +299,7 @@ onEveryBackend('a signed URL is good for its own request alone', async (t, place
   t.is((await put(putUrl, { ...plain, Authorization })).status, 200);
 });
 
-onEveryBackend('an upload that breaks off leaves nothing', async (t, place) => {
+onEveryStore('an upload that breaks off leaves nothing', async (t, place) => {
   const { task, taskId, files } = await claimed(t, place, ['queue:get-artifact:*']);
   const { putUrl } = await task.createArtifact(taskId, 0, 'a', s3());
   const upload = request(putUrl, {
@@ -286,26 +308,28 @@ onEveryBackend('an upload that breaks off leaves nothing', async (t, place) => {
   });
   upload.on('error', () => undefined);
   upload.write(Buffer.alloc(50_000));
-  await within(
-    eventually(() => files().length === 1),
-    'the unfinished file',
-  );
+  if (place.objectStore === undefined) {
+    await within(
+      eventually(async () => (await files()).length === 1),
+      'the unfinished file',
+    );
+  }
   upload.destroy();
   await within(
-    eventually(() => files().length === 0),
+    eventually(async () => (await files()).length === 0),
     'its removal',
   );
   const { url } = await task.getArtifact(taskId, 0, 'a');
   t.is((await fetch(url)).status, 404);
 });
 
-async function eventually(holds: () => boolean): Promise<void> {
-  while (!holds()) {
+async function eventually(holds: () => Promise<boolean>): Promise<void> {
+  while (!(await holds())) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
-onEveryBackend('references, links and errors', async (t, place) => {
+onEveryStore('references, links and errors', async (t, place) => {
   const { deployment, task, taskId } = await claimed(t, place, ['queue:get-artifact:public/*']);
   const expires = taskcluster.fromNow('30 minutes');
   const create = (name: string, artifact: object) =>
@@ -341,7 +365,7 @@ onEveryBackend('references, links and errors', async (t, place) => {
   );
 });
 
-onEveryBackend('listing artifacts, page by page', async (t, place) => {
+onEveryStore('listing artifacts, page by page', async (t, place) => {
   const { root, task, taskId } = await claimed(t, place);
   const names = ['a', 'b/%', 'c', 'd'];
   for (const name of names) {

@@ -1,11 +1,12 @@
 // Where a deployment may keep its data: a test is declared once and runs on each.
 import test, { type ExecutionContext } from 'ava';
 import type { DeploymentOptions } from '../../ts/deployment/index.js';
+import { bucketFor } from './object-store.js';
 import { postgresql } from './postgresql.js';
 import { testWith } from './tools.js';
 
 /** What an option of `deploymentFor` must be, for data of this test's own. */
-export type Place = Pick<DeploymentOptions, 'database' | 'databaseUrl'>;
+export type Place = Pick<DeploymentOptions, 'database' | 'databaseUrl' | 'objectStore'>;
 
 const BACKENDS = [
   { name: 'PGlite', declare: test, place: async (): Promise<Place> => ({}) },
@@ -19,12 +20,37 @@ const BACKENDS = [
   },
 ] as const;
 
+const STORES = [
+  ...BACKENDS,
+  {
+    name: 'PGlite, objects in S3',
+    declare: testWith('versitygw'),
+    place: async (): Promise<Place> => ({ objectStore: await bucketFor() }),
+  },
+] as const;
+
 /** Declares a test that is given a place on PGlite, and the same on a PostgreSQL server. */
 export function onEveryBackend(
   title: string,
   body: (t: ExecutionContext, place: Place) => Promise<void>,
 ): void {
-  for (const { name, declare, place } of BACKENDS) {
+  declareOn(BACKENDS, title, body);
+}
+
+/** As `onEveryBackend`, and with a store of objects instead of the folder: for artifacts. */
+export function onEveryStore(
+  title: string,
+  body: (t: ExecutionContext, place: Place) => Promise<void>,
+): void {
+  declareOn(STORES, title, body);
+}
+
+function declareOn(
+  places: readonly (typeof STORES)[number][],
+  title: string,
+  body: (t: ExecutionContext, place: Place) => Promise<void>,
+): void {
+  for (const { name, declare, place } of places) {
     declare(`${title} (${name})`, async (t) => body(t, await place()));
   }
 }

@@ -46,6 +46,7 @@ import { shareDatabase } from './storage/control.js';
 import type { Database } from './storage/database.js';
 import { openStorage, type Storage, type StorageOptions } from './storage/index.js';
 import { ListenProof } from './storage/listen-proof.js';
+import { checkBucket, ObjectPlaces } from './storage/object-places.js';
 import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
 import { RolesVersion } from './storage/roles-version.js';
 import { ROLES_CHANNEL } from './storage/sql/roles.js';
@@ -143,7 +144,8 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
 }
 
 async function startOn(storage: Storage, options: DeploymentOptions): Promise<Deployment> {
-  const { store, objects: folder, database } = storage;
+  const { store, objects: folder, bucket, database } = storage;
+  await checkBucket(store, bucket);
   const registered = new RegisteredClients(options.registeredClients ?? []);
   const { onNotice = tellOperator } = options;
   const kept = await grantAnonymous(storage, options);
@@ -170,10 +172,11 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const validator = remoteValidator({ rootUrl: publicUrl.own, roles: rolesVersion });
   const { onFault = reportFault, checkOutput = false } = options;
   const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
-  const objects = new ObjectStore({ store, folder, signingKey, validator, onFault });
+  const files = new ObjectStore({ store, folder, signingKey, validator, onFault });
   const housekeeping = new Housekeeping({
     store,
     folder,
+    bucket,
     onFault: (fault) => onFault(fault, randomUUID()),
   });
   const clientScan = new ClientScan({
@@ -181,6 +184,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     resolver,
     onFault: (fault) => onFault(fault, randomUUID()),
   });
+  const objects = new ObjectPlaces(files, bucket);
   const app = application(listening, publicUrl);
   const serving = { validator, publicUrl, onFault, checkOutput };
   const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
@@ -192,7 +196,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   mount(secrets, { ...serving, context: { store } });
   mount(webServer, { ...serving, context: undefined });
   app.use(documents(SERVICES, publicUrl));
-  app.use(OBJECTS_PATH, objects.router());
+  app.use(OBJECTS_PATH, files.router());
   app.use(
     LOGIN_PATH,
     web({ store, resolver, credentials: webClient, registered, publicUrl, onFault }),

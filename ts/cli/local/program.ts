@@ -30,6 +30,7 @@ interface StartOptions extends Partial<PlaceOptions> {
   readonly rootUrl?: string;
   readonly trustForwarded?: boolean;
   readonly registeredClients?: string;
+  readonly objectStore?: string;
 }
 
 /** `EX_USAGE` of `sysexits.h`, with which `taskcluster-proxy` ends as well. */
@@ -79,6 +80,13 @@ const starting = program
       "third parties that may ask users for credentials: JSON as in Taskcluster's REGISTERED_CLIENTS",
     ).env('TASKCLUSTER_LOCAL_REGISTERED_CLIENTS'),
   )
+  .addOption(
+    new Option(
+      '--object-store <url>',
+      "s3://bucket/prefix, where artifacts go instead of the data folder; by AWS's variables, such as " +
+        'AWS_ENDPOINT_URL_S3, AWS_REGION and AWS_ACCESS_KEY_ID',
+    ).env('TASKCLUSTER_LOCAL_OBJECT_STORE'),
+  )
   .action(start);
 addPlaceOptions(starting);
 
@@ -105,6 +113,7 @@ async function start(options: StartOptions): Promise<void> {
     const deployment = await startDeployment({
       folder,
       databaseUrl,
+      objectStore: options.objectStore,
       host: ipAddress,
       port,
       isPublic: options.public,

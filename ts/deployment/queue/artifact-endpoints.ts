@@ -52,16 +52,15 @@ function declareCreation(queue: Queue): void {
     async ({ params, body, rootUrl }, { store, objects }) => {
       const key = artifactName(params);
       checkArtifact(await store.tasks.get(key.taskId), key, instant(body.expires));
-      const { content, contentType } = await createArtifact(store, key, body);
-      const { storageType } = content;
-      if (storageType !== 's3') {
-        return { storageType };
+      const { content, contentType } = await createArtifact(store, objects, key, body);
+      if (content.storageType !== 's3') {
+        return { storageType: content.storageType };
       }
       return {
-        storageType,
+        storageType: content.storageType,
         contentType,
         expires: new Date(Date.now() + UPLOAD_LIFETIME * 1000).toJSON(),
-        putUrl: rootUrl + objects.putTarget(content.objectName, contentType, UPLOAD_LIFETIME),
+        putUrl: await objects.putUrl(content, contentType, UPLOAD_LIFETIME, rootUrl),
       };
     },
   );
@@ -152,8 +151,7 @@ async function contentOf(
   if (content.storageType !== 's3') {
     return content;
   }
-  const url = rootUrl + objects.getTarget(content.objectName, DOWNLOAD_LIFETIME);
-  return { storageType: 's3', url };
+  return { storageType: 's3', url: await objects.getUrl(content, DOWNLOAD_LIFETIME, rootUrl) };
 }
 
 function declareLists(queue: Queue): void {

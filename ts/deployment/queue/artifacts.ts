@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { FromSchema } from 'json-schema-to-ts';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
+import type { ObjectPlaces } from '../storage/object-places.js';
 import type { Artifact, ArtifactContent, Run, Store, Task } from '../storage/store.js';
 import type { postArtifactRequest } from './schemas.js';
 import { MAX_RUNS, taskStatus } from './task.js';
@@ -74,6 +75,7 @@ function acceptsArtifacts({ state, resolved = '' }: Run): boolean {
 /** Adds an artifact, or finds the one that the same request made before. */
 export function createArtifact(
   store: Store,
+  objects: ObjectPlaces,
   key: ArtifactName,
   request: PostArtifactRequest,
 ): Promise<Artifact> {
@@ -90,7 +92,7 @@ export function createArtifact(
     contentType,
     ...(typeof contentLength === 'number' ? { contentLength } : {}),
     expires: instant(request.expires),
-    content: contentOf(key, request),
+    content: contentOf(key, request, objects),
   };
   return store.artifacts.change(key.taskId, key.runId, key.name, (present) => {
     if (present === undefined) {
@@ -104,17 +106,25 @@ export function createArtifact(
         { originalArtifact: serializeArtifact(present) },
       );
     }
-    return { ...present, content: wanted.content, expires: wanted.expires };
+    // An object stays where it is.
+    const content = present.content.storageType === 's3' ? present.content : wanted.content;
+    return { ...present, content, expires: wanted.expires };
   });
 }
 
 function contentOf(
   { taskId, runId, name }: ArtifactName,
   request: PostArtifactRequest,
+  objects: ObjectPlaces,
 ): ArtifactContent {
   switch (request.storageType) {
-    case 's3':
-      return { storageType: 's3', objectName: `${taskId}/${runId}/${name}` };
+    case 's3': {
+      const content = objects.place(`${taskId}/${runId}/${name}`);
+      if (content === undefined) {
+        throw new ApiError('InputError', 'The name is longer than the object store takes');
+      }
+      return content;
+    }
     case 'reference':
       return { storageType: 'reference', url: request.url };
     case 'link':
@@ -135,7 +145,9 @@ function mayReplace(present: Artifact, wanted: Artifact): boolean {
   }
   return was.storageType === 'reference'
     ? is.storageType === 'reference' || is.storageType === 'link'
-    : isDeepStrictEqual(was, is);
+    : was.storageType === 's3'
+      ? is.storageType === 's3'
+      : isDeepStrictEqual(was, is);
 }
 
 /** What is known of an artifact. No task has as many runs as a route may ask for. */

@@ -5,6 +5,7 @@
  * Any number of processes may do this at once on the same data; each step is a transaction that
  * looks again before it changes anything.
  */
+import type { ObjectBucket } from '../storage/object-bucket.js';
 import type { ObjectFolder } from '../storage/object-folder.js';
 import type { Store } from '../storage/store.js';
 import { resolveOverdue } from './lifecycle.js';
@@ -12,6 +13,7 @@ import { resolveOverdue } from './lifecycle.js';
 export interface HousekeepingOptions {
   readonly store: Store;
   readonly folder: ObjectFolder;
+  readonly bucket?: ObjectBucket | undefined;
   /** Hears why something could not be done; it is tried again the next time. */
   readonly onFault: (fault: unknown) => void;
   /** Between looks at the clock, in milliseconds. */
@@ -64,12 +66,15 @@ export class Housekeeping {
   }
 
   async #pass(): Promise<void> {
-    const { store, folder } = this.#options;
+    const { store, folder, bucket } = this.#options;
     await resolveOverdue(store);
     if (Date.now() >= this.#removeAfter) {
       this.#removeAfter = Date.now() + REMOVAL_INTERVAL;
       await removeExpired(store, folder);
       await removeOrphans(store, folder);
+      if (bucket !== undefined) {
+        await removeExpiredObjects(store, bucket);
+      }
     }
   }
 }
@@ -90,6 +95,25 @@ export async function removeExpired(store: Store, folder: ObjectFolder): Promise
   await store.clients.removeExpired(time);
   await store.sessions.removeExpired(time);
   await store.thirdPartyGrants.removeExpired(time);
+}
+
+/**
+ * Removes artifacts that are past their `expires` from a bucket. The objects go first: where the bucket
+ * cannot be reached, what is known of them stays, and none is forgotten in it.
+ */
+export async function removeExpiredObjects(store: Store, bucket: ObjectBucket): Promise<void> {
+  const time = new Date();
+  for (let isMore = true; isMore; ) {
+    const expired = await store.artifacts.expiredIn(bucket.address, time, BATCH);
+    const names = expired.flatMap(({ content }) =>
+      content.storageType === 's3' ? [content.objectName] : [],
+    );
+    if (names.length > 0) {
+      await bucket.remove(names);
+      await store.artifacts.removeThese(expired, time);
+    }
+    isMore = expired.length === BATCH;
+  }
 }
 
 async function removeArtifacts(

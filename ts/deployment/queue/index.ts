@@ -6,7 +6,7 @@
  * a claim says.
  */
 import { ApiBuilder } from '../api/builder.js';
-import type { ObjectStore } from '../storage/object-store.js';
+import type { ObjectPlaces } from '../storage/object-places.js';
 import type { Store } from '../storage/store.js';
 import { declareArtifactEndpoints } from './artifact-endpoints.js';
 import type { Claims } from './claims.js';
@@ -19,7 +19,7 @@ import { declareWorkEndpoints } from './work-endpoints.js';
 export interface QueueContext {
   readonly store: Store;
   readonly claims: Claims;
-  readonly objects: ObjectStore;
+  readonly objects: ObjectPlaces;
 }
 
 export const queue = new ApiBuilder<QueueContext>({

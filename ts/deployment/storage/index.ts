@@ -1,6 +1,6 @@
 /**
  * Everything that a deployment keeps, opened together: the database with its tables brought up to
- * date, the keys to what is sealed in it, and the folder of artifacts.
+ * date, the keys to what is sealed in it, the folder of artifacts, and the bucket where they outgrow it.
  *
  * A data folder holds `artifacts/`, `keys` (unless the environment has them) and `database/` (unless
  * a PostgreSQL server has it).
@@ -8,6 +8,7 @@
 import { join } from 'node:path';
 import { type Database, openDatabase } from './database.js';
 import { migrate } from './migrations/index.js';
+import { ObjectBucket } from './object-bucket.js';
 import { ObjectFolder } from './object-folder.js';
 import { type KeyRing, loadKeys } from './sealing.js';
 import { sqlStore } from './sql/index.js';
@@ -18,6 +19,11 @@ export interface StorageOptions {
   readonly folder: string;
   /** `postgres://user:password@host:port/database`; PGlite in the data folder when absent. */
   readonly databaseUrl?: string | undefined;
+  /**
+   * `s3://bucket/prefix`, where artifacts are kept from now on; in the data folder when absent. The
+   * environment has the rest: see `object-bucket.ts`.
+   */
+  readonly objectStore?: string | undefined;
   /** One that is open already, instead of either. It is closed with the rest. */
   readonly database?: Database | undefined;
 }
@@ -27,22 +33,38 @@ export interface Storage {
   readonly database: Database;
   readonly keys: KeyRing;
   readonly objects: ObjectFolder;
+  readonly bucket: ObjectBucket | undefined;
   close(): Promise<void>;
 }
 
-/** @throws DatabaseOpenError, MigrationError, SealingError */
+/** @throws DatabaseOpenError, MigrationError, ObjectBucketError, SealingError */
 export async function openStorage(options: StorageOptions): Promise<Storage> {
-  const { folder, databaseUrl: url } = options;
+  const { objectStore } = options;
+  const bucket = objectStore === undefined ? undefined : await ObjectBucket.open(objectStore);
+  try {
+    return await openWith(bucket, options);
+  } catch (error) {
+    bucket?.close();
+    throw error;
+  }
+}
+
+async function openWith(
+  bucket: ObjectBucket | undefined,
+  { folder, databaseUrl: url, database: open }: StorageOptions,
+): Promise<Storage> {
   const keys = await loadKeys(join(folder, 'keys'));
-  const database =
-    options.database ?? (await openDatabase({ folder: join(folder, 'database'), url }));
+  const database = open ?? (await openDatabase({ folder: join(folder, 'database'), url }));
   try {
     await migrate(database);
     const objects = await ObjectFolder.open(join(folder, 'artifacts'), {
       isShared: !database.isExclusive,
     });
-    const store = sqlStore(database, keys);
-    return { store, database, keys, objects, close: () => database.close() };
+    const close = async () => {
+      bucket?.close();
+      await database.close();
+    };
+    return { store: sqlStore(database, keys), database, keys, objects, bucket, close };
   } catch (error) {
     await database.close();
     throw error;

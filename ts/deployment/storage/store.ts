@@ -3,7 +3,7 @@
  * are never changed in place, neither here nor by callers.
  *
  * What it is not: it checks no scopes and knows no clock. The bytes of artifacts are in
- * `object-folder.ts`; here is only what is known of them.
+ * `object-folder.ts` or `object-bucket.ts`; here is only what is known of them.
  */
 
 /** What has to be said of a client of the auth service. */
@@ -134,9 +134,16 @@ export interface Artifact {
   readonly content: ArtifactContent;
 }
 
+/** An object that an artifact's bytes are, and the `s3://` address of its bucket; a file without one. */
+export interface ObjectContent {
+  readonly storageType: 's3';
+  readonly objectName: string;
+  readonly bucket?: string;
+}
+
 /** By `storageType`: kept here, elsewhere, under another name, or missing and why. */
 export type ArtifactContent =
-  | { readonly storageType: 's3'; readonly objectName: string }
+  | ObjectContent
   | { readonly storageType: 'reference'; readonly url: string }
   | { readonly storageType: 'link'; readonly artifact: string }
   | { readonly storageType: 'error'; readonly reason: string; readonly message: string };
@@ -295,8 +302,14 @@ export interface Store {
     ): Promise<Artifact>;
     /** By name, those after `after`. */
     list(taskId: string, runId: number, page: PageRequest): Promise<readonly Artifact[]>;
-    /** Removes so many at most, and returns what they were. */
+    /** Removes so many at most of those that are in no bucket, and returns what they were. */
     removeExpired(time: Date, limit: number): Promise<readonly Artifact[]>;
+    /** So many at most of those in this bucket that have expired at that time. */
+    expiredIn(bucket: string, time: Date, limit: number): Promise<readonly Artifact[]>;
+    /** Removes these, but for one that lives longer now. */
+    removeThese(artifacts: readonly Artifact[], time: Date): Promise<void>;
+    /** A bucket, other than this one, that artifacts are in. */
+    otherBucket(bucket: string | undefined): Promise<string | undefined>;
   };
   readonly objects: {
     get(name: string): Promise<StoredObject | undefined>;

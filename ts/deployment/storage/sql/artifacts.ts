@@ -43,12 +43,41 @@ export function artifacts(database: Queryable): Store['artifacts'] {
     async removeExpired(time, limit) {
       const rows = await database.query<Row>(
         `DELETE FROM artifacts WHERE (task_id, run_id, name) IN
-           (SELECT task_id, run_id, name FROM artifacts WHERE expires < $1
+           (SELECT task_id, run_id, name FROM artifacts
+            WHERE expires < $1 AND content->>'bucket' IS NULL
             ORDER BY task_id, run_id, name LIMIT $2 FOR UPDATE)
          RETURNING *`,
         [time, limit],
       );
       return rows.map(fromRow);
+    },
+    async expiredIn(bucket, time, limit) {
+      const rows = await database.query<Row>(
+        `SELECT * FROM artifacts WHERE expires < $1 AND content->>'bucket' = $2 LIMIT $3`,
+        [time, bucket, limit],
+      );
+      return rows.map(fromRow);
+    },
+    async removeThese(these, time) {
+      await database.query(
+        `DELETE FROM artifacts WHERE expires < $1 AND (task_id, run_id, name) IN
+           (SELECT * FROM unnest($2::text[], $3::integer[], $4::text[]))`,
+        [
+          time,
+          these.map(({ taskId }) => taskId),
+          these.map(({ runId }) => runId),
+          these.map(({ name }) => name),
+        ],
+      );
+    },
+    async otherBucket(bucket) {
+      const row = await one<{ bucket: string }>(
+        database,
+        `SELECT content->>'bucket' AS bucket FROM artifacts
+         WHERE content->>'bucket' <> coalesce($1::text, '') LIMIT 1`,
+        [bucket ?? null],
+      );
+      return row?.bucket;
     },
   };
 }
