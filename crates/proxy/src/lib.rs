@@ -44,6 +44,7 @@ mod request;
 mod session;
 mod signing;
 mod start;
+mod sync;
 mod worker;
 
 /// Everything that can be set. Durations and sizes have the meaning of the command's flag of the

@@ -6,8 +6,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,6 +16,7 @@ use super::line::{Line, Message, Scratch};
 use super::rate::{RATE, RateLimit};
 use super::{Format, Level};
 use crate::record::metrics::Metrics;
+use crate::sync::{Condvar, Mutex, MutexGuard, thread, thread_local};
 
 /// Bytes that may wait to be written.
 pub(super) const QUEUE_LIMIT: usize = 512 * 1024;
@@ -43,25 +43,25 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Queue {
     pending: Vec<u8>,
-    lines: u64,
+    /// Lines that were queued, ever; those that have been written, or could not be; and those that
+    /// somebody waits for.
+    queued: u64,
+    written: u64,
+    awaited: u64,
     /// Lines dropped since the last batch.
     lost: u64,
-    stage: Stage,
-    /// Somebody waits for the queue to be empty.
-    urgent: bool,
+    /// The writing thread waits for a first line.
+    idle: bool,
     closing: bool,
 }
 
-/// What the writing thread does.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Lets lines gather.
-    #[default]
-    Gathering,
-    /// Waits for a first line.
-    Idle,
-    /// Writes a batch.
-    Writing,
+/// What the writing thread has taken out of the queue.
+struct Taken {
+    /// Lines that were queued up to the last of these.
+    queued: u64,
+    lines: u64,
+    /// Lines dropped since the last batch.
+    lost: u64,
 }
 
 thread_local! {
@@ -120,6 +120,10 @@ impl Shared {
 
     /// Renders one line and queues it.
     pub fn line(&self, line: &impl Line) {
+        self.render(line, |line| self.push(line));
+    }
+
+    fn render(&self, line: &impl Line, take: impl FnOnce(&[u8])) {
         // A thread that is ending has no scratch any more, and logs nothing.
         let _ = SCRATCH.try_with(|scratch| {
             let mut scratch = scratch.borrow_mut();
@@ -136,7 +140,7 @@ impl Shared {
             };
             out.push(b'\n');
             if rendered {
-                self.push(&out);
+                take(&out);
             }
             scratch.line = out;
         });
@@ -152,27 +156,27 @@ impl Shared {
         }
         let before = queue.pending.len();
         queue.pending.extend_from_slice(line);
-        queue.lines += 1;
+        queue.queued += 1;
         let after = queue.pending.len();
-        let wake = (before == 0 && queue.stage == Stage::Idle)
-            || (before <= QUEUE_LIMIT / 2 && after > QUEUE_LIMIT / 2);
+        let wake =
+            (before == 0 && queue.idle) || (before <= QUEUE_LIMIT / 2 && after > QUEUE_LIMIT / 2);
         drop(queue);
         if wake {
             self.work.notify_one();
         }
     }
 
+    /// Waits for the lines that have been queued by now, and for none that come later.
     pub fn flush(&self, limit: Duration) -> bool {
         let mut queue = self.queue();
-        queue.urgent = true;
+        let awaited = queue.queued;
+        queue.awaited = awaited;
         self.work.notify_one();
         let (queue, _) = self
             .written
-            .wait_timeout_while(queue, limit, |queue| {
-                queue.stage == Stage::Writing || !queue.pending.is_empty()
-            })
+            .wait_timeout_while(queue, limit, |queue| queue.written < awaited)
             .unwrap_or_else(PoisonError::into_inner);
-        queue.stage != Stage::Writing && queue.pending.is_empty()
+        queue.written >= awaited
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -184,12 +188,10 @@ impl Shared {
 impl Shared {
     fn run(&self, mut out: Box<dyn Write + Send>) {
         let mut batch = Vec::new();
-        while let Some((lines, lost)) = self.next_batch(&mut batch) {
-            if lost > 0 {
-                self.message(Level::Warn, format_args!("{lost} log lines were dropped"));
-            }
+        while let Some(taken) = self.next_batch(&mut batch) {
+            self.tell_lost(taken.lost, &mut batch);
             if write_all(&mut out, &batch).is_err() {
-                self.metrics.dropped_log_lines.add(lines);
+                self.metrics.dropped_log_lines.add(taken.lines);
             }
             let busy = batch.len() > KEPT;
             batch.clear();
@@ -198,28 +200,39 @@ impl Shared {
             if !busy {
                 batch.shrink_to(KEPT);
             }
-            self.pause();
+            self.pause(taken.queued);
         }
     }
 
-    /// Waits for lines and takes them all, with their number and that of the lines lost before
-    /// them. `None` when there will be no more.
-    fn next_batch(&self, batch: &mut Vec<u8>) -> Option<(u64, u64)> {
+    /// Says behind the batch how many lines found no room after it: in the queue there may be none
+    /// for this one either.
+    fn tell_lost(&self, lost: u64, batch: &mut Vec<u8>) {
+        if lost > 0 {
+            let level = Level::Warn;
+            let message = &format!("{lost} log lines were dropped");
+            self.render(&Message { level, message }, |line| {
+                batch.extend_from_slice(line);
+            });
+        }
+    }
+
+    /// Waits for lines and takes them all. `None` when there will be no more.
+    fn next_batch(&self, batch: &mut Vec<u8>) -> Option<Taken> {
         let mut queue = self.queue();
         let mut left_out_by = Some(Instant::now() + RATE);
         while queue.pending.is_empty() {
             if queue.closing {
                 return None;
             }
-            queue.stage = Stage::Idle;
+            queue.idle = true;
             if let Some(by) = left_out_by {
                 let wait = by.saturating_duration_since(Instant::now());
-                queue = self
+                let (woken, waited) = self
                     .work
                     .wait_timeout(queue, wait)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0;
-                if Instant::now() >= by {
+                    .unwrap_or_else(PoisonError::into_inner);
+                queue = woken;
+                if waited.timed_out() {
                     left_out_by = None;
                     drop(queue);
                     self.report_left_out();
@@ -232,24 +245,25 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
             }
         }
-        queue.stage = Stage::Writing;
+        queue.idle = false;
         std::mem::swap(&mut queue.pending, batch);
-        Some((
-            std::mem::take(&mut queue.lines),
-            std::mem::take(&mut queue.lost),
-        ))
+        Some(Taken {
+            queued: queue.queued,
+            lines: queue.queued - queue.written,
+            lost: std::mem::take(&mut queue.lost),
+        })
     }
 
-    /// Says that a batch is written and lets lines gather for the next one.
-    fn pause(&self) {
+    /// Says that all lines up to this number are written, and lets others gather for the next batch.
+    fn pause(&self, written: u64) {
         let mut queue = self.queue();
-        queue.stage = Stage::Gathering;
-        if queue.pending.is_empty() {
-            queue.urgent = false;
+        if queue.written < queue.awaited {
             self.written.notify_all();
         }
+        queue.written = written;
         drop(self.work.wait_timeout_while(queue, BATCH, |queue| {
-            !queue.urgent && !queue.closing && queue.pending.len() <= QUEUE_LIMIT / 2
+            let urgent = queue.written < queue.awaited;
+            !urgent && !queue.closing && queue.pending.len() <= QUEUE_LIMIT / 2
         }));
     }
 }

@@ -1,7 +1,8 @@
 //! A limit on lines of one kind: one in a while, and the number of those left out.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// At most one line of the rate-limited kind in this time.
 pub(super) const RATE: Duration = Duration::from_secs(1);

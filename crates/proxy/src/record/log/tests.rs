@@ -313,6 +313,39 @@ fn a_reader_who_does_not_read_holds_up_nobody() {
     assert_eq!(last, Some("warning: 500 log lines were dropped"));
 }
 
+/// Logs another line whenever it writes, as a proxy does that has much to do.
+#[derive(Clone, Default)]
+struct Echo {
+    log: Arc<Mutex<Option<Log>>>,
+    written: Written,
+}
+
+impl Write for Echo {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(log) = &*self.log.lock().expect("not poisoned") {
+            log.info(format_args!("later"));
+        }
+        self.written.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_flush_waits_for_no_line_that_comes_later() {
+    let echo = Echo::default();
+    let out = Box::new(echo.clone());
+    let log = Log::new(Level::Info, Format::Text, out, Arc::default()).expect("a log");
+    *echo.log.lock().expect("not poisoned") = Some(log.clone());
+    log.info(format_args!("first"));
+    flushed(&log);
+    assert_eq!(unstamped(&echo.written.lines()[0]), "first");
+    drop(echo.log.lock().expect("not poisoned").take());
+    flushed(&log);
+}
+
 #[test]
 fn lines_of_many_threads_stay_whole() {
     let (log, written) = self::log(Level::Info, Format::Text);
