@@ -18,7 +18,8 @@ use crate::exchange::{self, Exchange};
 use crate::record::Recorder;
 use crate::record::log::Log;
 use crate::record::metrics::Metrics;
-use crate::signing::credentials::{Abandoned, Build};
+use crate::signing::credentials::Build;
+use crate::signing::in_force::Abandoned;
 
 /// What all threads have in common.
 pub struct Shared {

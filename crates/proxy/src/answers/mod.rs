@@ -20,7 +20,8 @@ use crate::limits::{BEWIT_BODY, CREDENTIALS_BODY};
 use crate::message::whole::BodyError;
 use crate::record::metrics;
 use crate::session::{Session, Shared};
-use crate::signing::credentials::{Abandoned, CredentialSet};
+use crate::signing::credentials::CredentialSet;
+use crate::signing::in_force::Abandoned;
 use crate::signing::sign;
 use refusal::Refusal;
 

@@ -20,7 +20,8 @@ use crate::exchange::upstream::ResponseBody;
 use crate::message::headers;
 use crate::message::whole::{BodyError, Whole};
 use crate::record::Record;
-use crate::signing::credentials::{CredentialSet, Entered};
+use crate::signing::credentials::CredentialSet;
+use crate::signing::in_force::Entered;
 
 /// The body of an answer.
 pub struct RelayBody {

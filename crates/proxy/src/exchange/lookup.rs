@@ -28,7 +28,8 @@ use crate::exchange::{Exchange, Failed, Order, Settings, reasons};
 use crate::limits::LOOKUP_BODY;
 use crate::message::whole::BodyError;
 use crate::record::log::Log;
-use crate::signing::credentials::{Build, CredentialSet, InForce};
+use crate::signing::credentials::{Build, CredentialSet};
+use crate::signing::in_force::InForce;
 use crate::{Options, StartError, Update};
 
 /// How long a try may take, its answer's body included. Another one may fare better.

@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod credentials;
+pub mod in_force;
 pub mod sign;
