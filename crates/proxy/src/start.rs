@@ -304,63 +304,26 @@ impl Acceptor {
     /// that, a task that opens connections and says nothing would keep all others out. Where all
     /// are in use, there is one of those held back for a client who may update the credentials.
     async fn slot(&self, rights: Rights, worker: usize) -> Option<Slot> {
-        let slot = timeout(PATIENCE, self.take(false, worker)).await;
+        let thread = (worker, &self.workers[worker].load);
+        let end = |candidate: &Candidate| self.order_end(candidate);
+        let slot = timeout(PATIENCE, self.places.claim(false, thread, end)).await;
         if let Ok(Some(slot)) = slot {
             return Some(slot);
         }
         if !rights.update {
             return None;
         }
-        let from_reserve = async {
-            loop {
-                if let Some(slot) = self.take(true, worker).await {
-                    return slot;
-                }
-                self.places.freed().await;
-            }
-        };
+        let from_reserve = self.places.wait_for(true, thread, end);
         timeout(LAST_PATIENCE, from_reserve).await.ok()
     }
 
-    /// A place, one of those held back where that is `reserved`, if need be that of a connection
-    /// that is idle; `None` where all are in use.
-    async fn take(&self, reserved: bool, worker: usize) -> Option<Slot> {
-        let load = &self.workers[worker].load;
-        if self.places.are_low(reserved)
-            && let Some(candidate) = self.places.longest_idle(reserved)
-        {
-            drop(self.order_end(&candidate));
-        }
-        loop {
-            if let Some(slot) = self.places.take(reserved, worker, load) {
-                return Some(slot);
-            }
-            let ending = self.make_room(reserved).await?;
-            while ending.is_open() {
-                self.places.freed().await;
-                if let Some(slot) = self.places.take(reserved, worker, load) {
-                    return Some(slot);
-                }
-            }
-        }
-    }
-
-    /// Has the connection ended that has been idle for longest, if one is idle.
-    async fn make_room(&self, reserved: bool) -> Option<Candidate> {
-        loop {
-            let candidate = self.places.longest_idle(reserved)?;
-            if self.order_end(&candidate).await.unwrap_or(true) {
-                return Some(candidate);
-            }
-        }
-    }
-
-    fn order_end(&self, candidate: &Candidate) -> oneshot::Receiver<bool> {
+    /// Orders a connection to end at once; whether it does comes later.
+    fn order_end(&self, candidate: &Candidate) -> impl Future<Output = bool> + use<> {
         let (answer, answered) = oneshot::channel();
         let order = Order::MakeRoom(candidate.number, answer);
         // Where the thread has ended, so has the connection.
         let _ = self.workers[candidate.worker].orders.send(order);
-        answered
+        async { answered.await.unwrap_or(true) }
     }
 }
 

@@ -2,19 +2,22 @@
 //! makes room for another.
 //!
 //! Some places are held back, so that a task which opens connections without end never keeps a
-//! launcher out that updates the credentials. What this is not: it closes nothing; see
-//! [`crate::start`].
+//! launcher out that updates the credentials. Who waits for a place looks again whenever one of either
+//! kind has become free, by an end that was asked for or by any other. What this is not: it closes
+//! nothing; see [`crate::start`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use taskcluster_proxy_peer::raise_descriptor_limit;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::sync::futures::Notified;
 
 use crate::client::usage::{Moment, Usage};
+use crate::sync::Notify;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Descriptors that tasks' connections never take: the runtime's own, the log's, the pipes of
 /// downloads, and what an update of the credentials needs.
@@ -63,7 +66,7 @@ pub struct Places {
 struct Open {
     tasks: AtomicUsize,
     reserved: AtomicUsize,
-    /// Told when one has ended.
+    /// Tells all who wait that one has ended.
     freed: Notify,
 }
 
@@ -92,9 +95,75 @@ impl Places {
         }
     }
 
-    /// A place for a connection to a thread of this load, where there is one; one of those held
-    /// back where that is `reserved`.
-    pub fn take(&self, reserved: bool, worker: usize, load: &Arc<AtomicUsize>) -> Option<Slot> {
+    /// A place for a connection to the thread `worker`, whose load is counted there; one of those held
+    /// back where that is `reserved`. If need be, that of a connection that is idle, which `end` is
+    /// asked to have ended, and says whether it will. `None` where all are in use.
+    pub async fn claim<E: Future<Output = bool>>(
+        &self,
+        reserved: bool,
+        (worker, load): (usize, &Arc<AtomicUsize>),
+        end: impl Fn(&Candidate) -> E,
+    ) -> Option<Slot> {
+        if self.are_low(reserved)
+            && let Some(candidate) = self.longest_idle(reserved)
+        {
+            drop(end(&candidate));
+        }
+        let mut ending = None::<Candidate>;
+        loop {
+            // Begun before the look, so that no end is missed between that and the wait.
+            let freed = self.freed();
+            if let Some(slot) = self.take(reserved, worker, load) {
+                return Some(slot);
+            }
+            ending = match ending {
+                Some(candidate) if candidate.is_open() => {
+                    freed.await;
+                    Some(candidate)
+                }
+                // Another client was quicker.
+                Some(_) => None,
+                None => match self.make_room(reserved, &end).await {
+                    Some(candidate) => Some(candidate),
+                    // Where none is idle, one may have ended since the look.
+                    None => return self.take(reserved, worker, load),
+                },
+            };
+        }
+    }
+
+    /// As [`Places::claim`], but it waits until one of those that are in use becomes idle or ends.
+    pub async fn wait_for<E: Future<Output = bool>>(
+        &self,
+        reserved: bool,
+        (worker, load): (usize, &Arc<AtomicUsize>),
+        end: impl Fn(&Candidate) -> E,
+    ) -> Slot {
+        loop {
+            let freed = self.freed();
+            if let Some(slot) = self.claim(reserved, (worker, load), &end).await {
+                return slot;
+            }
+            freed.await;
+        }
+    }
+
+    /// Has the connection ended that has been idle for longest, if one is idle.
+    async fn make_room<E: Future<Output = bool>>(
+        &self,
+        reserved: bool,
+        end: impl Fn(&Candidate) -> E,
+    ) -> Option<Candidate> {
+        loop {
+            let candidate = self.longest_idle(reserved)?;
+            if end(&candidate).await {
+                return Some(candidate);
+            }
+        }
+    }
+
+    /// A place that nothing has to end for.
+    fn take(&self, reserved: bool, worker: usize, load: &Arc<AtomicUsize>) -> Option<Slot> {
         let kind = self.kind(reserved);
         let counter = self.open.counter(reserved);
         if counter.load(Ordering::Relaxed) >= kind.limit {
@@ -118,20 +187,20 @@ impl Places {
 
     /// Whether so few places are left that one should be freed for each that is taken, ahead of
     /// need: so clients who connect one upon another do not wait for each other's places.
-    pub fn are_low(&self, reserved: bool) -> bool {
+    fn are_low(&self, reserved: bool) -> bool {
         let kind = self.kind(reserved);
         let taken = self.open.counter(reserved).load(Ordering::Relaxed);
         taken + kind.spare >= kind.limit
     }
 
     /// The connection that has been idle for longest, if one is idle.
-    pub fn longest_idle(&self, reserved: bool) -> Option<Candidate> {
+    fn longest_idle(&self, reserved: bool) -> Option<Candidate> {
         self.kind(reserved).queue.borrow_mut().longest_idle()
     }
 
-    /// Waits until a connection has ended.
-    pub async fn freed(&self) {
-        self.open.freed.notified().await;
+    /// Comes when a place has become free since this was called.
+    fn freed(&self) -> Notified<'_> {
+        self.open.freed.notified()
     }
 
     fn kind(&self, reserved: bool) -> &Kind {
@@ -159,7 +228,10 @@ impl Drop for Slot {
             .counter(self.reserved)
             .fetch_sub(1, Ordering::Relaxed);
         self.load.fetch_sub(1, Ordering::Relaxed);
-        self.open.freed.notify_one();
+        // Who knows that it has ended finds its place free, and who is told knows that it has ended.
+        self.usage.leave();
+        // All of them: the first may wait for a place of the other kind.
+        self.open.freed.notify_waiters();
     }
 }
 
@@ -199,8 +271,8 @@ impl Candidate {
     }
 
     /// Whether the connection has not ended yet.
-    pub fn is_open(&self) -> bool {
-        self.usage.strong_count() > 0
+    fn is_open(&self) -> bool {
+        self.usage.upgrade().is_some_and(|usage| !usage.has_left())
     }
 }
 
@@ -225,7 +297,7 @@ impl Queue {
             let entry = self.0.first_entry()?;
             let &(known, number) = entry.key();
             let candidate = entry.remove();
-            let Some(usage) = candidate.usage.upgrade() else {
+            let Some(usage) = candidate.usage.upgrade().filter(|usage| !usage.has_left()) else {
                 continue;
             };
             let since = usage.idle_since();
@@ -246,6 +318,9 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -283,6 +358,30 @@ mod tests {
         slots.extend(places.take(true, 0, &load));
         assert!(places.take(true, 0, &load).is_none());
         assert!(slots.last().is_some_and(|slot| slot.reserved));
+    }
+
+    #[test]
+    fn all_who_wait_are_told_of_a_place_of_either_kind() {
+        let places = Places::new(Limits {
+            connections: 1,
+            reserved: 1,
+        });
+        let load = Arc::default();
+        let busy = [false, true].map(|reserved| {
+            let slot = places.take(reserved, 0, &load).expect("a place");
+            slot.usage.begin();
+            slot
+        });
+        let end = |_: &Candidate| async { unreachable!("none is idle") };
+        let mut launcher = pin!(places.wait_for(true, (0, &load), end));
+        let mut task = pin!(places.wait_for(false, (0, &load), end));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(launcher.as_mut().poll(&mut cx).is_pending());
+        assert!(task.as_mut().poll(&mut cx).is_pending());
+        let [of_a_task, _of_the_launcher] = busy;
+        drop(of_a_task);
+        assert!(launcher.as_mut().poll(&mut cx).is_pending());
+        assert!(task.as_mut().poll(&mut cx).is_ready());
     }
 
     #[test]

@@ -7,9 +7,10 @@
 //! The connection's own thread changes it, and the accepting thread reads it: so nothing is locked,
 //! and what is read may be out of date by the time it is used.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -41,6 +42,8 @@ pub struct Usage {
     uses: AtomicU32,
     blocked: AtomicBool,
     last: AtomicU64,
+    /// The connection has ended.
+    left: AtomicBool,
 }
 
 impl Usage {
@@ -50,6 +53,7 @@ impl Usage {
             uses: AtomicU32::new(0),
             blocked: AtomicBool::new(false),
             last: AtomicU64::new(Moment::now().0),
+            left: AtomicBool::new(false),
         })
     }
 
@@ -84,6 +88,16 @@ impl Usage {
     pub fn idle_since(&self) -> Option<Moment> {
         let last = Moment(self.last.load(Ordering::Relaxed));
         (!self.is_busy()).then_some(last)
+    }
+
+    /// The connection ends, and its place is free.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// Whether it has ended; what was done before that is seen then.
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
     }
 
     fn touch(&self) {
