@@ -25,8 +25,7 @@ use std::cell::RefCell;
 use std::error::Error as StdError;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -36,6 +35,8 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::message::whole::Whole;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// First block of a body of unknown length; most such bodies are small.
 const FIRST_BLOCK: usize = 4 * 1024;

@@ -5,14 +5,16 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::pool::Pool;
 use crate::exchange::send_error::SendError;
+use crate::sync::Notify;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::time::sleep;
 
 /// How often a thread that waits for a permit reminds the others.
 const REMIND: Duration = Duration::from_millis(100);
@@ -53,12 +55,13 @@ impl Permits {
         loop {
             self.press();
             tokio::select! {
+                biased;
+                () = pool.freed() => return Ok(None),
                 permit = &mut permit => {
                     let stopping = |_| SendError::Setup("the proxy is stopping".into());
                     return permit.map(Some).map_err(stopping);
                 }
-                () = pool.freed() => return Ok(None),
-                () = tokio::time::sleep(REMIND) => {}
+                () = sleep(REMIND) => {}
             }
         }
     }

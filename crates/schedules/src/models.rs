@@ -1,0 +1,10 @@
+//! What holds in every order. Each model is one run: it panics where something does not hold, and
+//! stops with all threads waiting where one waits for what does not come.
+
+#![allow(clippy::missing_panics_doc, reason = "that is all they do")]
+
+pub mod credentials;
+pub mod log;
+pub mod permits;
+pub mod places;
+pub mod replays;

@@ -1,0 +1,77 @@
+//! Each model in some thousands of orders, by chance and by few changes of who goes first (PCT).
+//!
+//! `SCHEDULES` says in how many, `SCHEDULES_SEED` which.
+
+use std::env;
+use std::str::FromStr;
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, MaxSteps, Runner};
+use taskcluster_proxy_schedules::models::{credentials, log, permits, places, replays};
+
+/// In `cargo test`, for each model and each way to choose.
+const SCHEDULES: usize = 1000;
+
+/// A run that takes more goes on for ever; most take some hundred.
+const STEPS: usize = 100_000;
+
+/// Of each thread; what is not optimised takes more than shuttle expects.
+const STACK: usize = 2048 * 1024;
+
+/// Changes of who goes first, by which most faults are found.
+const CHANGES: usize = 3;
+
+fn number<N: FromStr>(variable: &str, otherwise: N) -> N {
+    let Ok(value) = env::var(variable) else {
+        return otherwise;
+    };
+    let number = value.parse().ok();
+    number.unwrap_or_else(|| panic!("{variable} must be a whole number"))
+}
+
+fn explore(model: fn()) {
+    let schedules = number("SCHEDULES", SCHEDULES);
+    let seed = number("SCHEDULES_SEED", 1);
+    run(RandomScheduler::new_from_seed(seed, schedules), model);
+    run(PctScheduler::new_from_seed(seed, CHANGES, schedules), model);
+}
+
+fn run(scheduler: impl Scheduler + 'static, model: fn()) {
+    let mut config = Config::new();
+    config.silence_warnings = true;
+    config.stack_size = STACK;
+    config.max_steps = MaxSteps::FailAfter(STEPS);
+    Runner::new(scheduler, config).run(model);
+}
+
+#[test]
+fn no_request_runs_with_a_set_from_before_an_update() {
+    explore(credentials::updates_that_wait);
+    explore(credentials::updates_that_wait_for_a_while);
+    explore(credentials::updates_at_once);
+}
+
+#[test]
+fn lines_of_the_log_are_written_or_counted_and_waited_for() {
+    explore(log::lines_that_are_waited_for);
+    explore(log::lines_that_nobody_waits_for);
+    explore(log::lines_at_the_end);
+    explore(log::lines_without_room);
+}
+
+#[test]
+fn who_waits_for_a_place_gets_one() {
+    explore(places::idle_connections_make_room);
+    explore(places::busy_connections_end);
+}
+
+#[test]
+fn who_waits_for_a_permit_gets_one() {
+    explore(permits::one_connection_for_all);
+    explore(permits::a_connection_for_each);
+}
+
+#[test]
+fn bodies_that_are_kept_stay_within_their_budget() {
+    explore(replays::bodies_past_the_budget);
+}
