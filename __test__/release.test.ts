@@ -169,6 +169,13 @@ test('a package that does not hold what is listed is refused', async (t) => {
   t.is(checked.code, 1);
 });
 
+test('a tool of Cargo that is not pinned is not built', async (t) => {
+  const tool = path.join(ROOT, 'tools/cargo-tools.mjs');
+  const unknown = await ended(process.execPath, [tool, 'cargo-deni', 'check']);
+  t.regex(unknown.stderr, /^There is no tool cargo-deni: it is one of .*cargo-deny/);
+  t.is(unknown.code, 1);
+});
+
 testWith('actionlint')('the workflows are valid, and call scripts that are there', async (t) => {
   const directory = path.join(ROOT, '.github/workflows');
   const workflows = readdirSync(directory).map((name) => path.join(directory, name));
