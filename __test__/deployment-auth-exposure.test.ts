@@ -78,10 +78,16 @@ test('what everybody may do with a public deployment', (t) => {
     'auth:list-clients',
     'auth:list-roles',
     'queue:get-artifact:public/*',
+    'queue:get-provisioner:*',
     'queue:get-task:*',
+    'queue:get-worker-type:*',
+    'queue:get-worker:*',
     'queue:list-artifacts:*',
     'queue:list-dependent-tasks:*',
+    'queue:list-provisioners',
     'queue:list-task-group:*',
+    'queue:list-worker-types:*',
+    'queue:list-workers:*',
     'queue:pending-count:*',
     'queue:status:*',
     'secrets:list-secrets',
@@ -118,7 +124,11 @@ function everyCall(params: Record<string, string>): Call[] {
       method: method.toUpperCase(),
       target:
         `/api/${serviceName}/${apiVersion}` +
-        route.replace(/:(\w+)|\{\*(\w+)\}/g, (_, a, b) => params[a ?? b] ?? 'x'),
+        route.replace(/:(\w+)|\{\*(\w+)\}/g, (_, segment, rest) =>
+          segment === undefined
+            ? (params[rest] ?? 'x')
+            : encodeURIComponent(params[segment] ?? 'x'),
+        ),
     })),
   );
 }
@@ -142,7 +152,7 @@ onEveryBackend(
       taskGroupId: taskId,
       runId: '0',
       taskQueueId: 'demo/local',
-      clientId: 'static%2Ftaskcluster%2Froot',
+      clientId: 'static/taskcluster/root',
       roleId: 'present',
     };
     const absent = { ...present, taskId: 'VgnEz2Q9QXqzAvGSkEHMEg', taskGroupId: 'x', roleId: 'y' };

@@ -10,6 +10,10 @@ const TOKEN = Buffer.from(`a${NUL}`).toString('base64url');
 const LEAP_SECOND = '2026-12-31T23:59:60Z';
 const YEAR_0 = '0000-01-01T00:00:00Z';
 
+const WORKERS = 'queue/v1/provisioners/demo/worker-types/local/workers';
+/** A worker as it is declared. */
+const MACHINE = 'queue/v1/provisioners/demo/worker-types/local/a/b';
+
 /** Requests after `/api/`, `<task>` being a running task, and what they are answered. */
 const REQUESTS: [method: string, target: string, body: object | undefined, status: number][] = [
   ['GET', 'queue/v1/task/<task>/runs/99999999999/artifact-info/a', undefined, 404],
@@ -31,6 +35,21 @@ const REQUESTS: [method: string, target: string, body: object | undefined, statu
   ['PUT', 'queue/v1/task/<new>', definition({ deadline: YEAR_0 }), 400],
   ['PUT', 'queue/v1/task/<new>', definition({ payload: { [NUL]: `${NUL}\ud800` } }), 200],
   ['POST', 'queue/v1/claim-work/demo/none', { ...WORKER, workerId: NUL, tasks: 1 }, 400],
+  ['GET', 'queue/v1/provisioners/%00', undefined, 400],
+  [
+    'GET',
+    `queue/v1/provisioners/a/worker-types/b/workers?continuationToken=${TOKEN}`,
+    undefined,
+    400,
+  ],
+  ['GET', 'queue/v1/provisioners/a/worker-types/b/workers?quarantined=maybe', undefined, 400],
+  ['GET', 'queue/v1/task-queues/demo/local/pending?continuationToken=_w', undefined, 200],
+  ['GET', `queue/v1/task-queues/demo/local/claimed?continuationToken=${TOKEN}`, undefined, 400],
+  ['PUT', MACHINE, { expires: LEAP_SECOND }, 400],
+  ['PUT', MACHINE, { expires: '9999-12-31T23:59:59Z' }, 200],
+  ['PUT', `${WORKERS}/a/b`, { quarantineUntil: YEAR_0 }, 400],
+  ['PUT', `${WORKERS}/a/b`, { quarantineUntil: '9999-12-31T23:59:59Z', quarantineInfo: NUL }, 200],
+  ['POST', 'queue/v1/task/<task>/priority', { newPriority: NUL }, 400],
   ['PUT', 'secrets/v1/secret/a', { secret: {}, expires: LEAP_SECOND }, 400],
   ['PUT', 'secrets/v1/secret/a', { secret: {}, expires: YEAR_0 }, 400],
   ['PUT', 'secrets/v1/secret/a', { secret: { [NUL]: NUL }, expires: '9999-12-31T23:59:59Z' }, 200],

@@ -47,8 +47,8 @@ function published(client: { prototype: object }, name: string): Entry {
   };
 }
 
-/** What RFC 165 adds, and services have not published. */
-const NEW = ['authenticateAnonymous'];
+/** What RFC 165 adds, and what services have and npm's client does not know yet. */
+const NEW = ['authenticateAnonymous', 'changeTaskPriority', 'changeTaskGroupPriority'];
 
 const SERVICES = [
   [auth, taskcluster.Auth],

@@ -10,6 +10,16 @@ export function queueOf({ rootUrl }: { rootUrl: string }, credentials: Partial<C
   return new taskcluster.Queue({ rootUrl, credentials, retries: 0 });
 }
 
+/** The same client, made from the reference that the deployment serves: with what npm's does not know yet. */
+export async function referencedQueueOf(
+  { rootUrl }: { rootUrl: string },
+  credentials: Partial<Client>,
+) {
+  const reference = await fetch(`${rootUrl}/references/queue/v1/api.json`);
+  const Queue = taskcluster.createClient(await reference.json(), 'Queue');
+  return new Queue({ rootUrl, credentials, retries: 0 });
+}
+
 /** A task's definition, with an hour until its deadline. */
 export function definition(fields: object = {}) {
   return {

@@ -18,6 +18,8 @@ declare module 'taskcluster-client' {
     | 'artifactInfo'
     | 'cancelTask'
     | 'cancelTaskGroup'
+    | 'changeTaskGroupPriority'
+    | 'changeTaskPriority'
     | 'claimTask'
     | 'claimWork'
     | 'client'
@@ -26,6 +28,7 @@ declare module 'taskcluster-client' {
     | 'createRole'
     | 'createTask'
     | 'currentScopes'
+    | 'declareWorker'
     | 'deleteClient'
     | 'deleteRole'
     | 'disableClient'
@@ -34,20 +37,31 @@ declare module 'taskcluster-client' {
     | 'get'
     | 'getArtifact'
     | 'getLatestArtifact'
+    | 'getProvisioner'
     | 'getTaskGroup'
+    | 'getTaskQueue'
+    | 'getWorker'
+    | 'getWorkerType'
     | 'latestArtifact'
     | 'latestArtifactInfo'
     | 'list'
     | 'listArtifacts'
+    | 'listClaimedTasks'
     | 'listClients'
     | 'listDependentTasks'
     | 'listLatestArtifacts'
+    | 'listPendingTasks'
+    | 'listProvisioners'
     | 'listRoleIds'
     | 'listRoles'
     | 'listRoles2'
     | 'listTaskGroup'
+    | 'listTaskQueues'
+    | 'listWorkerTypes'
+    | 'listWorkers'
     | 'pendingTasks'
     | 'ping'
+    | 'quarantineWorker'
     | 'reclaimTask'
     | 'remove'
     | 'reportCompleted'
@@ -79,6 +93,8 @@ declare module 'taskcluster-client' {
     Auth: new (options: ClientOptions) => Client;
     Queue: new (options: ClientOptions) => Client;
     Secrets: new (options: ClientOptions) => Client;
+    /** From a service's own reference. */
+    createClient(reference: unknown, name: string): new (options: ClientOptions) => Client;
     slugid(): string;
     fromNow(offset: string): Date;
     /** Returns the content type. */

@@ -199,3 +199,106 @@ export const taskQueueCountsResponse = answer(
   'Count Task Queue Tasks Response',
   { ...taskQueue, pendingTasks: count, claimedTasks: count },
 );
+
+/** A page of tasks that wait, or are worked on. */
+const listOf = (name: string, title: string, properties: Record<string, unknown>) =>
+  answer(
+    name,
+    title,
+    {
+      tasks: { type: 'array', items: object({ ...taskRun, ...properties, task: definition }) },
+      continuationToken,
+    },
+    ['continuationToken'],
+  );
+
+const taskRun = { taskId: slugid, runId: { type: 'integer', minimum: 0, maximum: 1000 } } as const;
+
+export const listPendingTasksResponse = listOf(
+  'list-pending-tasks-response',
+  'List Pending Tasks Response',
+  { inserted: time },
+);
+
+export const listClaimedTasksResponse = listOf(
+  'list-claimed-tasks-response',
+  'List Claimed Tasks Response',
+  { workerGroup: identifier, workerId: identifier, claimed: time },
+);
+
+export const taskGroupPriorityChangeResponse = answer(
+  'task-group-priority-change-response',
+  'Task Group Priority Change Response',
+  {
+    taskGroupId: slugid,
+    schedulerId: identifier,
+    newPriority: { enum: PRIORITIES },
+    tasksAffected: count,
+    taskIds: { type: 'array', items: slugid, uniqueItems: true },
+  },
+);
+
+/** What is known of a task queue or a provisioner beside its name. */
+const served = {
+  stability: { enum: ['experimental', 'stable', 'deprecated'] },
+  description: text,
+  expires: time,
+  lastDateActive: time,
+} as const;
+
+const provisioner = { provisionerId: text, ...served };
+const workerType = { ...taskQueue, ...served };
+const servedQueue = { taskQueueId: text, ...served };
+
+function pageOf(name: string, title: string, list: string, items: object) {
+  return answer(name, title, { [list]: { type: 'array', items }, continuationToken }, [
+    'continuationToken',
+  ]);
+}
+
+export const provisionerResponse = answer(
+  'provisioner-response',
+  'Provisioner Response',
+  provisioner,
+);
+export const listProvisionersResponse = pageOf(
+  'list-provisioners-response',
+  'List Provisioners Response',
+  'provisioners',
+  object(provisioner),
+);
+export const workerTypeResponse = answer('workertype-response', 'Worker-type Response', workerType);
+export const listWorkerTypesResponse = pageOf(
+  'list-workertypes-response',
+  'List Worker-Types Response',
+  'workerTypes',
+  object(workerType),
+);
+export const taskQueueResponse = answer('taskqueue-response', 'Task queue Response', servedQueue);
+export const listTaskQueuesResponse = pageOf(
+  'list-taskqueues-response',
+  'List Task-Queues Response',
+  'taskQueues',
+  object(servedQueue),
+);
+
+const worker = {
+  workerGroup: identifier,
+  workerId: identifier,
+  quarantineUntil: time,
+  firstClaim: time,
+  lastDateActive: time,
+} as const;
+
+export const workerResponse = answer('worker-response', 'Worker Response', {
+  ...taskQueue,
+  ...worker,
+  expires: time,
+  recentTasks: { type: 'array', items: object(taskRun) },
+});
+export const listWorkersResponse = pageOf(
+  'list-workers-response',
+  'List Workers Response',
+  'workers',
+  object({ ...worker, latestTask: object(taskRun) }, ['quarantineUntil', 'latestTask']),
+);

@@ -6,8 +6,9 @@ import { randomUUID } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { type NativeCredentials, native } from 'taskcluster-proxy/internal';
 import { ApiError } from '../api/errors.js';
-import type { Run, Store, Task } from '../storage/store.js';
+import type { Run, Store, Task, TaskRun } from '../storage/store.js';
 import { claimed, foundRun, foundTask, isLastRun, reclaimed, taskStatus } from './task.js';
+import { checkQuarantine, queueSeen, workerSeen } from './workers.js';
 
 /** Who claims. */
 export interface Worker {
@@ -17,7 +18,7 @@ export interface Worker {
 
 /** A claim as `claimWork` and `reclaimTask` return it; the latter without the task. */
 export interface Claim extends Worker {
-  readonly status: object;
+  readonly status: ReturnType<typeof taskStatus>;
   readonly runId: number;
   readonly takenUntil: string;
   readonly task?: Task['definition'];
@@ -53,7 +54,10 @@ export class Claims {
     }
   }
 
-  /** Claims up to `count` tasks, and waits a while if there is none yet. */
+  /**
+   * Claims up to `count` tasks, and waits a while if there is none yet. For a worker in quarantine
+   * there is none.
+   */
   async claimWork(
     taskQueueId: string,
     worker: Worker,
@@ -69,10 +73,16 @@ export class Claims {
       stop();
     }
     try {
+      const { store } = this.#options;
+      const mayWork = await workerSeen(store, { taskQueueId, ...worker });
       for (;;) {
         // Listening first, so that no task can come in between unheard.
         const woken = once(this.#pending, taskQueueId, { signal }).catch(() => undefined);
-        const claims = signal.aborted ? [] : await this.#claimPending(taskQueueId, worker, count);
+        const claims =
+          signal.aborted || !mayWork ? [] : await this.#claimPending(taskQueueId, worker, count);
+        if (claims.length > 0) {
+          await store.workers.took({ taskQueueId, ...worker }, claims.map(taskRun));
+        }
         if (claims.length > 0 || signal.aborted) {
           return claims;
         }
@@ -85,12 +95,22 @@ export class Claims {
   }
 
   /** Claims one run. @throws ApiError `ResourceNotFound`, `RequestConflict` */
-  async claimTask(taskId: string, runId: number, worker: Worker, hintId?: string): Promise<Claim> {
+  async claimTask(taskId: string, runId: number, worker: Worker): Promise<Claim> {
+    const { store } = this.#options;
+    const { taskQueueId } = foundTask(await store.tasks.get(taskId), taskId).definition;
+    const name = { taskQueueId, ...nameOf(worker) };
+    await checkQuarantine(store, name);
+    const claim = await this.#claimRun(taskId, runId, worker);
+    await queueSeen(store, taskQueueId);
+    await store.workers.took(name, [taskRun(claim)]);
+    return claim;
+  }
+
+  async #claimRun(taskId: string, runId: number, worker: Worker, hintId?: string) {
     const { store } = this.#options;
     checkDeadline(foundTask(await store.tasks.get(taskId), taskId), 'claimed');
     const taking = {
-      workerGroup: worker.workerGroup,
-      workerId: worker.workerId,
+      ...nameOf(worker),
       takenUntil: this.#takenUntil(),
       ...(hintId === undefined ? {} : { hintId }),
     };
@@ -130,6 +150,8 @@ export class Claims {
         { taskId, runId },
       );
     }
+    const { taskQueueId } = task.definition;
+    await workerSeen(store, { taskQueueId, workerGroup, workerId });
     return this.#claim(task, runId, { workerGroup, workerId }, takenUntil);
   }
 
@@ -153,7 +175,7 @@ export class Claims {
   async #claimLastRun(taskId: string, worker: Worker): Promise<Claim | undefined> {
     const task = await this.#options.store.tasks.get(taskId);
     try {
-      return await this.claimTask(taskId, (task?.runs.length ?? 1) - 1, worker, randomUUID());
+      return await this.#claimRun(taskId, (task?.runs.length ?? 1) - 1, worker, randomUUID());
     } catch (error) {
       if (error instanceof ApiError) {
         return undefined;
@@ -194,6 +216,15 @@ export class Claims {
       ],
     });
   }
+}
+
+/** Without what else may be in a body. */
+function nameOf({ workerGroup, workerId }: Worker): Worker {
+  return { workerGroup, workerId };
+}
+
+function taskRun({ status: { taskId }, runId }: Claim): TaskRun {
+  return { taskId, runId };
 }
 
 function isWorker(run: Run, { workerGroup, workerId }: Worker): boolean {

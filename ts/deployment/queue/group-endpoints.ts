@@ -7,11 +7,13 @@ import {
   cancelTaskGroupResponse,
   listDependentTasksResponse,
   listTaskGroupResponse,
+  taskGroupPriorityChangeResponse,
   taskGroupResponse,
 } from './answers.js';
 import type { QueueContext } from './index.js';
 import { resolveTask } from './lifecycle.js';
-import { ended, isResolved, taskStatus } from './task.js';
+import { changeTaskPriorityRequest } from './schemas.js';
+import { ended, reprioritized, taskStatus } from './task.js';
 
 type Queue = ApiBuilder<QueueContext>;
 
@@ -19,16 +21,19 @@ export function declareGroupEndpoints(queue: Queue): void {
   declareReading(queue);
   declareSealing(queue);
   declareCancellation(queue);
+  declarePriority(queue);
   declareDependents(queue);
 }
 
 /** @throws ApiError `ResourceNotFound` */
-async function foundGroup(store: Store, taskGroupId: string): Promise<TaskGroup> {
+async function foundGroup(
+  store: Store,
+  taskGroupId: string,
+  message = 'No task-group with taskGroupId: `{{taskGroupId}}`',
+): Promise<TaskGroup> {
   const group = await store.groups.get(taskGroupId);
   if (group === undefined) {
-    throw new ApiError('ResourceNotFound', 'No task-group with taskGroupId: `{{taskGroupId}}`', {
-      taskGroupId,
-    });
+    throw new ApiError('ResourceNotFound', message, { taskGroupId });
   }
   return group;
 }
@@ -138,26 +143,74 @@ function declareCancellation(queue: Queue): void {
 }
 
 /** Cancels what is not resolved yet, and returns the ids of that. */
-async function cancelGroup(store: Store, taskGroupId: string): Promise<string[]> {
-  const canceled: string[] = [];
+function cancelGroup(store: Store, taskGroupId: string): Promise<string[]> {
+  return changeGroup(
+    store,
+    taskGroupId,
+    (task) => ended(task, 'canceled'),
+    (taskId, change) => resolveTask(store, taskId, change),
+  );
+}
+
+/** Puts what `change` makes of a group's tasks in their place, and returns the ids of what is another now. */
+async function changeGroup(
+  store: Store,
+  taskGroupId: string,
+  change: (task: Task) => Task,
+  put: (taskId: string, change: (task: Task) => Task) => Promise<unknown>,
+): Promise<string[]> {
+  const changed: string[] = [];
   for (let after = ''; ; ) {
     const tasks = await store.tasks.inGroup(taskGroupId, { after, limit: BATCH });
-    for (const { taskId } of tasks.filter((task) => !isResolved(task))) {
-      let isCanceled = false;
-      await resolveTask(store, taskId, (task) => {
-        isCanceled = !isResolved(task);
-        return ended(task, 'canceled');
+    for (const { taskId } of tasks.filter((task) => change(task) !== task)) {
+      let isChanged = false;
+      await put(taskId, (task) => {
+        const next = change(task);
+        isChanged = next !== task;
+        return next;
       });
-      if (isCanceled) {
-        canceled.push(taskId);
+      if (isChanged) {
+        changed.push(taskId);
       }
     }
     const last = tasks.at(-1);
     if (last === undefined || tasks.length < BATCH) {
-      return canceled;
+      return changed;
     }
     after = last.taskId;
   }
+}
+
+function declarePriority(queue: Queue): void {
+  queue.declare(
+    {
+      name: 'changeTaskGroupPriority',
+      method: 'post',
+      route: '/task-group/:taskGroupId/priority',
+      title: 'Change Task Group Priority',
+      category: 'Task-Groups',
+      stability: 'experimental',
+      output: taskGroupPriorityChangeResponse,
+      scopes: 'queue:change-task-group-priority:<schedulerId>/<taskGroupId>',
+      input: changeTaskPriorityRequest,
+    },
+    async ({ params: { taskGroupId }, body: { newPriority }, authorize }, { store }) => {
+      const { schedulerId } = await foundGroup(
+        store,
+        taskGroupId,
+        'Task group `{{taskGroupId}}` not found.',
+      );
+      await authorize({ taskGroupId, schedulerId });
+      const time = new Date();
+      const taskIds = await changeGroup(
+        store,
+        taskGroupId,
+        (task) => reprioritized(task, newPriority, time),
+        (taskId, change) => store.tasks.change(taskId, change),
+      );
+      return { taskGroupId, schedulerId, newPriority, tasksAffected: taskIds.length, taskIds };
+    },
+  );
 }
 
 function declareDependents(queue: Queue): void {

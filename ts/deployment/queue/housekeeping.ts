@@ -90,6 +90,8 @@ export async function removeExpired(store: Store, folder: ObjectFolder): Promise
   while ((await store.transaction(({ tasks }) => tasks.removeExpired(time, BATCH))) === BATCH) {
     // The next batch.
   }
+  await store.taskQueues.removeExpired(time);
+  await store.workers.removeExpired(time);
   await store.groups.removeExpired(time);
   await store.secrets.removeExpired(time);
   await store.clients.removeExpired(time);

@@ -3,7 +3,7 @@
  * worked on and resolved; their artifacts are kept.
  *
  * What it is not: it sends no messages (there is no Pulse), and knows of workers no more than what
- * a claim says.
+ * they and their operators say of them; it starts none.
  */
 import { ApiBuilder } from '../api/builder.js';
 import type { ObjectPlaces } from '../storage/object-places.js';
@@ -15,6 +15,7 @@ import { declareGroupEndpoints } from './group-endpoints.js';
 import { ROUTE_PARAMETERS } from './schemas.js';
 import { declareTaskEndpoints } from './task-endpoints.js';
 import { declareWorkEndpoints } from './work-endpoints.js';
+import { declareWorkerEndpoints } from './worker-endpoints.js';
 
 export interface QueueContext {
   readonly store: Store;
@@ -35,4 +36,5 @@ declareTaskEndpoints(queue);
 declareWorkEndpoints(queue);
 declareGroupEndpoints(queue);
 declareCountEndpoints(queue);
+declareWorkerEndpoints(queue);
 declareArtifactEndpoints(queue);

@@ -23,6 +23,10 @@ export const ROUTE_PARAMETERS = {
   taskId: new RegExp(SLUGID),
   taskGroupId: new RegExp(SLUGID),
   taskQueueId: new RegExp(TASK_QUEUE_ID),
+  provisionerId: new RegExp(PROVISIONER_ID),
+  workerType: new RegExp(PROVISIONER_ID),
+  workerGroup: new RegExp(PROVISIONER_ID),
+  workerId: new RegExp(PROVISIONER_ID),
   runId: /^[1-9]*[0-9]+$/,
   name: /^[\x20-\x7e]+$/,
 } as const;
@@ -107,6 +111,30 @@ export const tasksRequest = {
   type: 'object',
   properties: { taskIds: { type: 'array', items: { type: 'string' }, default: [] } },
   additionalProperties: false,
+} as const;
+
+export const changeTaskPriorityRequest = {
+  $id: '/schemas/queue/v1/change-task-priority-request.json#',
+  type: 'object',
+  properties: { newPriority: { type: 'string', enum: PRIORITIES } },
+  additionalProperties: false,
+  required: ['newPriority'],
+} as const;
+
+export const quarantineWorkerRequest = {
+  $id: '/schemas/queue/v1/quarantine-worker-request.json#',
+  type: 'object',
+  properties: { quarantineUntil: time, quarantineInfo: { type: 'string', maxLength: 4000 } },
+  additionalProperties: false,
+  required: ['quarantineUntil'],
+} as const;
+
+export const updateWorkerRequest = {
+  $id: '/schemas/queue/v1/update-worker-request.json#',
+  type: 'object',
+  properties: { expires: time },
+  additionalProperties: false,
+  required: ['expires'],
 } as const;
 
 export const taskExceptionRequest = {

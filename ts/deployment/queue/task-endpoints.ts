@@ -7,13 +7,19 @@ import { PRIORITIES, type Store, type Task, type TaskDefinition } from '../stora
 import { task, taskStatusResponse, tasksResponse, tasksStatusesResponse } from './answers.js';
 import type { QueueContext } from './index.js';
 import { addTask, resolveTask } from './lifecycle.js';
-import { createTaskRequest, ROUTE_PARAMETERS, tasksRequest } from './schemas.js';
+import {
+  changeTaskPriorityRequest,
+  createTaskRequest,
+  ROUTE_PARAMETERS,
+  tasksRequest,
+} from './schemas.js';
 import {
   checkTimes,
   defineTask,
   ended,
   foundTask,
   MAX_RUNS,
+  reprioritized,
   rerun,
   scheduled,
   stateOf,
@@ -29,6 +35,7 @@ export function declareTaskEndpoints(queue: Queue): void {
   declareScheduling(queue);
   declareRerun(queue);
   declareCancellation(queue);
+  declarePriority(queue);
 }
 
 function declareReading(queue: Queue): void {
@@ -273,6 +280,47 @@ function declareCancellation(queue: Queue): void {
       await authorize(controlParameters(before));
       checkDeadline(before, 'canceled');
       const task = await resolveTask(store, taskId, (each) => ended(each, 'canceled'));
+      return { status: taskStatus(foundTask(task, taskId)) };
+    },
+  );
+}
+
+function declarePriority(queue: Queue): void {
+  queue.declare(
+    {
+      name: 'changeTaskPriority',
+      method: 'post',
+      route: '/task/:taskId/priority',
+      title: 'Change Task Priority',
+      category: 'Tasks',
+      stability: 'experimental',
+      output: taskStatusResponse,
+      scopes: {
+        AnyOf: [
+          'queue:change-task-priority:<taskId>',
+          'queue:change-task-priority-in-queue:<taskQueueId>',
+        ],
+      },
+      input: changeTaskPriorityRequest,
+    },
+    async ({ params: { taskId }, body: { newPriority }, authorize }, { store }) => {
+      const before = foundTask(await store.tasks.get(taskId), taskId);
+      await authorize({ taskId, taskQueueId: before.definition.taskQueueId });
+      const time = new Date();
+      checkDeadline(before, 'reprioritized');
+      let isChanged = false;
+      const task = await store.tasks.change(taskId, (each) => {
+        const changed = reprioritized(each, newPriority, time);
+        isChanged = changed !== each;
+        return changed;
+      });
+      if (!isChanged) {
+        throw new ApiError(
+          'RequestConflict',
+          'Task `{{taskId}}` is already resolved and cannot be reprioritized.',
+          { taskId },
+        );
+      }
       return { status: taskStatus(foundTask(task, taskId)) };
     },
   );

@@ -5,7 +5,7 @@
 import type { FromSchema } from 'json-schema-to-ts';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
-import type { Run, Task, TaskDefinition } from '../storage/store.js';
+import type { Priority, Run, Task, TaskDefinition } from '../storage/store.js';
 import type { createTaskRequest } from './schemas.js';
 
 /** The body of `createTask`, defaults of its schema filled in. */
@@ -94,7 +94,7 @@ export function newTask(taskId: string, definition: TaskDefinition): Task {
 }
 
 /** The status structure of the queue's answers. */
-export function taskStatus({ taskId, definition, retriesLeft, runs }: Task): object {
+export function taskStatus({ taskId, definition, retriesLeft, runs }: Task) {
   const { provisionerId, workerType, taskQueueId, schedulerId, projectId, taskGroupId } =
     definition;
   return {
@@ -148,6 +148,18 @@ export function rerun(task: Task): Task {
     retriesLeft: Math.min(task.definition.retries, MAX_RUNS - length - 1),
     runs: [...task.runs, pendingRun('rerun')],
   };
+}
+
+/** The task with another priority; as it is once it has been resolved, even if it was run again. */
+export function reprioritized(task: Task, priority: Priority, time: Date): Task {
+  const { definition, runs } = task;
+  const wasResolved =
+    isResolved(task) || runs.some(({ reasonCreated }) => reasonCreated === 'rerun');
+  return wasResolved ||
+    definition.priority === priority ||
+    Date.parse(definition.deadline) <= time.getTime()
+    ? task
+    : { ...task, definition: { ...definition, priority } };
 }
 
 /** The task with its last run, or one made for it, ended; as it is if it is resolved. */

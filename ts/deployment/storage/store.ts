@@ -116,6 +116,45 @@ export interface TaskGroup {
   readonly sealed?: Date;
 }
 
+/** A task queue, or a provisioner as all that begin with its name, and when it was last served. */
+export interface ServedQueue {
+  readonly id: string;
+  readonly lastActive: Date;
+  readonly expires: Date;
+}
+
+/** Which worker. */
+export interface WorkerName {
+  readonly taskQueueId: string;
+  readonly workerGroup: string;
+  readonly workerId: string;
+}
+
+export interface TaskRun {
+  readonly taskId: string;
+  readonly runId: number;
+}
+
+/** A worker that the queue has heard of. */
+export interface KnownWorker extends WorkerName {
+  readonly firstClaim: Date;
+  /** Not exact: it is noted every half hour. */
+  readonly lastActive: Date;
+  readonly expires: Date;
+  /** Until when it gets no tasks; long ago where it may have them. */
+  readonly quarantineUntil: Date;
+  /** The last twenty that it took, the latest last. */
+  readonly recentTasks: readonly TaskRun[];
+}
+
+/** Who put a worker into quarantine, or took it out, as it is kept. */
+export interface Quarantine {
+  readonly clientId: string;
+  readonly updatedAt: string;
+  readonly quarantineUntil: string;
+  readonly quarantineInfo: string;
+}
+
 /** Where a page of a list begins, and how much of it is wanted at most. */
 export interface PageRequest {
   /** The key of the last entry of the page before; empty for the first page. */
@@ -202,6 +241,21 @@ export interface ThirdPartyGrant {
   readonly expires: Date;
 }
 
+/** What lists of tasks that wait are ordered by. */
+export function waitingKey({ taskId, runs }: Task): string {
+  return `${runs.at(-1)?.scheduled}/${taskId}`;
+}
+
+/** What lists of claimed tasks are ordered by. */
+export function claimedKey({ taskId, runs }: Task): string {
+  return `${runs.at(-1)?.started}/${taskId}`;
+}
+
+/** What the workers of a task queue are ordered by. */
+export function workerKey({ workerGroup, workerId }: WorkerName): string {
+  return `${workerGroup}/${workerId}`;
+}
+
 /** Everything that outlives a request. */
 export interface Store {
   /**
@@ -253,8 +307,8 @@ export interface Store {
     add(task: Task): Promise<{ readonly added: boolean; readonly task: Task }>;
     /**
      * Puts what `change` makes of the task in its place and returns it; `change` sees the latest
-     * state, and nobody else changes the task meanwhile. Where a run becomes pending, every process
-     * hears of it.
+     * state, and nobody else changes the task meanwhile. Of its definition the priority alone can
+     * change. Where a run becomes pending, every process hears of it.
      */
     change(taskId: string, change: (task: Task) => Task): Promise<Task | undefined>;
     /** Ids of tasks that can be claimed now, first the highest priority, then the oldest. */
@@ -262,6 +316,10 @@ export interface Store {
     /** Ids of tasks that are past their deadline or the claim on them, first the longest so. */
     overdue(time: Date, limit: number): Promise<readonly string[]>;
     count(taskQueueId: string, state: Run['state']): Promise<number>;
+    /** Those that wait for a worker, by `waitingKey`; without those past their deadline. */
+    waiting(taskQueueId: string, page: PageRequest): Promise<readonly Task[]>;
+    /** Those that workers have claimed, by `claimedKey`. */
+    claimed(taskQueueId: string, page: PageRequest): Promise<readonly Task[]>;
     countInGroup(taskGroupId: string): Promise<number>;
     /** Until the transaction ends, nobody else resolves a task or adds one that waits for others. */
     lockDependencies(): Promise<void>;
@@ -282,6 +340,40 @@ export interface Store {
     ): Promise<readonly string[]>;
     /** Removes so many at most, and returns how many there were. */
     removeExpired(time: Date, limit: number): Promise<number>;
+  };
+  /** That have been served of late. */
+  readonly taskQueues: {
+    get(taskQueueId: string, time: Date): Promise<ServedQueue | undefined>;
+    /** By id, of one provisioner or of all. */
+    list(time: Date, page: PageRequest, provisionerId?: string): Promise<readonly ServedQueue[]>;
+    provisioner(provisionerId: string, time: Date): Promise<ServedQueue | undefined>;
+    provisioners(time: Date, page: PageRequest): Promise<readonly ServedQueue[]>;
+    /** Notes that it is served now. Nothing makes it expire earlier. */
+    seen(queue: ServedQueue): Promise<void>;
+    removeExpired(time: Date): Promise<void>;
+  };
+  readonly workers: {
+    /** Also one that has expired, or is in quarantine. */
+    get(worker: WorkerName): Promise<KnownWorker | undefined>;
+    /** By `workerKey`: those that have not expired or are in quarantine; if asked, just the latter or the others. */
+    list(
+      taskQueueId: string,
+      time: Date,
+      page: PageRequest,
+      isQuarantined?: boolean,
+    ): Promise<readonly KnownWorker[]>;
+    /** Notes that it is there now, adding it if need be. Nothing makes it expire earlier. */
+    seen(worker: WorkerName, times: Pick<ServedQueue, 'lastActive' | 'expires'>): Promise<void>;
+    /** Notes what a worker has taken, if there is such a worker. */
+    took(worker: WorkerName, runs: readonly TaskRun[]): Promise<void>;
+    /** Lets it live until `expires` at least. */
+    quarantine(
+      worker: WorkerName,
+      quarantine: Quarantine,
+      expires: Date,
+    ): Promise<KnownWorker | undefined>;
+    /** Without those in quarantine. */
+    removeExpired(time: Date): Promise<void>;
   };
   readonly groups: {
     get(taskGroupId: string): Promise<TaskGroup | undefined>;

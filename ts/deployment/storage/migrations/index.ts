@@ -12,6 +12,7 @@ import { ANONYMOUS_SCOPES } from './0004-anonymous-scopes.js';
 import { USERS } from './0005-users.js';
 import { THIRD_PARTIES } from './0006-third-parties.js';
 import { ROLES_VERSION } from './0007-roles-version.js';
+import { WORKERS } from './0008-workers.js';
 
 /** Its number is its place in the list, from 1 on. */
 export interface Migration {
@@ -28,6 +29,7 @@ export const MIGRATIONS: readonly Migration[] = [
   USERS,
   THIRD_PARTIES,
   ROLES_VERSION,
+  WORKERS,
 ];
 
 /** A database whose tables are not those that this program, or an older one, has made. */

@@ -11,6 +11,7 @@ import { secrets } from './secrets.js';
 import { tasks } from './tasks.js';
 import { thirdPartyGrants } from './third-parties.js';
 import { sessions, users } from './users.js';
+import { taskQueues, workers } from './workers.js';
 
 /** A store on a database, or on one transaction of it. */
 export function sqlStore(database: Queryable, keys: KeyRing): Store {
@@ -18,6 +19,8 @@ export function sqlStore(database: Queryable, keys: KeyRing): Store {
     clients: clients(database, keys),
     roles: roles(database),
     tasks: tasks(database),
+    taskQueues: taskQueues(database),
+    workers: workers(database),
     groups: groups(database),
     artifacts: artifacts(database),
     objects: objects(database),

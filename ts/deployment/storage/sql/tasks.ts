@@ -67,10 +67,25 @@ export function tasks(database: Queryable): Store['tasks'] {
       ]),
     count: (taskQueueId, state) =>
       counted(database, 'task_queue_id = $1 AND state = $2', [taskQueueId, state]),
+    waiting: (taskQueueId, { after, limit }) =>
+      ofRows(byTime('scheduled', "state = 'pending' AND due > $4"), [
+        taskQueueId,
+        after,
+        limit,
+        new Date(),
+      ]),
+    claimed: (taskQueueId, { after, limit }) =>
+      ofRows(byTime('started', "state = 'running'"), [taskQueueId, after, limit]),
     countInGroup: (taskGroupId) => counted(database, 'task_group_id = $1', [taskGroupId]),
     removeExpired: (time, limit) => removeExpired(database, time, limit),
     ...dependencies(database),
   };
+}
+
+/** A page of a task queue's tasks, by a time of their last run. */
+function byTime(time: 'scheduled' | 'started', where: string): string {
+  const key = `((runs->-1->>'${time}') || '/' || task_id) COLLATE "C"`;
+  return `${SELECT} WHERE task_queue_id = $1 AND ${where} AND ${key} > $2 ORDER BY ${key} LIMIT $3`;
 }
 
 const EVERYTHING: PageRequest = { after: '', limit: 1_000_000 };
@@ -111,6 +126,13 @@ async function changed(
   }
   const before = fromRow(row);
   const task = change(before);
+  if (task.definition.priority !== before.definition.priority) {
+    await transaction.query('UPDATE tasks SET urgency = $2, definition = $3 WHERE task_id = $1', [
+      taskId,
+      PRIORITIES.indexOf(task.definition.priority),
+      JSON.stringify(task.definition),
+    ]);
+  }
   if (task !== before) {
     await transaction.query(
       'UPDATE tasks SET state = $2, due = $3, retries_left = $4, runs = $5 WHERE task_id = $1',
