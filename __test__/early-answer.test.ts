@@ -105,6 +105,38 @@ test('an upload that is refused is not sent again', async (t) => {
   }
 });
 
+test('the connection of an upload that upstream broke off comes to its end', async (t) => {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => socket.resetAndDestroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { port } = server.address() as { port: number };
+  const proxy = await startProxy(t, {
+    rootUrl: `http://127.0.0.1:${port}`,
+    flags: ['--retry-for', '0'],
+  });
+  const length = 12 * MIB;
+  const body = Buffer.alloc(length, 'x');
+  const framings = {
+    'Content-Length': [`${length}`, body],
+    'Transfer-Encoding': ['chunked', Buffer.concat([Buffer.from('c00000\r\n'), body])],
+  } as const;
+  for (const [name, [value, bytes]] of Object.entries(framings)) {
+    for (let time = 0; time < TIMES; time += 1) {
+      const connection = await proxy.connect();
+      // It goes as far as it is taken.
+      connection.socket.write(`PUT /x/v1/y HTTP/1.1\r\nHost: a\r\n${name}: ${value}\r\n\r\n`);
+      connection.socket.write(bytes);
+      t.is((await connection.response('PUT')).status, 502);
+      await connection.closed();
+      connection.destroy();
+    }
+  }
+});
+
 test('a body goes on where upstream answers and goes on reading', async (t) => {
   const upstream = await startUpstream(t);
   const proxy = await startProxy(t, { rootUrl: upstream.url });

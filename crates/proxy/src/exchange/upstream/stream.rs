@@ -7,12 +7,13 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::client::TlsStream;
 
 use super::permits::Permit;
@@ -28,11 +29,23 @@ pub(super) struct UpstreamIo {
 }
 
 /// The same for a client of HTTP/1.1 that gives a connection up at the first write that fails, though
-/// the answer may have come before: such a write waits, and reading tells how it ends.
+/// the answer may have come before: such a write waits until reading has told how it ends.
 pub(super) struct ReadsOn {
     io: UpstreamIo,
-    is_refused: bool,
+    refusal: Option<Refusal>,
+    /// Reading has come to the end or to an error.
+    is_read: bool,
 }
+
+/// A write has failed.
+struct Refusal {
+    kind: io::ErrorKind,
+    /// Nothing has been read for so long, where reading has been given up.
+    unread: Pin<Box<Sleep>>,
+}
+
+/// Longer than a slow client lets an answer wait that has come before its request was refused.
+const UNREAD: Duration = Duration::from_secs(60);
 
 pub(super) enum Stream {
     Plain(TcpStream),
@@ -174,24 +187,33 @@ impl ReadsOn {
     pub(super) fn new(io: UpstreamIo) -> Self {
         Self {
             io,
-            is_refused: false,
+            refusal: None,
+            is_read: false,
         }
     }
 
     fn unless_refused<T>(
         &mut self,
-        write: impl FnOnce(Pin<&mut UpstreamIo>) -> Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut UpstreamIo>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if self.is_refused {
-            return Poll::Pending;
-        }
-        match write(Pin::new(&mut self.io)) {
-            Poll::Ready(Err(_)) => {
-                self.is_refused = true;
-                Poll::Pending
+        if self.refusal.is_none() {
+            match write(Pin::new(&mut self.io), cx) {
+                Poll::Ready(Err(error)) => {
+                    let kind = error.kind();
+                    let unread = Box::pin(sleep(UNREAD));
+                    self.refusal = Some(Refusal { kind, unread });
+                }
+                written => return written,
             }
-            written => written,
         }
+        let Some(refusal) = &mut self.refusal else {
+            return Poll::Pending;
+        };
+        if !self.is_read {
+            ready!(refusal.unread.as_mut().poll(cx));
+        }
+        Poll::Ready(Err(refusal.kind.into()))
     }
 }
 
@@ -201,7 +223,13 @@ impl AsyncRead for ReadsOn {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
+        self.is_read = read.is_err() || buffer.filled().len() == before;
+        if let Some(refusal) = &mut self.refusal {
+            refusal.unread.as_mut().reset(Instant::now() + UNREAD);
+        }
+        Poll::Ready(read)
     }
 }
 
@@ -211,7 +239,7 @@ impl AsyncWrite for ReadsOn {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.unless_refused(|io| io.poll_write(cx, bytes))
+        self.unless_refused(cx, |io, cx| io.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -219,7 +247,7 @@ impl AsyncWrite for ReadsOn {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.unless_refused(|io| io.poll_write_vectored(cx, slices))
+        self.unless_refused(cx, |io, cx| io.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -227,7 +255,7 @@ impl AsyncWrite for ReadsOn {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_refused(|io| io.poll_flush(cx))
+        self.unless_refused(cx, UpstreamIo::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
