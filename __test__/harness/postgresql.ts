@@ -8,7 +8,7 @@ import path from 'node:path';
 import pg from 'pg';
 import { gate, within } from './deadline.js';
 import { unusedPort } from './port.js';
-import { pathOf } from './tools.js';
+import { pathOf } from './programs.js';
 
 export interface Postgresql {
   readonly port: number;
