@@ -7,14 +7,14 @@
 import { registerCompletionHandler } from 'ava';
 
 /** For what is closing: connections that are kept for another request, a server's children. */
-const CLOSING_MS = 60_000;
+const { CLOSING_MS = '60000' } = process.env;
 
 registerCompletionHandler(() => {
   const timer = setTimeout(() => {
     const left = [...new Set(process.getActiveResourcesInfo())].join(', ');
     console.error(`the tests have ended and left open: ${left}`);
     process.exit(1);
-  }, CLOSING_MS);
+  }, Number(CLOSING_MS));
   timer.unref();
 });
 
