@@ -169,6 +169,58 @@ test('a package that does not hold what is listed is refused', async (t) => {
   t.is(checked.code, 1);
 });
 
+interface Bom {
+  metadata: { component: { purl: string } };
+  components: { name: string; purl: string }[];
+  dependencies: { ref: string; dependsOn?: string[] }[];
+}
+
+function readBom(directory: string, name: string): Bom & { names: string[] } {
+  const bom = JSON.parse(readFileSync(path.join(directory, `${name}.cdx.json`), 'utf8')) as Bom;
+  return { ...bom, names: bom.components.map((component) => component.name) };
+}
+
+test('each npm package comes with a list of what it is made of', async (t) => {
+  const directory = freshDirectory(t);
+  const made = await ended(process.execPath, [path.join(ROOT, 'tools/sbom.mjs'), directory]);
+  t.is(made.code, 0, made.stderr);
+  const proxy = readBom(directory, 'taskcluster-proxy');
+  t.is(proxy.metadata.component.purl, `pkg:npm/taskcluster-proxy@${version}`);
+  const { optionalDependencies } = JSON.parse(
+    readFileSync(path.join(ROOT, 'package.json'), 'utf8'),
+  );
+  t.deepEqual(proxy.names, ['commander', 'leven', ...Object.keys(optionalDependencies)]);
+
+  const local = readBom(directory, 'taskcluster-local');
+  const { dependencies } = JSON.parse(
+    readFileSync(path.join(ROOT, 'npm/taskcluster-local/package.json'), 'utf8'),
+  );
+  t.deepEqual(
+    Object.keys(dependencies).filter((name) => !local.names.includes(name)),
+    [],
+  );
+  t.false(local.names.includes('ava'));
+});
+
+const crateLists = path.join(ROOT, 'build/cargo-tools/bin/auditable2cdx');
+
+// It takes minutes to build, so it is there only where a release has been made.
+(existsSync(crateLists) ? test : test.skip)(
+  'an addon that lists no crates is refused',
+  async (t) => {
+    const directory = freshDirectory(t);
+    const addon = path.join(directory, 'taskcluster-proxy.linux-x64-gnu.node');
+    copyFileSync(process.execPath, addon);
+    const made = await ended(process.execPath, [
+      path.join(ROOT, 'tools/sbom.mjs'),
+      directory,
+      addon,
+    ]);
+    t.regex(made.stderr, /linux-x64-gnu\.node does not say which crates are in it: /);
+    t.is(made.code, 1);
+  },
+);
+
 test('a tool of Cargo that is not pinned is not built', async (t) => {
   const tool = path.join(ROOT, 'tools/cargo-tools.mjs');
   const unknown = await ended(process.execPath, [tool, 'cargo-deni', 'check']);

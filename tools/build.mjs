@@ -8,12 +8,14 @@
  *   npm run build -- --all --plan          says what each needs and what of it is missing
  *
  * With the last three `--profile NAME` takes another profile of Cargo.toml. Where one platform lacks
- * something the others are still built, and the exit code is 1.
+ * something the others are still built, and the exit code is 1. What is built by the profile `release`
+ * names the crates that are in it, for `cargo audit` and tools/sbom.mjs.
  */
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { cargoTool } from './cargo-tools.mjs';
 import { checkGlibc } from './glibc.mjs';
 import { shell } from './packages.mjs';
 import {
@@ -96,14 +98,15 @@ function attempt(platform, profile) {
 
 function build(platform, profile) {
   const fromSource = standardLibrary(platform) === 'source';
-  const [program, verb] =
-    platform.linker === 'zig' ? ['cargo-zigbuild', 'zigbuild'] : [CARGO, 'build'];
+  const isZig = platform.linker === 'zig';
+  const command = profile === 'release' ? listing(isZig) : linking(isZig);
   const { environment, rustflags = [] } = makeStubs(platform);
   run(
-    program,
+    command[0],
     [
-      ...[verb, '--locked', '--profile', profile, '--package', 'taskcluster-proxy-addon'],
-      ...['--target', program === CARGO ? platform.target : platform.pinned],
+      ...command.slice(1),
+      ...['--locked', '--profile', profile, '--package', 'taskcluster-proxy-addon'],
+      ...['--target', isZig ? platform.pinned : platform.target],
       // Unwinding is what keeps a panic in one thread from ending the process.
       ...(fromSource ? ['-Zbuild-std=std,panic_unwind'] : []),
     ],
@@ -119,6 +122,15 @@ function build(platform, profile) {
   mkdirSync(OUTPUT, { recursive: true });
   copyFileSync(join(ROOT, 'target', platform.target, profile, platform.library), file);
   return platform.floor === undefined ? 'built' : `built, needs GLIBC_${checkGlibc(file)}`;
+}
+
+function linking(isZig) {
+  return isZig ? ['cargo-zigbuild', 'zigbuild'] : [CARGO, 'build'];
+}
+
+/** The same, and the list of crates goes into the file. */
+function listing(isZig) {
+  return [cargoTool('cargo-auditable'), 'auditable', isZig ? 'zigbuild' : 'build'];
 }
 
 /** What the linker needs for `platform` beside the sources. */

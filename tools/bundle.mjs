@@ -14,6 +14,9 @@ import { build } from 'esbuild';
 
 const LICENCES = { commander: 'LICENSE', leven: 'license' };
 
+/** The packages that are bundled. */
+export const BUNDLED = Object.keys(LICENCES);
+
 /** What is bundled wants its licence to stand in every copy of it. */
 function licencesOf(...names) {
   const licences = names.map((name) => {
@@ -61,7 +64,7 @@ export async function bundle({ entry, outfile, plugins = [], ...options }) {
     target: 'node10',
     supported: { 'node-colon-prefix-require': true },
     format: 'cjs',
-    footer: licencesOf('commander', 'leven'),
+    footer: licencesOf(...BUNDLED),
     // Node 20 has to parse all of it at every start.
     minifyWhitespace: true,
     minifySyntax: true,

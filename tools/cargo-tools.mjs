@@ -12,6 +12,9 @@ import { fileURLToPath } from 'node:url';
 import { CARGO, ROOT } from './platforms.mjs';
 
 const TOOLS = {
+  /** Puts the list of crates into what it builds, and reads it from there as CycloneDX. */
+  'cargo-auditable': { version: '0.7.7' },
+  auditable2cdx: { version: '0.1.0' },
   /** Licences, sources and bans, by deny.toml; advisories. */
   'cargo-deny': { version: '0.20.2' },
 };

