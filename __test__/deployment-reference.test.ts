@@ -48,7 +48,12 @@ function published(client: { prototype: object }, name: string): Entry {
 }
 
 /** What RFC 165 adds, and what services have and npm's client does not know yet. */
-const NEW = ['authenticateAnonymous', 'changeTaskPriority', 'changeTaskGroupPriority'];
+const NEW = [
+  'authenticateAnonymous',
+  'changeTaskPriority',
+  'changeTaskGroupPriority',
+  'githubRepoToken',
+];
 
 const SERVICES = [
   [auth, taskcluster.Auth],

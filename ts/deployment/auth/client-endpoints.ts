@@ -3,9 +3,10 @@ import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
-import type { Client } from '../storage/store.js';
+import type { AuditEntry, Client, Store } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
-import { createClient, newAccessToken, type ScopeResolver } from './clients.js';
+import { audited } from './audit.js';
+import { clientChange, createClient, newAccessToken, type ScopeResolver } from './clients.js';
 import type { AuthContext } from './index.js';
 import { CLIENT_ID, checkDescription } from './names.js';
 import {
@@ -88,14 +89,14 @@ function declareCreation(auth: Auth): void {
       input: createClientRequest,
       output: createClientResponse,
     },
-    async ({ params: { clientId }, body, authorize }, { store, resolver }) => {
+    async ({ params: { clientId }, body, authorize, ...caller }, { store, resolver }) => {
       const { description, scopes = [], deleteOnExpiration = false } = body;
       await authorize({ clientId, scopes });
       checkNotStatic(clientId);
       checkScopes(scopes);
       const expires = instant(body.expires);
       const wanted = { clientId, description, scopes, expires, deleteOnExpiration };
-      const client = await createClient(store, wanted);
+      const client = await createClient(store, wanted, await caller.clientId());
       if (client === undefined) {
         throw new ApiError('RequestConflict', 'Client already exists');
       }
@@ -124,7 +125,7 @@ function declareUpdate(auth: Auth): void {
       input: createClientRequest,
       output: getClientResponse,
     },
-    async ({ params: { clientId }, body, authorize }, { store, resolver }) => {
+    async ({ params: { clientId }, body, authorize, ...caller }, { store, resolver }) => {
       // Whoever may not change the client at all does not learn whether there is one.
       await authorize({ clientId, scopesAdded: [] });
       checkNotStatic(clientId);
@@ -134,15 +135,17 @@ function declareUpdate(auth: Auth): void {
       const present = new Set(before.scopes);
       const scopesAdded = (body.scopes ?? []).filter((scope) => !present.has(scope));
       await authorize({ clientId, scopesAdded });
-      const after = await store.clients.change(clientId, (client) => ({
+      const expires = instant(body.expires);
+      const note = clientChange(await caller.clientId(), clientId, 'updated');
+      const after = await change(store, note, (client) => ({
         ...client,
         description: body.description,
-        expires: instant(body.expires),
+        expires,
         scopes: body.scopes ?? client.scopes,
         deleteOnExpiration: body.deleteOnExpiration ?? false,
         lastModified: new Date(),
       }));
-      return clientJson(found(after), resolver);
+      return clientJson(after, resolver);
     },
   );
 }
@@ -159,14 +162,13 @@ function declareReset(auth: Auth): void {
       scopes: 'auth:reset-access-token:<clientId>',
       output: createClientResponse,
     },
-    async ({ params: { clientId } }, { store, resolver }) => {
+    async ({ params: { clientId }, ...caller }, { store, resolver }) => {
       checkNotStatic(clientId);
       const accessToken = newAccessToken();
       const now = new Date();
       const dates = { lastModified: now, lastRotated: now };
-      const after = found(
-        await store.clients.change(clientId, (client) => ({ ...client, accessToken, ...dates })),
-      );
+      const note = clientChange(await caller.clientId(), clientId, 'access token reset');
+      const after = await change(store, note, (client) => ({ ...client, accessToken, ...dates }));
       return { ...(await clientJson(after, resolver)), accessToken };
     },
   );
@@ -184,16 +186,13 @@ function declareSwitch(auth: Auth, name: 'enable' | 'disable'): void {
       scopes: `auth:${name}-client:<clientId>`,
       output: getClientResponse,
     },
-    async ({ params: { clientId } }, { store, resolver }) => {
+    async ({ params: { clientId }, ...caller }, { store, resolver }) => {
       checkNotStatic(clientId);
       const disabled = name === 'disable';
       const lastModified = new Date();
-      const after = await store.clients.change(clientId, (client) => ({
-        ...client,
-        disabled,
-        lastModified,
-      }));
-      return clientJson(found(after), resolver);
+      const note = clientChange(await caller.clientId(), clientId, `client ${name}d`);
+      const after = await change(store, note, (client) => ({ ...client, disabled, lastModified }));
+      return clientJson(after, resolver);
     },
   );
 }
@@ -209,11 +208,19 @@ function declareRemoval(auth: Auth): void {
       category: CATEGORY,
       scopes: 'auth:delete-client:<clientId>',
     },
-    async ({ params: { clientId } }, { store }) => {
+    async ({ params: { clientId }, ...caller }, { store }) => {
       checkNotStatic(clientId);
-      await store.clients.remove(clientId);
+      const note = clientChange(await caller.clientId(), clientId, 'deleted');
+      await audited(store, note, ({ clients }) => clients.remove(clientId));
       return undefined;
     },
+  );
+}
+
+/** Changes the client that a note is of. @throws ApiError `ResourceNotFound` */
+function change(store: Store, note: AuditEntry, to: (client: Client) => Client): Promise<Client> {
+  return audited(store, note, async ({ clients }) =>
+    found(await clients.change(note.entityId, to)),
   );
 }
 

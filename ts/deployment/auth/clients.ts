@@ -4,7 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { RolesVersion } from '../storage/roles-version.js';
-import type { Client, Store } from '../storage/store.js';
+import type { AuditEntry, Client, Store } from '../storage/store.js';
+import { audited } from './audit.js';
 import { checkDescription } from './names.js';
 import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
 import { type LoadedClient, RefusedError } from './signature-validator.js';
@@ -81,17 +82,25 @@ export type WantedClient = Pick<
 
 /**
  * Makes a client with an access token of its own. Making it again as it was made gives the same
- * one, since the first answer may have been lost; undefined where there is another one of its id.
+ * one, since the first answer may have been lost; undefined where there is another one of its id. `by`
+ * says who does, for the history.
  */
 export async function createClient(
   store: Store,
   wanted: WantedClient,
+  by: string,
 ): Promise<Client | undefined> {
   checkDescription(wanted.description);
   const now = new Date();
   const dates = { created: now, lastModified: now, lastDateUsed: now, lastRotated: now };
   const accessToken = newAccessToken();
-  const client = await store.clients.add({ ...wanted, ...dates, accessToken, disabled: false });
+  const client = await store.transaction(async ({ clients, audit }) => {
+    const made = await clients.add({ ...wanted, ...dates, accessToken, disabled: false });
+    if (made.accessToken === accessToken) {
+      await audit.add(clientChange(by, wanted.clientId, 'created'));
+    }
+    return made;
+  });
   return client.disabled || !isAs(client, wanted) ? undefined : client;
 }
 
@@ -99,6 +108,24 @@ function isAs(client: WantedClient, wanted: WantedClient): boolean {
   const identity = ({ description, scopes, expires, deleteOnExpiration }: WantedClient) =>
     JSON.stringify([description, scopes, expires, deleteOnExpiration]);
   return identity(client) === identity(wanted);
+}
+
+/** Disables a client of a user: the web server looks after those. */
+export async function disableClient(store: Store, clientId: string): Promise<void> {
+  const note = clientChange('static/taskcluster/web-server', clientId, 'client disabled');
+  const lastModified = new Date();
+  await audited(store, note, ({ clients }) =>
+    clients.change(clientId, (each) => ({ ...each, disabled: true, lastModified })),
+  );
+}
+
+/** That `by` changes a client. */
+export function clientChange(
+  by: string,
+  entityId: string,
+  actionType: AuditEntry['actionType'],
+): AuditEntry {
+  return { entityType: 'client', entityId, clientId: by, actionType };
 }
 
 /** As long as two slugids, and as random. */

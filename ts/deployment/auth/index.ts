@@ -6,8 +6,10 @@ import type { SignatureValidator } from '../api/authenticate.js';
 import { ApiBuilder, Reply } from '../api/builder.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
 import type { Store } from '../storage/store.js';
+import { declareAuditEndpoints } from './audit.js';
 import { declareClientEndpoints } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
+import { declareGithubEndpoints } from './github.js';
 import { CLIENT_ID, ROLE_ID } from './names.js';
 import { declareRoleEndpoints } from './role-endpoints.js';
 import {
@@ -36,6 +38,8 @@ export const auth = new ApiBuilder<AuthContext>({
 
 declareClientEndpoints(auth);
 declareRoleEndpoints(auth);
+declareAuditEndpoints(auth);
+declareGithubEndpoints(auth);
 
 const SCOPES = { category: 'Scopes and Auth' } as const;
 

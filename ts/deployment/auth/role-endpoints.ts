@@ -3,8 +3,9 @@ import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY } from '../api/pages.js';
 import { granting, ordered } from '../scopes.js';
-import type { Role, Store } from '../storage/store.js';
+import type { AuditEntry, Role, Store } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
+import { audited } from './audit.js';
 import { checkScopes } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
 import type { AuthContext } from './index.js';
@@ -137,21 +138,33 @@ function declareCreation(auth: Auth): void {
       input: createRoleRequest,
       output: getRoleResponse,
     },
-    async ({ params: { roleId }, body, authorize }, { store, resolver }) => {
+    async ({ params: { roleId }, body, authorize, clientId }, { store, resolver }) => {
       await authorize({ roleId, scopes: body.scopes });
       checkScopes(body.scopes);
       checkDescription(body.description);
       const now = new Date();
       const wanted = { roleId, scopes: ordered(body.scopes), description: body.description };
-      const role = await store.roles.change(roleId, (present, all) => {
-        if (present === undefined) {
-          checkTogether([...all, wanted], resolver);
-          return { ...wanted, created: now, lastModified: now };
+      const note = noteOf(await clientId(), roleId, 'created');
+      const role = await store.transaction(async ({ roles, audit }) => {
+        let isMade = false;
+        const after = await roles.change(roleId, (present, all) => {
+          if (present === undefined) {
+            checkTogether([...all, wanted], resolver);
+            isMade = true;
+            return { ...wanted, created: now, lastModified: now };
+          }
+          if (
+            present.description !== wanted.description ||
+            !isSame(present.scopes, wanted.scopes)
+          ) {
+            throw new ApiError('RequestConflict', `Role with roleId '${roleId}' already exists`);
+          }
+          return present;
+        });
+        if (isMade) {
+          await audit.add(note);
         }
-        if (present.description !== wanted.description || !isSame(present.scopes, wanted.scopes)) {
-          throw new ApiError('RequestConflict', `Role with roleId '${roleId}' already exists`);
-        }
-        return present;
+        return after;
       });
       resolver.rolesChanged();
       return roleJson(found(role, roleId), resolver);
@@ -176,7 +189,7 @@ function declareUpdate(auth: Auth): void {
       input: createRoleRequest,
       output: getRoleResponse,
     },
-    async ({ params: { roleId }, body, authorize }, { store, resolver }) => {
+    async ({ params: { roleId }, body, authorize, clientId }, { store, resolver }) => {
       // Whoever may not change the role at all does not learn whether there is one.
       await authorize({ roleId, scopesAdded: [] });
       checkScopes(body.scopes);
@@ -188,7 +201,8 @@ function declareUpdate(auth: Auth): void {
         const isHeld = granting(held);
         const scopesAdded = body.scopes.filter((scope) => !isHeld(scope));
         await authorize({ roleId, scopesAdded });
-        after = await update({ store, resolver }, before, body);
+        const note = noteOf(await clientId(), roleId, 'updated');
+        after = await update({ store, resolver, note }, before, body);
       }
       resolver.rolesChanged();
       return roleJson(after, resolver);
@@ -198,25 +212,34 @@ function declareUpdate(auth: Auth): void {
 
 /** Changes the role, unless it has got other scopes meanwhile. */
 async function update(
-  { store, resolver }: Pick<AuthContext, 'store' | 'resolver'>,
+  {
+    store,
+    resolver,
+    note,
+  }: Pick<AuthContext, 'store' | 'resolver'> & { readonly note: AuditEntry },
   { roleId, scopes: before }: Role,
   { scopes, description }: Pick<Role, 'scopes' | 'description'>,
 ): Promise<Role | undefined> {
-  let isUpdated = false;
-  const role = await store.roles.change(roleId, (role, all) => {
-    const present = found(role, roleId);
-    if (!isSame(present.scopes, before)) {
-      return present;
+  return store.transaction(async ({ roles, audit }) => {
+    let isUpdated = false;
+    const role = await roles.change(roleId, (role, all) => {
+      const present = found(role, roleId);
+      if (!isSame(present.scopes, before)) {
+        return present;
+      }
+      const after = { ...present, scopes, description, lastModified: new Date() };
+      checkTogether(
+        all.map((each) => (each === present ? after : each)),
+        resolver,
+      );
+      isUpdated = true;
+      return after;
+    });
+    if (isUpdated) {
+      await audit.add(note);
     }
-    const after = { ...present, scopes, description, lastModified: new Date() };
-    checkTogether(
-      all.map((each) => (each === present ? after : each)),
-      resolver,
-    );
-    isUpdated = true;
-    return after;
+    return isUpdated ? role : undefined;
   });
-  return isUpdated ? role : undefined;
 }
 
 function declareRemoval(auth: Auth): void {
@@ -230,12 +253,22 @@ function declareRemoval(auth: Auth): void {
       category: CATEGORY,
       scopes: 'auth:delete-role:<roleId>',
     },
-    async ({ params: { roleId } }, { store, resolver }) => {
-      await store.roles.change(roleId, () => undefined);
+    async ({ params: { roleId }, clientId }, { store, resolver }) => {
+      await audited(store, noteOf(await clientId(), roleId, 'deleted'), ({ roles }) =>
+        roles.change(roleId, () => undefined),
+      );
       resolver.rolesChanged();
       return undefined;
     },
   );
+}
+
+function noteOf(
+  clientId: string,
+  entityId: string,
+  actionType: AuditEntry['actionType'],
+): AuditEntry {
+  return { entityType: 'role', entityId, clientId, actionType };
 }
 
 async function get(store: Store, roleId: string): Promise<Role | undefined> {

@@ -220,3 +220,91 @@ export const listRoleIdsResponse = {
   additionalProperties: false,
   required: ['roleIds'],
 } as const;
+
+export const getEntityHistoryResponse = {
+  $id: '/schemas/auth/v1/get-entity-history-response.json#',
+  title: 'Get Entity History Response',
+  type: 'object',
+  properties: {
+    auditHistory: {
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: {
+          clientId: { type: 'string' },
+          actionType: { type: 'string' },
+          created: time,
+          entityId: { type: 'string' },
+          entityType: { type: 'string' },
+        },
+        additionalProperties: false,
+        required: ['clientId', 'actionType', 'created', 'entityId', 'entityType'],
+      },
+    },
+    continuationToken,
+  },
+  additionalProperties: false,
+  required: ['auditHistory'],
+} as const;
+
+const readOrWrite = { type: 'string', enum: ['read', 'write'] } as const;
+
+export const githubRepoTokenRequest = {
+  $id: '/schemas/auth/v1/github-repo-token-request.json#',
+  title: 'Github repository token request',
+  type: 'object',
+  properties: {
+    permissions: {
+      type: 'object',
+      minProperties: 1,
+      properties: {
+        actions: readOrWrite,
+        administration: readOrWrite,
+        artifact_metadata: readOrWrite,
+        attestations: readOrWrite,
+        checks: readOrWrite,
+        code_quality: readOrWrite,
+        codespaces: readOrWrite,
+        contents: readOrWrite,
+        dependabot_secrets: readOrWrite,
+        deployments: readOrWrite,
+        discussions: readOrWrite,
+        environments: readOrWrite,
+        issues: readOrWrite,
+        merge_queues: readOrWrite,
+        metadata: readOrWrite,
+        packages: readOrWrite,
+        pages: readOrWrite,
+        pull_requests: readOrWrite,
+        repository_custom_properties: readOrWrite,
+        repository_hooks: readOrWrite,
+        repository_projects: { type: 'string', enum: ['read', 'write', 'admin'] },
+        secret_scanning_alerts: readOrWrite,
+        secrets: readOrWrite,
+        security_events: readOrWrite,
+        single_file: readOrWrite,
+        statuses: readOrWrite,
+        vulnerability_alerts: readOrWrite,
+        workflows: { type: 'string', enum: ['write'] },
+      },
+      additionalProperties: false,
+    },
+    repositories: {
+      type: 'array',
+      minItems: 1,
+      maxItems: 500,
+      items: { type: 'string', pattern: '^[A-Za-z0-9._-]+$' },
+    },
+  },
+  additionalProperties: false,
+  required: ['permissions', 'repositories'],
+} as const;
+
+export const githubTokenResponse = {
+  $id: '/schemas/auth/v1/github-token-response.json#',
+  title: 'Github token response',
+  type: 'object',
+  properties: { token: { type: 'string' }, expires: time },
+  additionalProperties: false,
+  required: ['token', 'expires'],
+} as const;

@@ -32,6 +32,15 @@ const BATCH = 100;
 /** For how long a file may lie in the folder before it must be in the store, in milliseconds. */
 const GRACE = 60 * 60 * 1000;
 
+/** For how long it is kept who changed what, in milliseconds. */
+const AUDIT_KEPT = 30 * 24 * 60 * 60 * 1000;
+
+const EXPIRED = {
+  entityType: 'client',
+  clientId: 'static/taskcluster/auth',
+  actionType: 'expired',
+} as const;
+
 export class Housekeeping {
   readonly #options: HousekeepingOptions;
   readonly #timer: NodeJS.Timeout;
@@ -94,7 +103,12 @@ export async function removeExpired(store: Store, folder: ObjectFolder): Promise
   await store.workers.removeExpired(time);
   await store.groups.removeExpired(time);
   await store.secrets.removeExpired(time);
-  await store.clients.removeExpired(time);
+  await store.transaction(async ({ clients, audit }) => {
+    for (const entityId of await clients.removeExpired(time)) {
+      await audit.add({ ...EXPIRED, entityId });
+    }
+  });
+  await store.audit.removeBefore(new Date(time.getTime() - AUDIT_KEPT));
   await store.sessions.removeExpired(time);
   await store.thirdPartyGrants.removeExpired(time);
 }

@@ -51,8 +51,14 @@ secrets.declare(
     input: secret,
     cleanPayload: (payload) => ({ ...(payload as object), secret: '(OMITTED)' }),
   },
-  async ({ params: { name }, body }, { store }) => {
-    await store.secrets.put({ name, secret: body.secret, expires: instant(body.expires) });
+  async ({ params: { name }, body, clientId }, { store }) => {
+    const wanted = { name, secret: body.secret, expires: instant(body.expires) };
+    const note = { entityType: 'secret', entityId: name, clientId: await clientId() } as const;
+    await store.transaction(async ({ secrets, audit }) => {
+      const isThere = (await secrets.get(name)) !== undefined;
+      await secrets.put(wanted);
+      await audit.add({ ...note, actionType: isThere ? 'updated' : 'created' });
+    });
     return {};
   },
 );
@@ -83,8 +89,12 @@ secrets.declare(
     title: 'Delete Secret',
     scopes: 'secrets:set:<name>',
   },
-  async ({ params: { name } }, { store }) => {
-    await store.secrets.remove(name);
+  async ({ params: { name }, clientId }, { store }) => {
+    const note = { entityType: 'secret', entityId: name, clientId: await clientId() } as const;
+    await store.transaction(async ({ secrets, audit }) => {
+      await secrets.remove(name);
+      await audit.add({ ...note, actionType: 'deleted' });
+    });
     return {};
   },
 );

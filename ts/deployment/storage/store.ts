@@ -256,6 +256,29 @@ export function workerKey({ workerGroup, workerId }: WorkerName): string {
   return `${workerGroup}/${workerId}`;
 }
 
+/** That somebody has changed something. */
+export interface AuditEntry {
+  readonly entityType: 'client' | 'role' | 'secret';
+  readonly entityId: string;
+  /** Who. */
+  readonly clientId: string;
+  /** How, in the words of Taskcluster's services. */
+  readonly actionType:
+    | 'created'
+    | 'updated'
+    | 'deleted'
+    | 'client enabled'
+    | 'client disabled'
+    | 'access token reset'
+    | 'expired';
+}
+
+/** An entry as it is kept, later ones with higher numbers. */
+export interface AuditRecord extends AuditEntry {
+  readonly number: number;
+  readonly created: Date;
+}
+
 /** Everything that outlives a request. */
 export interface Store {
   /**
@@ -294,6 +317,18 @@ export interface Store {
       roleId: string,
       change: (role: Role | undefined, all: readonly Role[]) => Role | undefined,
     ): Promise<Role | undefined>;
+  };
+  readonly audit: {
+    add(entry: AuditEntry): Promise<void>;
+    /** The first ones after a number. */
+    ofEntity(
+      entityType: string,
+      entityId: string,
+      after: number,
+      limit: number,
+    ): Promise<readonly AuditRecord[]>;
+    byClient(clientId: string, after: number, limit: number): Promise<readonly AuditRecord[]>;
+    removeBefore(time: Date): Promise<void>;
   };
   readonly tasks: {
     get(taskId: string): Promise<Task | undefined>;

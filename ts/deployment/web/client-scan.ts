@@ -2,7 +2,7 @@
  * Looks now and then at the clients of users, and disables those that may do what their user may
  * not, or not any more: whatever a third party was given does not outlive what its user has.
  */
-import type { ScopeResolver } from '../auth/clients.js';
+import { disableClient, type ScopeResolver } from '../auth/clients.js';
 import { satisfies } from '../scopes.js';
 import type { Client, Store } from '../storage/store.js';
 import { localUser } from './user.js';
@@ -56,12 +56,7 @@ export async function scanClients({
     const page = await store.clients.list('local/', { after, limit: PAGE });
     for (const client of page) {
       if (!client.disabled && (await isTooMuch(client, store, resolver))) {
-        const lastModified = new Date();
-        await store.clients.change(client.clientId, (each) => ({
-          ...each,
-          disabled: true,
-          lastModified,
-        }));
+        await disableClient(store, client.clientId);
       }
     }
     after = page.at(-1)?.clientId ?? '';

@@ -1,4 +1,5 @@
 /** The people whom the deployment itself knows, by a name and a password. */
+import { disableClient } from '../auth/clients.js';
 import { ROLE_ID } from '../auth/names.js';
 import { grantRolesOfUsers } from '../auth/static-clients.js';
 import type { Store } from '../storage/store.js';
@@ -89,10 +90,9 @@ async function disableClients(store: Store, identity: string): Promise<void> {
   const limit = 100;
   for (let after = '', isMore = true; isMore; ) {
     const page = await store.clients.list(identity, { after, limit });
-    for (const { clientId } of page) {
-      const lastModified = new Date();
-      if (clientId === identity || clientId.startsWith(`${identity}/`)) {
-        await store.clients.change(clientId, (each) => ({ ...each, disabled: true, lastModified }));
+    for (const { clientId, disabled } of page) {
+      if (!disabled && (clientId === identity || clientId.startsWith(`${identity}/`))) {
+        await disableClient(store, clientId);
       }
       after = clientId;
     }

@@ -154,5 +154,6 @@ async function clientFor(token: string, { store, registered, resolver }: ThirdPa
   if (expires <= now || !satisfies(held, { AllOf: needed })) {
     return undefined;
   }
-  return createClient(store, { clientId, description, scopes, expires, deleteOnExpiration: true });
+  const wanted = { clientId, description, scopes, expires, deleteOnExpiration: true };
+  return createClient(store, wanted, `local/${user.name}`);
 }

@@ -13,6 +13,7 @@ import { USERS } from './0005-users.js';
 import { THIRD_PARTIES } from './0006-third-parties.js';
 import { ROLES_VERSION } from './0007-roles-version.js';
 import { WORKERS } from './0008-workers.js';
+import { AUDIT_HISTORY } from './0009-audit-history.js';
 
 /** Its number is its place in the list, from 1 on. */
 export interface Migration {
@@ -30,6 +31,7 @@ export const MIGRATIONS: readonly Migration[] = [
   THIRD_PARTIES,
   ROLES_VERSION,
   WORKERS,
+  AUDIT_HISTORY,
 ];
 
 /** A database whose tables are not those that this program, or an older one, has made. */

@@ -3,6 +3,7 @@ import type { Queryable } from '../database.js';
 import type { KeyRing } from '../sealing.js';
 import type { Store } from '../store.js';
 import { artifacts } from './artifacts.js';
+import { audit } from './audit.js';
 import { clients } from './clients.js';
 import { groups } from './groups.js';
 import { objects } from './objects.js';
@@ -18,6 +19,7 @@ export function sqlStore(database: Queryable, keys: KeyRing): Store {
   return {
     clients: clients(database, keys),
     roles: roles(database),
+    audit: audit(database),
     tasks: tasks(database),
     taskQueues: taskQueues(database),
     workers: workers(database),

@@ -1,0 +1,75 @@
+/**
+ * The history of clients, roles and secrets: who has changed them, and how. What changes one notes it
+ * in the same transaction.
+ */
+import type { ApiBuilder } from '../api/builder.js';
+import { ApiError } from '../api/errors.js';
+import { PAGE_QUERY, page } from '../api/pages.js';
+import type { AuditEntry, AuditRecord, PageRequest, Store } from '../storage/store.js';
+import type { AuthContext } from './index.js';
+import { getEntityHistoryResponse } from './schemas.js';
+
+/** Makes a change and notes it, or neither. */
+export function audited<Result>(
+  store: Store,
+  entry: AuditEntry,
+  change: (transaction: Store) => Promise<Result>,
+): Promise<Result> {
+  return store.transaction(async (transaction) => {
+    const result = await change(transaction);
+    await transaction.audit.add(entry);
+    return result;
+  });
+}
+
+export function declareAuditEndpoints(auth: ApiBuilder<AuthContext>): void {
+  auth.declare(
+    {
+      name: 'getEntityHistory',
+      method: 'get',
+      route: '/audit/:entityType/:entityId',
+      query: PAGE_QUERY,
+      params: { entityType: /^(client|role|secret|hook|worker-pool)$/, entityId: /^[^\0]+$/ },
+      title: 'Get Entity History',
+      category: 'Audit',
+      scopes: 'auth:audit-history:<entityType>',
+      output: getEntityHistoryResponse,
+    },
+    ({ params: { entityType, entityId }, query }, { store }) =>
+      historyOf(query, (after, limit) => store.audit.ofEntity(entityType, entityId, after, limit)),
+  );
+  auth.declare(
+    {
+      name: 'listAuditHistory',
+      method: 'get',
+      route: '/clients/:clientId/audit',
+      query: PAGE_QUERY,
+      title: 'List Audit History',
+      category: 'Audit',
+      scopes: 'auth:client-audit-history:<clientId>',
+      output: getEntityHistoryResponse,
+    },
+    ({ params: { clientId }, query }, { store }) =>
+      historyOf(query, (after, limit) => store.audit.byClient(clientId, after, limit)),
+  );
+}
+
+async function historyOf(
+  query: Readonly<Record<string, string | undefined>>,
+  fetch: (after: number, limit: number) => Promise<readonly AuditRecord[]>,
+): Promise<object> {
+  const { entries, continuationToken } = await page(
+    query,
+    ({ after, limit }: PageRequest) => fetch(numberOf(after), limit),
+    ({ number }) => String(number),
+  );
+  const auditHistory = entries.map(({ number: _, ...entry }) => entry);
+  return { auditHistory, continuationToken };
+}
+
+function numberOf(after: string): number {
+  if (!/^\d{0,15}$/.test(after)) {
+    throw new ApiError('InputError', 'Invalid continuation token');
+  }
+  return Number(after);
+}

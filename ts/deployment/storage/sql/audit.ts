@@ -1,0 +1,48 @@
+/** Who has changed which client, role or secret. */
+import type { Queryable } from '../database.js';
+import type { AuditRecord, Store } from '../store.js';
+
+interface Row {
+  readonly number: number;
+  readonly entity_type: AuditRecord['entityType'];
+  readonly entity_id: string;
+  readonly client_id: string;
+  readonly action_type: AuditRecord['actionType'];
+  readonly created: Date;
+}
+
+export function audit(database: Queryable): Store['audit'] {
+  const list = async (where: string, values: readonly string[], after: number, limit: number) => {
+    const rows = await database.query<Row>(
+      `SELECT * FROM audit_history WHERE ${where} AND number > $1 ORDER BY number LIMIT $2`,
+      [after, limit, ...values],
+    );
+    return rows.map(fromRow);
+  };
+  return {
+    async add({ entityType, entityId, clientId, actionType }) {
+      await database.query(
+        `INSERT INTO audit_history (entity_type, entity_id, client_id, action_type, created)
+         VALUES ($1, $2, $3, $4, $5)`,
+        [entityType, entityId, clientId, actionType, new Date()],
+      );
+    },
+    ofEntity: (entityType, entityId, after, limit) =>
+      list('entity_type = $3 AND entity_id = $4', [entityType, entityId], after, limit),
+    byClient: (clientId, after, limit) => list('client_id = $3', [clientId], after, limit),
+    async removeBefore(time) {
+      await database.query('DELETE FROM audit_history WHERE created < $1', [time]);
+    },
+  };
+}
+
+function fromRow(row: Row): AuditRecord {
+  return {
+    number: row.number,
+    entityType: row.entity_type,
+    entityId: row.entity_id,
+    clientId: row.client_id,
+    actionType: row.action_type,
+    created: row.created,
+  };
+}
