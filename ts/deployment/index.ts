@@ -55,6 +55,7 @@ import type { NewRole, Store } from './storage/store.js';
 import { ClientScan } from './web/client-scan.js';
 import { LOGIN_PATH, web } from './web/index.js';
 import { addUser, type UserOptions } from './web/local-users.js';
+import { CREATE_PATH, NEW_CLIENT_PATH } from './web/new-client.js';
 import { type RegisteredClient, RegisteredClients } from './web/registered-clients.js';
 import { webServer } from './web/service.js';
 
@@ -197,6 +198,10 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   mount(webServer, { ...serving, context: undefined });
   app.use(documents(SERVICES, publicUrl));
   app.use(OBJECTS_PATH, files.router());
+  app.get(CREATE_PATH, (request, response) => {
+    const query = request.originalUrl.replace(/^[^?]*/, '');
+    response.redirect(`${LOGIN_PATH}${NEW_CLIENT_PATH}${query}`);
+  });
   app.use(
     LOGIN_PATH,
     web({ store, resolver, credentials: webClient, registered, publicUrl, onFault }),

@@ -4,7 +4,8 @@
  *
  * For programs, `POST /login/local` with `{"name", "password"}` begins a session, `POST
  * /login/logout` ends it; `GET /login/user` says who has signed in, and `POST /login/credentials`
- * gives credentials. For people, `GET /login` is a page. For third parties there is what begins
+ * gives credentials. For people, `GET /login` is a page, and `GET /login/client` one on which they make
+ * a client, as `taskcluster signin` has them do. For third parties there is what begins
  * with `/login/oauth/`.
  *
  * What it is not: it is no service of the API. No endpoint of the services knows its cookie.
@@ -25,6 +26,7 @@ import {
   decide,
 } from './authorization.js';
 import { NAME } from './local-users.js';
+import { makeNewClient, NEW_CLIENT_PATH, newClientPage } from './new-client.js';
 import { html, navigationsOnly, sendPage, style } from './pages.js';
 import type { RegisteredClients } from './registered-clients.js';
 import { Sessions } from './sessions.js';
@@ -59,11 +61,13 @@ export function web(options: WebOptions): Router {
   router.get('/style.css', style);
   router.get('/', navigationsOnly, signInPage(sessions, registered));
   router.get(AUTHORIZE_PATH, navigationsOnly, authorize({ ...options, sessions }));
+  router.get(NEW_CLIENT_PATH, navigationsOnly, newClientPage({ ...options, sessions }));
   router.use('/oauth', thirdParties(options));
   router.use(ownPagesOnly);
   const readForm = express.urlencoded({ extended: false, limit: BODY_LIMIT });
   router.post('/', readForm, signInByForm(signIn, registered));
   router.post(DECISION_PATH, readForm, decide({ ...options, sessions }));
+  router.post(NEW_CLIENT_PATH, readForm, makeNewClient({ ...options, sessions }));
   const readText = express.text({ type: 'application/json', limit: BODY_LIMIT });
   router.post('/local', readText, signInByJson(signIn));
   router.post('/logout', async (request, response) => {

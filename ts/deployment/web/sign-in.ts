@@ -4,6 +4,7 @@ import type { OpenSession, Store } from '../storage/store.js';
 import { AUTHORIZE_PATH, problem } from './authorization.js';
 import { field } from './fields.js';
 import { NAME } from './local-users.js';
+import { NEW_CLIENT_PATH } from './new-client.js';
 import { html, sendPage } from './pages.js';
 import { hashPassword, isCheaper, isPassword } from './passwords.js';
 import type { RegisteredClients } from './registered-clients.js';
@@ -85,16 +86,19 @@ export function signInByForm(signIn: SignIn, registered: RegisteredClients): Req
   };
 }
 
-/** Where a user was going: to where a third party asks, which may send him on at once. */
+/** Where a user was going: to make a client, or to where a third party asks, which may send him on at once. */
 interface Continuation {
   readonly path: string;
-  readonly redirectUri: string;
+  readonly redirectUri?: string;
 }
 
 function continuation(
   given: string | undefined,
   registered: RegisteredClients,
 ): Continuation | undefined {
+  if (given?.startsWith(`/login${NEW_CLIENT_PATH}?`)) {
+    return { path: given };
+  }
   const start = `/login${AUTHORIZE_PATH}?`;
   if (!given?.startsWith(start)) {
     return undefined;

@@ -1,0 +1,200 @@
+/**
+ * The page that `taskcluster signin` opens: whoever has signed in makes a client of his own, and the
+ * command line gets it at the address of this machine on which it waits.
+ *
+ * What it is not: a way for third parties. They are registered, and come by `authorization.ts`.
+ */
+import type { Request, RequestHandler, Response } from 'express';
+import { createClient, type ScopeResolver } from '../auth/clients.js';
+import { CLIENT_ID } from '../auth/names.js';
+import { intersection, ordered, satisfies } from '../scopes.js';
+import type { OpenSession, Store } from '../storage/store.js';
+import { problem } from './authorization.js';
+import { field } from './fields.js';
+import { html, sendPage } from './pages.js';
+import type { Sessions } from './sessions.js';
+import { readTimeExpression } from './time-expression.js';
+import { userOf } from './user.js';
+
+/** Where Taskcluster's command line looks for the page. */
+export const CREATE_PATH = '/auth/clients/create';
+
+/** Under the path of the login, which is where a session counts. */
+export const NEW_CLIENT_PATH = '/client';
+
+export interface NewClientOptions {
+  readonly store: Store;
+  readonly sessions: Sessions;
+  readonly resolver: ScopeResolver;
+}
+
+/** What a person is asked, filled in as the command line wishes. */
+interface Wish {
+  /** Behind the user's identity and a slash. */
+  readonly name: string;
+  readonly description: string;
+  readonly scopes: readonly string[];
+  /** In words. */
+  readonly expires: string;
+  /** Where the client is waited for; undefined where the person is to see it. */
+  readonly callback: string | undefined;
+}
+
+/** Asks the user who has signed in, and whoever has not to sign in. */
+export function newClientPage({ sessions, resolver }: NewClientOptions): RequestHandler {
+  return async (request, response) => {
+    const session = await sessions.of(request);
+    if (session === undefined) {
+      const query = request.originalUrl.replace(/^[^?]*/, '');
+      const back = new URLSearchParams({ continue: `/login${NEW_CLIENT_PATH}${query}` });
+      response.redirect(`/login?${back}`);
+      return;
+    }
+    const wish = readWish(request.query, scopesOf(request.query));
+    if (typeof wish === 'string') {
+      refuse(response, wish);
+      return;
+    }
+    const held = await resolver.expandScopes(userOf(session).scopes());
+    ask(response, session, { ...wish, scopes: intersection(wish.scopes, held) });
+  };
+}
+
+/** Makes the client that the user has decided on. */
+export function makeNewClient(options: NewClientOptions): RequestHandler {
+  return async (request, response) => {
+    const session = await options.sessions.of(request);
+    if (session === undefined) {
+      response.redirect(303, '/login');
+      return;
+    }
+    const words = (field(request.body, 'scope') ?? '').split(/\s+/).filter((word) => word !== '');
+    const wish = readWish(request.body, words);
+    if (typeof wish === 'string') {
+      refuse(response, wish);
+      return;
+    }
+    const client = await make(options, session, wish);
+    if (typeof client === 'string') {
+      ask(response, session, wish, client);
+      return;
+    }
+    const { clientId, accessToken } = client;
+    if (wish.callback === undefined) {
+      show(response, clientId, accessToken);
+      return;
+    }
+    const callback = new URL(wish.callback);
+    callback.searchParams.set('clientId', clientId);
+    callback.searchParams.set('accessToken', accessToken);
+    response.redirect(303, callback.href);
+  };
+}
+
+/** Each `scope` of a query, of which there may be several. */
+function scopesOf({ scope = [] }: Request['query']): string[] {
+  return [scope].flat().filter((each) => typeof each === 'string');
+}
+
+/** What is wished for, or a sentence about why it cannot be given to whoever wishes it. */
+function readWish(from: unknown, scopes: readonly string[]): Wish | string {
+  const callback = field(from, 'callback_url');
+  if (callback !== undefined && !isOfThisMachine(callback)) {
+    return 'The callback_url is not of this machine: run `taskcluster signin` where your browser is';
+  }
+  return {
+    name: field(from, 'name') ?? '',
+    description: field(from, 'description') ?? '',
+    expires: field(from, 'expires') ?? '1 day',
+    scopes,
+    callback,
+  };
+}
+
+/** Nobody else's page gets an access token, whatever a link says: as Taskcluster's own page has it. */
+function isOfThisMachine(url: string): boolean {
+  return /^https?:\/\/localhost(:[0-9]{1,5})?(\/|$)/.test(url) && URL.canParse(url);
+}
+
+/** The client, or a sentence about what has to be another. */
+async function make(
+  { store, resolver }: NewClientOptions,
+  session: OpenSession,
+  { name, description, scopes, expires }: Wish,
+) {
+  const user = userOf(session);
+  const clientId = `${user.identity}/${name}`;
+  if (name === '' || !CLIENT_ID.test(clientId)) {
+    return 'A name is of letters, digits and !@/:.+|_-';
+  }
+  const span = readTimeExpression(expires) ?? 0;
+  if (span <= 0 || span > LONGEST) {
+    return 'Write for how long in words, such as 30 minutes, 3 days or 1 year';
+  }
+  if (/[\0\p{Surrogate}]/u.test(description) || description.length > LONGEST_DESCRIPTION) {
+    return `Write at most ${LONGEST_DESCRIPTION} characters about what it is for`;
+  }
+  const held = await resolver.expandScopes(user.scopes());
+  if (!satisfies(held, `auth:create-client:${clientId}`)) {
+    return 'You may not make clients: the role login-identity:* has to have the scope auth:create-client:<..>/*';
+  }
+  if (!scopes.every(isScope) || !satisfies(held, { AllOf: scopes })) {
+    return 'These are scopes that you do not have: take them away';
+  }
+  const until = new Date(Date.now() + span);
+  const wanted = { clientId, description, scopes: ordered(scopes), expires: until };
+  const made = await createClient(store, { ...wanted, deleteOnExpiration: true }, user.identity);
+  return made ?? `There is a client ${clientId} already: choose another name`;
+}
+
+/** In milliseconds. */
+const LONGEST = 1000 * 365 * 24 * 60 * 60 * 1000;
+
+const LONGEST_DESCRIPTION = 10_240;
+
+function isScope(text: string): boolean {
+  return /^[!-~]+$/.test(text) && !text.endsWith('**');
+}
+
+function ask(response: Response, session: OpenSession, wish: Wish, wrong?: string): void {
+  const { name, description, scopes, expires, callback } = wish;
+  const { identity } = userOf(session);
+  sendPage(response, {
+    status: wrong === undefined ? 200 : 400,
+    title: 'Make a client?',
+    redirectUri: callback,
+    content: html`${problem(wrong)}
+<p>You are signed in as <code>${identity}</code>. A program that has this client can do what its
+scopes allow, in your name.${callback === undefined ? '' : html` It is sent to <code>${callback}</code> on this machine.`}</p>
+<form method="post" action="/login${NEW_CLIENT_PATH}">
+${callback === undefined ? '' : html`<input type="hidden" name="callback_url" value="${callback}">`}
+<label for="name">Name, behind <code>${identity}/</code></label>
+<input id="name" name="name" value="${name}" required>
+<label for="scope">Scopes, one on a line: take away what it shall not have</label>
+<textarea id="scope" name="scope" rows="6" spellcheck="false">
+${scopes.join('\n')}</textarea>
+<label for="expires">For how long</label>
+<input id="expires" name="expires" value="${expires}" required>
+<label for="description">What for</label>
+<input id="description" name="description" value="${description}">
+<button type="submit">Make it</button>
+</form>`,
+  });
+}
+
+function show(response: Response, clientId: string, accessToken: string): void {
+  sendPage(response, {
+    title: 'The client has been made',
+    content: html`<p>Its access token cannot be seen again.</p>
+<p><code>TASKCLUSTER_CLIENT_ID=${clientId}</code></p>
+<p><code>TASKCLUSTER_ACCESS_TOKEN=${accessToken}</code></p>`,
+  });
+}
+
+function refuse(response: Response, wrong: string): void {
+  sendPage(response, {
+    status: 400,
+    title: 'This cannot be done',
+    content: problem(wrong) || html``,
+  });
+}
