@@ -325,7 +325,10 @@ test('everything carries one version', (t) => {
     const name = `${main.name}-${target}`;
     const platform = manifest('npm', target, 'package.json');
     t.deepEqual([platform.name, platform.version], [name, version]);
-    t.deepEqual([platform.main, platform.files], [binaryOf(name), [binaryOf(name)]]);
+    t.deepEqual(
+      [platform.main, platform.files],
+      [binaryOf(name), ['THIRD-PARTY-LICENSES', binaryOf(name)]],
+    );
   }
   const local = manifest('npm/taskcluster-local/package.json');
   t.deepEqual([local.name, local.version], ['taskcluster-local', version]);

@@ -35,6 +35,24 @@ testWith('systemd-analyze')('systemd can read the unit', async (t) => {
   t.false(stderr.includes(path.basename(copy)), stderr);
 });
 
+test('the licences that are shipped are those of what is linked', async (t) => {
+  const args = ['tree', '--package', 'taskcluster-proxy-addon', '--locked'];
+  const { stdout } = await run(
+    'cargo',
+    [...args, ...['--edges', 'normal', '--target', 'all', '--prefix', 'none', '--format', '{p}']],
+    { cwd: ROOT },
+  );
+  // `name v1.2.3`, and behind it what kind it is, or where it lies. The last is needed under `cfg(any())`,
+  // which no platform is.
+  const linked = stdout
+    .split('\n')
+    .filter((line) => line !== '' && !/^(taskcluster-proxy-|jiff-static )/.test(line))
+    .map((line) => line.replace(/^(\S+) v(\S+).*$/, '$1 $2'));
+  const shipped = [...read('THIRD-PARTY-LICENSES').matchAll(/^- (\S+ \d[^\s,]*)/gm)];
+  const named = new Set(shipped.map(([, crate]) => crate));
+  t.deepEqual([...named].sort(), [...new Set(linked)].sort(), 'run npm run licences');
+});
+
 interface Updates {
   readonly updates: ReadonlyArray<{
     readonly 'package-ecosystem': string;

@@ -15,6 +15,8 @@ const TOOLS = {
   /** Puts the list of crates into what it builds, and reads it from there as CycloneDX. */
   'cargo-auditable': { version: '0.7.7' },
   auditable2cdx: { version: '0.1.0' },
+  /** Collects the licences of what is linked. */
+  'cargo-about': { version: '0.9.3', features: ['cli'] },
   /** Licences, sources and bans, by deny.toml; advisories. */
   'cargo-deny': { version: '0.20.2' },
 };

@@ -14,6 +14,9 @@ const LOCAL = ['cli/taskcluster-local.js', 'cli/oldest-node.js', 'cli/local', 'd
 /** The committed lists of what each package holds, by its name. */
 const CONTENTS = join(ROOT, 'tools/package-contents.json');
 
+/** The licences of what is linked into the addon, by tools/licences.mjs. */
+const THIRD_PARTY = 'THIRD-PARTY-LICENSES';
+
 /** npm is a script on Windows, which only a shell starts. */
 export const shell = process.platform === 'win32';
 
@@ -21,6 +24,7 @@ export const shell = process.platform === 'win32';
 export function assemblePlatform(platform, binary, directory) {
   assemble(platform.name, directory);
   copyFileSync(binary, join(directory, binaryOf(platform)));
+  copyFileSync(join(ROOT, THIRD_PARTY), join(directory, THIRD_PARTY));
 }
 
 /** The package taskcluster-local; it has no API, and so no types. */
