@@ -3,7 +3,7 @@
 //! The files of `crates/proxy` that hold it are compiled here once more, as they are, with
 //! [shuttle](https://docs.rs/shuttle)'s primitives behind `crate::sync`: one thread runs at a time, and
 //! wherever it touches what is shared, another may go on in its place. Each of [`models`] says what
-//! holds in every order; the tests run it in some thousands.
+//! holds in every order; the tests run it in a thousand.
 //!
 //! What this is not: part of a build. What is beside those files and does not matter to them is
 //! stood in for, as briefly as it compiles.

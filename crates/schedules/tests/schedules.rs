@@ -1,4 +1,4 @@
-//! Each model in some thousands of orders, by chance and by few changes of who goes first (PCT).
+//! Each model in a thousand orders, by chance and by few changes of who goes first (PCT).
 //!
 //! `SCHEDULES` says in how many, `SCHEDULES_SEED` which.
 
@@ -10,7 +10,7 @@ use shuttle::{Config, MaxSteps, Runner};
 use taskcluster_proxy_schedules::models::{credentials, log, permits, places, replays};
 
 /// In `cargo test`, for each model and each way to choose.
-const SCHEDULES: usize = 1000;
+const SCHEDULES: usize = 500;
 
 /// A run that takes more goes on for ever; most take some hundred.
 const STEPS: usize = 100_000;
