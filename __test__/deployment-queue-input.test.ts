@@ -1,4 +1,4 @@
-// What nobody sends by accident: the queue and the secrets service refuse it in Taskcluster's shape,
+// What nobody sends by accident: the services refuse it in Taskcluster's shape,
 // and it never turns into a fault of theirs.
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend } from './harness/backends.js';
@@ -50,6 +50,11 @@ const REQUESTS: [method: string, target: string, body: object | undefined, statu
   ['PUT', `${WORKERS}/a/b`, { quarantineUntil: YEAR_0 }, 400],
   ['PUT', `${WORKERS}/a/b`, { quarantineUntil: '9999-12-31T23:59:59Z', quarantineInfo: NUL }, 200],
   ['POST', 'queue/v1/task/<task>/priority', { newPriority: NUL }, 400],
+  ['GET', 'auth/v1/audit/role/%00', undefined, 400],
+  ['GET', 'auth/v1/audit/role/%E2%9C%93%2F', undefined, 200],
+  ['GET', `auth/v1/audit/role/a?continuationToken=${TOKEN}`, undefined, 400],
+  ['GET', 'auth/v1/clients/a/audit?continuationToken=OTk5OTk5OTk5OTk5OTk5OTk5', undefined, 400],
+  ['POST', 'auth/v1/github/a/b/repo-token', { permissions: { [NUL]: 'read' } }, 400],
   ['PUT', 'secrets/v1/secret/a', { secret: {}, expires: LEAP_SECOND }, 400],
   ['PUT', 'secrets/v1/secret/a', { secret: {}, expires: YEAR_0 }, 400],
   ['PUT', 'secrets/v1/secret/a', { secret: { [NUL]: NUL }, expires: '9999-12-31T23:59:59Z' }, 200],
