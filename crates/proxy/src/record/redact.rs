@@ -10,7 +10,12 @@ use std::borrow::Cow;
 /// Stands where a secret stood.
 const REDACTED: &str = "<redacted>";
 
+/// How often a text is decoded round by round; behind that it is read decoded to its end. Each round
+/// may hold a secret that the others do not: a digit of an encoding is a letter to who decodes less.
+const ROUNDS: usize = 4;
+
 /// A character as a decoder reads it, and where it stands in the text.
+#[derive(Clone, Copy)]
 struct Decoded {
     byte: u8,
     start: usize,
@@ -25,34 +30,50 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     if memchr::memchr3(b'%', b'=', b'@', bytes).is_none() {
         return Cow::Borrowed(text);
     }
-    let read = decode(bytes);
+    let mut secrets = Vec::new();
+    let mut read = undecoded(bytes);
+    for _ in 0..ROUNDS {
+        find_secrets(&read, &mut secrets);
+        let again = decode_once(&read);
+        if again.len() == read.len() {
+            break;
+        }
+        read = again;
+    }
+    find_secrets(&decode(bytes), &mut secrets);
+    secrets.sort_unstable();
     let mut clean = String::new();
     let mut copied = 0;
-    let mut at = 0;
-    while at < read.len() {
-        let Decoded { byte, end, .. } = read[at];
-        // The last digit of an encoding may be read as a letter by who does not decode.
-        let is_b = [byte, bytes[end - 1]]
-            .iter()
-            .any(|byte| byte.eq_ignore_ascii_case(&b'b'));
-        let secret = match byte {
-            _ if is_b => bewit_value(&read, at),
-            b':' => userinfo(&read, at),
-            _ => None,
-        };
-        let Some((start, end)) = secret else {
-            at += 1;
-            continue;
-        };
-        clean.push_str(&text[copied..read[start].start]);
-        clean.push_str(REDACTED);
-        (copied, at) = (read[end - 1].end, end);
+    for (start, end) in secrets {
+        if start >= copied {
+            clean.push_str(&text[copied..start]);
+            clean.push_str(REDACTED);
+        }
+        copied = copied.max(end);
     }
     if copied == 0 {
         return Cow::Borrowed(text);
     }
     clean.push_str(&text[copied..]);
     Cow::Owned(clean)
+}
+
+/// Adds the bounds, in the text, of what is secret to who reads it so.
+fn find_secrets(read: &[Decoded], secrets: &mut Vec<(usize, usize)>) {
+    let mut at = 0;
+    while at < read.len() {
+        let secret = match read[at].byte {
+            b'b' | b'B' => bewit_value(read, at),
+            b':' => userinfo(read, at),
+            _ => None,
+        };
+        let Some((start, end)) = secret else {
+            at += 1;
+            continue;
+        };
+        secrets.push((read[start].start, read[end - 1].end));
+        at = end;
+    }
 }
 
 /// Whether a query has a parameter `bewit`, its name spelled in any case or percent-encoding.
@@ -103,30 +124,59 @@ fn reads(text: &[Decoded], at: usize, word: &[u8]) -> Option<usize> {
         .then_some(end)
 }
 
+fn undecoded(text: &[u8]) -> Vec<Decoded> {
+    let places = text.iter().enumerate();
+    let read = places.map(|(at, byte)| Decoded {
+        byte: *byte,
+        start: at,
+        end: at + 1,
+        depth: 0,
+    });
+    read.collect()
+}
+
+/// What was `read`, percent-decoded once more.
+fn decode_once(read: &[Decoded]) -> Vec<Decoded> {
+    let mut again = Vec::with_capacity(read.len());
+    let mut rest = read;
+    while let [first, behind @ ..] = rest {
+        let encoded = match behind {
+            [high, low, ..] if first.byte == b'%' => encoded_by(first, high, low),
+            _ => None,
+        };
+        rest = if encoded.is_some() {
+            &rest[3..]
+        } else {
+            behind
+        };
+        again.push(encoded.unwrap_or(*first));
+    }
+    again
+}
+
+/// The character that a percent sign and two digits stand for.
+fn encoded_by(percent: &Decoded, high: &Decoded, low: &Decoded) -> Option<Decoded> {
+    let digit = |read: &Decoded| char::from(read.byte).to_digit(16);
+    let byte = u8::try_from(digit(high)? * 16 + digit(low)?).ok()?;
+    Some(Decoded {
+        byte,
+        start: percent.start,
+        end: low.end,
+        depth: 1 + percent.depth.max(high.depth).max(low.depth),
+    })
+}
+
 /// `text`, percent-decoded as often as it takes, the digits of an encoding included.
 fn decode(text: &[u8]) -> Vec<Decoded> {
     let mut read: Vec<Decoded> = Vec::with_capacity(text.len());
-    let digit = |read: &Decoded| char::from(read.byte).to_digit(16);
-    for (at, byte) in text.iter().enumerate() {
-        read.push(Decoded {
-            byte: *byte,
-            start: at,
-            end: at + 1,
-            depth: 0,
-        });
+    for next in undecoded(text) {
+        read.push(next);
         while let [.., percent, high, low] = &read[..]
             && percent.byte == b'%'
-            && let (Some(first), Some(second)) = (digit(high), digit(low))
-            && let Ok(byte) = u8::try_from(first * 16 + second)
+            && let Some(encoded) = encoded_by(percent, high, low)
         {
-            let decoded = Decoded {
-                byte,
-                start: percent.start,
-                end: at + 1,
-                depth: 1 + percent.depth.max(high.depth).max(low.depth),
-            };
             read.truncate(read.len() - 3);
-            read.push(decoded);
+            read.push(encoded);
         }
     }
     read
@@ -158,6 +208,8 @@ mod tests {
             ("/x?b%252565wit%253dSECRET", "/x?b%252565wit%253d<redacted>"),
             ("/x?b%2%3565wit=SECRET", "/x?b%2%3565wit=<redacted>"),
             ("/x?a%2bewit=SECRET", "/x?a%2bewit=<redacted>"),
+            ("/x?b%65wit%bewit=SECRET", "/x?b%65wit%bewit=<redacted>"),
+            ("/x?a%25bewit=SECRET", "/x?a%25bewit=<redacted>"),
             (
                 "/x?u=http%3A%2F%2Fh%2F%3Fbewit%3DSECRET&b",
                 "/x?u=http%3A%2F%2Fh%2F%3Fbewit%3D<redacted>&b",
