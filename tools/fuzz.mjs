@@ -1,22 +1,32 @@
 /**
- * Fuzzes the readers of foreign bytes: `npm run fuzz -- --minutes 5 [--target NAME]`.
+ * Fuzzes the readers of foreign bytes: `npm run fuzz -- --minutes 5 [--target NAME]`, and tells what of
+ * them is reached by the inputs that there are: `npm run fuzz -- --coverage`.
  *
  * It builds the targets in fuzz/ with the compiler at hand and runs them in turn, the time divided
  * among them. What is found is kept in fuzz/artifacts, what is new in fuzz/target/corpus; fuzz/corpus
  * is for inputs that have been chosen.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const FUZZ = join(dirname(fileURLToPath(import.meta.url)), '../fuzz');
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const FUZZ = join(ROOT, 'fuzz');
 const PASSES = ['level=4', 'inline-8bit-counters', 'pc-table', 'trace-compares'];
-const FLAGS = [
-  '-Cpasses=sancov-module',
-  ...PASSES.map((pass) => `-Cllvm-args=-sanitizer-coverage-${pass}`),
-];
+/** The ways to build the targets: flags of the compiler, and cargo's profile. */
+const WAYS = {
+  fuzzing: {
+    profile: 'release',
+    flags: [
+      '-Cpasses=sancov-module',
+      ...PASSES.map((pass) => `-Cllvm-args=-sanitizer-coverage-${pass}`),
+    ],
+  },
+  // Code that is made one with its caller is not counted where it stands.
+  coverage: { profile: 'dev', flags: ['-Cinstrument-coverage'] },
+};
 
 main();
 
@@ -25,6 +35,7 @@ function main() {
     options: {
       minutes: { type: 'string', default: '5' },
       target: { type: 'string' },
+      coverage: { type: 'boolean', default: false },
     },
   });
   const targets = readdirSync(join(FUZZ, 'corpus'));
@@ -34,25 +45,44 @@ function main() {
     console.error(`Give --minutes a number, and --target one of ${targets.join(', ')}.`);
     process.exit(64);
   }
-  process.exitCode = fuzz(build(), chosen, seconds) ? 0 : 1;
+  if (values.coverage) {
+    cover(chosen);
+    return;
+  }
+  process.exitCode = fuzz(build('fuzzing'), chosen, seconds) ? 0 : 1;
 }
 
 /** Builds all targets and gives where they are. */
-function build() {
-  const { stdout } = spawnSync('rustc', ['-vV'], { encoding: 'utf8' });
-  const [, host = ''] = stdout.match(/^host: (\S+)$/m) ?? [];
-  const target = join(FUZZ, 'target');
+function build(way) {
+  const { profile, flags } = WAYS[way];
+  const target = join(FUZZ, 'target', ...(way === 'fuzzing' ? [] : [way]));
   // With a target named, build scripts are built without the flags.
-  const args = ['build', '--release', '--locked', '--target', host, '--target-dir', target];
+  const where = ['--target', host(), '--target-dir', target];
+  const args = ['build', '--profile', profile, '--locked', ...where];
   const { status } = spawnSync('cargo', args, {
     cwd: FUZZ,
     stdio: 'inherit',
-    env: { ...process.env, RUSTFLAGS: FLAGS.join(' ') },
+    env: { ...process.env, RUSTFLAGS: flags.join(' ') },
   });
   if (status !== 0) {
     process.exit(1);
   }
-  return join(target, host, 'release');
+  return join(target, host(), profile === 'dev' ? 'debug' : profile);
+}
+
+function host() {
+  const [, name = ''] = output('rustc', ['-vV']).match(/^host: (\S+)$/m) ?? [];
+  return name;
+}
+
+function output(command, args, env = {}) {
+  const options = { encoding: 'utf8', env: { ...process.env, ...env }, maxBuffer: 2 ** 30 };
+  const { status, stdout, stderr } = spawnSync(command, args, options);
+  if (status !== 0) {
+    console.error(stderr);
+    process.exit(1);
+  }
+  return stdout;
 }
 
 /** Runs each target for so many seconds; whether none has found anything. */
@@ -90,4 +120,40 @@ function fuzz(directory, targets, seconds) {
   }
   console.log(`${'all'.padEnd(16)} ${String(total).padStart(12)} executions`);
   return isSound;
+}
+
+/** Plays each target's inputs once, and tells which lines they have reached. */
+function cover(targets) {
+  const tools = join(output('rustc', ['--print', 'sysroot']).trim(), 'lib/rustlib', host(), 'bin');
+  if (!existsSync(join(tools, 'llvm-cov'))) {
+    console.error('The tools of the compiler are not there: rustup component add llvm-tools.');
+    process.exit(1);
+  }
+  const directory = build('coverage');
+  const profiles = join(FUZZ, 'target/coverage/profiles');
+  rmSync(profiles, { recursive: true, force: true });
+  for (const target of targets) {
+    const inputs = [join(FUZZ, 'corpus', target), join(FUZZ, 'target/corpus', target)];
+    const env = { LLVM_PROFILE_FILE: join(profiles, `${target}.profraw`) };
+    output(join(directory, target), ['-runs=0', ...inputs.filter(existsSync)], env);
+  }
+  const merged = join(profiles, 'merged.profdata');
+  const raw = targets.map((target) => join(profiles, `${target}.profraw`));
+  output(join(tools, 'llvm-profdata'), ['merge', '--sparse', '-o', merged, ...raw]);
+  const [first, ...others] = targets.map((target) => join(directory, target));
+  const objects = [first, ...others.flatMap((binary) => ['--object', binary])];
+  const args = ['export', '--summary-only', `--instr-profile=${merged}`, ...objects];
+  printTable(JSON.parse(output(join(tools, 'llvm-cov'), args)).data[0].files);
+}
+
+/** A row for each file of the project of which something is reached, in Markdown. */
+function printTable(files) {
+  console.log('| file | lines reached | of |\n| --- | --- | --- |');
+  for (const { filename, summary } of files) {
+    const { covered, count, percent } = summary.lines;
+    const name = relative(join(ROOT, 'crates'), filename);
+    if (!name.startsWith('..') && covered > 0) {
+      console.log(`| \`${name}\` | ${Math.floor(percent)} % | ${count} |`);
+    }
+  }
 }
