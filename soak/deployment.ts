@@ -21,8 +21,8 @@ const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local
 
 const CLIENTS = 6;
 
-/** A client tries again for 25 s: longer than a process of it takes to start on a busy machine. */
-const RETRIES = 7;
+/** A client tries again for 50 s: longer than a process of it takes to start on a busy machine. */
+const RETRIES = 8;
 
 const QUIET_MS = [1_000, 6_000] as const;
 const OUTAGE_MS = [0, 2_000] as const;
