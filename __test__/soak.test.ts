@@ -17,7 +17,7 @@ function runFor(t: ExecutionContext, minutes: number): Run {
   const { pause, seed } = readOptions([]);
   t.log(`--seed ${seed}`);
   const directory = freshDirectory(t);
-  return { minutes, pause, seed, directory, progress: () => {} };
+  return { minutes, pause, seed, judgesFair: false, directory, progress: () => {} };
 }
 
 const linuxTest = process.platform === 'linux' ? test : test.skip;

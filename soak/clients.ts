@@ -286,22 +286,23 @@ async function attempt(
 ): Promise<void> {
   const { kind, ledger, weather } = site;
   const since = Date.now();
+  const isFair = () => site.judgesFair && weather.wasFairSince(since);
   const tell = (sentence: string) =>
     ledger.fault(`${kind}: ${what} ${requests.map(({ number }) => number)}: ${sentence}`);
   try {
     await inTime(exchange());
     ledger.add(`${what} as it should`);
-    if (weather.wasFairSince(since)) {
+    if (isFair()) {
       checkArrivals(site, requests);
     }
   } catch (error) {
     const isFault = [Wrong, Corrupt, Late].some((each) => error instanceof each);
     if (isFault) {
       tell(`${error}`);
-    } else if (weather.wasFairSince(since)) {
+    } else if (isFair()) {
       tell(`failed in fair weather: ${error}`);
     } else {
-      ledger.add(`${what} failed in bad weather`);
+      ledger.add(`${what} failed`);
     }
   }
   ledger.most(`longest ${what} in ms`, Date.now() - since);

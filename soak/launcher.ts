@@ -17,7 +17,7 @@ import { stoodStillSince } from './standstill.js';
 export const DRAIN_MS = 1_000;
 
 /** Behind that, what a busy machine needs. */
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 30_000;
 
 /** One update after the other, until `signal`. */
 export async function rotate(site: Site, random: Random, signal: AbortSignal): Promise<void> {

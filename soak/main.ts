@@ -34,7 +34,7 @@ async function run({ minutes, pause, seed, deployment }: Options): Promise<void>
   const progress = (words: string) =>
     console.error(`${Math.round((Date.now() - began) / 1_000)} s: ${words}`);
   const soak = deployment ? (await import('./deployment.js')).soakDeployment : soakProxy;
-  const figures = await soak({ minutes, pause, seed, directory, progress });
+  const figures = await soak({ minutes, pause, seed, judgesFair: true, directory, progress });
   console.log(table(figures));
   const faults = faultsOf(figures);
   if (faults.length > 0) {

@@ -44,7 +44,7 @@ const SHORTEST_MS = 120_000;
 const MORE = { descriptors: 16, threads: 1, memory: 8 * 2 ** 20, share: 0.1 };
 
 export async function soakProxy(run: Run): Promise<Figures[]> {
-  const { directory, pause, seed } = run;
+  const { directory, pause, seed, judgesFair } = run;
   const sites: Site[] = [];
   try {
     const authority = await Authority.create();
@@ -52,7 +52,7 @@ export async function soakProxy(run: Run): Promise<Figures[]> {
     const trusted = authority.writeRoot(directory);
     for (const [index, kind] of KINDS.entries()) {
       const random = new Random(seed, index);
-      sites.push(await startSite(kind, { directory, leaf, trusted, random, pause }));
+      sites.push(await startSite(kind, { directory, leaf, trusted, random, pause, judgesFair }));
     }
     return await soakSites(sites, run);
   } finally {
@@ -68,10 +68,11 @@ interface Ground {
   /** For the weather. */
   readonly random: Random;
   readonly pause: number;
+  readonly judgesFair: boolean;
 }
 
 async function startSite(kind: Kind, ground: Ground): Promise<Site> {
-  const { directory, leaf, trusted, random, pause } = ground;
+  const { directory, leaf, trusted, random, pause, judgesFair } = ground;
   const ledger = new Ledger();
   const upstream = await Upstream.start(kind, leaf, ledger);
   const weather = await Weather.on(upstream.port, random, ledger);
@@ -89,6 +90,7 @@ async function startSite(kind: Kind, ground: Ground): Promise<Site> {
     upstream,
     weather,
     ledger,
+    judgesFair,
     pause,
     retries: kind !== 'tls',
     agent: new http.Agent({ keepAlive: true, maxSockets: CLIENTS }),

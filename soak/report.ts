@@ -7,6 +7,11 @@ export interface Run {
   /** The longest of a client between two exchanges, in milliseconds. */
   readonly pause: number;
   readonly seed: number;
+  /**
+   * Whether what fails in fair weather is a fault. On a machine that is busy with other things, what a storm
+   * has left behind may be met any time after it.
+   */
+  readonly judgesFair: boolean;
   /** For its logs. */
   readonly directory: string;
   readonly progress: (words: string) => void;

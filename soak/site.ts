@@ -11,6 +11,8 @@ export interface Site {
   readonly upstream: Upstream;
   readonly weather: Weather;
   readonly ledger: Ledger;
+  /** Whether what fails in fair weather is a fault. */
+  readonly judgesFair: boolean;
   /** The longest of a client between two exchanges, in milliseconds. */
   readonly pause: number;
   /** Whether the proxy may send a request again. */
