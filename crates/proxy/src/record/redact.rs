@@ -26,21 +26,37 @@ struct Decoded {
 
 /// `text` without secrets; borrowed where it held none.
 pub fn redact(text: &str) -> Cow<'_, str> {
+    let mut clean = redact_once(text);
+    // Where a secret has taken the end of another one with it, that one ends later now.
+    while let Cow::Owned(once) = &clean {
+        let again = redact_once(once);
+        if again == *once {
+            break;
+        }
+        clean = Cow::Owned(again.into_owned());
+    }
+    clean
+}
+
+fn redact_once(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     if memchr::memchr3(b'%', b'=', b'@', bytes).is_none() {
         return Cow::Borrowed(text);
     }
     let mut secrets = Vec::new();
     let mut read = undecoded(bytes);
-    for _ in 0..ROUNDS {
+    for round in 1.. {
         find_secrets(&read, &mut secrets);
-        let again = decode_once(&read);
+        let again = if round < ROUNDS {
+            decode_once(&read)
+        } else {
+            decode(bytes)
+        };
         if again.len() == read.len() {
             break;
         }
         read = again;
     }
-    find_secrets(&decode(bytes), &mut secrets);
     secrets.sort_unstable();
     let mut clean = String::new();
     let mut copied = 0;
@@ -210,6 +226,7 @@ mod tests {
             ("/x?a%2bewit=SECRET", "/x?a%2bewit=<redacted>"),
             ("/x?b%65wit%bewit=SECRET", "/x?b%65wit%bewit=<redacted>"),
             ("/x?a%25bewit=SECRET", "/x?a%25bewit=<redacted>"),
+            ("/x?%2bewit=S://E;CRET@y", "/x?%2bewit=<redacted>"),
             (
                 "/x?u=http%3A%2F%2Fh%2F%3Fbewit%3DSECRET&b",
                 "/x?u=http%3A%2F%2Fh%2F%3Fbewit%3D<redacted>&b",
