@@ -6,6 +6,7 @@
 //! unknown length, no upgrade, no HTTP/2; those are [`crate::exchange::hyper_wire`]'s.
 
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -140,8 +141,7 @@ impl Wire for SocketWire<'_, '_> {
             exchange: self.exchange,
         };
         let answer = in_time(&mut sending, settings.response_timeout).await;
-        let Sending { socket, head, .. } = sending;
-        buffers.give_back_write(head);
+        let socket = sending.socket;
         answer.map(|(head, body)| SocketAnswer { head, body, socket })
     }
 
@@ -219,6 +219,11 @@ impl Sending<'_, '_> {
                 0 => return Poll::Ready(Err(Torn::Upstream(ErrorKind::WriteZero.into()))),
                 written => self.written += written,
             }
+        }
+        if !self.head.is_empty() {
+            // The thread's other requests use its room while this one waits.
+            let head = mem::take(&mut self.head);
+            self.exchange.buffers.give_back_write(head);
         }
         self.upload.poll_send(cx, &mut self.socket)
     }
