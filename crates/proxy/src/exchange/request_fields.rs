@@ -3,15 +3,18 @@
 //! Hop-by-hop fields stop here; `Host`, `Authorization` and the framing are made anew; all else
 //! passes as it came.
 
-use http::Method;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName};
+use std::sync::LazyLock;
 
-use crate::message::fields::Fields;
+use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+
+use crate::message::fields::{Fields, Names};
 use crate::message::headers;
 use crate::message::names::AUTHORIZED_SCOPES;
 
 /// Fields that are made anew for upstream, or are for the proxy.
-static NOT_SENT: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES];
+static NOT_SENT: LazyLock<Names> =
+    LazyLock::new(|| Names::from_iter([HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES]));
 
 /// Leaves of a request's fields what goes out as it came; whether a length was among them.
 pub fn to_upstream(fields: &mut impl Fields) -> bool {

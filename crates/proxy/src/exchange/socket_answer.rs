@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
@@ -17,9 +18,11 @@ use crate::exchange::send_error::{
 };
 use crate::exchange::upstream::Socket;
 use crate::limits::{ANSWER_FIELDS, ANSWER_HEAD, INTERIM_ANSWERS};
-use crate::message::fields::{FieldLines, Fields, place};
+use crate::message::fields::{FieldLines, Fields, Names, place};
 use crate::message::headers;
 use crate::message::names::clear_ours;
+
+static LENGTH: LazyLock<Names> = LazyLock::new(|| Names::from_iter([CONTENT_LENGTH]));
 
 /// The head, and what has come behind it.
 pub struct AnswerHead {
@@ -206,7 +209,7 @@ pub fn parse(bytes: &[u8], asked: Asked, buffers: &Buffers) -> Result<Option<Par
 fn interim(parsed: &httparse::Response<'_, '_>, mut fields: FieldLines) -> Vec<u8> {
     headers::strip_response(&mut fields);
     clear_ours(&mut fields);
-    fields.remove_all(&[CONTENT_LENGTH]);
+    fields.remove_all(&LENGTH);
     let mut lines = Vec::new();
     let mut code = itoa::Buffer::new();
     let code = code.format(parsed.code.unwrap_or_default());
@@ -275,7 +278,7 @@ impl Length {
     ) -> Result<Self, Fault> {
         let is_coded = fields.has(&TRANSFER_ENCODING);
         if is_coded || status == StatusCode::NO_CONTENT {
-            fields.remove_all(&[CONTENT_LENGTH]);
+            fields.remove_all(&LENGTH);
         }
         let length = headers::content_length(fields).map_err(|_| Fault::Length)?;
         let has_body =

@@ -23,10 +23,17 @@ pub trait Fields {
     }
 
     /// Takes out all fields of these names.
-    fn remove_all(&mut self, names: &[HeaderName]);
+    fn remove_all(&mut self, names: &Names);
 
     /// Puts one field in the place of all of its name.
     fn set(&mut self, name: HeaderName, value: HeaderValue);
+}
+
+/// Names of fields that are taken out together.
+#[derive(Debug, Clone)]
+pub struct Names {
+    names: Vec<HeaderName>,
+    lengths: Lengths,
 }
 
 /// The field lines of an HTTP/1 head as they came (RFC 9112 5), in their order.
@@ -54,7 +61,7 @@ impl Fields for HeaderMap {
         self.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 
-    fn remove_all(&mut self, names: &[HeaderName]) {
+    fn remove_all(&mut self, Names { names, .. }: &Names) {
         for name in names {
             // Few of them are there: a look at the names is cheaper than asking for each.
             if names.len() > FEW || self.keys().any(|key| key == name) {
@@ -65,6 +72,23 @@ impl Fields for HeaderMap {
 
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.insert(name, value);
+    }
+}
+
+impl FromIterator<HeaderName> for Names {
+    fn from_iter<I: IntoIterator<Item = HeaderName>>(names: I) -> Self {
+        let names: Vec<_> = names.into_iter().collect();
+        let mut lengths = Lengths::default();
+        for name in &names {
+            lengths.add(name.as_str().len());
+        }
+        Self { names, lengths }
+    }
+}
+
+impl Names {
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        self.names.contains(name)
     }
 }
 
@@ -123,12 +147,8 @@ impl Fields for FieldLines {
             .map(|line| &text[line.value.clone()])
     }
 
-    fn remove_all(&mut self, names: &[HeaderName]) {
-        let mut lengths = Lengths::default();
-        for name in names {
-            lengths.add(name.as_str().len());
-        }
-        if !self.lengths.meets(lengths) {
+    fn remove_all(&mut self, Names { names, lengths }: &Names) {
+        if !self.lengths.meets(*lengths) {
             return;
         }
         let many: Option<HashSet<&HeaderName>> =
@@ -145,7 +165,7 @@ impl Fields for FieldLines {
     }
 
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.remove_all(std::slice::from_ref(&name));
+        self.remove_all(&Names::from_iter([name.clone()]));
         let mut add = |part: &[u8]| {
             let start = self.text.len();
             self.text.extend_from_slice(part);
@@ -276,8 +296,9 @@ mod tests {
             assert_eq!(values(&lines, &map, name), [b"5"]);
         }
         let gone = [VIA, SET_COOKIE];
-        lines.remove_all(&gone);
-        map.remove_all(&gone);
+        let names = Names::from_iter(gone.clone());
+        lines.remove_all(&names);
+        map.remove_all(&names);
         assert!(
             gone.map(|name| values(&lines, &map, name))
                 .concat()

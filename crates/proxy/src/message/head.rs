@@ -198,9 +198,10 @@ impl Fields {
         if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
             return Err(HeadError::FieldName);
         }
+        // All of them are looked at, also behind a bad one, so that the compiler takes many at once.
         if !value
             .iter()
-            .all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7F))
+            .fold(true, |all, &byte| all & is_of_value(byte))
         {
             return Err(HeadError::FieldValue);
         }
@@ -261,12 +262,17 @@ impl Fields {
     }
 }
 
+/// RFC 9110 5.5.
+fn is_of_value(byte: u8) -> bool {
+    byte == b'\t' || byte >= b' ' && byte != 0x7F
+}
+
 /// RFC 9110 5.6.2.
-const fn is_token(byte: u8) -> bool {
+fn is_token(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 
-const TOKEN: [bool; 256] = {
+static TOKEN: [bool; 256] = {
     let characters = b"!#$%&'*+-.^_`|~0123456789\
         ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut table = [false; 256];

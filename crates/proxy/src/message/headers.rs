@@ -4,27 +4,32 @@
 //! it announces are forwarded. What this is not: it adds nothing, and message framing
 //! (`Content-Length`, `Transfer-Encoding`) is made anew from the body by whoever sends it.
 
+use std::sync::LazyLock;
+
 use http::header::{
     self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName,
     HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use memchr::memchr2;
 
 use crate::limits::ANNOUNCED_LENGTH;
-use crate::message::fields::Fields;
+use crate::message::fields::{Fields, Names};
 use crate::message::names::{AUTHORIZED_SCOPES, clear_ours};
 
 /// Fields of one connection by RFC 9110 7.6.1, with the de-facto `Proxy-Connection` and
 /// `Keep-Alive`, and the credentials of one hop (RFC 9110 11.7).
-static HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+static HOP_BY_HOP: LazyLock<Names> = LazyLock::new(|| {
+    Names::from_iter([
+        CONNECTION,
+        HeaderName::from_static("proxy-connection"),
+        HeaderName::from_static("keep-alive"),
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ])
+});
 
 /// Fields that `Connection` may name in vain: a sender must not (RFC 9110 7.6.1), and without them
 /// the message would be another one. A request's own scopes are among them so that naming them can
@@ -32,7 +37,8 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 static END_TO_END: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES];
 
 /// What tells where a message goes, who sends it and how long it is stands in no trailer.
-static NOT_IN_TRAILERS: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, TRAILER];
+static NOT_IN_TRAILERS: LazyLock<Names> =
+    LazyLock::new(|| Names::from_iter([HOST, AUTHORIZATION, CONTENT_LENGTH, TRAILER]));
 
 /// Connection options that name no further field to strip.
 const USUAL: [&[u8]; 4] = [b"close", b"keep-alive", b"te", b"upgrade"];
@@ -126,24 +132,26 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 fn strip(headers: &mut impl Fields) {
-    let named = named_by_connection(headers);
-    headers.remove_all(&named);
+    if let Some(named) = named_by_connection(headers) {
+        headers.remove_all(&named);
+    }
     headers.remove_all(&HOP_BY_HOP);
 }
 
-/// Fields that `Connection` names and that nothing else strips or keeps. Empty, and so without an
-/// allocation, for `close` and `keep-alive`.
-fn named_by_connection(headers: &impl Fields) -> Vec<HeaderName> {
+/// Fields that `Connection` names and that nothing else strips or keeps. `None`, and no allocation,
+/// where there are none, such as for `close` and `keep-alive`.
+fn named_by_connection(headers: &impl Fields) -> Option<Names> {
     let mut fields = headers.values(&CONNECTION);
     if fields.all(|field| field.eq_ignore_ascii_case(b"keep-alive")) {
-        return Vec::new();
+        return None;
     }
     let options = headers.values(&CONNECTION).flat_map(tokens);
-    options
+    let named: Vec<HeaderName> = options
         .filter(|option| !USUAL.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
         .filter_map(|option| HeaderName::from_bytes(option).ok())
         .filter(|name| !HOP_BY_HOP.contains(name) && !END_TO_END.contains(name))
-        .collect()
+        .collect();
+    (!named.is_empty()).then(|| Names::from_iter(named))
 }
 
 /// Whether an HTTP/1 message has the chunked coding. `None` where it has another one: nobody asked
@@ -208,8 +216,15 @@ pub fn length_of(digits: &[u8]) -> Option<u64> {
 
 /// Whether a field that is a list of tokens holds `token`.
 pub fn has_token(headers: &impl Fields, name: &HeaderName, token: &str) -> bool {
-    let mut tokens = headers.values(name).flat_map(tokens);
-    tokens.any(|candidate| candidate.eq_ignore_ascii_case(token.as_bytes()))
+    let is_it = |candidate: &[u8]| candidate.eq_ignore_ascii_case(token.as_bytes());
+    headers.values(name).any(|value| {
+        // Most have one element, which is found in a fraction of the time.
+        if memchr2(b',', b';', value).is_none() {
+            is_it(value.trim_ascii())
+        } else {
+            tokens(value).any(is_it)
+        }
+    })
 }
 
 /// The names in a field that is a list of them (RFC 9110 6.6.2).
@@ -451,11 +466,7 @@ mod tests {
             "connection: Keep-Alive, TE",
             "connection: Upgrade",
         ] {
-            assert_eq!(
-                named_by_connection(&headers(fields)).capacity(),
-                0,
-                "{fields}"
-            );
+            assert!(named_by_connection(&headers(fields)).is_none(), "{fields}");
         }
     }
 

@@ -1,8 +1,10 @@
 //! The names of the header fields that are the proxy's own, and of those it takes out, each once.
 
+use std::sync::LazyLock;
+
 use http::HeaderName;
 
-use crate::message::fields::Fields;
+use crate::message::fields::{Fields, Names};
 
 /// The proxy's version.
 pub const VERSION: HeaderName = HeaderName::from_static("x-taskcluster-proxy-version");
@@ -23,16 +25,18 @@ pub const AUTHORIZED_SCOPES: HeaderName =
     HeaderName::from_static("x-taskcluster-authorized-scopes");
 
 /// Every name that is ours to set in an answer.
-static OURS: [HeaderName; 8] = [
-    ENDPOINT,
-    VERSION,
-    REVISION,
-    PERM_CLIENT_ID,
-    TEMP_CLIENT_ID,
-    TEMP_SCOPES,
-    AUTHORIZED_SCOPES,
-    OMITTED,
-];
+static OURS: LazyLock<Names> = LazyLock::new(|| {
+    Names::from_iter([
+        ENDPOINT,
+        VERSION,
+        REVISION,
+        PERM_CLIENT_ID,
+        TEMP_CLIENT_ID,
+        TEMP_SCOPES,
+        AUTHORIZED_SCOPES,
+        OMITTED,
+    ])
+});
 
 /// Takes out of an answer what upstream sent under our names.
 pub fn clear_ours(headers: &mut impl Fields) {
