@@ -106,10 +106,9 @@ pub fn request_head(bytes: &[u8]) -> Result<Option<RequestHead>, StatusCode> {
 /// [`HeldRequest::read`].
 pub fn held_head(head: &[u8]) -> Option<HeldHead> {
     let request = HeldRequest::read(head, FieldLines::default())?;
-    let target = request.target_in(&bytes::Bytes::copy_from_slice(head));
     Some(HeldHead {
         method: request.method.to_string(),
-        target: target.to_vec(),
+        target: request.target.as_bytes().to_vec(),
         fields: owned(&request.fields),
     })
 }

@@ -57,26 +57,26 @@ pub async fn serve_held(
     let shared = &session.thread.shared;
     let buffers = &exchange.buffers;
     let mut client = ClientWriter::new(&session.connection);
-    let target = request.target_in(&gate.take(head, length));
+    gate.pass(head, length);
     let recorder = &session.thread.recorder;
     let mut record = Record::begin(
         recorder,
         &request.method,
-        RequestTarget::Origin(target.clone()),
+        RequestTarget::Origin(Rc::clone(&request.target)),
         false,
     );
     let asked = Asked {
         method: &request.method,
-        target: HeldRequest::text(&target),
+        target: Ok(&request.target),
         authority: None,
         version: Version::HTTP_11,
         fields: &request.fields,
     };
-    let verdict = decide(&asked, session.rights, &shared.rules);
+    let verdict = decide(&asked, session.rights, &session.thread.rules);
     let body = KnownBody::new(gate, &shared.metrics);
     let outcome = match verdict {
         Verdict::Forward(target, scopes) => {
-            record.goes_to(&target);
+            let target = record.goes_to(target);
             let order = Order {
                 method: &request.method,
                 target: &target,
@@ -195,11 +195,11 @@ async fn pass(
         version: parts.version,
         fields: &parts.headers,
     };
-    let verdict = decide(&asked, session.rights, &shared.rules);
+    let verdict = decide(&asked, session.rights, &session.thread.rules);
     let mut body = Whole::counted(body, parts.version, &shared.metrics);
     match verdict {
         Verdict::Forward(target, scopes) => {
-            record.goes_to(&target);
+            let target = record.goes_to(target);
             let order = Order {
                 method: &parts.method,
                 target: &target,

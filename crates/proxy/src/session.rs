@@ -66,6 +66,7 @@ impl Shared {
 /// What one thread's requests use; nothing of it is locked.
 pub struct Thread {
     pub shared: Arc<Shared>,
+    pub rules: Rules,
     pub exchange: Exchange,
     pub recorder: Rc<Recorder>,
     /// `None` where the platform tells nothing of peers.
@@ -82,6 +83,7 @@ impl Thread {
         Rc::new(Self {
             exchange: Exchange::new(Arc::clone(&shared.exchange), Upstream::new(upstream)),
             recorder: Rc::new(recorder),
+            rules: shared.rules.apart(),
             shared,
             lookup: RefCell::new(Lookup::open().ok()),
         })

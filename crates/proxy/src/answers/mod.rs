@@ -84,7 +84,7 @@ where
     if let Some(scopes) = scopes {
         entered.narrow(&scopes);
     }
-    let set = Arc::clone(&entered.set);
+    let set = Arc::clone(entered.set());
     let url = resource.signed_url(&sign::bewit(&set, resource.origin(), resource.target()));
     let location =
         HeaderValue::from_str(&url).map_err(|_| Refusal::Bewit(bewit::BewitError::Byte))?;

@@ -61,7 +61,7 @@ pub async fn relay(
         &mut bytes,
         &mut head,
         &body,
-        &entered.set,
+        entered.set(),
         order.target,
         last,
     );

@@ -66,7 +66,7 @@ pub fn relay(
             .insert(CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(UPGRADE, protocol);
     }
-    entered.set.name_in(&mut parts.headers, record.target());
+    entered.set().name_in(&mut parts.headers, record.target());
     record.answered(parts.status);
     let guards = Guards {
         record,

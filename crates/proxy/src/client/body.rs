@@ -36,7 +36,10 @@ impl<'g> KnownBody<'g> {
     /// All that is left, where it has come.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         let bytes = self.gate.take_body()?;
-        self.metrics.request_bytes.add(bytes.len() as u64);
+        self.metrics
+            .requests()
+            .request_bytes
+            .add(bytes.len() as u64);
         Some(bytes)
     }
 
@@ -49,7 +52,7 @@ impl<'g> KnownBody<'g> {
         if data.is_empty() {
             return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
         }
-        self.metrics.request_bytes.add(data.len() as u64);
+        self.metrics.requests().request_bytes.add(data.len() as u64);
         Poll::Ready(Ok(data))
     }
 
@@ -68,7 +71,7 @@ impl<'g> KnownBody<'g> {
         if moved == 0 {
             return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
         }
-        self.metrics.request_bytes.add(moved as u64);
+        self.metrics.requests().request_bytes.add(moved as u64);
         Poll::Ready(Ok(moved))
     }
 

@@ -173,14 +173,11 @@ impl Gate {
         &self.held
     }
 
-    /// Takes `head`, behind which a body of known length comes, out of what is held.
-    pub fn take(&mut self, head: Head, body: u64) -> Bytes {
+    /// Passes over `head`, behind which a body of known length comes.
+    pub fn pass(&mut self, head: Head, body: u64) {
         self.heads += 1;
         self.body_left = body;
-        if self.held.len() == head.len {
-            return std::mem::take(&mut self.held).freeze();
-        }
-        self.held.split_to(head.len).freeze()
+        self.held.advance(head.len);
     }
 
     /// Bytes of the body behind the head taken last that have not been taken.

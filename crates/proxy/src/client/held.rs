@@ -4,21 +4,19 @@
 //! read in one way only.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
+use std::rc::Rc;
 
-use bytes::Bytes;
 use http::Method;
 
 use crate::limits::HELD_FIELDS;
-use crate::message::fields::{FieldLines, place};
-use crate::message::target::TargetError;
+use crate::message::fields::FieldLines;
 
 /// A head of HTTP/1.1 in origin form.
 pub struct HeldRequest {
     pub method: Method,
+    /// The request target as it came.
+    pub target: Rc<str>,
     pub fields: FieldLines,
-    /// Where the head has the request target.
-    target: Range<usize>,
 }
 
 impl HeldRequest {
@@ -33,21 +31,8 @@ impl HeldRequest {
         }
         Some(Self {
             method: Method::from_bytes(parsed.method?.as_bytes()).ok()?,
-            target: place(head, parsed.path?.as_bytes()),
+            target: parsed.path?.into(),
             fields: lines.of(head, parsed.headers),
         })
-    }
-
-    /// The request target as it came, of the `head` that this was read from.
-    pub fn target_in(&self, head: &Bytes) -> Bytes {
-        head.slice(self.target.clone())
-    }
-
-    /// A target as text; the gate lets nothing else pass.
-    ///
-    /// # Errors
-    /// Where it is none.
-    pub fn text(target: &[u8]) -> Result<&str, TargetError> {
-        std::str::from_utf8(target).map_err(|_| TargetError::Byte)
     }
 }

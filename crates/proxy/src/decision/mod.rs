@@ -22,6 +22,7 @@ use route::{Here, RootUrl, Route, Target, route};
 use scopes::NarrowingError;
 
 /// What requests are judged by; the same for all of a proxy.
+#[derive(Clone)]
 pub struct Rules {
     /// The deployment's root URL.
     pub root: RootUrl,
@@ -29,6 +30,17 @@ pub struct Rules {
     pub guard: BrowserGuard,
     /// The proxy's own restriction; `None` restricts nothing, which an empty list does not.
     pub restriction: Option<Vec<String>>,
+}
+
+impl Rules {
+    /// The same for a thread of its own: each request counts who uses the root URL's origin, and
+    /// threads that counted together would wait for each other.
+    pub fn apart(&self) -> Self {
+        Self {
+            root: self.root.apart(),
+            ..self.clone()
+        }
+    }
 }
 
 /// A request's head as far as it decides.

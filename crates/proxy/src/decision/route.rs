@@ -62,6 +62,7 @@ pub struct Target {
 #[derive(Clone)]
 pub struct Origin(Arc<OriginParts>);
 
+#[derive(Clone)]
 struct OriginParts {
     /// `https://host[:port]`; equal for equal origins.
     url: Box<str>,
@@ -285,6 +286,12 @@ impl RootUrl {
     /// Who answers for the deployment.
     pub fn origin(&self) -> &Origin {
         &self.0
+    }
+
+    /// The same, whose origin has no clone yet.
+    pub fn apart(&self) -> Self {
+        let Self(Origin(parts)) = self;
+        Self(Origin(Arc::new(OriginParts::clone(parts))))
     }
 }
 

@@ -154,12 +154,12 @@ impl Exchange {
             if let Some(scopes) = &order.scopes {
                 entered.narrow(scopes);
             }
-            clock.begin(&entered.set);
-            let sent = wire.send(&entered.set, fresh).await;
+            clock.begin(entered.set());
+            let sent = wire.send(entered.set(), fresh).await;
             let step = match &sent {
                 Ok(answer) => {
                     let (status, fields) = (answer.status(), answer.fields());
-                    let corrected = clock.learn(&entered.set, status, fields);
+                    let corrected = clock.learn(entered.set(), status, fields);
                     tries.answered(status, fields, wire.can_resend(), corrected)
                 }
                 Err(Failure::Unanswered(unanswered)) => {

@@ -91,7 +91,7 @@ where
             && let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            metrics.request_bytes.add(data.len() as u64);
+            metrics.requests().request_bytes.add(data.len() as u64);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }

@@ -1,13 +1,14 @@
 //! Counters of the whole process, for `/__metrics__` in Prometheus' text format 0.0.4 and for
 //! programs as a plain struct.
 //!
-//! Relaxed atomics: each number is right, and two of them need not be of the same instant. Nothing
-//! here names a task, a path or a client.
+//! Relaxed atomics: each number is right, and two of them need not be of the same instant. What every
+//! request counts is counted by thread and added up when it is read. Nothing here names a task, a
+//! path or a client.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -37,6 +38,9 @@ const BOUNDS: [(&str, u64); 14] = [
 /// the client had left.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// Threads that count requests without sharing a cache line: the serving threads, and some to spare.
+const PARTS: usize = 8;
+
 /// A number that only grows, or one that goes up and down.
 #[derive(Debug, Default)]
 pub struct Number(AtomicU64);
@@ -50,18 +54,27 @@ pub struct Metrics {
     pub refused_connections: Number,
     /// Connections that were opened to upstreams.
     pub upstream_connections: Number,
-    /// Bytes of request bodies that came from clients.
-    pub request_bytes: Number,
-    /// Bytes of answer bodies that went to clients.
-    pub response_bytes: Number,
     /// Credential sets put in force after the first.
     pub credential_updates: Number,
     /// Credential sets that were refused.
     pub credential_failures: Number,
     /// Log lines that found the queue full or could not be written.
     pub dropped_log_lines: Number,
-    running_requests: Number,
     open_connections: Number,
+    requests: [Requests; PARTS],
+}
+
+/// A thread's part of what is counted with every request, on cache lines of its own: cores that
+/// write the same line wait for each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Requests {
+    /// Bytes of request bodies that came from clients.
+    pub request_bytes: Number,
+    /// Bytes of answer bodies that went to clients.
+    pub response_bytes: Number,
+    /// A request may end in another part than it began in.
+    running: Number,
     finished: [Number; CLASSES.len()],
     durations: [Number; BOUNDS.len()],
     duration_sum: Number,
@@ -111,16 +124,6 @@ pub struct Counters {
     pub credentials_expiry: Option<i64>,
 }
 
-/// A request from its head to the end of its answer's body. Counted as ended when it is dropped;
-/// without a status where none was set.
-#[derive(Debug)]
-pub struct RunningRequest {
-    metrics: Arc<Metrics>,
-    started: Instant,
-    took: Option<Duration>,
-    status: Option<StatusCode>,
-}
-
 /// A client's connection; closed when it is dropped.
 #[derive(Debug)]
 pub struct OpenConnection(Arc<Metrics>);
@@ -146,15 +149,17 @@ impl Number {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Counts a request as running until the guard is dropped.
-    pub fn request(self: &Arc<Self>) -> RunningRequest {
-        self.running_requests.add(1);
-        RunningRequest {
-            metrics: Arc::clone(self),
-            started: Instant::now(),
-            took: None,
-            status: None,
-        }
+    /// The part of the thread that asks.
+    pub fn requests(&self) -> &Requests {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static PART: usize = NEXT.fetch_add(1, Relaxed) % PARTS);
+        &self.requests[PART.with(|part| *part)]
+    }
+
+    /// A number of every request, of all threads.
+    fn sum(&self, number: impl Fn(&Requests) -> &Number) -> u64 {
+        let parts = self.requests.iter().map(|part| number(part).get());
+        parts.fold(0, u64::wrapping_add)
     }
 
     /// Counts a client's connection as open until the guard is dropped.
@@ -172,23 +177,23 @@ impl Metrics {
             redirection,
             client_error,
             server_error,
-        ] = self.finished.each_ref().map(Number::get);
+        ] = self.finished();
         Counters {
-            requests: self.finished.iter().map(Number::get).sum(),
+            requests: self.finished().iter().sum(),
             requests_without_answer: none,
             requests_1xx: informational,
             requests_2xx: successful,
             requests_3xx: redirection,
             requests_4xx: client_error,
             requests_5xx: server_error,
-            request_microseconds: self.duration_sum.get(),
-            running_requests: self.running_requests.get(),
+            request_microseconds: self.sum(|part| &part.duration_sum),
+            running_requests: self.sum(|part| &part.running),
             open_connections: self.open_connections.get(),
             retries: self.retries.get(),
             refused_connections: self.refused_connections.get(),
             upstream_connections: self.upstream_connections.get(),
-            request_bytes: self.request_bytes.get(),
-            response_bytes: self.response_bytes.get(),
+            request_bytes: self.sum(|part| &part.request_bytes),
+            response_bytes: self.sum(|part| &part.response_bytes),
             credential_updates: self.credential_updates.get(),
             credential_failures: self.credential_failures.get(),
             dropped_log_lines: self.dropped_log_lines.get(),
@@ -212,17 +217,13 @@ impl Metrics {
             "counter",
             "Requests that have ended, by class of status.",
         )?;
-        for (class, number) in CLASSES.iter().zip(&self.finished) {
-            writeln!(
-                out,
-                "{PREFIX}requests_total{{class=\"{class}\"}} {}",
-                number.get()
-            )?;
+        for (class, number) in CLASSES.iter().zip(self.finished()) {
+            writeln!(out, "{PREFIX}requests_total{{class=\"{class}\"}} {number}")?;
         }
         self.write_durations(out)?;
         for (name, kind, help, number) in self.plain() {
             head(out, name, kind, help)?;
-            writeln!(out, "{PREFIX}{name} {}", number.get())?;
+            writeln!(out, "{PREFIX}{name} {number}")?;
         }
         let Some(expiry) = credentials_expiry else {
             return Ok(());
@@ -242,8 +243,8 @@ impl Metrics {
     /// taken from the buckets so that the two never differ.
     fn write_durations(&self, out: &mut String) -> fmt::Result {
         let name = "request_duration_seconds";
-        let sum = self.duration_sum.get();
-        let ended: u64 = self.finished.iter().map(Number::get).sum();
+        let sum = self.sum(|part| &part.duration_sum);
+        let ended: u64 = self.finished().iter().sum();
         head(
             out,
             name,
@@ -251,8 +252,8 @@ impl Metrics {
             "From a request's head to the end of its answer.",
         )?;
         let mut count = 0;
-        for ((bound, _), bucket) in BOUNDS.iter().zip(&self.durations) {
-            count += bucket.get();
+        for (at, (bound, _)) in BOUNDS.iter().enumerate() {
+            count += self.sum(|part| &part.durations[at]);
             writeln!(out, "{PREFIX}{name}_bucket{{le=\"{bound}\"}} {count}")?;
         }
         let count = count.max(ended);
@@ -267,72 +268,86 @@ impl Metrics {
     }
 
     /// Name, type and meaning of every number without labels.
-    fn plain(&self) -> [(&'static str, &'static str, &'static str, &Number); 10] {
+    fn plain(&self) -> [(&'static str, &'static str, &'static str, u64); 10] {
         [
             (
                 "running_requests",
                 "gauge",
                 "Requests that run now.",
-                &self.running_requests,
+                self.sum(|part| &part.running),
             ),
             (
                 "open_connections",
                 "gauge",
                 "Connections of clients that are open now.",
-                &self.open_connections,
+                self.open_connections.get(),
             ),
             (
                 "retries_total",
                 "counter",
                 "Further tries of a request after its first.",
-                &self.retries,
+                self.retries.get(),
             ),
             (
                 "refused_connections_total",
                 "counter",
                 "Connections that admission or the limit on connections refused.",
-                &self.refused_connections,
+                self.refused_connections.get(),
             ),
             (
                 "upstream_connections_total",
                 "counter",
                 "Connections that were opened to upstreams.",
-                &self.upstream_connections,
+                self.upstream_connections.get(),
             ),
             (
                 "request_body_bytes_total",
                 "counter",
                 "Bytes of request bodies that came from clients.",
-                &self.request_bytes,
+                self.sum(|part| &part.request_bytes),
             ),
             (
                 "response_body_bytes_total",
                 "counter",
                 "Bytes of answer bodies that went to clients.",
-                &self.response_bytes,
+                self.sum(|part| &part.response_bytes),
             ),
             (
                 "credential_updates_total",
                 "counter",
                 "Credential sets put in force after the first.",
-                &self.credential_updates,
+                self.credential_updates.get(),
             ),
             (
                 "credential_update_failures_total",
                 "counter",
                 "Credential sets that were refused.",
-                &self.credential_failures,
+                self.credential_failures.get(),
             ),
             (
                 "dropped_log_lines_total",
                 "counter",
                 "Log lines that found the queue full or could not be written.",
-                &self.dropped_log_lines,
+                self.dropped_log_lines.get(),
             ),
         ]
     }
 
-    fn ended(&self, status: Option<StatusCode>, after: Duration) {
+    fn finished(&self) -> [u64; CLASSES.len()] {
+        std::array::from_fn(|class| self.sum(|part| &part.finished[class]))
+    }
+}
+
+// === impl Requests ===
+
+impl Requests {
+    /// Counts a request as running.
+    pub fn began(&self) {
+        self.running.add(1);
+    }
+
+    /// Counts a request that began as ended; without a status where its client has left.
+    pub fn ended(&self, status: Option<StatusCode>, after: Duration) {
         let class = status.map_or(0, |status| usize::from(status.as_u16() / 100));
         if let Some(number) = self.finished.get(class).or(self.finished.first()) {
             number.add(1);
@@ -343,7 +358,7 @@ impl Metrics {
         if let Some(number) = bucket.and_then(|bucket| self.durations.get(bucket)) {
             number.add(1);
         }
-        self.running_requests.take_one();
+        self.running.take_one();
     }
 }
 
@@ -352,32 +367,6 @@ const PREFIX: &str = "taskcluster_proxy_";
 fn head(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(out, "# HELP {PREFIX}{name} {help}")?;
     writeln!(out, "# TYPE {PREFIX}{name} {kind}")
-}
-
-// === impl RunningRequest ===
-
-impl RunningRequest {
-    /// Sets the status that the client was answered with.
-    pub fn answered(&mut self, status: StatusCode) {
-        self.status = Some(status);
-    }
-
-    /// When the request came.
-    pub fn came(&self) -> Instant {
-        self.started
-    }
-
-    /// Ends the request's time, and tells how long it was.
-    pub fn end(&mut self) -> Duration {
-        *self.took.get_or_insert_with(|| self.started.elapsed())
-    }
-}
-
-impl Drop for RunningRequest {
-    fn drop(&mut self) {
-        let took = self.end();
-        self.metrics.ended(self.status, took);
-    }
 }
 
 // === impl OpenConnection ===
@@ -397,8 +386,8 @@ mod tests {
         let metrics = Metrics::default();
         for (status, took) in requests {
             let status = status.map(|status| StatusCode::from_u16(status).expect("a status"));
-            metrics.running_requests.add(1);
-            metrics.ended(status, *took);
+            metrics.requests().began();
+            metrics.requests().ended(status, *took);
         }
         metrics
     }
@@ -481,29 +470,31 @@ mod tests {
     }
 
     #[test]
-    fn guards_count_what_runs_and_what_is_open() {
+    fn open_connections_are_counted_until_they_close() {
         let metrics = Arc::new(Metrics::default());
         let first = metrics.connection();
         let _second = metrics.connection();
-        let mut answered = metrics.request();
-        let gone = metrics.request();
-        answered.answered(StatusCode::NO_CONTENT);
+        assert_eq!(metrics.snapshot().open_connections, 2);
+        drop(first);
+        assert_eq!(metrics.snapshot().open_connections, 1);
+    }
+
+    #[test]
+    fn what_all_threads_count_is_added_up() {
+        let metrics = Metrics::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 * PARTS {
+                scope.spawn(|| metrics.requests().began());
+            }
+        });
+        assert_eq!(metrics.snapshot().running_requests, 2 * PARTS as u64);
+        // One thread ends what others began.
+        for _ in 0..2 * PARTS {
+            metrics.requests().ended(None, Duration::from_millis(1));
+        }
         let counters = metrics.snapshot();
-        assert_eq!(
-            (counters.open_connections, counters.running_requests),
-            (2, 2)
-        );
-        assert_eq!(counters.requests, 0);
-        drop((first, answered, gone));
-        let counters = metrics.snapshot();
-        assert_eq!(
-            (counters.open_connections, counters.running_requests),
-            (1, 0)
-        );
-        assert_eq!(
-            (counters.requests_2xx, counters.requests_without_answer),
-            (1, 1)
-        );
+        assert_eq!((counters.running_requests, counters.requests), (0, 16));
+        assert_eq!(counters.request_microseconds, 16_000);
     }
 
     #[test]
@@ -536,7 +527,10 @@ mod tests {
             (None, Duration::from_micros(1)),
         ]);
         metrics.retries.add(7);
-        metrics.response_bytes.add(u64::from(u32::MAX) + 1);
+        metrics
+            .requests()
+            .response_bytes
+            .add(u64::from(u32::MAX) + 1);
         let text = metrics.prometheus(Some(1_764_354_855_007));
         for line in [
             "# HELP taskcluster_proxy_requests_total Requests that have ended, by class of status.",
@@ -600,9 +594,23 @@ mod tests {
     #[test]
     fn every_plain_number_reaches_the_text_and_the_snapshot() {
         let metrics = Metrics::default();
-        for (at, (_, _, _, number)) in metrics.plain().iter().enumerate() {
-            number.add(at as u64 + 1);
+        let requests = metrics.requests();
+        for (number, value) in [
+            (&requests.running, 1),
+            (&metrics.open_connections, 2),
+            (&metrics.retries, 3),
+            (&metrics.refused_connections, 4),
+            (&metrics.upstream_connections, 5),
+            (&requests.request_bytes, 6),
+            (&requests.response_bytes, 7),
+            (&metrics.credential_updates, 8),
+            (&metrics.credential_failures, 9),
+            (&metrics.dropped_log_lines, 10),
+        ] {
+            number.add(value);
         }
+        let values = metrics.plain().map(|(.., value)| value);
+        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         let expected = Counters {
             running_requests: 1,
             open_connections: 2,

@@ -10,14 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::{Method, StatusCode, Uri};
 
 use crate::decision::route::Target;
 use crate::message::target::request_target;
 use crate::message::whole::BodyError;
 use crate::record::log::{Log, RequestLine};
-use crate::record::metrics::{Metrics, RunningRequest};
+use crate::record::metrics::Metrics;
 
 /// Where one thread's requests are recorded.
 pub struct Recorder {
@@ -28,12 +27,12 @@ pub struct Recorder {
 /// What is recorded of a request; it is settled when this is dropped.
 pub struct Record {
     recorder: Rc<Recorder>,
-    running: RunningRequest,
+    came: Instant,
     method: Method,
     request_target: RequestTarget,
     /// The request stands in for one whose head was refused.
     stands_in: bool,
-    target: Option<Target>,
+    target: Option<Rc<Target>>,
     status: Option<StatusCode>,
     bytes: u64,
 }
@@ -42,8 +41,8 @@ pub struct Record {
 pub enum RequestTarget {
     /// As hyper reads it.
     Uri(Uri),
-    /// In origin form, of bytes that [`crate::message::target::check_target`] lets pass.
-    Origin(Bytes),
+    /// In origin form.
+    Origin(Rc<str>),
 }
 
 impl RequestTarget {
@@ -51,7 +50,7 @@ impl RequestTarget {
     fn text(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Uri(uri) => request_target(uri).ok(),
-            Self::Origin(target) => std::str::from_utf8(target).ok().map(Cow::Borrowed),
+            Self::Origin(target) => Some(Cow::Borrowed(target)),
         }
     }
 }
@@ -64,8 +63,9 @@ impl Record {
         request_target: RequestTarget,
         stands_in: bool,
     ) -> Self {
+        recorder.metrics.requests().began();
         Self {
-            running: recorder.metrics.request(),
+            came: Instant::now(),
             recorder: Rc::clone(recorder),
             method: method.clone(),
             request_target,
@@ -78,28 +78,27 @@ impl Record {
 
     /// When the request came.
     pub fn came(&self) -> Instant {
-        self.running.came()
+        self.came
     }
 
     /// Where the request goes, once that is known.
     pub fn target(&self) -> Option<&Target> {
-        self.target.as_ref()
+        self.target.as_deref()
     }
 
     /// Where the request goes.
-    pub fn goes_to(&mut self, target: &Target) {
-        self.target = Some(target.clone());
+    pub fn goes_to(&mut self, target: Target) -> Rc<Target> {
+        Rc::clone(self.target.insert(Rc::new(target)))
     }
 
     /// Where a request that is refused would have gone.
     pub fn would_go_to(&mut self, target: Option<Target>) {
-        self.target = target;
+        self.target = target.map(Rc::new);
     }
 
     /// What the client is answered.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.running.answered(status);
     }
 
     /// So many bytes of the answer's body have been passed on.
@@ -132,7 +131,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.recorder.metrics.response_bytes.add(self.bytes);
+        let took = self.came.elapsed();
+        let requests = self.recorder.metrics.requests();
+        requests.response_bytes.add(self.bytes);
+        requests.ended(self.status, took);
         let target = self.request_target.text();
         let (method, target) = match &target {
             Some(target) if !self.stands_in => (self.method.as_str(), target.as_ref()),
@@ -142,10 +144,10 @@ impl Drop for Record {
         self.recorder.log.request(&RequestLine {
             target,
             method,
-            upstream: self.target.as_ref(),
+            upstream: self.target.as_deref(),
             status: self.status.map(|status| status.as_u16()),
             bytes: self.bytes,
-            took: self.running.end(),
+            took,
         });
     }
 }

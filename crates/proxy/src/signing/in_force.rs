@@ -26,15 +26,15 @@ pub struct InForce {
 /// The time for which one set is in force, and the requests that began in it.
 struct Term {
     set: Arc<CredentialSet>,
-    /// Read by requests that run, written by the update that ends the term; it is fair, so requests
-    /// that come while the update waits go behind it.
-    running: Arc<RwLock<()>>,
+    /// The same set. Read by requests that run, locked by the update that ends the term; it is fair,
+    /// so requests that come while the update waits go behind it.
+    running: Arc<RwLock<Arc<CredentialSet>>>,
 }
 
 /// A request that runs with the set that it was signed with.
 pub struct Entered {
-    pub set: Arc<CredentialSet>,
-    _running: OwnedRwLockReadGuard<()>,
+    narrowed: Option<Arc<CredentialSet>>,
+    running: OwnedRwLockReadGuard<Arc<CredentialSet>>,
 }
 
 /// The update was not wanted any more when its turn came.
@@ -43,17 +43,23 @@ pub struct Abandoned;
 
 impl Term {
     fn of(set: CredentialSet) -> Self {
+        let set = Arc::new(set);
         Self {
-            set: Arc::new(set),
-            running: Arc::default(),
+            running: Arc::new(RwLock::new(Arc::clone(&set))),
+            set,
         }
     }
 }
 
 impl Entered {
+    /// The set that it runs with.
+    pub fn set(&self) -> &Arc<CredentialSet> {
+        self.narrowed.as_ref().unwrap_or(&self.running)
+    }
+
     /// Runs with the same set, narrowed to `scopes`.
     pub fn narrow(&mut self, scopes: &[String]) {
-        self.set = Arc::new(self.set.narrowed(scopes));
+        self.narrowed = Some(Arc::new(self.set().narrowed(scopes)));
     }
 }
 
@@ -74,15 +80,17 @@ impl InForce {
     /// Begins to run with the set in force, after an update that waits.
     pub async fn enter(&self) -> Entered {
         loop {
-            let term = self.current.load_full();
-            let running = match Arc::clone(&term.running).try_read_owned() {
-                Ok(running) => running,
-                Err(_) => Arc::clone(&term.running).read_owned().await,
+            let in_force = || Arc::clone(&self.current.load().running);
+            let running = if let Ok(running) = in_force().try_read_owned() {
+                running
+            } else {
+                in_force().read_owned().await
             };
-            if Arc::ptr_eq(&term, &self.current.load()) {
+            let entered = OwnedRwLockReadGuard::rwlock(&running);
+            if Arc::ptr_eq(entered, &self.current.load().running) {
                 return Entered {
-                    set: Arc::clone(&term.set),
-                    _running: running,
+                    narrowed: None,
+                    running,
                 };
             }
         }
@@ -145,7 +153,7 @@ mod tests {
 
     fn client(entered: &Entered) -> String {
         let mut headers = HeaderMap::new();
-        entered.set.name_in(&mut headers, None);
+        entered.set().name_in(&mut headers, None);
         headers[PERM_CLIENT_ID].to_str().unwrap().to_owned()
     }
 

@@ -76,12 +76,12 @@ impl Model {
     fn request(&self) {
         let answered = self.answered.load(SeqCst);
         let entered = block_on(self.in_force.enter());
-        let set = entered.set.number();
+        let set = entered.set().number();
         assert!(set >= answered, "{set} after {answered} was answered");
         self.running[set].fetch_add(1, SeqCst);
         // It signs, and its answer is relayed.
         thread::yield_now();
-        assert_eq!(entered.set.number(), set);
+        assert_eq!(entered.set().number(), set);
         self.running[set].fetch_sub(1, SeqCst);
         drop(entered);
     }
