@@ -3,7 +3,7 @@
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend, type Place } from './harness/backends.js';
-import { within } from './harness/deadline.js';
+import { pause, within } from './harness/deadline.js';
 import { authorization, deploymentFor } from './harness/deployment.js';
 import { definition, QUEUE, queueOf, referencedQueueOf, refusal, WORKER } from './harness/queue.js';
 
@@ -97,15 +97,17 @@ onEveryBackend(
   'workers and task queues are listed in pages, until they expire',
   async (t, place) => {
     const { queue } = await queueFor(t, place);
-    const declare = (type: string, id: string, when = '1 hour') =>
-      queue.declareWorker('p', type, 'g', id, { expires: taskcluster.fromNow(when) });
+    const declare = (type: string, id: string, expires = taskcluster.fromNow('1 hour')) =>
+      queue.declareWorker('p', type, 'g', id, { expires });
     for (const id of ['a', 'B', 'c', 'd-e', 'd']) {
       await declare('one', id);
     }
     for (const type of ['three', 'two']) {
       await declare(type, 'a');
     }
-    await declare('past', 'a', '-1 hour');
+    // The deployment removes what has expired right after its start, and not again for a minute.
+    const past = taskcluster.fromNow('3 seconds');
+    await declare('past', 'a', past);
     const workersOf = async (query: object) =>
       (
         await allOf<{ workerId: string }>(
@@ -119,6 +121,7 @@ onEveryBackend(
     await queue.quarantineWorker('p', 'past', 'g', 'a', until);
     t.deepEqual(await workersOf({ quarantined: true }), ['c']);
     t.deepEqual(await workersOf({ quarantined: false }), ['B', 'a', 'd', 'd-e']);
+    await pause(past.getTime() + 1 - Date.now());
     const types = await allOf<{ workerType: string }>(
       (query) => queue.listWorkerTypes('p', query),
       'workerTypes',
@@ -127,7 +130,7 @@ onEveryBackend(
       types.map(({ workerType }) => workerType),
       ['one', 'three', 'two'],
     );
-    await declare('one', 'd', '-1 hour');
+    await declare('one', 'd', taskcluster.fromNow('-1 hour'));
     t.true(
       (await queue.getWorker('p', 'one', 'g', 'd')).expires > new Date().toJSON(),
       'never earlier',
