@@ -170,6 +170,7 @@ impl Metrics {
 
     /// The counters as they stand.
     pub fn snapshot(&self) -> Counters {
+        let finished = self.finished();
         let [
             none,
             informational,
@@ -177,9 +178,9 @@ impl Metrics {
             redirection,
             client_error,
             server_error,
-        ] = self.finished();
+        ] = finished;
         Counters {
-            requests: self.finished().iter().sum(),
+            requests: finished.iter().sum(),
             requests_without_answer: none,
             requests_1xx: informational,
             requests_2xx: successful,
