@@ -2,10 +2,11 @@
 // of it stands in measure.ts.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { accepts } from '../__test__/harness/port.js';
+import { isExecutable } from '../__test__/harness/programs.js';
 
 const START_LIMIT_MS = 30_000;
 const STOP_LIMIT_MS = 5_000;
@@ -89,13 +90,4 @@ export function findProgram(name: string): string | undefined {
   return [...PATH.split(path.delimiter), '/usr/sbin', '/usr/local/sbin']
     .map((directory) => path.join(directory, name))
     .find(isExecutable);
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

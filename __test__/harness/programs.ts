@@ -60,7 +60,7 @@ export function pathOf(tool: Tool): string {
   return found;
 }
 
-function isExecutable(file: string): boolean {
+export function isExecutable(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
     return true;
