@@ -88,9 +88,12 @@ export class Housekeeping {
   }
 }
 
-/** Removes what is past its `expires`. */
-export async function removeExpired(store: Store, folder: ObjectFolder): Promise<void> {
-  const time = new Date();
+/** Removes what is past its `expires` at that time. */
+export async function removeExpired(
+  store: Store,
+  folder: ObjectFolder,
+  time = new Date(),
+): Promise<void> {
   for (let isMore = true; isMore; ) {
     const files = await store.transaction((transaction) => removeArtifacts(transaction, time));
     await Promise.all(files.stored.map((file) => folder.remove(file)));
@@ -114,11 +117,14 @@ export async function removeExpired(store: Store, folder: ObjectFolder): Promise
 }
 
 /**
- * Removes artifacts that are past their `expires` from a bucket. The objects go first: where the bucket
+ * Removes artifacts that are past their `expires` at that time from a bucket. The objects go first: where the bucket
  * cannot be reached, what is known of them stays, and none is forgotten in it.
  */
-export async function removeExpiredObjects(store: Store, bucket: ObjectBucket): Promise<void> {
-  const time = new Date();
+export async function removeExpiredObjects(
+  store: Store,
+  bucket: ObjectBucket,
+  time = new Date(),
+): Promise<void> {
   for (let isMore = true; isMore; ) {
     const expired = await store.artifacts.expiredIn(bucket.address, time, BATCH);
     const names = expired.flatMap(({ content }) =>
