@@ -16,7 +16,8 @@ export default {
   files: ['__test__/**/*.test.ts'],
   nodeArguments: ['--import=tsx'],
   require: ['./__test__/harness/ending.ts'],
-  timeout: '2m',
+  // Without a result for so long, which is longer than any test waits for one thing.
+  timeout: '5m',
   workerThreads: false,
   ...(ORDER_SEED !== '' && {
     // Without the part of the path that is this machine's.

@@ -6,7 +6,7 @@ import test, { type ExecutionContext } from 'ava';
 import { endsWith } from './harness/child.js';
 import { ENOUGH, runCommand } from './harness/command.js';
 import type { Connection } from './harness/connection.js';
-import { pause } from './harness/deadline.js';
+import { PROMPT_MS, pause, until, within } from './harness/deadline.js';
 import { makeNamespace } from './harness/namespace.js';
 import { type ProxyOptions, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials } from './harness/signature.js';
@@ -339,8 +339,8 @@ testUsers('a task without end of connections does not keep an update out', async
   for (const connection of hoard) {
     connection.destroy();
   }
-  await pause(300);
-  t.is((await ask(allowed, 'GET', '/queue/v1/x'))?.status, 200);
+  const isServed = async () => (await ask(allowed, 'GET', '/queue/v1/x'))?.status === 200;
+  await until(isServed, 'a place');
   upstream.assertAllSigned(t);
 });
 
@@ -356,9 +356,8 @@ testUsers('the allowed user is served while another connects as fast as he can',
   });
   let served = 0;
   while (!over || served < 20) {
-    const asked = Date.now();
-    t.is((await ask(allowed, 'GET', '/queue/v1/x'))?.status, 200);
-    t.true(Date.now() - asked < 2_000, `${Date.now() - asked} ms`);
+    const answer = await within(ask(allowed, 'GET', '/queue/v1/x'), 'an answer', PROMPT_MS);
+    t.is(answer?.status, 200);
     served += 1;
   }
   const sent = (await floods).reduce((sum, tally) => sum + tally.sent, 0);

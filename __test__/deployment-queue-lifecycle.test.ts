@@ -3,7 +3,8 @@
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import type { DeploymentOptions } from '../ts/deployment/index.js';
-import { onEveryBackend, type Place } from './harness/backends.js';
+import type { Database } from '../ts/deployment/storage/database.js';
+import { onEveryBackend, openPlace, type Place } from './harness/backends.js';
 import { within } from './harness/deadline.js';
 import { deploymentFor } from './harness/deployment.js';
 import { definition, QUEUE, queueOf, refusal, WORKER } from './harness/queue.js';
@@ -287,25 +288,34 @@ onEveryBackend(
     });
     t.true(status.runs[0].resolved >= status.runs[0].takenUntil);
     t.is(await refusal(queue.reclaimTask(taskId, 0)), 'RequestConflict');
-    await queue.claimTask(taskId, 1, WORKER);
     t.is(await stateOf(queue, required), 'unscheduled');
+    await queue.claimTask(taskId, 1, WORKER);
     await reaches(queue, taskId, 'exception');
     t.is((await queue.status(taskId)).status.runs.length, 2, 'no retries left');
     await reaches(queue, required, 'pending');
   },
 );
 
+/** Brings a task's deadline about. */
+function reachDeadline(database: Database, taskId: string): Promise<unknown> {
+  const deadline = new Date();
+  return database.query(
+    `UPDATE tasks SET due = $2,
+       definition = jsonb_set(definition::jsonb, '{deadline}', to_jsonb($3::text))::json
+     WHERE task_id = $1`,
+    [taskId, deadline, deadline.toJSON()],
+  );
+}
+
 onEveryBackend('a deadline ends a task, wherever it stands', async (t, place) => {
-  const { queue } = await queueFor(t, place);
-  const deadline = new Date(Date.now() + 8000);
-  const [running, pending] = await Promise.all([
-    create(queue, { deadline }),
-    create(queue, { deadline }),
-  ]);
-  const [waiting] = await Promise.all([
-    create(queue, { deadline, dependencies: [running] }),
-    queue.claimTask(running, 0, WORKER),
-  ]);
+  const opened = await openPlace(place);
+  const { queue } = await queueFor(t, opened);
+  const [running, pending] = [await create(queue), await create(queue)];
+  const waiting = await create(queue, { dependencies: [running] });
+  await queue.claimTask(running, 0, WORKER);
+  for (const taskId of [running, pending, waiting]) {
+    await reachDeadline(opened.database, taskId);
+  }
   for (const taskId of [running, pending, waiting]) {
     await reaches(queue, taskId, 'exception');
     const { status } = await queue.status(taskId);

@@ -1,7 +1,7 @@
 // Where a message begins and ends: bodies that are cut off, requests in one packet, heads that come
 // slowly or are large. `ambiguous.test.ts` has those that could be read in two ways.
 import test, { type ExecutionContext } from 'ava';
-import { pause, within } from './harness/deadline.js';
+import { PROMPT_MS, pause, within } from './harness/deadline.js';
 import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { answerOk, startUpstream, type Upstream } from './harness/upstream.js';
 import { value } from './harness/wire.js';
@@ -102,17 +102,17 @@ test('a slow head is given up after --header-timeout', async (t) => {
     'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   ];
   const ends = starts.map(async (begun) => {
-    const connection = await proxy.connect();
     const since = Date.now();
+    const connection = await proxy.connect();
     await connection.send(begun);
-    const answer = await connection.closed();
+    const answer = await within(connection.closed(), 'its end', PROMPT_MS);
     return { begun, answer, elapsed: Date.now() - since };
   });
   for (const { begun, answer, elapsed } of await Promise.all(ends)) {
     if (!begun.startsWith('PRI')) {
       t.regex(answer.toString('latin1'), /^(HTTP\/1\.[01] 408 |$)/, JSON.stringify(begun));
     }
-    t.true(elapsed >= 900 && elapsed < 5000, `${JSON.stringify(begun)} took ${elapsed} ms`);
+    t.true(elapsed >= 900, `${JSON.stringify(begun)} took ${elapsed} ms`);
   }
   t.is(upstream.exchanges.length, 0);
 });
@@ -120,13 +120,11 @@ test('a slow head is given up after --header-timeout', async (t) => {
 test('a head that keeps trickling is given up after --header-timeout', async (t) => {
   const { upstream, proxy } = await start(t, ['--header-timeout', '1s']);
   const connection = await proxy.connect();
-  const since = Date.now();
   const trickle = setInterval(() => connection.socket.write('a'), 50);
   t.teardown(() => clearInterval(trickle));
   await connection.send('GET /queue/v1/x HTTP/1.1\r\nHost: taskcluster\r\nX-A: ');
-  const answer = await connection.closed();
+  const answer = await within(connection.closed(), 'its end', PROMPT_MS);
   t.regex(answer.toString('latin1'), /^(HTTP\/1\.[01] 408 |$)/);
-  t.true(Date.now() - since < 5000);
   t.is(upstream.exchanges.length, 0);
 });
 

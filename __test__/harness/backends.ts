@@ -1,6 +1,8 @@
 // Where a deployment may keep its data: a test is declared once and runs on each.
 import test, { type ExecutionContext } from 'ava';
 import type { DeploymentOptions } from '../../ts/deployment/index.js';
+import { type Database, openDatabase } from '../../ts/deployment/storage/database.js';
+import { schemaFor } from './database.js';
 import { bucketFor } from './object-store.js';
 import { postgresql } from './postgresql.js';
 import { testWith } from './tools.js';
@@ -28,6 +30,17 @@ const STORES = [
     place: async (): Promise<Place> => ({ objectStore: await bucketFor() }),
   },
 ] as const;
+
+/**
+ * The same place with its database at hand, to put there what only time would bring about: a test that
+ * waited for a time to pass would have to be done by then with all that comes before. The deployment
+ * closes it.
+ */
+export async function openPlace(place: Place): Promise<Place & { database: Database }> {
+  const { databaseUrl: url } = place;
+  const database = url === undefined ? await schemaFor() : await openDatabase({ folder: '', url });
+  return { ...place, databaseUrl: undefined, database };
+}
 
 /** Declares a test that is given a place on PGlite, and the same on a PostgreSQL server. */
 export function onEveryBackend(

@@ -6,7 +6,7 @@
 // What it is not: the runner's limit, which is for tests that wait by themselves; see `ending.ts`.
 
 /** For what takes no time on an idle machine: an answer, a line of a log, the end of a process. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 
 /**
  * For what is promised within a second and comes in any case with time: well over a second, and under
@@ -15,13 +15,13 @@ const PATIENCE_MS = 30_000;
 export const PROMPT_MS = 10_000;
 
 /** For what begins with making a database, which takes its time on a loaded machine. */
-export const DATABASE_PATIENCE_MS = 60_000;
+export const DATABASE_PATIENCE_MS = 180_000;
 
 /** For all that a program of somebody else's does: a client in Python, a worker, a crowd of attackers. */
-export const PROGRAM_PATIENCE_MS = 100_000;
+export const PROGRAM_PATIENCE_MS = 240_000;
 
 /** For a whole test that takes longer than the runner waits for a result. */
-export const TEST_PATIENCE_MS = 300_000;
+export const TEST_PATIENCE_MS = 600_000;
 
 export async function within<T>(
   promise: Promise<T>,
