@@ -93,7 +93,7 @@ for (const [name, place] of [
       const end = Date.now() + 6000;
       const clients = [...work(deployment)].map((call) => repeated(call, () => Date.now() < end));
       const { rootUrl, credentials } = deployment;
-      const queue = new taskcluster.Queue({ rootUrl, credentials });
+      const queue = new taskcluster.Queue({ rootUrl, credentials, retries: RETRIES });
       const waiting = nextTask(queue);
       await pause(1000);
       await server.stop();
@@ -120,11 +120,15 @@ async function nextTask(queue: InstanceType<typeof taskcluster.Queue>): Promise<
   }
 }
 
+/** Of the published client: for 50 s, since a server takes its time to start on a busy machine. */
+const RETRIES = 8;
+
 /** Each what some client does all day, by the published client and its own retries. */
 function* work({ rootUrl, credentials }: Deployment): Generator<() => Promise<unknown>> {
-  const auth = new taskcluster.Auth({ rootUrl, credentials });
-  const queue = new taskcluster.Queue({ rootUrl, credentials });
-  const secrets = new taskcluster.Secrets({ rootUrl, credentials });
+  const options = { rootUrl, credentials, retries: RETRIES };
+  const auth = new taskcluster.Auth(options);
+  const queue = new taskcluster.Queue(options);
+  const secrets = new taskcluster.Secrets(options);
   const expires = taskcluster.fromNow('1 hour');
   const description = '';
   let number = 0;

@@ -4,7 +4,7 @@
 import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import type { Connection } from './harness/connection.js';
-import { gate, pause, within } from './harness/deadline.js';
+import { gate, pause, until, within } from './harness/deadline.js';
 import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { temporaryCredentials } from './harness/signature.js';
 import { answerOk, type Exchange, startUpstream } from './harness/upstream.js';
@@ -77,6 +77,7 @@ test('the connection that has been idle for longest makes room, whoever serves i
   const order = opened
     .map((_, number) => number)
     .filter((number) => ![first, second].includes(number));
+  await until(() => new Set(ended).size >= order.length, 'the end of each');
   t.deepEqual([...new Set(ended)], order);
   for (const connection of [opened[first], opened[second], ...newcomers]) {
     t.is((await connection?.exchange(GET))?.status, 200);

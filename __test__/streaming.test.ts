@@ -4,9 +4,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
-import { PROMPT_MS, pause, within } from './harness/deadline.js';
+import type { Connection } from './harness/connection.js';
+import { gate, PROMPT_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
-import { Http2Client } from './harness/http2.js';
+import { Http2Client, responseOf } from './harness/http2.js';
 import { startNginx } from './harness/nginx.js';
 import { type ProxyOptions, type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { testWith } from './harness/tools.js';
@@ -225,16 +226,17 @@ test('an upstream that reads slowly stops the client', async (t) => {
   t.is(received.differsAt, undefined);
 });
 
-const BREAKS: Record<string, (exchange: Exchange) => Promise<void>> = {
+/** Ways to break off; a reset takes back what has not been read yet, so it waits for the client. */
+const BREAKS: Record<string, (exchange: Exchange, begun: Promise<void>) => Promise<void>> = {
   'short of its length, closed': async (exchange) => {
     await exchange.sendHead(200, { fields: [['Content-Length', '10']] });
     await exchange.send('hello');
     exchange.connection.end();
   },
-  'short of its length, reset': async (exchange) => {
+  'short of its length, reset': async (exchange, begun) => {
     await exchange.sendHead(200, { fields: [['Content-Length', '10']] });
     await exchange.send('hello');
-    await pause(50);
+    await begun;
     exchange.connection.reset();
   },
   'without the last chunk, closed': async (exchange) => {
@@ -242,10 +244,10 @@ const BREAKS: Record<string, (exchange: Exchange) => Promise<void>> = {
     await exchange.chunk('hello');
     exchange.connection.end();
   },
-  'in a chunk, reset': async (exchange) => {
+  'in a chunk, reset': async (exchange, begun) => {
     await exchange.sendHead(200, { fields: [['Transfer-Encoding', 'chunked']] });
     await exchange.send('a\r\nhello');
-    await pause(50);
+    await begun;
     exchange.connection.reset();
   },
   'with a chunk size that is none': async (exchange) => {
@@ -253,10 +255,10 @@ const BREAKS: Record<string, (exchange: Exchange) => Promise<void>> = {
     await exchange.chunk('hello');
     await exchange.send('zz\r\n');
   },
-  'until the connection ends, reset': async (exchange) => {
+  'until the connection ends, reset': async (exchange, begun) => {
     await exchange.sendHead(200);
     await exchange.send('hello');
-    await pause(50);
+    await begun;
     exchange.connection.reset();
   },
 };
@@ -264,8 +266,17 @@ const BREAKS: Record<string, (exchange: Exchange) => Promise<void>> = {
 test('an answer that breaks off is broken for the client too', async (t) => {
   const { upstream, proxy } = await start(t);
   for (const [what, breaking] of Object.entries(BREAKS)) {
-    upstream.handler = breaking;
-    const error = await t.throwsAsync(proxy.get('/queue/v1/x'), undefined, what);
+    const begun = gate();
+    upstream.handler = (exchange) => breaking(exchange, begun.opened);
+    const reading = async ({ reader }: Connection) => {
+      const head = (await readHead(reader)) ?? never();
+      for await (const _ of bodyOf(reader, head, 'response')) {
+        begun.open();
+      }
+    };
+    const connection = await proxy.connect();
+    await connection.send(requestBytes('GET', '/queue/v1/x'));
+    const error = await t.throwsAsync(within(reading(connection), 'its end'), undefined, what);
     t.notRegex(error?.message ?? '', /did not come within/, what);
   }
   t.is(upstream.exchanges.length, Object.keys(BREAKS).length, 'tried again after the head');
@@ -275,9 +286,13 @@ test('an answer that breaks off is broken for an HTTP/2 client too', async (t) =
   const { upstream, proxy } = await start(t);
   const client = await Http2Client.connect(t, proxy.url);
   for (const [what, breaking] of Object.entries(BREAKS)) {
-    upstream.handler = breaking;
-    const request = client.request({ ':path': '/queue/v1/x' });
-    await t.throwsAsync(request, { name: 'StreamBroken' }, what);
+    const begun = gate();
+    upstream.handler = (exchange) => breaking(exchange, begun.opened);
+    const stream = client.open({ ':path': '/queue/v1/x' });
+    stream.once('data', () => begun.open());
+    stream.end();
+    const answer = within(responseOf(stream), 'its end');
+    await t.throwsAsync(answer, { name: 'StreamBroken' }, what);
   }
   t.false(client.session.destroyed, 'the other streams of the connection go on');
 });

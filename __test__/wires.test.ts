@@ -5,12 +5,13 @@
 import { connect } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
-import { gate, PROMPT_MS, pause, within } from './harness/deadline.js';
+import { gate, PROMPT_MS, pause, until, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
+import { closes } from './harness/port.js';
 import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials } from './harness/signature.js';
 import { type Exchange, startUpstream, type Upstream } from './harness/upstream.js';
-import { value } from './harness/wire.js';
+import { readHead, value } from './harness/wire.js';
 
 const authority = await Authority.create();
 const NO_RETRY = ['--retry-for', '0'];
@@ -511,16 +512,20 @@ test('TLS that ends without saying so breaks the answer off', async (t) => {
 
 test("what upstream says before it is asked again is nobody's answer", async (t) => {
   const { upstream, proxy } = await start(t);
+  const [answered, smuggled] = [gate(), gate()];
   upstream.handler = async (exchange) => {
     await exchange.respond(200, { body: exchange.target });
     if (exchange.target.endsWith('/first')) {
-      await pause(50);
+      await answered.opened;
       await exchange.send(`${OK}Content-Length: 8\r\n\r\nsmuggled`);
+      smuggled.open();
     }
   };
   const connection = await proxy.connect();
   const first = await connection.exchange(requestBytes('GET', '/x/v1/first'));
   t.is(first.body.toString(), '/api/x/v1/first');
+  answered.open();
+  await smuggled.opened;
   await pause(200);
   const second = await connection.exchange(requestBytes('GET', '/x/v1/second'));
   t.is(second.body.toString(), '/api/x/v1/second');
@@ -574,9 +579,9 @@ test('fields of a request go out as they came, more than a hundred of them, too'
 });
 
 test('an answer may take longer than a head', async (t) => {
-  const { upstream, proxy } = await start(t, [...NO_RETRY, '--header-timeout', '1s']);
+  const { upstream, proxy } = await start(t, [...NO_RETRY, '--header-timeout', '4s']);
   upstream.handler = async (exchange) => {
-    await pause(3_000);
+    await pause(5_000);
     await exchange.respond(200, { body: 'late' });
   };
   const bytes = requestBytes('GET', '/x/v1/y');
@@ -609,7 +614,7 @@ test('a signal lets a request finish whose first try fails', async (t) => {
       return exchange.respond(200, { body: 'at last' });
     }
     proxy.child.kill('SIGTERM');
-    await pause(300);
+    await closes(proxy.port);
     await exchange.respond(503);
   };
   const answer = await proxy.get('/x/v1/y');
@@ -622,24 +627,26 @@ test('a signal lets a wait and a body come to their ends', async (t) => {
   for (const when of ['before the head', 'in the body']) {
     const { upstream, proxy } = await start(t);
     const connection = await proxy.connect();
+    const begun = gate();
     upstream.handler = async (exchange) => {
       if (when === 'before the head') {
         proxy.child.kill('SIGTERM');
-        await pause(200);
+        await closes(proxy.port);
       }
       await exchange.send(`${OK}Content-Length: 4\r\n\r\nha`);
       if (when === 'in the body') {
-        await pause(100);
+        await begun.opened;
         proxy.child.kill('SIGTERM');
-        await pause(200);
+        await closes(proxy.port);
       }
       await exchange.send('lf');
     };
-    const answer = await connection.exchange(requestBytes('GET', '/x/v1/y'));
-    t.is(answer.body.toString(), 'half', when);
+    await connection.send(requestBytes('GET', '/x/v1/y'));
+    const head = await within(readHead(connection.reader), 'a head');
+    begun.open();
     const close = when === 'before the head' ? 'close' : undefined;
-    t.is(value(answer.fields, 'connection'), close, when);
-    await connection.closed();
+    t.is(value(head?.fields ?? [], 'connection'), close, when);
+    t.is((await connection.closed()).toString(), 'half', when);
     connection.destroy();
     t.deepEqual(await within(proxy.exited, 'its end'), { code: 0, signal: null });
   }
@@ -701,15 +708,12 @@ test('an update waits for a GET that runs, whose answer names the set that signe
   const running = connection.exchange(requestBytes('GET', '/x/v1/slow'));
   await upstream.nth(1);
   const update = proxy.updateCredentials(permanentCredentials('tests/second'));
-  await pause(200);
-  const behind = proxy.get('/x/v1/behind');
-  await pause(200);
-  t.is(upstream.exchanges.length, 1);
+  t.is(await Promise.race([update, pause(300)]), undefined, 'the update did not wait');
   open();
   const named = 'x-taskcluster-proxy-perm-clientid';
   for (const [answer, id] of [
     [await running, 'tests/permanent'],
-    [await behind, 'tests/second'],
+    [await update.then(() => proxy.get('/x/v1/behind')), 'tests/second'],
     [await connection.exchange(requestBytes('GET', '/x/v1/y')), 'tests/second'],
   ] as const) {
     t.is(answer.body.toString(), id);
@@ -773,8 +777,6 @@ test('connections are let go of: those that upstream closes, and those that fail
 });
 
 async function openConnections(t: ExecutionContext, upstream: Upstream, count: number) {
-  for (let tries = 0; upstream.open.size > count && tries < 50; tries += 1) {
-    await pause(20);
-  }
-  t.is(upstream.open.size, count);
+  const areLeft = () => upstream.open.size <= count;
+  await t.notThrowsAsync(until(areLeft, `no more than ${count} connections`));
 }
