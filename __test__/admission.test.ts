@@ -1,14 +1,14 @@
 // Who is served where --allowed-user is given: by user, by network, by what they ask for, and under
 // the load of those who are not.
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { endsWith } from './harness/child.js';
 import { ENOUGH, runCommand } from './harness/command.js';
 import type { Connection } from './harness/connection.js';
 import { PROMPT_MS, pause, until, within } from './harness/deadline.js';
 import { makeNamespace } from './harness/namespace.js';
-import { type ProxyOptions, requestBytes, startProxy } from './harness/proxy.js';
+import { type ProxyOptions, type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';
 import { permanentCredentials } from './harness/signature.js';
 import { startUpstream } from './harness/upstream.js';
 import {
@@ -133,11 +133,20 @@ async function refused(ask: Awaited<ReturnType<typeof start>>['ask']): Promise<n
   return Number(number);
 }
 
+/** Stops a process, and waits until each of its threads has heard of it. */
+async function holdStill({ child, pid }: RunningProxy): Promise<void> {
+  child.kill('SIGSTOP');
+  const threads = `/proc/${pid}/task`;
+  const isStill = (thread: string) =>
+    /\) T /.test(readFileSync(`${threads}/${thread}/stat`, 'utf8'));
+  await until(() => readdirSync(threads).every(isStill), 'the stop');
+}
+
 testUsers('a connection that ends before it has sent a byte is no refusal', async (t) => {
   const { proxy, ask } = await start(t);
   const come = async (user: User, bytes: string, leave: (connection: Connection) => void) => {
     // Held still, the proxy looks at a connection when its client has left.
-    proxy.child.kill('SIGSTOP');
+    await holdStill(proxy);
     const connection = await connectAs(t, user, proxy.port);
     await connection.send(bytes);
     leave(connection);
