@@ -30,7 +30,7 @@ use crate::client::writer::ClientWriter;
 use crate::decision::{Asked, Verdict, decide};
 use crate::exchange::hyper_wire::{HyperAnswer, HyperWire};
 use crate::exchange::socket_wire::SocketWire;
-use crate::exchange::wire::Answer;
+use crate::exchange::wire::{Alarm, Answer};
 use crate::exchange::{Answered, Failed, Order};
 use crate::limits::{UNREAD_BODY, UNREAD_BODY_TIME};
 use crate::message::head::{Head, HeadError};
@@ -50,6 +50,7 @@ pub async fn serve_held(
     gate: &mut Gate,
     mut request: HeldRequest,
     (head, length): (Head, u64),
+    alarm: &mut Alarm,
     ends: impl Fn() -> bool,
 ) -> io::Result<bool> {
     let (_running, _) = session.connection.begin();
@@ -84,7 +85,7 @@ pub async fn serve_held(
                 came: record.came().into(),
             };
             let fields = &mut request.fields;
-            let mut wire = SocketWire::new(exchange, &order, fields, body, &mut client);
+            let mut wire = SocketWire::new(exchange, &order, fields, body, &mut client, alarm);
             match exchange.run(&order, &mut wire).await {
                 Ok(answered) => {
                     let upload = wire.into_upload();

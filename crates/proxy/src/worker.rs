@@ -35,6 +35,7 @@ use crate::client::places::Slot;
 use crate::client::usage::Moment;
 use crate::decision::rights::Rights;
 use crate::exchange::upstream::UpstreamConfig;
+use crate::exchange::wire::Alarm;
 use crate::limits::{
     CLIENT_CONNECTION_WINDOW, CLIENT_HEADER_LIST, CLIENT_IDLE, CLIENT_SEND_BUFFER,
     CLIENT_STREAM_WINDOW, CLIENT_STREAMS, REQUEST_FIELDS,
@@ -268,6 +269,7 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
 
 /// Serves what comes, head by head. What is not plain goes through hyper, one message at a time.
 async fn drive_held(session: &Rc<Session>, driver: &Driver, mut gate: Gate) -> Option<Upgrading> {
+    let mut alarm = Alarm::default();
     loop {
         let next = match driver.until_stopped(gate.next()).await {
             Some(next) => next,
@@ -280,7 +282,8 @@ async fn drive_held(session: &Rc<Session>, driver: &Driver, mut gate: Gate) -> O
                 let lines = session.thread.exchange.buffers.take_lines();
                 if let Some(request) = HeldRequest::read(&gate.held()[..head.len], lines) {
                     let ends = || driver.stop.get();
-                    let served = serve_held(session, &mut gate, request, (head, length), ends);
+                    let read = (head, length);
+                    let served = serve_held(session, &mut gate, request, read, &mut alarm, ends);
                     match served.await {
                         Ok(true) => continue,
                         // A client that waits for the rest learns by the close that there is none.

@@ -21,7 +21,7 @@ use crate::exchange::replay::{Hold, Replay};
 use crate::exchange::request_fields;
 use crate::exchange::send_error::{LONG_HEAD, ODD_UPGRADE, Unanswered};
 use crate::exchange::upstream::{Need, ResponseBody};
-use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
+use crate::exchange::wire::{Alarm, Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
 use crate::limits::INTERIM_ANSWERS;
 use crate::message::headers;
@@ -156,17 +156,18 @@ impl Wire for HyperWire<'_> {
             replay: &self.replay,
         };
         let limit = self.exchange.settings.response_timeout;
+        let mut alarm = Alarm::default();
         let answer = async {
             if let Some(hold) = hold {
                 tokio::select! {
                     biased;
-                    answer = in_time(&mut sending, limit) => {
+                    answer = in_time(&mut sending, limit, &mut alarm) => {
                         return self.answer(answer?, Some(HeldBody(hold)));
                     }
                     () = tokio::time::sleep(CONTINUE_WAIT) => hold.release(),
                 }
             }
-            self.answer(in_time(&mut sending, limit).await?, None)
+            self.answer(in_time(&mut sending, limit, &mut alarm).await?, None)
         };
         tokio::select! {
             biased;

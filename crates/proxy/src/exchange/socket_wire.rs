@@ -22,7 +22,7 @@ use crate::exchange::request_fields;
 use crate::exchange::socket_answer::{AnswerHead, Asked, Came, Fault, HeadReader};
 use crate::exchange::upload::{Torn, Upload};
 use crate::exchange::upstream::Socket;
-use crate::exchange::wire::{Answer, Awaiting, Failure, Wire, in_time};
+use crate::exchange::wire::{Alarm, Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
 use crate::message::fields::FieldLines;
 use crate::message::headers;
@@ -38,6 +38,7 @@ pub struct SocketWire<'a, 'g> {
     asked: Asked,
     upload: Upload<'g>,
     client: &'a mut ClientWriter,
+    alarm: &'a mut Alarm,
 }
 
 /// An answer whose head has come, and the connection that it comes on. Dropped, it is closed.
@@ -55,6 +56,7 @@ impl<'a, 'g> SocketWire<'a, 'g> {
         fields: &'a mut FieldLines,
         body: KnownBody<'g>,
         client: &'a mut ClientWriter,
+        alarm: &'a mut Alarm,
     ) -> Self {
         let asked = Asked {
             is_head: *order.method == Method::HEAD,
@@ -70,6 +72,7 @@ impl<'a, 'g> SocketWire<'a, 'g> {
             asked,
             upload: Upload::new(body, exchange),
             client,
+            alarm,
         }
     }
 
@@ -140,7 +143,7 @@ impl Wire for SocketWire<'_, '_> {
             client: self.client,
             exchange: self.exchange,
         };
-        let answer = in_time(&mut sending, settings.response_timeout).await;
+        let answer = in_time(&mut sending, settings.response_timeout, self.alarm).await;
         let socket = sending.socket;
         answer.map(|(head, body)| SocketAnswer { head, body, socket })
     }
