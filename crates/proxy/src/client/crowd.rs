@@ -1,11 +1,17 @@
-//! How many connections one thread has, which tells how much one of them may read at once.
+//! How many connections one thread has, which tells how much one of them may read at once; and the
+//! room that they read heads into in turn.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+use bytes::BytesMut;
 
 /// The connections of a thread.
 #[derive(Debug, Default)]
-pub struct Crowd(Cell<usize>);
+pub struct Crowd {
+    count: Cell<usize>,
+    room: RefCell<BytesMut>,
+}
 
 impl Crowd {
     /// Most that is read at once, and so most of a body that is in memory on one connection: with
@@ -14,10 +20,12 @@ impl Crowd {
     /// What a thread's connections may read at once together, while they are few.
     const READS: usize = 8 * 1024 * 1024;
     const SMALLEST_READ: usize = 64 * 1024;
+    /// Most room for a head that is kept, in bytes.
+    const LARGEST_ROOM: usize = 4096;
 
     /// Counts a connection in until what this gives is dropped.
     pub fn join(self: &Rc<Self>) -> Member {
-        self.0.set(self.0.get() + 1);
+        self.count.set(self.count.get() + 1);
         Member(Rc::clone(self))
     }
 }
@@ -28,12 +36,25 @@ pub struct Member(Rc<Crowd>);
 impl Member {
     /// How much it may read at once.
     pub fn read(&self) -> usize {
-        (Crowd::READS / self.0.0.get().max(1)).clamp(Crowd::SMALLEST_READ, Crowd::LARGEST_READ)
+        (Crowd::READS / self.0.count.get().max(1)).clamp(Crowd::SMALLEST_READ, Crowd::LARGEST_READ)
+    }
+
+    /// Room for a head, as much as there happens to be.
+    pub fn take_room(&self) -> BytesMut {
+        self.0.room.take()
+    }
+
+    /// Keeps room that is not needed any more for the next head, unless a long one has made it large.
+    pub fn give_room(&self, mut room: BytesMut) {
+        room.clear();
+        if (1..=Crowd::LARGEST_ROOM).contains(&room.capacity()) {
+            self.0.room.replace(room);
+        }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.0.0.set(self.0.0.get() - 1);
+        self.0.count.set(self.0.count.get() - 1);
     }
 }

@@ -10,6 +10,7 @@
 //! only what is not yet certain is held back.
 
 use std::io;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -126,19 +127,17 @@ impl Gate {
         let held = &mut self.held;
         let read = self.connection.poll_stream(|stream| {
             ready!(stream.poll_read_ready(cx))?;
-            held.reserve(if held.is_empty() {
-                FIRST_READ
+            if held.is_empty() {
+                *held = self.connection.crowd.take_room();
+                held.reserve(FIRST_READ);
             } else {
-                HEAD_READ
-            });
+                held.reserve(HEAD_READ);
+            }
             pin!(stream.get_mut().read_buf(held)).poll(cx)
         });
         if read.is_pending() {
             self.connection.remember(cx);
-            // A connection that waits for a request costs no buffer.
-            if self.held.is_empty() {
-                self.held = BytesMut::new();
-            }
+            self.give_room();
         }
         read
     }
@@ -239,10 +238,20 @@ impl Gate {
         drop(self.take_held(usize::try_from(skipped).unwrap_or(self.held.len())));
     }
 
+    /// A connection that waits costs no buffer.
+    fn give_room(&mut self) {
+        if self.held.is_empty() {
+            self.connection.crowd.give_room(mem::take(&mut self.held));
+        }
+    }
+
     fn take_held(&mut self, len: usize) -> Bytes {
         self.body_left -= len as u64;
-        if len == self.held.len() {
-            std::mem::take(&mut self.held).freeze()
+        if len == 0 {
+            self.give_room();
+            Bytes::new()
+        } else if len == self.held.len() {
+            mem::take(&mut self.held).freeze()
         } else {
             self.held.split_to(len).freeze()
         }
@@ -337,7 +346,7 @@ impl Gate {
     }
 
     fn scan_held(&mut self) {
-        let held = std::mem::take(&mut self.held);
+        let held = mem::take(&mut self.held);
         let scanned = self.scan(&held);
         self.held = held;
         match scanned {
