@@ -2,6 +2,7 @@
 // hyper. On either, whatever upstream answers, its client gets one answer whose end is certain, and
 // the next request on the connection gets its own (RFC 9112 6.3, 7.1, 11.1); time, signals and
 // updates treat it alike.
+import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
@@ -458,21 +459,26 @@ test('HTTP/1.0 that would stay gets the end of an answer that only the close tel
   }
 });
 
-test("a long body ends where it ends, and what is behind it is nobody's", async (t) => {
-  const { upstream, proxy } = await start(t);
-  const body = 'body'.repeat(500_000);
-  const head = `${OK}Content-Length: ${body.length}\r\n\r\n`;
-  const requests = [requestBytes('GET', '/x/v1/first'), requestBytes('GET', '/x/v1/next')];
-  for (const [row, gets] of [
-    [{ answer: head + body, gets: '' }, head + body + NEXT],
-    [{ answer: head + body + OK.repeat(3), gets: '' }, head + body + NEXT],
-    [{ answer: head + body.slice(2), gets: '', closes: true }, head + body.slice(2)],
-  ] satisfies [Row, string][]) {
-    upstream.handler = answers(row);
-    const got = await conversation(proxy, Buffer.concat(requests));
-    t.true(got === gets, `${got.length} bytes, not ${gets.length}: ${got.slice(-200)}`);
-  }
-});
+for (const scheme of ['http', 'https']) {
+  test(`a long body by ${scheme} ends where it ends, and what is behind it is not passed on`, async (t) => {
+    const tls = scheme === 'https' ? { tls: await authority.issue(['localhost']) } : {};
+    const upstream = await startUpstream(t, tls);
+    const env = { SSL_CERT_FILE: authority.writeRoot(freshDirectory(t)) };
+    const proxy = await startProxy(t, { rootUrl: upstream.url, flags: NO_RETRY, env });
+    const body = randomBytes(1_000_000).toString('hex');
+    const head = `${OK}Content-Length: ${body.length}\r\n\r\n`;
+    const requests = [requestBytes('GET', '/x/v1/first'), requestBytes('GET', '/x/v1/next')];
+    for (const [row, gets] of [
+      [{ answer: head + body, gets: '' }, head + body + NEXT],
+      [{ answer: head + body + OK.repeat(3), gets: '' }, head + body + NEXT],
+      [{ answer: head + body.slice(2), gets: '', closes: true }, head + body.slice(2)],
+    ] satisfies [Row, string][]) {
+      upstream.handler = answers(row);
+      const got = await conversation(proxy, Buffer.concat(requests));
+      t.true(got === gets, `${got.length} bytes, not ${gets.length}: ${got.slice(-200)}`);
+    }
+  });
+}
 
 test('a body of many padded chunks comes to its end', async (t) => {
   const { upstream, proxy } = await start(t);

@@ -177,6 +177,7 @@ impl Relay<'_> {
             ready!(self.poll_kept(cx)).map_err(Side::Client)?;
             #[cfg(target_os = "linux")]
             ready!(self.poll_splice(cx, record))?;
+            ready!(self.poll_decrypted(cx, record))?;
             if self.body.length.is_done() {
                 return Poll::Ready(Ok(()));
             }
@@ -222,6 +223,38 @@ impl Relay<'_> {
                 }
             }
         }
+    }
+
+    /// Passes on all that is left of a body of known length from where TLS has decrypted it. What
+    /// the client does not take stays there.
+    fn poll_decrypted(
+        &mut self,
+        cx: &mut Context<'_>,
+        record: &mut Record,
+    ) -> Poll<Result<(), Side>> {
+        let Length::Known(left) = &mut self.body.length else {
+            return Poll::Ready(Ok(()));
+        };
+        while *left > 0 {
+            ready!(self.client.poll_ready(cx)).map_err(Side::Client)?;
+            let Some(decrypted) = self.socket.poll_decrypted(cx) else {
+                break;
+            };
+            let bytes = ready!(decrypted).map_err(Side::upstream)?;
+            if bytes.is_empty() {
+                return Poll::Ready(Err(Side::upstream(ErrorKind::UnexpectedEof.into())));
+            }
+            let most = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            let written = Pin::new(&mut *self.client).poll_write(cx, &bytes[..most]);
+            let written = ready!(written).map_err(Side::Client)?;
+            if written == 0 {
+                return Poll::Ready(Err(Side::Client(ErrorKind::WriteZero.into())));
+            }
+            self.socket.consume(written);
+            *left -= written as u64;
+            record.relayed(written);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Passes on what one read gives.

@@ -112,6 +112,17 @@ impl<B> Socket<B> {
         self.io.plain()
     }
 
+    /// What TLS has decrypted, where it is; it stays there until it is [consumed](Self::consume).
+    /// Nothing at the end, and `None` where nothing is encrypted.
+    pub fn poll_decrypted(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<&[u8]>>> {
+        self.io.poll_decrypted(cx)
+    }
+
+    /// Passes over so many bytes of what TLS has decrypted.
+    pub fn consume(&mut self, bytes: usize) {
+        self.io.consume(bytes);
+    }
+
     /// What an error means for a request of which something may have been `written`, and of whose
     /// answer nothing has come, or something where `heard`.
     pub fn failure(&self, error: &io::Error, heard: bool, written: bool) -> Unanswered {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep};
@@ -119,6 +119,32 @@ impl UpstreamIo {
         match &self.stream {
             Stream::Plain(tcp) => Some(tcp),
             Stream::Tls(_) | Stream::TlsInTls(_) => None,
+        }
+    }
+
+    /// What TLS has decrypted, where it is; it stays there until it is [consumed](Self::consume).
+    /// Nothing at the end, and `None` where nothing is encrypted.
+    pub(super) fn poll_decrypted(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<io::Result<&[u8]>>> {
+        let decrypted = match &mut self.stream {
+            Stream::Plain(_) => return None,
+            Stream::Tls(tls) => Pin::new(tls).poll_fill_buf(cx),
+            Stream::TlsInTls(tls) => Pin::new(tls).poll_fill_buf(cx),
+        };
+        if matches!(decrypted, Poll::Ready(Ok(bytes)) if !bytes.is_empty()) {
+            self.line.hear();
+        }
+        Some(decrypted)
+    }
+
+    /// Passes over so many bytes of what TLS has decrypted.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        match &mut self.stream {
+            Stream::Plain(_) => {}
+            Stream::Tls(tls) => Pin::new(tls).consume(bytes),
+            Stream::TlsInTls(tls) => Pin::new(tls).consume(bytes),
         }
     }
 
