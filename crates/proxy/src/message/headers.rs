@@ -4,13 +4,14 @@
 //! it announces are forwarded. What this is not: it adds nothing, and message framing
 //! (`Content-Length`, `Transfer-Encoding`) is made anew from the body by whoever sends it.
 
+use std::iter::once;
 use std::sync::LazyLock;
 
 use http::header::{
     self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName,
     HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use memchr::memchr2;
+use memchr::{memchr_iter, memchr2};
 
 use crate::limits::ANNOUNCED_LENGTH;
 use crate::message::fields::{Fields, Names};
@@ -119,10 +120,10 @@ pub fn write_lower_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let start = out.len();
     out.extend_from_slice(name);
-    let name = &mut out[start..];
-    name.make_ascii_lowercase();
-    for word in name.split_mut(|byte| *byte == b'-') {
-        if let Some(first) = word.first_mut() {
+    let written = &mut out[start..];
+    written.make_ascii_lowercase();
+    for first in once(0).chain(memchr_iter(b'-', name).map(|dash| dash + 1)) {
+        if let Some(first) = written.get_mut(first) {
             first.make_ascii_uppercase();
         }
     }
