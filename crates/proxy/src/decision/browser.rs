@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::uri::Authority;
 use http::{StatusCode, Version};
+use memchr::memrchr;
 use taskcluster_proxy_peer::hostname;
 use thiserror::Error;
 
@@ -177,8 +178,8 @@ fn read_field(host: &[u8]) -> Result<HostPort<'_>, BrowserError> {
 
 /// Reads `host[:port]`; the port of plain HTTP where none is written.
 fn read(authority: &str) -> Result<HostPort<'_>, BrowserError> {
-    let (host, port) = match authority.rfind(':') {
-        Some(at) if !authority[at..].contains(']') => authority.split_at(at),
+    let (host, port) = match memrchr(b':', authority.as_bytes()) {
+        Some(at) if !authority.ends_with(']') => authority.split_at(at),
         _ => (authority, ""),
     };
     let digits = port.strip_prefix(':').unwrap_or_default();
