@@ -11,4 +11,5 @@ export {
   type NativeVerified,
   native,
 } from './native.js';
+export { nearest } from './nearest.js';
 export { readPort } from './options.js';

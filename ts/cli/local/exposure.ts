@@ -1,196 +1,287 @@
 /**
- * `taskcluster-local exposure`: what a running deployment lets somebody do, endpoint by endpoint.
- * It reads the deployment's own references, so that it tells of any Taskcluster deployment.
+ * `taskcluster-local exposure`: what a running deployment lets somebody do, endpoint by endpoint; why;
+ * what a role would change; and what has changed since, as a gate for a build. It reads the
+ * deployment's own references, so that it tells of any Taskcluster deployment.
+ *
+ * What it is not: it decides nothing. `deployment/review` does, for the page of a deployment as well.
  */
-import type { Command } from 'commander';
-import { type Credentials, CredentialsError, signHeader } from 'taskcluster-proxy';
-import type { ApiReference } from '../../deployment/api/reference.js';
-import type { ScopeTemplatePart } from '../../deployment/api/scope-template.js';
-import { type Exposure, exposure } from '../../deployment/exposure.js';
-import { union } from '../../deployment/scopes.js';
+import { readFile } from 'node:fs/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { nearest } from 'taskcluster-proxy/internal';
+import type { RoleScopes } from '../../deployment/auth/roles.js';
+import { type Exposure, exposureTo, publicScopes } from '../../deployment/exposure.js';
+import { baselineOf, compare, readBaseline, readState } from '../../deployment/review/baseline.js';
+import { changes } from '../../deployment/review/changes.js';
+import { exposureIf, exposureNow, whyOf } from '../../deployment/review/questions.js';
+import {
+  described,
+  ReviewError,
+  type Source,
+  type Subject,
+} from '../../deployment/review/subject.js';
+import { readRole } from '../../deployment/review/what-if.js';
+import {
+  ANSWERS,
+  type Answer,
+  answerOf,
+  changeTable,
+  drawn,
+  table,
+} from '../../deployment/review/wording.js';
+import { SERVICES } from '../../deployment/services.js';
+import { RemoteDeployment } from './remote-deployment.js';
+import {
+  addDeploymentOption,
+  addSubjectOptions,
+  deploymentOf,
+  EXIT_NO,
+  orTrouble,
+  present,
+  type ReviewOptions,
+  subjectOf,
+} from './review-options.js';
 
-interface Options {
-  readonly rootUrl?: string;
-  readonly clientId?: string;
-  readonly scope: readonly string[];
+interface Options extends ReviewOptions {
+  readonly only?: readonly Answer[];
+  readonly why?: string;
+  readonly whatIf: readonly RoleScopes[];
+  readonly diff?: readonly string[];
+  readonly failOnNew?: string;
+  readonly asBaseline?: string;
   readonly json: boolean;
 }
 
-/** Something that keeps the question from being answered; one sentence for the user. */
-class ExposureError extends Error {
-  override readonly name = 'ExposureError';
-}
-
 export function declareExposure(program: Command): void {
-  program
+  const command = program
     .command('exposure')
     .description(
       'List every endpoint of a deployment, the scopes it needs, and whether somebody passes now: ' +
-        'everybody (who sends no credentials), a client, or whoever holds some scopes. Looking up ' +
-        'clients and roles takes credentials if everybody may not: TASKCLUSTER_CLIENT_ID, ' +
-        'TASKCLUSTER_ACCESS_TOKEN and TASKCLUSTER_CERTIFICATE.',
+        'everybody (who sends no credentials), a client, a role, or whoever holds some scopes. ' +
+        'Looking up clients and roles takes credentials if everybody may not: ' +
+        'TASKCLUSTER_CLIENT_ID, TASKCLUSTER_ACCESS_TOKEN and TASKCLUSTER_CERTIFICATE. ' +
+        'It ends with 1 where --fail-on-new finds something, and with 2 where it cannot tell.',
+    );
+  addDeploymentOption(command).option('--client-id <id>', 'tell for this client', present);
+  addSubjectOptions(command)
+    .option(
+      '--only <answers>',
+      `list these alone, with commas between: ${ANSWERS.join(', ')} (free: no scopes are needed)`,
+      answers,
     )
-    .option('--root-url <url>', 'the deployment; TASKCLUSTER_ROOT_URL when not given')
-    .option('--client-id <id>', 'tell for this client')
-    .option('--scope <scope>', 'tell for this scope; may be repeated', collect, [])
-    .option('--json', 'print a JSON array', false)
-    .action(print);
+    .addOption(
+      new Option('--why <endpoint>', 'tell which roles and scopes open it, as a tree')
+        .argParser(present)
+        .conflicts(['diff', 'failOnNew', 'asBaseline', 'only']),
+    )
+    .option(
+      '--what-if <role=scopes>',
+      "tell what would change if a role were 'role=scope,scope'; may be repeated",
+      role,
+      [],
+    )
+    .addOption(
+      new Option(
+        '--diff <states...>',
+        'tell what two states differ in: now, anonymous-role (what a public deployment grants ' +
+          'everybody), the root URL of a deployment, or a file that --json was written to',
+      )
+        .argParser(states)
+        .conflicts(['failOnNew', 'asBaseline', 'only', 'whatIf']),
+    )
+    .addOption(
+      new Option('--fail-on-new <file>', 'end with 1 if more is open than this baseline accepts')
+        .argParser(present)
+        .conflicts(['asBaseline', 'only']),
+    )
+    .addOption(
+      new Option('--as-baseline <note>', 'print all that is open as a baseline, with a note')
+        .argParser(present)
+        .conflicts(['only', 'whatIf', 'json']),
+    )
+    .option('--json', 'print JSON', false)
+    .action(orTrouble(print));
 }
 
-function collect(value: string, values: readonly string[]): string[] {
-  return [...values, value];
+function answers(value: string): Answer[] {
+  return present(value)
+    .split(',')
+    .map((word) => word.trim())
+    .map((word) => {
+      if (!(ANSWERS as readonly string[]).includes(word)) {
+        const meant = nearest(word, ANSWERS);
+        throw new InvalidArgumentError(
+          `'${word}' is none of ${ANSWERS.join(', ')}${meant === undefined ? '' : `: write ${meant}`}.`,
+        );
+      }
+      return word as Answer;
+    });
+}
+
+function role(value: string, values: readonly RoleScopes[]): RoleScopes[] {
+  try {
+    return [...values, readRole(present(value))];
+  } catch (error) {
+    throw error instanceof ReviewError ? new InvalidArgumentError(`${error.message}.`) : error;
+  }
+}
+
+function states(value: string, values: readonly string[] = []): string[] {
+  return [...values, present(value)];
 }
 
 async function print(options: Options): Promise<void> {
-  try {
-    const { TASKCLUSTER_ROOT_URL = '' } = process.env;
-    const deployment = new RemoteDeployment(options.rootUrl ?? TASKCLUSTER_ROOT_URL);
-    const held = await heldScopes(deployment, options);
-    const rows = exposure(await deployment.references(), held);
-    console.log(options.json ? JSON.stringify(rows, null, 2) : table(rows));
-  } catch (error) {
-    if (!(error instanceof ExposureError || error instanceof CredentialsError)) {
-      throw error;
-    }
-    console.error(`taskcluster-local: ${error.message}`);
-    process.exitCode = 1;
+  const subject = subjectOf(options);
+  if (options.diff !== undefined) {
+    await printDiff(options.diff, subject, options);
+    return;
+  }
+  const deployment = deploymentOf(options);
+  const now = await exposureNow(deployment, subject);
+  if (options.why !== undefined) {
+    const row = endpointOf(options.why, now);
+    say(await whyOf(deployment, subject, row, options.whatIf), drawn, options);
+    return;
+  }
+  const then = await wouldBe(now, subject, deployment, options.whatIf);
+  if (options.failOnNew !== undefined) {
+    await gate(options.failOnNew, then ?? now, subject, options);
+  } else if (options.asBaseline !== undefined) {
+    console.log(JSON.stringify(baselineOf(described(subject), now, options.asBaseline), null, 2));
+  } else if (then !== undefined) {
+    say(changes(select(now, options), select(then, options)), changeTable, options);
+  } else {
+    say(select(now, options), table, options);
   }
 }
 
-/** The scopes to tell for, with all that roles add to them and what everybody has. */
-async function heldScopes(deployment: RemoteDeployment, options: Options): Promise<string[]> {
-  const { clientId, scope } = options;
-  const everybody = await deployment.anonymousScopes();
-  const client = clientId === undefined ? [] : await deployment.clientScopes(clientId);
-  const given = scope.length === 0 ? [] : await deployment.expandScopes(scope);
-  return union(everybody, client, given);
+function say<Value>(value: Value, written: (value: Value) => string, { json }: Options): void {
+  console.log(json ? JSON.stringify(value, null, 2) : written(value));
 }
 
-class RemoteDeployment {
-  readonly #rootUrl: string;
-  readonly #credentials = credentialsOf(process.env);
+function select(rows: readonly Exposure[], { only }: Options): readonly Exposure[] {
+  return only === undefined ? rows : rows.filter((row) => only.includes(answerOf(row)));
+}
 
-  constructor(rootUrl: string) {
-    if (!/^https?:/.test(rootUrl) || !URL.canParse(rootUrl)) {
-      throw new ExposureError(
-        `'${rootUrl}' is not a root URL: set TASKCLUSTER_ROOT_URL or pass --root-url`,
+async function wouldBe(
+  now: readonly Exposure[],
+  subject: Subject,
+  deployment: Source,
+  wanted: readonly RoleScopes[],
+): Promise<Exposure[] | undefined> {
+  if (wanted.length === 0) {
+    return undefined;
+  }
+  const { rows, made } = await exposureIf(deployment, subject, now, wanted);
+  for (const roleId of made) {
+    console.error(`taskcluster-local: there is no role ${roleId} yet: it would be made`);
+  }
+  return rows;
+}
+
+/** By its name, the service in front of it where several have one. @throws ReviewError */
+function endpointOf(name: string, rows: readonly Exposure[]): Exposure {
+  const full = (row: Exposure) => `${row.service}.${row.endpoint}`;
+  const found = rows.filter((row) => full(row) === name || row.endpoint === name);
+  const [first] = found;
+  if (first === undefined) {
+    const meant =
+      nearest(name, rows.map(full)) ??
+      nearest(
+        name,
+        rows.map(({ endpoint }) => endpoint),
+      );
+    throw new ReviewError(
+      `there is no endpoint ${name}: ` +
+        (meant === undefined ? 'exposure lists them' : `write ${meant}`),
+    );
+  }
+  if (found.length > 1) {
+    throw new ReviewError(`several services have ${name}: write ${found.map(full).join(' or ')}`);
+  }
+  return first;
+}
+
+async function gate(
+  file: string,
+  rows: readonly Exposure[],
+  subject: Subject,
+  options: Options,
+): Promise<void> {
+  const baseline = readBaseline(await read(file), file, described(subject));
+  const names = new Set(rows.map(({ service, endpoint }) => `${service}.${endpoint}`));
+  for (const { endpoint } of baseline.accepted) {
+    if (!names.has(endpoint)) {
+      const meant = nearest(endpoint, [...names]);
+      throw new ReviewError(
+        `${file}: there is no endpoint ${endpoint}: ` +
+          (meant === undefined ? 'take it out' : `take it out, or write ${meant}`),
       );
     }
-    this.#rootUrl = rootUrl.replace(/\/+$/, '');
   }
-
-  /** What a request without credentials holds. */
-  async anonymousScopes(): Promise<string[]> {
-    const body = { method: 'get', resource: '/', host: 'localhost', port: 80 };
-    const answer = await this.#ask('POST', '/api/auth/v1/authenticate-hawk', body);
-    return (answer as { scopes: string[] }).scopes;
+  const { fresh, gone } = compare(rows, baseline);
+  if (options.json) {
+    console.log(JSON.stringify({ fresh, gone }, null, 2));
+  } else {
+    console.log(
+      fresh.length === 0
+        ? `nothing is open to ${described(subject)} but what is accepted`
+        : table(fresh),
+    );
   }
-
-  async clientScopes(clientId: string): Promise<string[]> {
-    const path = `/api/auth/v1/clients/${encodeURIComponent(clientId)}`;
-    return ((await this.#ask('GET', path)) as { expandedScopes: string[] }).expandedScopes;
+  for (const name of gone) {
+    console.error(`taskcluster-local: ${name} is accepted and not open any more: take it out`);
   }
-
-  async expandScopes(scopes: readonly string[]): Promise<string[]> {
-    const answer = await this.#ask('POST', '/api/auth/v1/scopes/expand', { scopes });
-    return (answer as { scopes: string[] }).scopes;
-  }
-
-  async references(): Promise<ApiReference[]> {
-    const manifest = await this.#ask('GET', '/references/manifest.json');
-    const urls = (manifest as { references: string[] }).references;
-    const paths = urls.map((url) => new URL(url, this.#rootUrl).pathname);
-    const apis = paths.filter((path) => path.endsWith('/api.json'));
-    return Promise.all(apis.map(async (path) => (await this.#ask('GET', path)) as ApiReference));
-  }
-
-  async #ask(method: string, path: string, body?: object): Promise<unknown> {
-    const url = this.#rootUrl + path;
-    const authorization =
-      this.#credentials && signHeader({ credentials: this.#credentials, method, url });
-    const init = {
-      method,
-      headers: {
-        ...(authorization && { authorization }),
-        ...(body && { 'content-type': 'application/json' }),
-      },
-      ...(body && { body: JSON.stringify(body) }),
-    };
-    const response = await fetch(url, init).catch((error: Error) => {
-      throw new ExposureError(`cannot reach ${url}: ${reason(error)}`);
-    });
-    const text = await response.text();
-    if (!response.ok) {
-      throw new ExposureError(`${url} answers ${response.status}: ${firstLine(text)}`);
-    }
-    return JSON.parse(text);
+  if (fresh.length > 0) {
+    process.exitCode = EXIT_NO;
   }
 }
 
-function credentialsOf(env: NodeJS.ProcessEnv): Credentials | undefined {
-  const {
-    TASKCLUSTER_CLIENT_ID: clientId,
-    TASKCLUSTER_ACCESS_TOKEN: accessToken,
-    TASKCLUSTER_CERTIFICATE: certificate,
-  } = env;
-  return clientId && accessToken
-    ? { clientId, accessToken, ...(certificate && { certificate }) }
-    : undefined;
+async function printDiff(
+  names: readonly string[],
+  subject: Subject,
+  options: Options,
+): Promise<void> {
+  const [before, after, ...more] = names;
+  if (before === undefined || after === undefined || more.length > 0) {
+    throw new ReviewError(
+      `--diff compares two states, and ${names.length} are given: write --diff A B behind all else`,
+    );
+  }
+  if (before === PUBLIC && after === PUBLIC) {
+    throw new ReviewError(`${PUBLIC} cannot be compared with itself: write now for one of them`);
+  }
+  const known = before === PUBLIC ? undefined : await stateOf(before, subject, options);
+  const second =
+    after === PUBLIC ? publicState(known ?? []) : await stateOf(after, subject, options);
+  say(changes(known ?? publicState(second), second), changeTable, options);
 }
 
-function reason(error: Error): string {
-  const { cause } = error;
-  return cause instanceof Error ? cause.message || String(cause) : error.message;
+const NOW = 'now';
+const PUBLIC = 'anonymous-role';
+
+/** What a public deployment grants, over the endpoints of the other state. */
+function publicState(rows: readonly Exposure[]): Exposure[] {
+  return exposureTo(rows, publicScopes(SERVICES));
 }
 
-/** Of Taskcluster's errors the sentence, without what was asked. */
-function firstLine(text: string): string {
+async function stateOf(name: string, subject: Subject, options: Options): Promise<Exposure[]> {
+  if (name === NOW || /^https?:\/\//.test(name)) {
+    // Credentials are for the one deployment that they were set beside.
+    const deployment = name === NOW ? deploymentOf(options) : new RemoteDeployment(name, undefined);
+    return exposureNow(deployment, subject);
+  }
+  return readState(await read(name), name);
+}
+
+/** @throws ReviewError */
+async function read(file: string): Promise<string> {
   try {
-    return String((JSON.parse(text) as { message: string }).message).split('\n---\n')[0] ?? '';
-  } catch {
-    return text.slice(0, 200);
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    const meant = nearest(file, [NOW, PUBLIC]);
+    throw new ReviewError(
+      `cannot read ${file} (${(error as NodeJS.ErrnoException).code}): name a file` +
+        (meant === undefined ? '' : `, or write ${meant}`),
+    );
   }
-}
-
-const WORDS = { always: 'yes', sometimes: 'for some', never: 'no' } as const;
-
-function table(rows: readonly Exposure[]): string {
-  const cells = rows.map(({ service, endpoint, method, path, scopes, passes }) => [
-    WORDS[passes],
-    `${service}.${endpoint}`,
-    `${method} ${path}`,
-    scopes === null ? '(none needed)' : readable(scopes),
-  ]);
-  const all = [['passes', 'endpoint', 'request', 'scopes'], ...cells];
-  const widths = [0, 1, 2].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  const line = (row: readonly string[]) =>
-    row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
-  return all.map(line).join('\n');
-}
-
-function readable(template: ScopeTemplatePart): string {
-  if (typeof template === 'string') {
-    return template;
-  }
-  if ('AllOf' in template) {
-    return joined(template.AllOf, ' and ');
-  }
-  if ('AnyOf' in template) {
-    return joined(template.AnyOf, ' or ');
-  }
-  if ('for' in template) {
-    return `${template.each} for each of ${template.in}`;
-  }
-  const otherwise = template.else === undefined ? '' : ` else ${inner(template.else)}`;
-  return `if ${template.if} then ${inner(template.then)}${otherwise}`;
-}
-
-function joined(parts: readonly ScopeTemplatePart[], word: string): string {
-  const [first] = parts;
-  return parts.length === 1 && first !== undefined ? readable(first) : parts.map(inner).join(word);
-}
-
-function inner(template: ScopeTemplatePart): string {
-  const text = readable(template);
-  return text.includes(' ') && typeof template !== 'string' ? `(${text})` : text;
 }

@@ -12,6 +12,7 @@ import { checkAnonymousScope } from '../../deployment/anonymous.js';
 import { startDeployment } from '../../deployment/index.js';
 import { declareAnonymousRole } from './anonymous-role.js';
 import { declareBackup } from './backup.js';
+import { declareCanI } from './can-i.js';
 import { declareExposure } from './exposure.js';
 import { declareMigrate } from './migrate.js';
 import { addPlaceOptions, type PlaceOptions } from './place.js';
@@ -91,6 +92,7 @@ const starting = program
 addPlaceOptions(starting);
 
 declareExposure(program);
+declareCanI(program);
 declareAnonymousRole(program);
 declareMigrate(program);
 declareBackup(program);

@@ -14,34 +14,71 @@ export type Passage = 'always' | 'sometimes' | 'never';
 
 /** Whether a caller who holds these scopes passes. */
 export function passage(template: ScopeTemplatePart, held: readonly string[]): Passage {
-  return passageOf(template, held, 'always');
+  return passageOf(template, held, { nothing: 'always', mayBeEmpty: false });
 }
 
-/**
- * @param nothing - What an `if` without its `else` counts as where it leaves nothing: in an `AnyOf`
- *   that is no way to pass.
- */
+/** The same for one call, of which the lists that loops go over are not known: they may be empty. */
+export function passageOfCall(template: ScopeTemplatePart, held: readonly string[]): Passage {
+  return passageOf(template, held, { nothing: 'always', mayBeEmpty: true });
+}
+
+interface Counting {
+  /**
+   * What an `if` without its `else` counts as where it leaves nothing: in an `AnyOf` that is no way to
+   * pass.
+   */
+  readonly nothing: Passage;
+  readonly mayBeEmpty: boolean;
+}
+
 function passageOf(
   template: ScopeTemplatePart,
   held: readonly string[],
-  nothing: Passage,
+  counting: Counting,
 ): Passage {
   if (typeof template === 'string') {
     return best(held.map((scope) => grantedBy(scope, template)));
   }
   if ('AllOf' in template) {
-    return worst(template.AllOf.map((part) => passageOf(part, held, 'always')));
+    const each = { ...counting, nothing: 'always' } as const;
+    return worst(template.AllOf.map((part) => passageOf(part, held, each)));
   }
   if ('AnyOf' in template) {
-    return best(template.AnyOf.map((part) => passageOf(part, held, 'never')));
+    const each = { ...counting, nothing: 'never' } as const;
+    return best(template.AnyOf.map((part) => passageOf(part, held, each)));
   }
+  const { nothing, mayBeEmpty } = counting;
   if ('for' in template) {
-    return passageOf(template.each, held, nothing);
+    const passes = passageOf(template.each, held, counting);
+    return mayBeEmpty && nothing === 'always' && passes === 'never' ? 'sometimes' : passes;
   }
   const [then, otherwise] = [template.then, template.else].map((branch) =>
-    branch === undefined ? nothing : passageOf(branch, held, nothing),
+    branch === undefined ? nothing : passageOf(branch, held, counting),
   );
   return then !== undefined && then === otherwise ? then : 'sometimes';
+}
+
+/** Of these scopes those that grant a scope of the template, for some of its parameters or for all. */
+export function granters(template: ScopeTemplatePart, held: readonly string[]): string[] {
+  const wanted = scopesOf(template);
+  return held.filter((scope) => wanted.some((each) => grantedBy(scope, each) !== 'never'));
+}
+
+/** Every scope that stands in a template. */
+function scopesOf(template: ScopeTemplatePart): string[] {
+  if (typeof template === 'string') {
+    return [template];
+  }
+  if ('AllOf' in template) {
+    return template.AllOf.flatMap(scopesOf);
+  }
+  if ('AnyOf' in template) {
+    return template.AnyOf.flatMap(scopesOf);
+  }
+  if ('for' in template) {
+    return [template.each];
+  }
+  return [template.then, ...(template.else === undefined ? [] : [template.else])].flatMap(scopesOf);
 }
 
 function best(ways: readonly Passage[]): Passage {
@@ -89,7 +126,7 @@ export function sufficient(
     return template.AllOf.flatMap((part) => sufficient(part, given));
   }
   if ('AnyOf' in template) {
-    const way = template.AnyOf.find((part) => passageOf(part, ['*'], 'never') === 'always');
+    const way = template.AnyOf.find((part) => passageOf(part, ['*'], NO_WAY) === 'always');
     return way === undefined ? [] : sufficient(way, given);
   }
   if ('for' in template) {
@@ -98,6 +135,8 @@ export function sufficient(
   const branches: ScopeTemplate[] = [template.then, ...(template.else ? [template.else] : [])];
   return branches.flatMap((branch) => sufficient(branch, given));
 }
+
+const NO_WAY: Counting = { nothing: 'never', mayBeEmpty: false };
 
 /** The text up to where anything may stand. */
 function upToStar(template: string, given: Readonly<Record<string, string>>): string {

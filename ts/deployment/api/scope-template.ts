@@ -173,6 +173,35 @@ export function needsOnly(template: ScopeTemplate, names: ReadonlySet<string>): 
   return [...parameterKinds(template)].every(([name, kind]) => kind === 'text' && names.has(name));
 }
 
+/** The template with the text parameters filled in that are given; the others stay. */
+export function fillKnown(
+  template: ScopeTemplatePart,
+  given: Readonly<Record<string, string>>,
+): ScopeTemplatePart {
+  if (typeof template === 'string') {
+    return template.replace(PARAMETER, (parameter, name: string) =>
+      Object.hasOwn(given, name) ? (given[name] ?? parameter) : parameter,
+    );
+  }
+  if ('AllOf' in template) {
+    return { AllOf: template.AllOf.map((part) => fillKnown(part, given)) };
+  }
+  if ('AnyOf' in template) {
+    return { AnyOf: template.AnyOf.map((part) => fillKnown(part, given)) };
+  }
+  if (isLoop(template)) {
+    const { [template.for]: _, ...outside } = given;
+    return { ...template, each: fillKnown(template.each, outside) as string };
+  }
+  const { then, else: otherwise } = template;
+  return {
+    if: template.if,
+    // biome-ignore lint/suspicious/noThenProperty: scope expression templates have it
+    then: fillKnown(then, given) as ScopeTemplate,
+    ...(otherwise && { else: fillKnown(otherwise, given) as ScopeTemplate }),
+  };
+}
+
 function renderPart(part: ScopeTemplatePart, given: ScopeParameters): ScopeExpression[] {
   if (!isLoop(part)) {
     const rendered = render(part, given);

@@ -15,6 +15,12 @@ export interface RoleScopes {
   readonly scopes: readonly string[];
 }
 
+/** Why a scope is held: a role adds it, and another scope assumes that role. */
+export interface Origin {
+  readonly roleId: string;
+  readonly assumedBy: string;
+}
+
 /** A set of roles that cannot be expanded: a scope with a `<..>` too many, or a cycle. */
 export class RoleError extends Error {
   override readonly name = 'RoleError';
@@ -81,6 +87,17 @@ export class RoleExpansion {
     return assuming.length === 0 ? normal : extended(await this.#expandKept(assuming), normal);
   }
 
+  /** Every scope that roles add to these, also what another one grants, and why it is held. */
+  async origins(scopes: readonly string[]): Promise<ReadonlyMap<string, readonly Origin[]>> {
+    const found = new Map<string, Origin[]>(scopes.map((scope) => [scope, []]));
+    await inSlices(
+      this.#follow(scopes, (granted, origin) => {
+        found.set(granted, [...(found.get(granted) ?? []), origin]);
+      }),
+    );
+    return found;
+  }
+
   async #expandKept(assuming: readonly string[]): Promise<readonly string[]> {
     const key = assuming.join('\n');
     const kept = this.#kept.get(key);
@@ -116,7 +133,10 @@ export class RoleExpansion {
     }
   }
 
-  *#follow(assuming: readonly string[]): Generator<void, string[]> {
+  *#follow(
+    assuming: readonly string[],
+    note?: (granted: string, origin: Origin) => void,
+  ): Generator<void, string[]> {
     const held = new Set(assuming);
     // Scopes that are added on the way are come to in their turn.
     for (const scope of held) {
@@ -127,6 +147,7 @@ export class RoleExpansion {
         for (const [rule, parameter] of visited) {
           for (const granted of grantedScopes(rule, parameter)) {
             held.add(granted);
+            note?.(granted, { roleId: rule.roleId, assumedBy: scope });
           }
           yield;
         }

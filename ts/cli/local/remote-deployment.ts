@@ -1,0 +1,105 @@
+/**
+ * A deployment as it is seen by its API: its references, and who holds what. It need not be a local
+ * one; Taskcluster's own services answer the same.
+ */
+import { type Credentials, signHeader } from 'taskcluster-proxy';
+import type { ApiReference } from '../../deployment/api/reference.js';
+import type { RoleScopes } from '../../deployment/auth/roles.js';
+import { type KnownClient, ReviewError, type Source } from '../../deployment/review/subject.js';
+
+export class RemoteDeployment implements Source {
+  readonly #rootUrl: string;
+  readonly #credentials: Credentials | undefined;
+
+  /** @throws ReviewError */
+  constructor(rootUrl: string, credentials: Credentials | undefined) {
+    if (!/^https?:/.test(rootUrl) || !URL.canParse(rootUrl)) {
+      throw new ReviewError(
+        `'${rootUrl}' is not a root URL: set TASKCLUSTER_ROOT_URL or pass --root-url`,
+      );
+    }
+    this.#rootUrl = rootUrl.replace(/\/+$/, '');
+    this.#credentials = credentials;
+  }
+
+  async everybody(): Promise<string[]> {
+    const body = { method: 'get', resource: '/', host: 'localhost', port: 80 };
+    const answer = await this.#ask('POST', '/api/auth/v1/authenticate-hawk', body);
+    return (answer as { scopes: string[] }).scopes;
+  }
+
+  async client(clientId: string): Promise<KnownClient> {
+    const path = `/api/auth/v1/clients/${encodeURIComponent(clientId)}`;
+    const client = (await this.#ask('GET', path)) as KnownClient & { expires: string };
+    return { ...client, expires: new Date(client.expires) };
+  }
+
+  async roles(): Promise<RoleScopes[]> {
+    return (await this.#ask('GET', '/api/auth/v1/roles/')) as RoleScopes[];
+  }
+
+  async expand(scopes: readonly string[]): Promise<string[]> {
+    const answer = await this.#ask('POST', '/api/auth/v1/scopes/expand', { scopes });
+    return (answer as { scopes: string[] }).scopes;
+  }
+
+  async references(): Promise<ApiReference[]> {
+    const manifest = await this.#ask('GET', '/references/manifest.json');
+    const urls = (manifest as { references: string[] }).references;
+    const paths = urls.map((url) => new URL(url, this.#rootUrl).pathname);
+    const apis = paths.filter((path) => path.endsWith('/api.json'));
+    return Promise.all(apis.map(async (path) => (await this.#ask('GET', path)) as ApiReference));
+  }
+
+  async #ask(method: string, path: string, body?: object): Promise<unknown> {
+    const url = this.#rootUrl + path;
+    const authorization =
+      this.#credentials && signHeader({ credentials: this.#credentials, method, url });
+    const init = {
+      method,
+      headers: {
+        ...(authorization && { authorization }),
+        ...(body && { 'content-type': 'application/json' }),
+      },
+      ...(body && { body: JSON.stringify(body) }),
+    };
+    const response = await fetch(url, init).catch((error: Error) => {
+      throw new ReviewError(`cannot reach ${url}: ${reason(error)}`);
+    });
+    const text = await response.text();
+    if (!response.ok) {
+      throw new ReviewError(`${url} answers ${response.status}: ${firstLine(text)}`);
+    }
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw new ReviewError(`${url} answers with no JSON: name a Taskcluster deployment`);
+    }
+  }
+}
+
+/** Of the environment, as Taskcluster's clients read them. */
+export function ownCredentials(env: NodeJS.ProcessEnv = process.env): Credentials | undefined {
+  const {
+    TASKCLUSTER_CLIENT_ID: clientId,
+    TASKCLUSTER_ACCESS_TOKEN: accessToken,
+    TASKCLUSTER_CERTIFICATE: certificate,
+  } = env;
+  return clientId && accessToken
+    ? { clientId, accessToken, ...(certificate && { certificate }) }
+    : undefined;
+}
+
+function reason(error: Error): string {
+  const { cause } = error;
+  return cause instanceof Error ? cause.message || String(cause) : error.message;
+}
+
+/** Of Taskcluster's errors the sentence, without what was asked. */
+function firstLine(text: string): string {
+  try {
+    return String((JSON.parse(text) as { message: string }).message).split('\n---\n')[0] ?? '';
+  } catch {
+    return text.slice(0, 200);
+  }
+}

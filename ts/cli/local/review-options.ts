@@ -1,0 +1,94 @@
+/**
+ * What the commands that review a deployment have in common: which deployment, whom it is about, and how
+ * they end. An option that is given without a value, or with one that is none, ends the command before
+ * anything is asked: a variable that was not set must not widen what is checked.
+ */
+import { type Command, InvalidArgumentError } from 'commander';
+import { CredentialsError } from 'taskcluster-proxy';
+import { RoleError } from '../../deployment/auth/roles.js';
+import { ReviewError, type Subject } from '../../deployment/review/subject.js';
+import { isScope } from '../../deployment/scopes.js';
+import { ownCredentials, RemoteDeployment } from './remote-deployment.js';
+
+export interface ReviewOptions {
+  readonly rootUrl?: string;
+  readonly clientId?: string;
+  readonly role?: string;
+  readonly scope: readonly string[];
+}
+
+/** The answer is no, or there is something new. */
+export const EXIT_NO = 1;
+/** There is no answer. */
+export const EXIT_TROUBLE = 2;
+
+export function addDeploymentOption(command: Command): Command {
+  return command.option(
+    '--root-url <url>',
+    'the deployment; TASKCLUSTER_ROOT_URL when not given',
+    present,
+  );
+}
+
+export function addSubjectOptions(command: Command): Command {
+  return command
+    .option('--role <role>', 'tell for who has this role', present)
+    .option('--scope <scope>', 'tell for this scope; may be repeated', scopes, []);
+}
+
+/** A value that stands there, and is no other option. */
+export function present(value: string): string {
+  if (value.trim() === '') {
+    throw new InvalidArgumentError('It is empty: give a value, or leave the option out.');
+  }
+  if (value.startsWith('--')) {
+    throw new InvalidArgumentError('It is an option itself: a value has been left out before it.');
+  }
+  return value;
+}
+
+function scopes(value: string, values: readonly string[]): string[] {
+  if (!isScope(present(value))) {
+    throw new InvalidArgumentError('A scope is printable ASCII.');
+  }
+  return [...values, value];
+}
+
+/** @throws ReviewError */
+export function subjectOf({ clientId, role, scope }: ReviewOptions): Subject {
+  const kinds: Subject[] = [
+    ...(clientId === undefined ? [] : [{ kind: 'client', clientId } as const]),
+    ...(role === undefined ? [] : [{ kind: 'role', roleId: role } as const]),
+    ...(scope.length === 0 ? [] : [{ kind: 'scopes', scopes: scope } as const]),
+  ];
+  if (kinds.length > 1) {
+    throw new ReviewError('it can tell for one only: give --client-id, --role or --scope');
+  }
+  return kinds[0] ?? { kind: 'everybody' };
+}
+
+/** @throws ReviewError */
+export function deploymentOf({ rootUrl }: Pick<ReviewOptions, 'rootUrl'>): RemoteDeployment {
+  const { TASKCLUSTER_ROOT_URL = '' } = process.env;
+  return new RemoteDeployment(rootUrl ?? TASKCLUSTER_ROOT_URL, ownCredentials());
+}
+
+/** Ends with one sentence where there is no answer. */
+export function orTrouble<Parameters extends unknown[]>(
+  action: (...parameters: Parameters) => Promise<void>,
+): (...parameters: Parameters) => Promise<void> {
+  return async (...parameters) => {
+    try {
+      await action(...parameters);
+    } catch (error) {
+      const isKnown = [ReviewError, CredentialsError, RoleError].some(
+        (known) => error instanceof known,
+      );
+      if (!isKnown) {
+        throw error;
+      }
+      console.error(`taskcluster-local: ${(error as Error).message}`);
+      process.exitCode = EXIT_TROUBLE;
+    }
+  };
+}
