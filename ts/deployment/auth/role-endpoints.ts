@@ -1,7 +1,8 @@
 /** Endpoints that tell of roles, make, change and remove them. */
-import type { ApiBuilder } from '../api/builder.js';
+import type { ApiBuilder, ApiRequest } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY } from '../api/pages.js';
+import type { ScopeTemplate } from '../api/scope-template.js';
 import { granting, ordered } from '../scopes.js';
 import type { AuditEntry, Role, Store } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
@@ -132,43 +133,12 @@ function declareCreation(auth: Auth): void {
         'Makes a role. The caller needs all of its scopes; a role that leads back to itself is ' +
         'refused.',
       category: CATEGORY,
-      scopes: {
-        AllOf: ['auth:create-role:<roleId>', { for: 'scope', in: 'scopes', each: '<scope>' }],
-      },
+      scopes: CREATING,
       input: createRoleRequest,
       output: getRoleResponse,
     },
-    async ({ params: { roleId }, body, authorize, clientId }, { store, resolver }) => {
-      await authorize({ roleId, scopes: body.scopes });
-      checkScopes(body.scopes);
-      checkDescription(body.description);
-      const now = new Date();
-      const wanted = { roleId, scopes: ordered(body.scopes), description: body.description };
-      const note = noteOf(await clientId(), roleId, 'created');
-      const role = await store.transaction(async ({ roles, audit }) => {
-        let isMade = false;
-        const after = await roles.change(roleId, (present, all) => {
-          if (present === undefined) {
-            checkTogether([...all, wanted], resolver);
-            isMade = true;
-            return { ...wanted, created: now, lastModified: now };
-          }
-          if (
-            present.description !== wanted.description ||
-            !isSame(present.scopes, wanted.scopes)
-          ) {
-            throw new ApiError('RequestConflict', `Role with roleId '${roleId}' already exists`);
-          }
-          return present;
-        });
-        if (isMade) {
-          await audit.add(note);
-        }
-        return after;
-      });
-      resolver.rolesChanged();
-      return roleJson(found(role, roleId), resolver);
-    },
+    async ({ params: { roleId }, body, ...caller }, context) =>
+      roleJson(await createRole(caller, { ...body, roleId }, context), context.resolver),
   );
 }
 
@@ -183,31 +153,86 @@ function declareUpdate(auth: Auth): void {
         'Changes a role. The caller needs the scopes that it did not have, by itself or by other ' +
         'roles; one that leads back to itself is refused.',
       category: CATEGORY,
-      scopes: {
-        AllOf: ['auth:update-role:<roleId>', { for: 'scope', in: 'scopesAdded', each: '<scope>' }],
-      },
+      scopes: UPDATING,
       input: createRoleRequest,
       output: getRoleResponse,
     },
-    async ({ params: { roleId }, body, authorize, clientId }, { store, resolver }) => {
-      // Whoever may not change the role at all does not learn whether there is one.
-      await authorize({ roleId, scopesAdded: [] });
-      checkScopes(body.scopes);
-      checkDescription(body.description);
-      let after: Role | undefined;
-      while (after === undefined) {
-        const before = found(await get(store, roleId), roleId);
-        const held = await resolver.expandScopes(before.scopes);
-        const isHeld = granting(held);
-        const scopesAdded = body.scopes.filter((scope) => !isHeld(scope));
-        await authorize({ roleId, scopesAdded });
-        const note = noteOf(await clientId(), roleId, 'updated');
-        after = await update({ store, resolver, note }, before, body);
-      }
-      resolver.rolesChanged();
-      return roleJson(after, resolver);
-    },
+    async ({ params: { roleId }, body, ...caller }, context) =>
+      roleJson(await updateRole(caller, { ...body, roleId }, context), context.resolver),
   );
+}
+
+/** What creating a role asks of who does it, and what changing one does. */
+export const CREATING: ScopeTemplate = {
+  AllOf: ['auth:create-role:<roleId>', { for: 'scope', in: 'scopes', each: '<scope>' }],
+};
+export const UPDATING: ScopeTemplate = {
+  AllOf: ['auth:update-role:<roleId>', { for: 'scope', in: 'scopesAdded', each: '<scope>' }],
+};
+
+/** Who writes a role: `authorize` is of `CREATING` or `UPDATING`. */
+export type RoleWriter = Pick<ApiRequest, 'authorize' | 'clientId'>;
+
+type WantedRole = Pick<Role, 'roleId' | 'scopes' | 'description'>;
+
+type RoleContext = Pick<AuthContext, 'store' | 'resolver'>;
+
+/** @throws ApiError */
+export async function createRole(
+  { authorize, clientId }: RoleWriter,
+  { roleId, scopes, description }: WantedRole,
+  { store, resolver }: RoleContext,
+): Promise<Role> {
+  await authorize({ roleId, scopes });
+  checkScopes(scopes);
+  checkDescription(description);
+  const now = new Date();
+  const wanted = { roleId, scopes: ordered(scopes), description };
+  const note = noteOf(await clientId(), roleId, 'created');
+  const role = await store.transaction(async ({ roles, audit }) => {
+    let isMade = false;
+    const after = await roles.change(roleId, (present, all) => {
+      if (present === undefined) {
+        checkTogether([...all, wanted], resolver);
+        isMade = true;
+        return { ...wanted, created: now, lastModified: now };
+      }
+      if (present.description !== wanted.description || !isSame(present.scopes, wanted.scopes)) {
+        throw new ApiError('RequestConflict', `Role with roleId '${roleId}' already exists`);
+      }
+      return present;
+    });
+    if (isMade) {
+      await audit.add(note);
+    }
+    return after;
+  });
+  resolver.rolesChanged();
+  return found(role, roleId);
+}
+
+/** @throws ApiError */
+export async function updateRole(
+  { authorize, clientId }: RoleWriter,
+  { roleId, scopes, description }: WantedRole,
+  { store, resolver }: RoleContext,
+): Promise<Role> {
+  // Who may not change the role at all does not learn whether there is one.
+  await authorize({ roleId, scopesAdded: [] });
+  checkScopes(scopes);
+  checkDescription(description);
+  let after: Role | undefined;
+  while (after === undefined) {
+    const before = found(await get(store, roleId), roleId);
+    const held = await resolver.expandScopes(before.scopes);
+    const isHeld = granting(held);
+    const scopesAdded = scopes.filter((scope) => !isHeld(scope));
+    await authorize({ roleId, scopesAdded });
+    const note = noteOf(await clientId(), roleId, 'updated');
+    after = await update({ store, resolver, note }, before, { scopes, description });
+  }
+  resolver.rolesChanged();
+  return after;
 }
 
 /** Changes the role, unless it has got other scopes meanwhile. */
