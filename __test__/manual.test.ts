@@ -116,7 +116,7 @@ testWith('fish')('fish completes what is typed', async (t) => {
   t.deepEqual(await complete('taskcluster-proxy --log-l'), ['--log-level']);
   t.deepEqual((await complete('taskcluster-proxy --log-level ')).sort(), [...LEVELS].sort());
   t.deepEqual(await complete('taskcluster-proxy --port 80 --por'), []);
-  t.deepEqual(await complete('taskcluster-proxy --upstream-http2 --up'), []);
+  t.deepEqual(await complete('taskcluster-proxy --upstream-http2 --upstream-ht'), []);
   t.deepEqual(await complete('taskcluster-proxy -i ::1 --ip'), ['--ip-address']);
   t.deepEqual(await complete('taskcluster-proxy scope --log-l'), []);
 });

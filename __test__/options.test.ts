@@ -107,6 +107,7 @@ test('the defaults', (t) => {
     replayTotal: 67_108_864,
     headerTimeout: 30_000,
     responseTimeout: 600_000,
+    upstreamHosts: [],
     upstreamHttp2: false,
     drainTimeout: 5000,
     logFormat: 'text',

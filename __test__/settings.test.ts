@@ -36,6 +36,8 @@ interface Exposure {
   readonly scopes: string;
   readonly foreignPages: boolean;
   readonly publicHosts: boolean;
+  /** A URL of a host beside the deployment is signed. */
+  readonly otherHosts: boolean;
 }
 
 const ALL_SCOPES = 'all';
@@ -53,6 +55,7 @@ async function exposureOf(t: ExecutionContext, addresses: readonly string[]): Pr
     scopes: plain.scopes ?? ALL_SCOPES,
     foreignPages: (await ask(port, { origin: 'https://evil.example' })).status !== 403,
     publicHosts: (await ask(port, { host: 'public.example.com' })).status !== 421,
+    otherHosts: await signs(port, 'https://elsewhere.example.com/'),
   };
 }
 
@@ -65,9 +68,18 @@ async function ask(port: number, headers: Record<string, string>) {
   return { status: response.statusCode as number, scopes };
 }
 
+async function signs(port: number, url: string): Promise<boolean> {
+  const answer = await fetch(`http://127.0.0.1:${port}/bewit`, {
+    method: 'POST',
+    body: url,
+    redirect: 'manual',
+  });
+  return answer.status === 303;
+}
+
 /** Whether somebody gets something of `one` that `another` refuses; scopes are all, or fewer. */
 function servesMore(one: Exposure, another: Exposure): boolean {
-  const gates = ['everywhere', 'strangers', 'foreignPages', 'publicHosts'] as const;
+  const gates = ['everywhere', 'strangers', 'foreignPages', 'publicHosts', 'otherHosts'] as const;
   const opened = gates.some((gate) => one[gate] && !another[gate]);
   return opened || (one.scopes === ALL_SCOPES && another.scopes !== ALL_SCOPES);
 }
@@ -82,6 +94,7 @@ const SHUT: ProxyOptions = {
   port: 0,
   ipAddresses: ['127.0.0.1'],
   allowedUser: USER,
+  upstreamHosts: ['none'],
   logLevel: 'error',
 };
 
@@ -91,6 +104,7 @@ const SHUT_EXPOSURE: Exposure = {
   scopes: '["a:b"]',
   foreignPages: false,
   publicHosts: false,
+  otherHosts: false,
 };
 
 /** What opens the gate of a setting that restricts by being left out. */
@@ -110,6 +124,7 @@ const RIGHT: { readonly [Key in ApiKey]: unknown } = {
   allowedNetwork: '10.1.2.0/24',
   allowCrossSite: true,
   hosts: ['public.example.com'],
+  upstreamHosts: ['none'],
   retryFirst: '1s',
   retryCap: 1_000,
   retryFor: '0',
@@ -270,7 +285,10 @@ test('what is no object of options is refused', async (t) => {
 
 // === The command line ===
 
-const SHUT_FLAGS = ['--port=0', '--ip-address=127.0.0.1', `--allowed-user=${USER}`];
+const SHUT_FLAGS = [
+  ...['--upstream-host=none', '--port=0', '--ip-address=127.0.0.1'],
+  `--allowed-user=${USER}`,
+];
 
 type FlagKey = Exclude<KeyBy<'command' | 'API and command'>, 'authorizedScopes'>;
 
@@ -288,6 +306,7 @@ const TEXT: { readonly [Key in FlagKey]?: string } = {
   allowedUser: USER,
   allowedNetwork: '10.1.2.0/24',
   hosts: 'public.example.com',
+  upstreamHosts: '*.example.com',
   retryFirst: '1s',
   retryCap: '1s',
   retryFor: '1s',

@@ -30,6 +30,8 @@ export interface NativeOptions {
   allowedNetworks: string[];
   allowCrossSite: boolean;
   hosts: string[];
+  /** Empty: any. */
+  upstreamHosts: string[];
   retryFirst: number;
   retryCap: number;
   retryFor: number;
@@ -82,6 +84,8 @@ export interface NativeCounters {
   retries: number;
   /** Connections that admission refused. */
   refusedConnections: number;
+  /** Requests for hosts that no signature goes to. */
+  refusedUpstreams: number;
   /** Connections that were opened to upstreams. */
   upstreamConnections: number;
   /** Bytes of request bodies that came from clients. */

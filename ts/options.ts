@@ -28,6 +28,11 @@ export interface Settings {
   allowCrossSite?: boolean;
   /** Names beside the private ones that a request's `Host` may hold; `*` for all. */
   hosts?: readonly string[];
+  /**
+   * Hosts that requests are signed for beside the deployment: names, `*.example.com`, `*`, or `none`
+   * alone. Default: any that is neither this machine nor on its link.
+   */
+  upstreamHosts?: readonly string[];
   /** Pause before the second try of a request. Default: `500ms`. */
   retryFirst?: Duration;
   /** Longest pause between tries. Default: `60s`. */
@@ -93,6 +98,7 @@ export function decide(options: unknown, name: NameOf = (key) => key): Decided {
     allowedNetworks: given.allowedNetwork ?? [],
     allowCrossSite: given.allowCrossSite ?? false,
     hosts: given.hosts ?? [],
+    upstreamHosts: given.upstreamHosts ?? [],
     retryFirst: duration('retryFirst'),
     retryCap: duration('retryCap'),
     retryFor: duration('retryFor'),

@@ -264,6 +264,18 @@ export const SETTINGS = {
     first: true,
     help: 'Public name by which clients may call the proxy, * for any',
   },
+  upstreamHosts: {
+    by: 'API and command',
+    flag: 'upstream-host',
+    value: 'name',
+    kind: 'text',
+    many: 'array',
+    restricts: 'by being given',
+    empty: 'refused',
+    without: 'sign for any host',
+    first: true,
+    help: 'Host that requests are signed for beside the root URL: a name, *.example.com, * or none',
+  },
   retryFirst: {
     by: 'API and command',
     flag: 'retry-first',

@@ -28,6 +28,8 @@ export interface ProxyOptions {
   uid?: number;
   /** How many descriptors it may open. */
   descriptors?: number;
+  /** The file that it finds at /etc/hosts, where the test is root on Linux. */
+  hosts?: string;
 }
 
 export interface RequestParts {
@@ -148,12 +150,15 @@ export async function startProxy(
     addresses = ['127.0.0.1'],
     uid,
     descriptors,
+    hosts,
   }: ProxyOptions,
 ): Promise<RunningProxy> {
   const listening = addresses.flatMap((address) => ['--ip-address', address]);
   const given = ['--port', '0', ...listening, '--root-url', rootUrl];
   const file = uid === undefined ? COMMAND : copyForOthers(t);
-  const command = [process.execPath, file, ...flags, ...given, ...scopes];
+  const node = [process.execPath, file, ...flags, ...given, ...scopes];
+  const mounted = ['unshare', '--mount', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"'];
+  const command = hosts === undefined ? node : [...mounted, hosts, ...node];
   const [program = '', ...args] =
     descriptors === undefined
       ? command

@@ -50,6 +50,7 @@ fn options(port: u16, root_url: String) -> Result<Options, Box<dyn std::error::E
         allowed_networks: Vec::new(),
         allow_cross_site: false,
         hosts: Vec::new(),
+        upstream_hosts: Vec::new(),
         retry: Retry {
             first: Duration::from_millis(500),
             cap: Duration::from_secs(60),

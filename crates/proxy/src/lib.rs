@@ -39,6 +39,7 @@ mod exchange;
 pub mod fuzzing;
 mod limits;
 mod message;
+mod own_addresses;
 mod record;
 mod request;
 mod session;
@@ -69,6 +70,9 @@ pub struct Options {
     pub allow_cross_site: bool,
     /// Names beside the private ones that `Host` may hold; `*` for all.
     pub hosts: Vec<String>,
+    /// Hosts that requests are signed for beside the root URL's: names, `*.example.com`, `*`, or
+    /// `none`. Empty means any; only those that are named may be this machine.
+    pub upstream_hosts: Vec<String>,
     /// Pauses between tries.
     pub retry: Retry,
     /// Bytes of one request's body that are kept for another try.

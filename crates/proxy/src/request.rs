@@ -282,7 +282,7 @@ fn made_here(
     let (made, closes) = match outcome {
         Ok(made) => (made, is_reserved),
         Err(refusal) => {
-            record.refused(refusal.status(), &refusal);
+            record.refused(refusal.status(), &refusal, refusal.keeps_off());
             let answer = refusal::answer(&refusal);
             let set = session.thread.exchange.settings.in_force.current();
             (Made { answer, set }, is_reserved || refusal.closes())

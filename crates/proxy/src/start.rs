@@ -25,10 +25,11 @@ use crate::client::admit::{Admission, Refused, Rules};
 use crate::client::listener::Listener;
 use crate::client::places::{Candidate, Limits, Places, Slot};
 use crate::decision::browser::{BrowserGuard, HostRule, machine_name};
+use crate::decision::destination::Destinations;
 use crate::decision::rights::Rights;
 use crate::decision::route::RootUrl;
 use crate::exchange::replay::ReplayBudget;
-use crate::exchange::upstream::UpstreamConfig;
+use crate::exchange::upstream::{Outside, UpstreamConfig};
 use crate::record::log::Log;
 use crate::record::metrics::{Counters, Metrics};
 use crate::session::Shared;
@@ -96,6 +97,7 @@ pub fn start(options: &Options, validator: Arc<dyn Validator>) -> Result<Running
     let shared = Arc::new(shared(options, validator)?);
     upstream.metrics = Arc::clone(&shared.metrics);
     upstream.http2 = options.upstream_http2;
+    upstream.outside = Some(Outside::new(shared.rules.destinations.clone()));
     upstream.give_back_memory = options.give_back_memory;
     let listeners = listen(options)?;
     let addresses = listeners
@@ -151,8 +153,10 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
         metrics: Arc::clone(&metrics),
         log: log.clone(),
     };
+    let destinations = Destinations::new(&root, &options.upstream_hosts);
     Ok(Shared {
         rules: decision::Rules {
+            destinations: destinations.map_err(StartError::invalid)?,
             root,
             guard: BrowserGuard {
                 allow_cross_site: options.allow_cross_site,

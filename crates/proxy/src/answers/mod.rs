@@ -15,6 +15,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 
+use crate::decision::Denied;
 use crate::decision::route::Here;
 use crate::limits::{BEWIT_BODY, CREDENTIALS_BODY};
 use crate::message::whole::BodyError;
@@ -80,6 +81,10 @@ where
     let too_long = || Refusal::Bewit(bewit::BewitError::TooLong);
     let body = collect(session, body, BEWIT_BODY, too_long).await?;
     let resource = bewit::resource(&body)?;
+    let destinations = &session.thread.rules.destinations;
+    destinations
+        .check(resource.origin())
+        .map_err(Denied::from)?;
     let mut entered = session.thread.exchange.settings.in_force.enter().await;
     if let Some(scopes) = scopes {
         entered.narrow(&scopes);

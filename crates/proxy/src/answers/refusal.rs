@@ -10,6 +10,7 @@ use crate::answers::bewit::BewitError;
 use crate::client::connection::Connection;
 use crate::decision::Denied;
 use crate::exchange::Failed;
+use crate::exchange::send_error::SendError;
 use crate::message::chunked::ChunkedError;
 use crate::message::head::HeadError;
 
@@ -87,6 +88,16 @@ impl Refusal {
         }
     }
 
+    /// Whether it keeps a signature from a host.
+    pub fn keeps_off(&self) -> bool {
+        let error = match self {
+            Self::Denied(denied) => return matches!(denied, Denied::NotListed(_)),
+            Self::Failed(Failed::Upstream(error)) => error,
+            _ => return false,
+        };
+        matches!(error, SendError::KeptOff { .. })
+    }
+
     /// Whether nothing more is read from the connection: what was sent is no request that two
     /// parsers read alike, so neither may be what follows it.
     pub fn closes(&self) -> bool {
@@ -104,7 +115,6 @@ mod tests {
     use crate::decision::browser::BrowserError;
     use crate::decision::route::UrlFault;
     use crate::decision::scopes::NarrowingError;
-    use crate::exchange::send_error::SendError;
     use crate::message::target::TargetError;
 
     fn unreachable() -> SendError {
@@ -193,6 +203,14 @@ mod tests {
                 Failed::from(unreachable()).into(),
                 502,
                 Some("cannot reach tc.example.com: connection refused"),
+            ),
+            (
+                Failed::from(SendError::KeptOff { host: "h".into() }).into(),
+                403,
+                Some(
+                    "h is an address of this machine or of its link, where nothing is signed for; \
+                     start the proxy with --upstream-host NAME to name it",
+                ),
             ),
             (
                 Failed::from(SendError::Descriptors { host: "h".into() }).into(),

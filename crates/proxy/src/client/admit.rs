@@ -5,18 +5,14 @@
 //! and the guards against a browser's pages, which need the head, are in [`crate::decision::browser`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use taskcluster_proxy_peer::{
-    AsConnection, Lookup, LookupError, UserError, UserId, is_root, own_addresses, own_user,
-    processes_of, user_id,
+    AsConnection, Lookup, LookupError, UserError, UserId, is_root, own_user, processes_of, user_id,
 };
 
 use crate::decision::rights::Rights;
-
-/// How long a list of this machine's addresses is believed.
-const ADDRESSES_FRESH: Duration = Duration::from_secs(1);
+use crate::own_addresses::OwnAddresses;
 
 /// Why the rules cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +170,7 @@ pub struct Admission {
     rules: Rules,
     own: UserId,
     lookup: Lookup,
-    addresses: Option<(Instant, Vec<IpAddr>)>,
+    own_addresses: OwnAddresses,
 }
 
 impl Admission {
@@ -185,7 +181,7 @@ impl Admission {
             rules,
             own: own_user(),
             lookup: Lookup::open()?,
-            addresses: None,
+            own_addresses: OwnAddresses::default(),
         })
     }
 
@@ -225,30 +221,14 @@ impl Admission {
         (rights.proxy || rights.update).then_some(rights)
     }
 
-    fn is_admitted_from(&mut self, address: IpAddr) -> bool {
+    fn is_admitted_from(&self, address: IpAddr) -> bool {
         let inside = self
             .rules
             .networks
             .iter()
             .any(|network| network.contains(&address));
-        inside && !self.is_own(address)
-    }
-
-    /// An address of this machine whose socket cannot be seen is nobody's that could be admitted;
-    /// where the addresses cannot be had, neither.
-    fn is_own(&mut self, address: IpAddr) -> bool {
-        if self
-            .addresses
-            .as_ref()
-            .is_none_or(|(read, _)| read.elapsed() >= ADDRESSES_FRESH)
-        {
-            self.addresses = own_addresses()
-                .ok()
-                .map(|addresses| (Instant::now(), addresses));
-        }
-        self.addresses
-            .as_ref()
-            .is_none_or(|(_, own)| own.contains(&address))
+        // An address of this machine whose socket cannot be seen is nobody's that could be admitted.
+        inside && !self.own_addresses.contain(address)
     }
 }
 

@@ -1,11 +1,12 @@
 //! What is to be done with a request: one verdict, from its head alone.
 //!
 //! [`decide`] asks the rules in their order: the page and `Host` that a request tells of
-//! ([`browser`]), its route ([`route`]), what its connection may do ([`rights`]), the scopes it asks
-//! to be narrowed to ([`scopes`]). What it is not: it waits for nothing, answers nothing, and is
+//! ([`browser`]), its route ([`route`]), what its connection may do ([`rights`]), whether there are
+//! signatures for its destination ([`destination`]), the scopes it asks to be narrowed to ([`scopes`]). What it is not: it waits for nothing, answers nothing, and is
 //! told nothing of how fields are held.
 
 pub mod browser;
+pub mod destination;
 pub mod rights;
 pub mod route;
 pub mod scopes;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use crate::message::fields::Fields;
 use crate::message::target::TargetError;
 use browser::{BrowserError, BrowserGuard};
+use destination::{Destinations, NotListed};
 use rights::Rights;
 use route::{Here, RootUrl, Route, Target, route};
 use scopes::NarrowingError;
@@ -28,6 +30,8 @@ pub struct Rules {
     pub root: RootUrl,
     /// Pages and hosts that are served.
     pub guard: BrowserGuard,
+    /// Where signatures may go.
+    pub destinations: Destinations,
     /// The proxy's own restriction; `None` restricts nothing, which an empty list does not.
     pub restriction: Option<Vec<String>>,
 }
@@ -95,6 +99,9 @@ pub enum Denied {
     /// The connection was held back for updates, since all others are taken.
     #[error("the proxy is busy: try again later")]
     Busy,
+    /// A host that no signature goes to.
+    #[error(transparent)]
+    NotListed(#[from] NotListed),
     /// `X-Taskcluster-Authorized-Scopes`, not understood (400) or not to be had (403).
     #[error(transparent)]
     Scopes(#[from] NarrowingError),
@@ -103,9 +110,9 @@ pub enum Denied {
 /// Judges a request of a connection that has `rights`.
 pub fn decide<F: Fields>(asked: &Asked<'_, F>, rights: Rights, rules: &Rules) -> Verdict {
     match find(asked, rights, rules) {
-        Ok(Route::Upstream(target)) => match narrowing(asked.fields, rules) {
+        Ok(Route::Upstream(target)) => match may_be_signed(&target, asked.fields, rules) {
             Ok(scopes) => Verdict::Forward(target, scopes),
-            Err(error) => Verdict::Refuse(error.into(), Some(target)),
+            Err(denied) => Verdict::Refuse(denied, Some(target)),
         },
         Ok(Route::Here(Here::Bewit)) => match narrowing(asked.fields, rules) {
             Ok(scopes) => Verdict::Here(Here::Bewit, scopes),
@@ -147,6 +154,16 @@ fn find<F: Fields>(asked: &Asked<'_, F>, rights: Rights, rules: &Rules) -> Resul
     Ok(route)
 }
 
+/// The scopes that a request for `target` is narrowed to, where there are signatures for it.
+fn may_be_signed<F: Fields>(
+    target: &Target,
+    fields: &F,
+    rules: &Rules,
+) -> Result<Option<Vec<String>>, Denied> {
+    rules.destinations.check(&target.origin)?;
+    Ok(narrowing(fields, rules)?)
+}
+
 /// The scopes that a request asks to be narrowed to, within what there is.
 fn narrowing<F: Fields>(fields: &F, rules: &Rules) -> Result<Option<Vec<String>>, NarrowingError> {
     let asked = scopes::parse_narrowing(fields)?;
@@ -165,7 +182,7 @@ impl Denied {
             Self::Target(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::User | Self::UpdateUser => StatusCode::FORBIDDEN,
+            Self::User | Self::UpdateUser | Self::NotListed(_) => StatusCode::FORBIDDEN,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -207,8 +224,11 @@ mod tests {
     };
 
     fn rules() -> Rules {
+        let root = RootUrl::parse("https://tc.example.com").unwrap();
+        let listed = ["*.example.org".to_owned()];
         Rules {
-            root: RootUrl::parse("https://tc.example.com").unwrap(),
+            destinations: Destinations::new(&root, &listed).unwrap(),
+            root,
             guard: BrowserGuard {
                 allow_cross_site: false,
                 hosts: HostRule::new(&[], None).unwrap(),
@@ -291,6 +311,19 @@ mod tests {
                 all,
                 format!("403 {ping}"),
             ),
+            (
+                "GET /a.example.org/x",
+                vec![],
+                all,
+                "https://a.example.org/x None".into(),
+            ),
+            (
+                "GET /a.example.net/x",
+                vec![],
+                all,
+                "403 https://a.example.net/x".into(),
+            ),
+            ("GET /a.example.net/x", vec![], HELD_BACK, "503".into()),
             ("GET /nowhere", vec![], all, "404".into()),
             ("GET /nowhere", vec![], LAUNCHER, "404".into()),
             ("GET /queue/v1/<x>", vec![], all, "400".into()),

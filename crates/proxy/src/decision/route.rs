@@ -199,7 +199,7 @@ fn upstream(origin: &Origin, target: Cow<'_, str>) -> Route {
 }
 
 /// Whether `name` is a host name by RFC 1123 2.1: labels of letters, digits and inner hyphens.
-fn is_host_name(name: &str) -> bool {
+pub fn is_host_name(name: &str) -> bool {
     is_dotted(name, |byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 

@@ -252,11 +252,12 @@ fn reason<A: Answer>(sent: &Result<A, Failure>) -> String {
 }
 
 impl Failed {
-    /// 400, 502, 503 or 504.
+    /// 400, 403, 502, 503 or 504.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Upstream(error) | Self::TooLargeToReplay(error) => match error {
                 SendError::RequestBody { .. } => StatusCode::BAD_REQUEST,
+                SendError::KeptOff { .. } => StatusCode::FORBIDDEN,
                 SendError::Descriptors { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::BAD_GATEWAY,
             },

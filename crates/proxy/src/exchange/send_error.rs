@@ -150,6 +150,15 @@ pub enum SendError {
         /// Its answer to CONNECT.
         status: u16,
     },
+    /// The client has named a host that is this machine, or is on its link.
+    #[error(
+        "{host} is an address of this machine or of its link, where nothing is signed for; start the \
+         proxy with --upstream-host NAME to name it"
+    )]
+    KeptOff {
+        /// Who.
+        host: Box<str>,
+    },
     /// The roots, or the proxies, cannot be used.
     #[error("{0}")]
     Setup(Box<str>),

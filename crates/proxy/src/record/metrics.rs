@@ -52,6 +52,8 @@ pub struct Metrics {
     pub retries: Number,
     /// Connections that admission or the limit on connections refused.
     pub refused_connections: Number,
+    /// Requests for hosts that no signature goes to.
+    pub refused_upstreams: Number,
     /// Connections that were opened to upstreams.
     pub upstream_connections: Number,
     /// Credential sets put in force after the first.
@@ -107,6 +109,8 @@ pub struct Counters {
     pub retries: u64,
     /// Connections that admission or the limit on connections refused.
     pub refused_connections: u64,
+    /// Requests for hosts that no signature goes to.
+    pub refused_upstreams: u64,
     /// Connections that were opened to upstreams.
     pub upstream_connections: u64,
     /// Bytes of request bodies that came from clients.
@@ -192,6 +196,7 @@ impl Metrics {
             open_connections: self.open_connections.get(),
             retries: self.retries.get(),
             refused_connections: self.refused_connections.get(),
+            refused_upstreams: self.refused_upstreams.get(),
             upstream_connections: self.upstream_connections.get(),
             request_bytes: self.sum(|part| &part.request_bytes),
             response_bytes: self.sum(|part| &part.response_bytes),
@@ -269,7 +274,7 @@ impl Metrics {
     }
 
     /// Name, type and meaning of every number without labels.
-    fn plain(&self) -> [(&'static str, &'static str, &'static str, u64); 10] {
+    fn plain(&self) -> [(&'static str, &'static str, &'static str, u64); 11] {
         [
             (
                 "running_requests",
@@ -294,6 +299,12 @@ impl Metrics {
                 "counter",
                 "Connections that admission or the limit on connections refused.",
                 self.refused_connections.get(),
+            ),
+            (
+                "refused_upstreams_total",
+                "counter",
+                "Requests for hosts that no signature goes to.",
+                self.refused_upstreams.get(),
             ),
             (
                 "upstream_connections_total",
@@ -553,6 +564,7 @@ mod tests {
             "taskcluster_proxy_open_connections 0",
             "taskcluster_proxy_retries_total 7",
             "taskcluster_proxy_refused_connections_total 0",
+            "taskcluster_proxy_refused_upstreams_total 0",
             "taskcluster_proxy_upstream_connections_total 0",
             "taskcluster_proxy_request_body_bytes_total 0",
             "taskcluster_proxy_response_body_bytes_total 4294967296",
@@ -601,28 +613,30 @@ mod tests {
             (&metrics.open_connections, 2),
             (&metrics.retries, 3),
             (&metrics.refused_connections, 4),
-            (&metrics.upstream_connections, 5),
-            (&requests.request_bytes, 6),
-            (&requests.response_bytes, 7),
-            (&metrics.credential_updates, 8),
-            (&metrics.credential_failures, 9),
-            (&metrics.dropped_log_lines, 10),
+            (&metrics.refused_upstreams, 5),
+            (&metrics.upstream_connections, 6),
+            (&requests.request_bytes, 7),
+            (&requests.response_bytes, 8),
+            (&metrics.credential_updates, 9),
+            (&metrics.credential_failures, 10),
+            (&metrics.dropped_log_lines, 11),
         ] {
             number.add(value);
         }
         let values = metrics.plain().map(|(.., value)| value);
-        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         let expected = Counters {
             running_requests: 1,
             open_connections: 2,
             retries: 3,
             refused_connections: 4,
-            upstream_connections: 5,
-            request_bytes: 6,
-            response_bytes: 7,
-            credential_updates: 8,
-            credential_failures: 9,
-            dropped_log_lines: 10,
+            refused_upstreams: 5,
+            upstream_connections: 6,
+            request_bytes: 7,
+            response_bytes: 8,
+            credential_updates: 9,
+            credential_failures: 10,
+            dropped_log_lines: 11,
             ..Counters::default()
         };
         assert_eq!(metrics.snapshot(), expected);

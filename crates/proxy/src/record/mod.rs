@@ -106,11 +106,14 @@ impl Record {
         self.bytes += bytes as u64;
     }
 
-    /// Says why the proxy answers itself.
-    pub fn refused(&self, status: StatusCode, reason: &dyn Display) {
+    /// Says why the proxy answers itself; `keeps_off` that it signs nothing for the host.
+    pub fn refused(&self, status: StatusCode, reason: &dyn Display, keeps_off: bool) {
         let log = &self.recorder.log;
         let method = &self.method;
-        if status.is_server_error() {
+        if keeps_off {
+            self.recorder.metrics.refused_upstreams.add(1);
+            log.warn(format_args!("{method} refused: {reason}"));
+        } else if status.is_server_error() {
             log.error(format_args!("{method} failed: {reason}"));
         } else {
             log.debug(format_args!("{method} refused: {reason}"));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::environment::Proxies;
+use super::outside::Outside;
 use super::permits::Permits;
 use super::tls::Roots;
 use crate::record::metrics::Metrics;
@@ -13,6 +14,9 @@ use crate::record::metrics::Metrics;
 pub struct UpstreamConfig {
     /// The outgoing proxies.
     pub proxies: Proxies,
+    /// What is kept off where the client has named the host; `None` where only the deployment is
+    /// asked.
+    pub outside: Option<Arc<Outside>>,
     /// Who vouches for the certificates of https origins.
     pub roots: Arc<Roots>,
     /// One per connection, idle ones included. A request waits where there is none.
@@ -53,6 +57,7 @@ impl UpstreamConfig {
     pub fn new(proxies: Proxies, roots: Roots, connections: usize) -> Self {
         Self {
             proxies,
+            outside: None,
             roots: Arc::new(roots),
             permits: Permits::new(connections),
             give_back_memory: || {},

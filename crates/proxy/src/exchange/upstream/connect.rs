@@ -14,6 +14,7 @@ use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,6 +26,7 @@ use super::environment::ProxyServer;
 use super::host::Way;
 use super::http2::Http2;
 use super::http2::window::Budget;
+use super::outside::{KeptOff, Outside, OutsideResolver};
 use super::permits::Permit;
 use super::stream::{Line, ReadsOn, Stream, UpstreamIo};
 use super::tls::Protocol;
@@ -44,6 +46,8 @@ const KEEP_ALIVE_TIMES: u32 = 4;
 pub(super) struct Connector {
     config: Arc<UpstreamConfig>,
     tcp: HttpConnector,
+    /// Keeps off what is to be.
+    outside: HttpConnector<OutsideResolver>,
     http1: http1::Builder,
     pub(super) windows: Rc<Budget>,
 }
@@ -86,19 +90,13 @@ impl<B> Http1Link<B> {
 
 impl Connector {
     pub(super) fn new(config: Arc<UpstreamConfig>) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(config.connect_timeout));
-        // A peer that vanishes while its answer is waited for is noticed within a minute and a half.
-        tcp.set_keepalive(Some(KEEP_ALIVE));
-        tcp.set_keepalive_interval(Some(KEEP_ALIVE_AGAIN));
-        tcp.set_keepalive_retries(Some(KEEP_ALIVE_TIMES));
+        let resolver = OutsideResolver::new(config.outside.clone());
         let mut http1 = http1::Builder::new();
         http1.max_buf_size(ANSWER_HEAD).max_headers(ANSWER_FIELDS);
         Self {
+            tcp: tcp_connector(GaiResolver::new(), &config),
+            outside: tcp_connector(resolver, &config),
             config,
-            tcp,
             http1,
             windows: Budget::new(),
         }
@@ -112,11 +110,17 @@ impl Connector {
         only_http1: bool,
         permit: Permit,
     ) -> Result<(UpstreamIo, Protocol), SendError> {
+        let outside = self.config.outside.as_deref();
+        let outside = outside.filter(|outside| outside.guards(origin));
+        if outside.is_some_and(|outside| outside.names_kept_off(origin)) {
+            return Err(kept_off(origin));
+        }
         if origin.secure() {
             // Before anything is tried that may be tried again.
             self.config.roots.ready().await?;
         }
         let stream = match way {
+            Way::Direct if outside.is_some() => Stream::Plain(self.dial_outside(origin).await?),
             Way::Direct => Stream::Plain(self.dial(origin).await?),
             Way::Forward(proxy) => self.dial_proxy(proxy).await?,
             Way::Tunnel(proxy) => {
@@ -170,10 +174,25 @@ impl Connector {
     }
 
     async fn dial(&self, to: &Origin) -> Result<TcpStream, SendError> {
-        let uri = uri(to)?;
+        self.dial_by(self.tcp.clone(), to).await
+    }
+
+    async fn dial_outside(&self, to: &Origin) -> Result<TcpStream, SendError> {
+        let tcp = self.dial_by(self.outside.clone(), to).await?;
+        if Outside::came_home(&tcp) {
+            return Err(kept_off(to));
+        }
+        Ok(tcp)
+    }
+
+    async fn dial_by<C>(&self, mut connector: C, to: &Origin) -> Result<TcpStream, SendError>
+    where
+        C: Service<Uri, Response = TokioIo<TcpStream>>,
+        C::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
         let connecting = async {
-            let io = self.tcp.clone().call(uri).await.map_err(|error| {
-                let error: Box<dyn StdError + Send + Sync> = error.into();
+            let io = connector.call(uri(to)?).await.map_err(|error| {
+                let error = error.into();
                 dial_error(to, error.as_ref())
             })?;
             Ok(io.into_inner())
@@ -222,6 +241,18 @@ impl Connector {
     }
 }
 
+fn tcp_connector<R>(resolver: R, config: &UpstreamConfig) -> HttpConnector<R> {
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(config.connect_timeout));
+    // A peer that vanishes while its answer is waited for is noticed within a minute and a half.
+    tcp.set_keepalive(Some(KEEP_ALIVE));
+    tcp.set_keepalive_interval(Some(KEEP_ALIVE_AGAIN));
+    tcp.set_keepalive_retries(Some(KEEP_ALIVE_TIMES));
+    tcp
+}
+
 /// `doing`, or a timeout of `host`.
 async fn within<T>(
     limit: Duration,
@@ -254,6 +285,12 @@ pub(super) fn authority_with_port(origin: &Origin) -> Result<Authority, SendErro
         .map_err(|_| unusable(origin))
 }
 
+fn kept_off(origin: &Origin) -> SendError {
+    SendError::KeptOff {
+        host: name_of(origin),
+    }
+}
+
 pub(super) fn unusable(origin: &Origin) -> SendError {
     SendError::Network {
         host: name_of(origin),
@@ -266,6 +303,9 @@ fn dial_error(to: &Origin, error: &(dyn StdError + 'static)) -> SendError {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
+            if matches!(error.get_ref(), Some(error) if error.is::<KeptOff>()) {
+                return kept_off(to);
+            }
             return match io_error(name_of(to), error) {
                 SendError::BrokeOff { host, reason } => SendError::Network { host, reason },
                 other => other,
