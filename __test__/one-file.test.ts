@@ -2,7 +2,7 @@
 // nothing behind, and is not changed by what the machine's variables say to Node.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, readdirSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
@@ -37,6 +37,8 @@ madeTest('the one file does the work of a proxy alone', async (t) => {
   const directory = freshDirectory(t);
   const program = path.join(directory, 'taskcluster-proxy');
   copyFileSync(made.stdout.trim(), program);
+  const licence = readFileSync(`${made.stdout.trim()}.node-license.txt`, 'utf8');
+  t.regex(licence, /^Node\.js is licensed for use as follows:/);
   const TMPDIR = path.join(directory, 'temporary');
   mkdirSync(TMPDIR);
   const env = { TMPDIR, ...OF_NODE };

@@ -1,14 +1,22 @@
 /**
  * Makes the one file: build/one-file/taskcluster-proxy-<platform>, a Node single executable application
- * with the command and the addon inside. It is for machines without Node, and for workers, which run
- * one path.
+ * with the command and the addon inside, and beside it the licence of that Node. It is for machines
+ * without Node, and for workers, which run one path.
  *
  * Usage: node tools/one-file.mjs [--addon FILE], by default the addon beside package.json; prints the
  * path. The Node inside comes from npm, once.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -47,27 +55,32 @@ async function main() {
   }
   mkdirSync(DIRECTORY, { recursive: true });
   const output = join(DIRECTORY, `taskcluster-proxy-${name}`);
-  inject({ node: fetchNode(NODES[name]), main: await bundleMain(), addon, output });
+  const { node, licence } = fetchNode(NODES[name]);
+  copyFileSync(licence, `${output}.node-license.txt`);
+  inject({ node, main: await bundleMain(), addon, output });
   console.log(output);
 }
 
-/** The program of a Node, stripped of the names that only a debugger reads: 30 MB. */
+/** A Node: its program, stripped of the names that only a debugger reads (30 MB), and its licence. */
 function fetchNode({ archive, name, integrity, program }) {
   const node = join(DIRECTORY, archive.replace('.tgz', ''));
-  if (!existsSync(node)) {
+  const licence = `${node}.license`;
+  if (![node, licence].every(existsSync)) {
     npm(['pack', '--silent', '--pack-destination', DIRECTORY, name]);
     const packed = join(DIRECTORY, archive);
     const digest = createHash('sha512').update(readFileSync(packed)).digest('base64');
     if (`sha512-${digest}` !== integrity) {
       throw new Error(`${packed} is not the file that tools/one-file.mjs names: ${digest}`);
     }
-    execFileSync('tar', ['-xzf', packed, '-C', DIRECTORY, `package/${program}`]);
+    const unpacked = join(DIRECTORY, 'package');
+    execFileSync('tar', ['-xzf', packed, '-C', DIRECTORY, `package/${program}`, 'package/LICENSE']);
     rmSync(packed);
-    execFileSync('strip', [join(DIRECTORY, 'package', program)]);
-    renameSync(join(DIRECTORY, 'package', program), node);
-    rmSync(join(DIRECTORY, 'package'), { recursive: true });
+    execFileSync('strip', [join(unpacked, program)]);
+    renameSync(join(unpacked, 'LICENSE'), licence);
+    renameSync(join(unpacked, program), node);
+    rmSync(unpacked, { recursive: true });
   }
-  return node;
+  return { node, licence };
 }
 
 async function bundleMain() {
