@@ -32,6 +32,7 @@ export type Tool =
   | 'zsh'
   | 'fish'
   | 'groff'
+  | 'promtool'
   | 'systemd-analyze';
 
 export function find(tool: Tool): string | undefined {

@@ -19,7 +19,7 @@ use crate::decision::Denied;
 use crate::decision::route::Here;
 use crate::limits::{BEWIT_BODY, CREDENTIALS_BODY};
 use crate::message::whole::BodyError;
-use crate::record::metrics;
+use crate::record::metrics::{self, About};
 use crate::session::{Session, Shared};
 use crate::signing::credentials::CredentialSet;
 use crate::signing::in_force::Abandoned;
@@ -54,8 +54,12 @@ where
         Here::Version => text(JSON, version(shared)),
         Here::Heartbeat | Here::LbHeartbeat => text(JSON, "{}\n".to_owned()),
         Here::Metrics => {
-            let expiry = shared.exchange.in_force.current().expiry();
-            text(metrics::CONTENT_TYPE, shared.metrics.prometheus(expiry))
+            let about = About {
+                version: shared.build.version.to_str().unwrap_or_default(),
+                revision: shared.build.revision.to_str().unwrap_or_default(),
+                credentials_expiry: shared.exchange.in_force.current().expiry(),
+            };
+            text(metrics::CONTENT_TYPE, shared.metrics.prometheus(about))
         }
     };
     let set = shared.exchange.in_force.current();

@@ -8,7 +8,7 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 
@@ -64,6 +64,26 @@ pub struct Metrics {
     pub dropped_log_lines: Number,
     open_connections: Number,
     requests: [Requests; PARTS],
+    began: Began,
+}
+
+/// When counting began, which is when the proxy was started.
+#[derive(Debug)]
+struct Began(SystemTime);
+
+impl Default for Began {
+    fn default() -> Self {
+        Self(SystemTime::now())
+    }
+}
+
+/// What stands beside the counters: the program, and the credentials in force.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    pub version: &'a str,
+    pub revision: &'a str,
+    /// When the credentials expire, if they do, in milliseconds since the epoch.
+    pub credentials_expiry: Option<i64>,
 }
 
 /// A thread's part of what is counted with every request, on cache lines of its own: cores that
@@ -207,16 +227,15 @@ impl Metrics {
         }
     }
 
-    /// The counters in Prometheus' text format, and when the credentials in force expire, if they
-    /// do, in milliseconds since the epoch.
-    pub fn prometheus(&self, credentials_expiry: Option<i64>) -> String {
+    /// The counters in Prometheus' text format, and what stands beside them.
+    pub fn prometheus(&self, about: About<'_>) -> String {
         let mut text = String::with_capacity(4096);
         // A String takes everything that is written to it.
-        let _ = self.write(&mut text, credentials_expiry);
+        let _ = self.write(&mut text, about);
         text
     }
 
-    fn write(&self, out: &mut String, credentials_expiry: Option<i64>) -> fmt::Result {
+    fn write(&self, out: &mut String, about: About<'_>) -> fmt::Result {
         head(
             out,
             "requests_total",
@@ -231,7 +250,8 @@ impl Metrics {
             head(out, name, kind, help)?;
             writeln!(out, "{PREFIX}{name} {number}")?;
         }
-        let Some(expiry) = credentials_expiry else {
+        self.write_program(out, about)?;
+        let Some(expiry) = about.credentials_expiry else {
             return Ok(());
         };
         let name = "credentials_expiry_timestamp_seconds";
@@ -243,6 +263,37 @@ impl Metrics {
         )?;
         let (seconds, milliseconds) = (expiry.div_euclid(1000), expiry.rem_euclid(1000));
         writeln!(out, "{PREFIX}{name} {seconds}.{milliseconds:03}")
+    }
+
+    /// Which program it is, and since when it runs, by the name that Prometheus' own clients give that.
+    fn write_program(&self, out: &mut String, about: About<'_>) -> fmt::Result {
+        let About {
+            version, revision, ..
+        } = about;
+        let name = "build_info";
+        head(
+            out,
+            name,
+            "gauge",
+            "1, labelled with what it was built from.",
+        )?;
+        writeln!(
+            out,
+            "{PREFIX}{name}{{version=\"{version}\",revision=\"{revision}\"}} 1"
+        )?;
+        let name = "process_start_time_seconds";
+        let began = self.began.0.duration_since(UNIX_EPOCH).unwrap_or_default();
+        writeln!(
+            out,
+            "# HELP {name} When it was started, in seconds since the epoch."
+        )?;
+        writeln!(out, "# TYPE {name} gauge")?;
+        writeln!(
+            out,
+            "{name} {}.{:03}",
+            began.as_secs(),
+            began.subsec_millis()
+        )
     }
 
     /// A histogram of Prometheus is cumulative, and its last bucket is its count; the count is
@@ -404,6 +455,14 @@ mod tests {
         metrics
     }
 
+    fn about(credentials_expiry: Option<i64>) -> About<'static> {
+        About {
+            version: "1.2.3",
+            revision: "abc",
+            credentials_expiry,
+        }
+    }
+
     #[test]
     fn requests_are_counted_by_class() {
         let took = Duration::from_millis(3);
@@ -520,7 +579,7 @@ mod tests {
             (Duration::from_secs(3601), None),
             (Duration::MAX, None),
         ] {
-            let text = after(&[(None, took)]).prometheus(None);
+            let text = after(&[(None, took)]).prometheus(about(None));
             let found = text.lines().find_map(|line| {
                 let line =
                     line.strip_prefix("taskcluster_proxy_request_duration_seconds_bucket")?;
@@ -543,7 +602,7 @@ mod tests {
             .requests()
             .response_bytes
             .add(u64::from(u32::MAX) + 1);
-        let text = metrics.prometheus(Some(1_764_354_855_007));
+        let text = metrics.prometheus(about(Some(1_764_354_855_007)));
         for line in [
             "# HELP taskcluster_proxy_requests_total Requests that have ended, by class of status.",
             "# TYPE taskcluster_proxy_requests_total counter",
@@ -571,6 +630,8 @@ mod tests {
             "taskcluster_proxy_credential_updates_total 0",
             "taskcluster_proxy_credential_update_failures_total 0",
             "taskcluster_proxy_dropped_log_lines_total 0",
+            r#"taskcluster_proxy_build_info{version="1.2.3",revision="abc"} 1"#,
+            "# TYPE process_start_time_seconds gauge",
             "# TYPE taskcluster_proxy_credentials_expiry_timestamp_seconds gauge",
             "taskcluster_proxy_credentials_expiry_timestamp_seconds 1764354855.007",
         ] {
@@ -581,12 +642,12 @@ mod tests {
             );
         }
         assert!(text.ends_with('\n'));
-        assert!(!metrics.prometheus(None).contains("expiry"));
+        assert!(!metrics.prometheus(about(None)).contains("expiry"));
     }
 
     #[test]
     fn every_series_has_its_help_and_type_right_before_it() {
-        let text = Metrics::default().prometheus(None);
+        let text = Metrics::default().prometheus(about(None));
         let mut family = "";
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
