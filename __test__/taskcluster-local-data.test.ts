@@ -199,7 +199,7 @@ test('older data stay public when they are served, until that is undone', async 
   t.regex(inUse.stderr, /^taskcluster-local: the database in .* is in use by process \d+: stop/);
   const said = text(local.child.stderr);
   await stop(local);
-  t.regex(await said, /^deployment: the data are older .*: auth:current-scopes, /m);
+  t.regex(await said, / warning: the data are older .*: auth:current-scopes, /m);
   t.is((await run('start', ...flags, '--private')).code, 1);
   const kept = await start(t, ...flags, '--private', '--keep-public');
   t.is(await status(kept, {}), 404);

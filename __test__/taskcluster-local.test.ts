@@ -85,6 +85,15 @@ linux('an artifact of half a gigabyte costs it little memory', async (t) => {
   t.true(growth < 64, `its memory grew by ${growth} MiB`);
 });
 
+linux(
+  'a first start with a database of its own takes little memory, at its peak too',
+  async (t) => {
+    const { child } = await startLocal(t);
+    const peak = peakMemory(child);
+    t.true(peak < 300, `it had ${peak} MiB`);
+  },
+);
+
 /** The most that a process has had resident, in MiB. */
 function peakMemory({ pid }: ChildProcess): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');

@@ -12,4 +12,4 @@ export {
   native,
 } from './native.js';
 export { nearest } from './nearest.js';
-export { readPort } from './options.js';
+export { readDuration, readPort, readSize } from './options.js';

@@ -36,6 +36,11 @@ import {
   type PermanentCredentials,
   syncStaticClients,
 } from './auth/static-clients.js';
+import { Log } from './operation/log.js';
+import type { Measured, Metrics } from './operation/metrics.js';
+import { readMetricsAddress } from './operation/metrics-address.js';
+import { observe, type RequestListener } from './operation/requests.js';
+import { type StopOptions, Stopping } from './operation/stop.js';
 import { checkRootUrl, PublicUrl, type PublicUrlOptions } from './public-url.js';
 import { Claims } from './queue/claims.js';
 import { Housekeeping } from './queue/housekeeping.js';
@@ -76,10 +81,18 @@ export interface DeploymentOptions extends StorageOptions, AnonymousOptions, Pub
   /** Third parties that may ask these people for credentials; nobody when absent. */
   readonly registeredClients?: readonly RegisteredClient[];
   /** For how many seconds a claimed task is its worker's until it must reclaim it; 1200 if absent. */
-  readonly claimTimeout?: number;
-  /** Hears of faults, whose clients get a number only; they go to stderr when absent. */
+  readonly claimTimeout?: number | undefined;
+  /** Where metrics can be read, `9090` on loopback or `192.0.2.1:9090`; nowhere when absent. */
+  readonly metrics?: string | undefined;
+  /** How many connections of clients there may be at once; as many as the system has when absent. */
+  readonly maxConnections?: number | undefined;
+  /** What the body of a call may have at most where scopes are needed, in bytes; 10 MiB when absent. */
+  readonly bodyLimit?: number | undefined;
+  /** Every request, fault and notice, on stderr; without it what the next two do not hear is. */
+  readonly log?: Log;
+  /** Hears of faults, whose clients get a number only; they go to the log when absent. */
   readonly onFault?: FaultListener;
-  /** Hears, in a sentence each, what an operator ought to know; stderr when absent. */
+  /** Hears, in a sentence each, what an operator ought to know; the log when absent. */
   readonly onNotice?: (sentence: string) => void;
   /** Take an answer that is not as its schema says for a fault. It costs time: for tests. */
   readonly checkOutput?: boolean;
@@ -110,9 +123,11 @@ export interface Deployment {
   readonly rootUrl: string;
   /** Those of `static/taskcluster/root`. */
   readonly credentials: PermanentCredentials;
+  /** Where metrics can be read, if they can. */
+  readonly metricsUrl: string | undefined;
   counters(): DeploymentCounters;
-  /** Closes every connection, whatever is running on it. */
-  stop(): Promise<void>;
+  /** Without options it closes every connection, whatever is running on it. Once is enough. */
+  stop(options?: StopOptions): Promise<void>;
 }
 
 /** What is to be listened on is no address. */
@@ -135,6 +150,9 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
     checkRootUrl(options.rootUrl);
   }
   checkHost(options.host);
+  if (options.metrics !== undefined) {
+    readMetricsAddress(options.metrics);
+  }
   const storage = await openStorage(options);
   try {
     return await startOn(storage, options);
@@ -148,7 +166,8 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const { store, objects: folder, bucket, database } = storage;
   await checkBucket(store, bucket);
   const registered = new RegisteredClients(options.registeredClients ?? []);
-  const { onNotice = tellOperator } = options;
+  const { log = new Log({ level: 'warn' }), onNotice = (sentence) => log.notice(sentence) } =
+    options;
   const kept = await grantAnonymous(storage, options);
   if (kept.length > 0) {
     onNotice(`${KEPT_PUBLIC}: ${kept.join(', ')}`);
@@ -161,17 +180,34 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
   const claims = new Claims({ store, credentials: queueClient, claimTimeout });
   await database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
-  const listening = await proveListening(database, claims, options);
+  const listening = await proveListening(database, claims, onNotice);
+  const metrics = await startMetrics(options, {
+    authentications: () => ({ ...counters }),
+    isListenHeard: () => listening.isHeard,
+    lostLogLines: () => log.lost,
+    tasks: () => store.tasks.countOpen(),
+  });
   const unshare = await share(database, options);
   const server = await listen(options).catch(async (error) => {
+    metrics?.stop();
     await unshare();
     throw error;
   });
   // From here on nothing is waited for: a request would find nobody to answer it.
   const publicUrl = new PublicUrl(server, options);
   const ownValidator = counted(counters, resolver);
-  const validator = remoteValidator({ rootUrl: publicUrl.own, roles: rolesVersion });
-  const { onFault = reportFault, checkOutput = false } = options;
+  const stopping = new Stopping(server, () => claims.stopWaiting());
+  const validator = untilStopped(
+    stopping,
+    remoteValidator({ rootUrl: publicUrl.own, roles: rolesVersion }),
+    ownValidator,
+  );
+  const { checkOutput = false, bodyLimit } = options;
+  const tellFault = options.onFault ?? ((fault, incidentId) => log.fault(fault, incidentId));
+  const onFault: FaultListener = (fault, incidentId) => {
+    metrics?.onFault();
+    tellFault(fault, incidentId);
+  };
   const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
   const files = new ObjectStore({ store, folder, signingKey, validator, onFault });
   const housekeeping = new Housekeeping({
@@ -186,8 +222,8 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     onFault: (fault) => onFault(fault, randomUUID()),
   });
   const objects = new ObjectPlaces(files, bucket);
-  const app = application(listening, publicUrl);
-  const serving = { validator, publicUrl, onFault, checkOutput };
+  const app = application({ listening, publicUrl, stopping, record: recorder(log, metrics) });
+  const serving = { validator, publicUrl, onFault, checkOutput, bodyLimit };
   const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
     app.use(`/api/${api.serviceName}/${api.apiVersion}`, serve(api, options));
   };
@@ -208,17 +244,24 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   );
   finish(app, onFault);
   server.on('request', app);
+  const stop = async (stopOptions: StopOptions) => {
+    await stopping.end(stopOptions);
+    metrics?.stop();
+    listening.stop();
+    await unshare();
+    await housekeeping.stop();
+    await clientScan.stop();
+    await storage.close();
+  };
+  let stopped: Promise<void> | undefined;
   return {
     rootUrl: publicUrl.told,
     credentials: root,
+    metricsUrl: metrics?.url,
     counters: () => ({ ...counters }),
-    stop: async () => {
-      await close(server);
-      listening.stop();
-      await unshare();
-      await housekeeping.stop();
-      await clientScan.stop();
-      await storage.close();
+    stop(stopOptions = {}) {
+      stopped ??= stop(stopOptions);
+      return stopped;
     },
   };
 }
@@ -237,13 +280,56 @@ async function share(
 function proveListening(
   database: Database,
   claims: Claims,
-  { onNotice = tellOperator }: DeploymentOptions,
+  onNotice: (sentence: string) => void,
 ): Promise<ListenProof> {
   return ListenProof.start({
     database,
     onChange: (isHeard) => onNotice(isHeard ? HEARD : UNHEARD),
     onSilence: () => claims.wake(),
   });
+}
+
+/** Nothing of it is loaded where nobody reads them. @throws MetricsAddressError */
+async function startMetrics(
+  { metrics: address }: DeploymentOptions,
+  measured: Measured,
+): Promise<Metrics | undefined> {
+  if (address === undefined) {
+    return undefined;
+  }
+  const { Metrics } = await import('./operation/metrics.js');
+  return Metrics.listen(readMetricsAddress(address), measured);
+}
+
+function recorder(log: Log, metrics: Metrics | undefined): RequestListener {
+  return {
+    onBegin: () => metrics?.onBegin(),
+    onEnd(request) {
+      metrics?.onEnd(request);
+      log.request(request);
+    },
+  };
+}
+
+/** Once the server stops, auth is not reached by a connection of its own any more. */
+function untilStopped(
+  stopping: Stopping,
+  remote: SignatureValidator,
+  own: SignatureValidator,
+): SignatureValidator {
+  return async (request) => {
+    if (stopping.hasBegun) {
+      return own(request);
+    }
+    try {
+      return await remote(request);
+    } catch (error) {
+      if (stopping.hasBegun) {
+        return own(request);
+      }
+      throw error;
+    }
+  };
 }
 
 const KEPT_PUBLIC =
@@ -284,9 +370,13 @@ function checkHost(host: string | undefined): void {
   }
 }
 
-function listen({ host = '127.0.0.1', port = 0 }: DeploymentOptions): Promise<Server> {
+function listen(options: DeploymentOptions): Promise<Server> {
+  const { host = '127.0.0.1', port = 0, maxConnections } = options;
   return new Promise((resolve, reject) => {
     const server = createServer({ requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE });
+    if (maxConnections !== undefined) {
+      server.maxConnections = maxConnections;
+    }
     server.once('error', reject);
     server.listen(port, host, () => {
       server.off('error', reject);
@@ -321,23 +411,29 @@ const NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none
 /** For whom TLS ends in front of us: 90 days, as Taskcluster's services have it. */
 const STRICT_TRANSPORT = 'max-age=7776000; includeSubDomains';
 
+interface ApplicationOptions {
+  readonly listening: ListenProof;
+  readonly publicUrl: PublicUrl;
+  readonly stopping: Stopping;
+  readonly record: RequestListener;
+}
+
 /** What every answer has, and what belongs to no service. */
-function application(listening: ListenProof, publicUrl: PublicUrl): Express {
+function application({ listening, publicUrl, stopping, record }: ApplicationOptions): Express {
   const app = express();
   app.disable('x-powered-by');
   app.set('json spaces', 2);
   // The address of who signs in, by the forwarder that is next to us.
   app.set('trust proxy', publicUrl.isForwarderTrusted ? 1 : false);
+  app.use(observe(record));
   app.use((request, response, next) => {
-    const { 'x-taskcluster-trace-id': trace } = request.headers;
+    stopping.serve(response);
     if (publicUrl.of(request).startsWith('https:')) {
       response.set('strict-transport-security', STRICT_TRANSPORT);
     }
     response.set({
       'content-security-policy': NOTHING_RUNS,
       'x-content-type-options': 'nosniff',
-      'x-for-trace-id': typeof trace === 'string' ? trace : randomUUID(),
-      'x-for-request-id': randomUUID(),
     });
     next();
   });
@@ -345,10 +441,11 @@ function application(listening: ListenProof, publicUrl: PublicUrl): Express {
     response.json({ version: native.version(), commit: native.revision() });
   });
   app.get('/__heartbeat__', (_request, response) => {
+    response.status(stopping.hasBegun ? 503 : 200);
     response.json({ listen: listening.isHeard ? 'heard' : 'unheard' });
   });
   app.get('/__lbheartbeat__', (_request, response) => {
-    response.json({});
+    response.status(stopping.hasBegun ? 503 : 200).json({});
   });
   app.get('/robots.txt', (_request, response) => {
     response.type('text/plain').send('User-Agent: *\nDisallow: /\n');
@@ -363,22 +460,7 @@ function finish(app: Express, onFault: FaultListener): void {
   });
   const answerError: ErrorRequestHandler = (error: unknown, _request, response, _next) => {
     const info = { method: 'unknown', params: {}, payload: {} };
-    sendError(response, asApiError(error, onFault), info);
+    sendError(response, asApiError(error, onFault, response), info);
   };
   app.use(answerError);
-}
-
-function reportFault(fault: unknown, incidentId: string): void {
-  console.error(`deployment: incident ${incidentId}:`, fault);
-}
-
-function tellOperator(sentence: string): void {
-  console.error(`deployment: ${sentence}`);
-}
-
-function close(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeAllConnections();
-  });
 }

@@ -7,9 +7,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { version } from 'taskcluster-proxy';
-import { readPort } from 'taskcluster-proxy/internal';
+import { readDuration, readPort, readSize } from 'taskcluster-proxy/internal';
 import { checkAnonymousScope } from '../../deployment/anonymous.js';
-import { startDeployment } from '../../deployment/index.js';
+import { type Deployment, startDeployment } from '../../deployment/index.js';
+import {
+  LOG_FORMATS,
+  LOG_LEVELS,
+  Log,
+  type LogFormat,
+  type LogLevel,
+} from '../../deployment/operation/log.js';
+import type { StopOptions } from '../../deployment/operation/stop.js';
 import { declareAnonymousRole } from './anonymous-role.js';
 import { declareBackup } from './backup.js';
 import { declareCanI } from './can-i.js';
@@ -19,6 +27,7 @@ import { addPlaceOptions, type PlaceOptions } from './place.js';
 import { readRegisteredClients } from './registered-clients.js';
 import { declareRoot } from './root.js';
 import { declareRotateKeys } from './rotate-keys.js';
+import { declareStatus } from './status.js';
 import { declareUser } from './user.js';
 
 interface StartOptions extends Partial<PlaceOptions> {
@@ -32,10 +41,23 @@ interface StartOptions extends Partial<PlaceOptions> {
   readonly trustForwarded?: boolean;
   readonly registeredClients?: string;
   readonly objectStore?: string;
+  readonly metrics?: string;
+  readonly logFormat: LogFormat;
+  readonly logLevel: LogLevel;
+  readonly stopDelay: number;
+  readonly grace: number;
+  readonly claimTimeout?: number;
+  readonly maxConnections?: number;
+  readonly bodyLimit?: number;
+  readonly databaseConnections?: number;
 }
 
 /** `EX_USAGE` of `sysexits.h`, with which `taskcluster-proxy` ends as well. */
 const EXIT_USAGE = 64;
+
+/** What the number of a signal is added to, as shells do. */
+const SIGNALLED = 128;
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
 const program = new Command('taskcluster-local')
   .description('A small Taskcluster deployment on this machine')
@@ -88,6 +110,50 @@ const starting = program
         'AWS_ENDPOINT_URL_S3, AWS_REGION and AWS_ACCESS_KEY_ID',
     ).env('TASKCLUSTER_LOCAL_OBJECT_STORE'),
   )
+  .option(
+    '--metrics <address>',
+    "serve Prometheus' metrics at /metrics of an address of their own: 9090 on loopback, or 192.0.2.1:9090 " +
+      'for whoever reaches that; no scopes are asked for',
+  )
+  .addOption(
+    new Option('--log-format <format>', 'form of the log on stderr')
+      .choices(LOG_FORMATS)
+      .default('text'),
+  )
+  .addOption(
+    new Option('--log-level <level>', 'least level that is logged; every request is info')
+      .choices(LOG_LEVELS)
+      .default('info'),
+  )
+  .addOption(
+    new Option(
+      '--stop-delay <duration>',
+      'after SIGTERM: how long to go on serving, while heartbeats say 503, until a balancer has noticed',
+    )
+      .argParser(duration)
+      .default(0, '0'),
+  )
+  .addOption(
+    new Option('--grace <duration>', 'how long running requests may take to finish after that')
+      .argParser(duration)
+      .default(30_000, '30s'),
+  )
+  .option(
+    '--claim-timeout <duration>',
+    "how long a task is its worker's without a word: 20m",
+    seconds,
+  )
+  .option(
+    '--max-connections <number>',
+    'how many connections of clients there may be at once',
+    count,
+  )
+  .option('--body-limit <size>', 'what the body of a call may have at most: 10MiB', size)
+  .option(
+    '--database-connections <number>',
+    'connections to a PostgreSQL server, beside the one that listens: 10',
+    count,
+  )
   .action(start);
 addPlaceOptions(starting);
 
@@ -99,6 +165,7 @@ declareBackup(program);
 declareRotateKeys(program);
 declareRoot(program);
 declareUser(program);
+declareStatus(program);
 
 await program.parseAsync();
 
@@ -112,9 +179,16 @@ async function start(options: StartOptions): Promise<void> {
   };
   try {
     const registeredClients = await readRegisteredClients(options.registeredClients);
+    const log = new Log({ format: options.logFormat, level: options.logLevel });
     const deployment = await startDeployment({
       folder,
       databaseUrl,
+      databaseConnections: options.databaseConnections,
+      metrics: options.metrics,
+      claimTimeout: options.claimTimeout,
+      maxConnections: options.maxConnections,
+      bodyLimit: options.bodyLimit,
+      log,
       objectStore: options.objectStore,
       host: ipAddress,
       port,
@@ -125,9 +199,13 @@ async function start(options: StartOptions): Promise<void> {
       rootUrl: options.rootUrl,
       trustForwarded: options.trustForwarded,
     });
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.once(signal, () => void deployment.stop().then(cleanUp));
+    if (deployment.metricsUrl !== undefined) {
+      log.inform(`metrics can be read at ${deployment.metricsUrl}`);
     }
+    stopOnSignals(deployment, { delay: options.stopDelay, grace: options.grace }, async () => {
+      await log.flush();
+      await cleanUp();
+    });
     console.log(
       `export TASKCLUSTER_ROOT_URL=${deployment.rootUrl}\n` +
         `export TASKCLUSTER_CLIENT_ID=${deployment.credentials.clientId}\n` +
@@ -140,18 +218,58 @@ async function start(options: StartOptions): Promise<void> {
   }
 }
 
+/** The first signal lets running requests finish, a second one does not. */
+function stopOnSignals(
+  deployment: Deployment,
+  options: StopOptions,
+  cleanUp: () => Promise<void>,
+): void {
+  let isStopping = false;
+  for (const [signal, number] of Object.entries(SIGNALS)) {
+    process.on(signal, () => {
+      if (isStopping) {
+        process.exit(SIGNALLED + number);
+      }
+      isStopping = true;
+      void deployment
+        .stop(options)
+        .then(cleanUp)
+        .then(() => process.exit(0));
+    });
+  }
+}
+
 function port(text: string): number {
+  return valid(() => readPort(text));
+}
+
+function duration(text: string): number {
+  return valid(() => readDuration(text, 'duration'));
+}
+
+function seconds(text: string): number {
+  return Math.ceil(duration(text) / 1000);
+}
+
+function size(text: string): number {
+  return valid(() => readSize(text, 'size'));
+}
+
+function count(text: string): number {
+  if (!/^[1-9]\d{0,6}$/.test(text)) {
+    throw new InvalidArgumentError(`${text} is not a number from 1 on`);
+  }
+  return Number(text);
+}
+
+function valid<Value>(read: () => Value): Value {
   try {
-    return readPort(text);
+    return read();
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }
 }
 
 function anonymousScope(value: string, values: readonly string[]): string[] {
-  try {
-    return [...values, checkAnonymousScope(value)];
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
+  return [...values, valid(() => checkAnonymousScope(value))];
 }

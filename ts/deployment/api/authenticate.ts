@@ -66,6 +66,7 @@ export class Caller {
   readonly #required: ScopeTemplate | null;
   readonly #validator: SignatureValidator;
   #authentication: Promise<Authentication> | undefined;
+  #knownClientId: string | undefined;
   #authorized: boolean;
 
   constructor(
@@ -82,6 +83,11 @@ export class Caller {
   /** Whether the endpoint needs no scopes, or `authorize` has passed. */
   get authorized(): boolean {
     return this.#authorized;
+  }
+
+  /** Who calls, where that has been looked at by now and the signature is good. */
+  get knownClientId(): string | undefined {
+    return this.#knownClientId;
   }
 
   /** As `ApiRequest.authorize`. */
@@ -147,8 +153,16 @@ export class Caller {
   }
 
   #authenticate(): Promise<Authentication> {
-    this.#authentication ??= authenticate(this.#received, this.#validator);
+    this.#authentication ??= this.#find();
     return this.#authentication;
+  }
+
+  async #find(): Promise<Authentication> {
+    const found = await authenticate(this.#received, this.#validator);
+    if (found.status === 'auth-success') {
+      this.#knownClientId = found.clientId;
+    }
+    return found;
   }
 }
 

@@ -5,7 +5,6 @@
  * Whoever has no right can make nothing here work for long: a long body is read when its caller may
  * call the endpoint, and then made sense of when it is its turn.
  */
-import { randomUUID } from 'node:crypto';
 import express, {
   type ErrorRequestHandler,
   type Request,
@@ -13,6 +12,7 @@ import express, {
   type Response,
   type Router,
 } from 'express';
+import { note, requestIdOf } from '../operation/requests.js';
 import type { PublicUrl } from '../public-url.js';
 import { turn } from '../turns.js';
 import { Caller, type SignatureValidator } from './authenticate.js';
@@ -37,6 +37,8 @@ export interface ServeOptions<Context> {
   readonly validator: SignatureValidator;
   readonly publicUrl: Pick<PublicUrl, 'of'>;
   readonly onFault: FaultListener;
+  /** What a body may have at most, in bytes, where scopes are needed; 10 MiB when absent. */
+  readonly bodyLimit?: number | undefined;
   /** Take an answer that is not as its schema says for a fault. It costs time: for tests. */
   readonly checkOutput?: boolean;
 }
@@ -55,8 +57,9 @@ const SHORT = 64 * 1024;
 /** Up to here all that is wrong with a body is told, and nobody waits for a turn, in UTF-16 units. */
 const QUICKLY_READ = 16 * 1024;
 
-function bodyLimit({ scopes, everybody }: Endpoint): number {
-  return scopes === null ? SHORT : everybody === undefined ? BODY_LIMIT : BODY_LIMIT_OF_EVERYBODY;
+function bodyLimitOf({ scopes, everybody }: Endpoint, limit = BODY_LIMIT): number {
+  const most = scopes === null ? SHORT : everybody === undefined ? limit : BODY_LIMIT_OF_EVERYBODY;
+  return Math.min(most, limit);
 }
 
 /** The router of a service, to be mounted at `/api/<service>/<version>`. */
@@ -66,13 +69,22 @@ export function serve<Context>(api: ApiBuilder<Context>, options: ServeOptions<C
   for (const endpoint of api.endpoints) {
     router[endpoint.method](
       endpoint.route,
+      named(`${api.serviceName}.${endpoint.name}`),
       screenLong(endpoint, options),
-      express.text({ type: 'application/json', limit: bodyLimit(endpoint) }),
+      express.text({ type: 'application/json', limit: bodyLimitOf(endpoint, options.bodyLimit) }),
       answer(api, endpoint, options),
       answerError(endpoint, options.onFault),
     );
   }
   return router;
+}
+
+/** For the log and metrics. */
+function named(endpoint: string): RequestHandler {
+  return (_request, response, next) => {
+    note(response, { endpoint });
+    next();
+  };
 }
 
 /** Any origin may call: authorisation is by signature alone, never by a cookie. */
@@ -101,10 +113,11 @@ function screenLong<Context>(
   { validator }: ServeOptions<Context>,
 ): RequestHandler {
   const early = authorizedByRoute(endpoint);
-  return async (request, _response, next) => {
+  return async (request, response, next) => {
     if (endpoint.scopes !== null && mayBeLong(request)) {
       const received = { incoming: request, target: request.originalUrl, text: undefined };
       const caller = new Caller(received, endpoint.scopes, validator);
+      note(response, { caller });
       const params = routeParameters(endpoint, request);
       await (early ? caller.authorize(params) : caller.screen({ isLong: true }));
     }
@@ -130,6 +143,7 @@ function answer<Context>(
     request.body = body;
     const received = { incoming: request, target: request.originalUrl, text };
     const caller = new Caller(received, endpoint.scopes, validator);
+    note(response, { caller });
     const params = routeParameters(endpoint, request);
     if (early) {
       await caller.authorize(params);
@@ -340,7 +354,7 @@ function answerError<Context>(
   return (error: unknown, request, response, _next) => {
     const payload = endpoint.cleanPayload?.(request.body) ?? request.body;
     const info = { method: endpoint.name, params: routeParameters(endpoint, request), payload };
-    sendError(response, asApiError(error, onFault), info);
+    sendError(response, asApiError(error, onFault, response), info);
   };
 }
 
@@ -357,8 +371,8 @@ function inUnits(bytes: number): string {
   return bytes < MIB ? `${bytes / 1024} KiB` : `${bytes / MIB} MiB`;
 }
 
-/** What a client may learn of an error. */
-export function asApiError(error: unknown, onFault: FaultListener): ApiError {
+/** What a client may learn of an error. An incident goes by the id of its request. */
+export function asApiError(error: unknown, onFault: FaultListener, response: Response): ApiError {
   if (error instanceof ApiError) {
     return error;
   }
@@ -369,7 +383,7 @@ export function asApiError(error: unknown, onFault: FaultListener): ApiError {
   if (typeof status === 'number' && status >= 400 && status < 500) {
     return new ApiError('InvalidRequestArguments', String(message));
   }
-  const incidentId = randomUUID();
+  const incidentId = requestIdOf(response);
   onFault(error, incidentId);
   return new ApiError('InternalServerError', `Internal Server Error, incidentId ${incidentId}.`);
 }

@@ -40,6 +40,7 @@ export class Claims {
   readonly #options: ClaimsOptions;
   /** Says the id of each task queue that has got something to claim. */
   readonly #pending = new EventEmitter().setMaxListeners(0);
+  #isStopping = false;
 
   constructor(options: ClaimsOptions) {
     this.#options = options;
@@ -52,6 +53,12 @@ export class Claims {
     for (const name of woken.filter((each) => each !== 'error')) {
       this.#pending.emit(name);
     }
+  }
+
+  /** From now on no worker waits: where there is no task yet it is told so at once. */
+  stopWaiting(): void {
+    this.#isStopping = true;
+    this.wake();
   }
 
   /**
@@ -83,7 +90,7 @@ export class Claims {
         if (claims.length > 0) {
           await store.workers.took({ taskQueueId, ...worker }, claims.map(taskRun));
         }
-        if (claims.length > 0 || signal.aborted) {
+        if (claims.length > 0 || signal.aborted || this.#isStopping) {
           return claims;
         }
         await woken;

@@ -81,14 +81,20 @@ export interface DatabaseOptions {
   readonly folder: string;
   /** `postgres://user:password@host:port/database` of a PostgreSQL server. */
   readonly url?: string | undefined;
+  /** Of one process to that server, beside the one that listens; 10 when absent. */
+  readonly connections?: number | undefined;
 }
 
 /** Opens a database, made if it is not there. Its tables are `migrate`'s. @throws DatabaseOpenError */
-export async function openDatabase({ folder, url }: DatabaseOptions): Promise<Database> {
+export async function openDatabase({
+  folder,
+  url,
+  connections,
+}: DatabaseOptions): Promise<Database> {
   // Each takes a while to load, and only one is needed.
   if (url !== undefined) {
     const { openPostgresql } = await import('./postgresql.js');
-    return openPostgresql(url);
+    return openPostgresql(url, connections);
   }
   const { openPglite } = await import('./pglite.js');
   return openPglite(folder);

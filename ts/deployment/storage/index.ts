@@ -24,6 +24,8 @@ export interface StorageOptions {
    * environment has the rest: see `object-bucket.ts`.
    */
   readonly objectStore?: string | undefined;
+  /** Connections of this process to a PostgreSQL server, beside the one that listens; 10 when absent. */
+  readonly databaseConnections?: number | undefined;
   /** One that is open already, instead of either. It is closed with the rest. */
   readonly database?: Database | undefined;
 }
@@ -51,10 +53,11 @@ export async function openStorage(options: StorageOptions): Promise<Storage> {
 
 async function openWith(
   bucket: ObjectBucket | undefined,
-  { folder, databaseUrl: url, database: open }: StorageOptions,
+  { folder, databaseUrl: url, databaseConnections: connections, database: open }: StorageOptions,
 ): Promise<Storage> {
   const keys = await loadKeys(join(folder, 'keys'));
-  const database = open ?? (await openDatabase({ folder: join(folder, 'database'), url }));
+  const database =
+    open ?? (await openDatabase({ folder: join(folder, 'database'), url, connections }));
   try {
     await migrate(database);
     const objects = await ObjectFolder.open(join(folder, 'artifacts'), {

@@ -159,7 +159,7 @@ export class ObjectStore {
       return;
     }
     const info = { method: 'object', params: {}, payload: {} };
-    sendError(response, asApiError(error, this.#options.onFault), { ...info });
+    sendError(response, asApiError(error, this.#options.onFault, response), { ...info });
   };
 }
 

@@ -5,11 +5,16 @@
  * PGlite runs PostgreSQL as a single-user backend, which leaves to us what other processes of a
  * server do: keeping a second process out of the folder, checkpoints, and vacuuming.
  */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import { PGlite, types } from '@electric-sql/pglite';
-import { NodeFS } from '@electric-sql/pglite/nodefs';
+import type { NodeFS } from '@electric-sql/pglite/nodefs';
 import { type Database, DatabaseOpenError, type Listener, type Queryable } from './database.js';
 import { type FolderLock, LockedError, lockFolder } from './folder-lock.js';
 import { DurableFolder, makeFolder } from './pglite-folder.js';
@@ -21,9 +26,6 @@ const START_PARAMETERS = [
   // Emscripten's fdatasync(2) does nothing, its fsync(2) is the file system's.
   ...['-c', 'wal_sync_method=fsync'],
 ];
-
-/** WAL in segments of 1 MiB, since the default of 16 MiB is most of a small database's size. */
-const INITDB_PARAMETERS = ['--wal-segsize=1', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync'];
 
 /** `bigint` comes as a BigInt else where it is large: what is counted here stays below 2^53. */
 export const PARSERS = { [types.INT8]: Number };
@@ -45,6 +47,7 @@ export async function openPglite(folder: string): Promise<Database> {
     await rm(join(data, 'postmaster.pid'), { force: true });
     const started = Date.now();
     const fs = new DurableFolder(data, lock.syncedUntil);
+    setFlagsFromString(COMPILED_ONCE);
     const pglite = await startPglite(fs);
     fs.hasStarted();
     await lock.setSyncedUntil(started);
@@ -58,10 +61,25 @@ export async function openPglite(folder: string): Promise<Database> {
   }
 }
 
-/** Puts a new database into a folder. */
+/**
+ * V8 compiles WebAssembly once, and not again for speed: that would take as much memory as the database
+ * itself, and short statements, which are all that there are here, would cost no less time.
+ */
+const COMPILED_ONCE = '--liftoff-only';
+
+/** Puts a new database into a folder, by a process that gives its memory back. */
 async function initialise(data: string): Promise<void> {
-  const pglite = await startPglite(new NodeFS(data));
-  await pglite.close();
+  const program = fileURLToPath(new URL(`pglite-new${extname(import.meta.url)}`, import.meta.url));
+  const child = fork(program, [data], {
+    execArgv: [...process.execArgv, COMPILED_ONCE],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+  const said = child.stderr === null ? '' : text(child.stderr);
+  const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+  if (code !== 0) {
+    const [reason = ''] = (await said).match(/^.*(?:Error|FATAL|PANIC): .*$/m) ?? [];
+    throw new Error(`it cannot be made: ${reason || `initdb ended with ${signal ?? code}`}`);
+  }
 }
 
 async function startPglite(fs: NodeFS): Promise<PGlite> {
@@ -70,7 +88,6 @@ async function startPglite(fs: NodeFS): Promise<PGlite> {
     return await PGlite.create({
       fs,
       startParams: START_PARAMETERS,
-      initDbStartParams: INITDB_PARAMETERS,
       parsers: PARSERS,
       onStderr(text) {
         reason = /(?:FATAL|PANIC): .*/.exec(text)?.[0] ?? reason;

@@ -6,7 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
 import { type Database, DatabaseOpenError, type Listener, type Queryable } from './database.js';
 
-/** Connections of one process, beside the one that listens. */
+/** Connections of one process, beside the one that listens, where it is not told how many. */
 const POOL_SIZE = 10;
 
 /** Between attempts to get a lost listening connection back, in milliseconds. */
@@ -22,8 +22,8 @@ const CONNECT_TIMEOUT = 10_000;
 const PROBE_AFTER = 10_000;
 
 /** @throws DatabaseOpenError */
-export async function openPostgresql(url: string): Promise<Database> {
-  const database = new PostgresqlDatabase(connectionOf(url));
+export async function openPostgresql(url: string, connections = POOL_SIZE): Promise<Database> {
+  const database = new PostgresqlDatabase(connectionOf(url), connections);
   try {
     const [row] = await database.query<{ encoding: string }>(
       "SELECT current_setting('server_encoding') AS encoding",
@@ -81,9 +81,9 @@ class PostgresqlDatabase implements Database {
   readonly #pool: pg.Pool;
   readonly #notifications: Notifications;
 
-  constructor({ config, location }: Connection) {
+  constructor({ config, location }: Connection, connections: number) {
     this.location = location;
-    this.#pool = new pg.Pool({ ...config, max: POOL_SIZE });
+    this.#pool = new pg.Pool({ ...config, max: connections });
     // An idle connection that the server closed: the pool makes another when one is needed.
     this.#pool.on('error', () => undefined);
     this.#notifications = new Notifications(config);

@@ -356,6 +356,8 @@ export interface Store {
     /** Those that workers have claimed, by `claimedKey`. */
     claimed(taskQueueId: string, page: PageRequest): Promise<readonly Task[]>;
     countInGroup(taskGroupId: string): Promise<number>;
+    /** How many are not resolved, by the state of their last run. */
+    countOpen(): Promise<Readonly<Record<string, number>>>;
     /** Until the transaction ends, nobody else resolves a task or adds one that waits for others. */
     lockDependencies(): Promise<void>;
     /** Notes which tasks a new one depends on, and which of them it has to wait for. */

@@ -197,6 +197,6 @@ function answerError(onFault: FaultListener): ErrorRequestHandler {
       params: {},
       payload: {},
     };
-    sendError(response, asApiError(error, onFault), info);
+    sendError(response, asApiError(error, onFault, response), info);
   };
 }

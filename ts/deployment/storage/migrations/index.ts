@@ -2,9 +2,12 @@
  * Brings a database's tables to what this program needs, by numbered migrations that are applied
  * once each, in order, in one transaction each. Processes that start together wait for each other.
  *
- * A migration that has been released is never changed: another one follows it.
+ * A migration that has been released is never changed: another one follows it. It adds, and takes
+ * nothing away that the release before reads or writes, nor asks for what that does not write: processes of
+ * that release go on beside it.
  */
-import type { Queryable } from '../database.js';
+import { setTimeout } from 'node:timers/promises';
+import { type Queryable, sqlState } from '../database.js';
 import { FIRST_TABLES } from './0001-first-tables.js';
 import { DEPENDENCIES_AND_GROUPS } from './0002-dependencies-and-groups.js';
 import { CLIENTS_AND_ROLES } from './0003-clients-and-roles.js';
@@ -49,11 +52,43 @@ export async function migrate(
 ): Promise<string[]> {
   const applied: string[] = [];
   for (;;) {
-    const name = await database.transaction((transaction) => applyNext(transaction, migrations));
+    const name = await withoutHoldingUp(() =>
+      database.transaction((transaction) => applyNext(transaction, migrations)),
+    );
     if (name === undefined) {
       return applied;
     }
     applied.push(name);
+  }
+}
+
+/**
+ * For how long a migration waits for a table: whoever wants that table too, though only to read it,
+ * waits behind the migration (PostgreSQL 13.3.1), such as all that an older process does meanwhile.
+ */
+const LOCK_TIMEOUT = '1s';
+
+/** Before it is tried again, in milliseconds, and how often it is. */
+const LOCK_PAUSE = 1_000;
+const LOCK_TRIES = 60;
+
+const LOCK_NOT_AVAILABLE = '55P03';
+
+async function withoutHoldingUp<Result>(work: () => Promise<Result>): Promise<Result> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (sqlState(error) !== LOCK_NOT_AVAILABLE) {
+        throw error;
+      }
+      if (tries === LOCK_TRIES) {
+        throw new MigrationError(
+          'the tables are in use for long, by a backup perhaps: migrate again when that has ended',
+        );
+      }
+      await setTimeout(LOCK_PAUSE);
+    }
   }
 }
 
@@ -73,12 +108,29 @@ async function applyNext(
   if (next === undefined) {
     return undefined;
   }
+  await transaction.script(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
   await (typeof next.up === 'string' ? transaction.script(next.up) : next.up(transaction));
   await transaction.query('INSERT INTO migrations (version, name) VALUES ($1, $2)', [
     version + 1,
     next.name,
   ]);
   return next.name;
+}
+
+export interface AppliedMigration {
+  readonly version: number;
+  readonly name: string;
+  readonly applied: Date;
+}
+
+/** What has been applied, by whichever version of this program, in order. Nothing is changed. */
+export async function appliedMigrations(database: Queryable): Promise<AppliedMigration[]> {
+  const [table] = await database.query<{ name: string | null }>(
+    "SELECT to_regclass('migrations')::text AS name",
+  );
+  return table?.name == null
+    ? []
+    : database.query('SELECT version, name, applied FROM migrations ORDER BY version');
 }
 
 /** How many migrations have been applied, if they are these. */

@@ -77,6 +77,7 @@ export function tasks(database: Queryable): Store['tasks'] {
     claimed: (taskQueueId, { after, limit }) =>
       ofRows(byTime('started', "state = 'running'"), [taskQueueId, after, limit]),
     countInGroup: (taskGroupId) => counted(database, 'task_group_id = $1', [taskGroupId]),
+    countOpen: () => countOpen(database),
     removeExpired: (time, limit) => removeExpired(database, time, limit),
     ...dependencies(database),
   };
@@ -207,6 +208,14 @@ async function counted(
   const sql = `SELECT count(*) AS count FROM tasks WHERE ${where}`;
   const row = await one<{ count: number }>(database, sql, params);
   return row?.count ?? 0;
+}
+
+async function countOpen(database: Queryable): Promise<Record<string, number>> {
+  const rows = await database.query<{ state: string; count: number }>(
+    'SELECT state, count(*) AS count FROM tasks WHERE due IS NOT NULL GROUP BY state',
+  );
+  const counts = { unscheduled: 0, pending: 0, running: 0 };
+  return { ...counts, ...Object.fromEntries(rows.map(({ state, count }) => [state, count])) };
 }
 
 function stateOf({ runs }: Task): string {

@@ -1,0 +1,75 @@
+/** `taskcluster-local status`: how a deployment stands, for an operator and for scripts. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { revision, version } from 'taskcluster-proxy';
+import { readStatus, type Status } from '../../deployment/operation/status.js';
+import { openDatabase } from '../../deployment/storage/database.js';
+import { ofRunning, orOneSentence, PlaceError, type PlaceOptions, requirePlace } from './place.js';
+
+interface StatusOptions extends PlaceOptions {
+  readonly json: boolean;
+}
+
+export function declareStatus(program: Command): void {
+  const command = program
+    .command('status')
+    .description(
+      'Tell the version, where the data are, how many processes serve them, whether LISTEN is heard, ' +
+        'which migrations have been applied, and what there is of what. It changes nothing, and ends ' +
+        'with 1 where there is something to do.',
+    )
+    .option('--json', 'print it as JSON', false)
+    .action(orOneSentence(print));
+  requirePlace(command);
+}
+
+async function print({ json, ...place }: StatusOptions): Promise<void> {
+  const status = { version, revision, dataFolder: place.dataFolder, ...(await read(place)) };
+  console.log(json ? JSON.stringify(status, null, 2) : describe(status));
+  if (status.problems.length > 0) {
+    process.exitCode = 1;
+  }
+}
+
+/** @throws PlaceError, and as `openDatabase` */
+async function read(place: PlaceOptions): Promise<Status> {
+  const { dataFolder, databaseUrl: url } = place;
+  const folder = join(dataFolder, 'database');
+  if (url === undefined && !existsSync(folder)) {
+    throw new PlaceError(
+      `there are no data in ${dataFolder}: name the folder that \`taskcluster-local start\` was given`,
+    );
+  }
+  const running = await ofRunning(place);
+  const database = running ?? (await openDatabase({ folder, url }));
+  try {
+    return await readStatus({ database, isShared: running !== undefined });
+  } finally {
+    await database.close();
+  }
+}
+
+interface Told extends Status {
+  readonly version: string;
+  readonly revision: string;
+  readonly dataFolder: string;
+}
+
+function describe(told: Told): string {
+  const { migrations, counts, problems } = told;
+  const { applied, known, latest } = migrations;
+  const since = latest === undefined ? '' : `, ${latest.name} on ${latest.applied.toJSON()}`;
+  const rows = [
+    ['version', `${told.version} (git revision ${told.revision})`],
+    ['data folder', told.dataFolder],
+    ['database', told.database],
+    ['processes', `${told.processes}`],
+    ['LISTEN', told.listen],
+    ['migrations', `${applied} of ${known}${since}`],
+    ...Object.entries(counts).map(([name, count]) => [name, `${count}`]),
+  ];
+  const width = Math.max(...rows.map(([name = '']) => name.length));
+  const lines = rows.map(([name = '', value = '']) => `${name.padEnd(width)}  ${value}`);
+  return [...lines, ...problems.map((problem) => `problem: ${problem}`)].join('\n');
+}

@@ -1,0 +1,73 @@
+/**
+ * The end of a server that leaves nothing undone: what runs is answered, each connection ends behind
+ * its answer, and who waits for something that may never come is told at once that there is none.
+ *
+ * In this order: heartbeats say 503, so that a balancer in front turns to others; for `delay` all is
+ * served as before; then nothing is accepted any more, and what still runs has `grace` to end.
+ */
+import type { Server, ServerResponse } from 'node:http';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+
+export interface StopOptions {
+  /** For how long it goes on serving, until a balancer has noticed, in milliseconds; 0 when absent. */
+  readonly delay?: number;
+  /**
+   * How long requests may take to end after that, in milliseconds; 0 when absent, which closes every
+   * connection, whatever is running on it.
+   */
+  readonly grace?: number;
+}
+
+/** Between looks at which connections have nothing running any more, in milliseconds. */
+const LOOK = 50;
+
+export class Stopping {
+  readonly #server: Server;
+  readonly #onBegin: () => void;
+  #ended: Promise<void> | undefined;
+
+  /** @param onBegin - Called when it begins: lets those go who wait. */
+  constructor(server: Server, onBegin: () => void) {
+    this.#server = server;
+    this.#onBegin = onBegin;
+  }
+
+  /** Whether it has begun. */
+  get hasBegun(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  /** To be called with each request, before it is answered. */
+  serve(response: ServerResponse): void {
+    // The next request comes on another connection, to another process where there is a balancer.
+    response.shouldKeepAlive &&= !this.hasBegun;
+  }
+
+  /** Resolves when every connection is closed. */
+  end(options: StopOptions): Promise<void> {
+    this.#ended ??= this.#end(options);
+    return this.#ended;
+  }
+
+  async #end({ delay = 0, grace = 0 }: StopOptions): Promise<void> {
+    this.#onBegin();
+    if (delay > 0) {
+      await setTimeout(delay);
+    }
+    if (grace > 0) {
+      // What has arrived by now is seen to be a request on its way.
+      await setImmediate();
+    }
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const looking = setInterval(() => this.#server.closeIdleConnections(), LOOK);
+    const given = new AbortController();
+    const late = setTimeout(grace, undefined, { signal: given.signal }).catch(() => undefined);
+    if (grace > 0) {
+      await Promise.race([closed, late]);
+    }
+    given.abort();
+    clearInterval(looking);
+    this.#server.closeAllConnections();
+    await closed;
+  }
+}
