@@ -7,7 +7,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import type { DeploymentOptions } from '../ts/deployment/index.js';
+import type { Deployment, DeploymentOptions } from '../ts/deployment/index.js';
 import { Log, type LogOptions } from '../ts/deployment/operation/log.js';
 import { readMetricsAddress } from '../ts/deployment/operation/metrics-address.js';
 import { endsWith } from './harness/child.js';
@@ -157,31 +157,52 @@ test('metrics have an address of their own, and name no task and no client', asy
   t.is(status, 405);
 });
 
-test('a stop answers who waits for work, lets running requests finish, and has a bound', async (t) => {
+test('before it stops it goes on serving, and tells who waits and who balances', async (t) => {
   const { deployment, queue } = await logged(t, 'json', { metrics: '0' });
-  const [sending, stuck] = [openRequest(deployment.rootUrl), openRequest(deployment.rootUrl)];
   const waiting = queue.claimWork('nothing/here', { ...WORKER, tasks: 1 });
-  const running = async () => (await fetch(String(deployment.metricsUrl))).text();
-  const areRunning = /^taskcluster_local_running_requests 3$/m;
-  await until(async () => areRunning.test(await running()), 'the requests');
-  const stopped = deployment.stop({ grace: 3000, delay: 5000 });
+  await runs(deployment, 1);
+  const stopped = deployment.stop({ delay: 3_600_000, grace: 3_600_000 });
   t.deepEqual(await waiting, { tasks: [] });
-  t.is((await send(deployment, { target: '/__lbheartbeat__' })).status, 503);
-  const late = await send(deployment, { target: '/api/queue/v1/ping' });
-  t.deepEqual([late.status, late.headers.connection], [200, 'close']);
-  await until(
-    () =>
-      send(deployment, { target: '/' }).then(
-        () => false,
-        () => true,
-      ),
-    'its port',
-  );
-  sending.finish();
-  t.is(await sending.status, 403);
-  await within(stopped, 'the end');
+  t.deepEqual(await queue.claimWork('nothing/here', { ...WORKER, tasks: 1 }), { tasks: [] });
+  for (const target of ['/__lbheartbeat__', '/__heartbeat__']) {
+    t.is((await send(deployment, { target })).status, 503);
+  }
+  const ping = await send(deployment, { target: '/api/queue/v1/ping' });
+  t.deepEqual([ping.status, ping.headers.connection], [200, 'close']);
+  void deployment.stop();
+  await within(stopped, 'its end');
+});
+
+test('when it stops, running requests end, and nothing new is taken', async (t) => {
+  const { deployment } = await logged(t, 'json', { metrics: '0' });
+  const running = openRequest(deployment.rootUrl);
+  await runs(deployment, 1);
+  const stopped = deployment.stop({ grace: 3_600_000 });
+  const refuses = () =>
+    send(deployment, { target: '/' }).then(
+      () => false,
+      () => true,
+    );
+  await until(refuses, 'its port being closed');
+  running.finish();
+  t.is(await running.status, 403);
+  await within(stopped, 'its end');
+});
+
+test('what does not end is broken off when its time is over', async (t) => {
+  const { deployment } = await logged(t, 'json', { metrics: '0' });
+  const stuck = openRequest(deployment.rootUrl);
+  await runs(deployment, 1);
+  await within(deployment.stop({ grace: 100 }), 'its end');
   await t.throwsAsync(stuck.status);
 });
+
+/** Resolves when so many requests are running. */
+async function runs({ metricsUrl }: Deployment, count: number): Promise<void> {
+  const line = `\ntaskcluster_local_running_requests ${count}\n`;
+  const read = async () => (await fetch(String(metricsUrl))).text();
+  await until(async () => (await read()).includes(line), 'the requests');
+}
 
 /** A call of which the body is not whole yet, without a scope that it needs. */
 function openRequest(rootUrl: string) {

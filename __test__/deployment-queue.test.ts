@@ -356,6 +356,13 @@ onEveryStore('references, links and errors', async (t, place) => {
   t.is(failed.status, 424);
   t.deepEqual(failed.json, error);
 
+  const uploadId = taskcluster.slugid();
+  const finish = (name: string) => task.finishArtifact(taskId, 0, name, { uploadId });
+  t.is(await refusal(finish('public/reference')), 'InputError');
+  t.is(await refusal(finish('public/none')), 'ResourceNotFound');
+  const object = { storageType: 'object', contentType: 'text/plain' };
+  t.is(await refusal(create('public/object', object)), 'InputError');
+
   const other = { ...reference, url: `${url}/2` };
   t.is(await refusal(create('public/reference', other)), 'none');
   t.is(await refusal(create('public/error', other)), 'RequestConflict');

@@ -114,7 +114,11 @@ async function makeTemplate(): Promise<string> {
 function contentHash(): string {
   const hash = createHash('sha256');
   const migrations = readdirSync(path.join(STORAGE, 'migrations')).sort();
-  for (const file of ['pglite.ts', ...migrations.map((name) => path.join('migrations', name))]) {
+  for (const file of [
+    'pglite.ts',
+    'pglite-new.ts',
+    ...migrations.map((name) => path.join('migrations', name)),
+  ]) {
     hash.update(readFileSync(path.join(STORAGE, file)));
   }
   hash.update(readFileSync(path.join(ROOT, 'node_modules/@electric-sql/pglite/package.json')));

@@ -126,7 +126,10 @@ export interface Deployment {
   /** Where metrics can be read, if they can. */
   readonly metricsUrl: string | undefined;
   counters(): DeploymentCounters;
-  /** Without options it closes every connection, whatever is running on it. Once is enough. */
+  /**
+   * Without options it closes every connection, whatever is running on it; also where it has been told
+   * before to let that end.
+   */
   stop(options?: StopOptions): Promise<void>;
 }
 
@@ -244,8 +247,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   );
   finish(app, onFault);
   server.on('request', app);
-  const stop = async (stopOptions: StopOptions) => {
-    await stopping.end(stopOptions);
+  const close = async () => {
     metrics?.stop();
     listening.stop();
     await unshare();
@@ -260,7 +262,8 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     metricsUrl: metrics?.url,
     counters: () => ({ ...counters }),
     stop(stopOptions = {}) {
-      stopped ??= stop(stopOptions);
+      const ended = stopping.end(stopOptions);
+      stopped ??= ended.then(close);
       return stopped;
     },
   };

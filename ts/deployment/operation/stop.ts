@@ -24,6 +24,7 @@ const LOOK = 50;
 export class Stopping {
   readonly #server: Server;
   readonly #onBegin: () => void;
+  readonly #hurry = new AbortController();
   #ended: Promise<void> | undefined;
 
   /** @param onBegin - Called when it begins: lets those go who wait. */
@@ -43,16 +44,20 @@ export class Stopping {
     response.shouldKeepAlive &&= !this.hasBegun;
   }
 
-  /** Resolves when every connection is closed. */
+  /** Resolves when every connection is closed. Called once more, it waits for nothing any longer. */
   end(options: StopOptions): Promise<void> {
-    this.#ended ??= this.#end(options);
+    if (this.#ended === undefined) {
+      this.#ended = this.#end(options);
+    } else {
+      this.#hurry.abort();
+    }
     return this.#ended;
   }
 
   async #end({ delay = 0, grace = 0 }: StopOptions): Promise<void> {
     this.#onBegin();
     if (delay > 0) {
-      await setTimeout(delay);
+      await this.#pause(delay);
     }
     if (grace > 0) {
       // What has arrived by now is seen to be a request on its way.
@@ -60,14 +65,19 @@ export class Stopping {
     }
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const looking = setInterval(() => this.#server.closeIdleConnections(), LOOK);
-    const given = new AbortController();
-    const late = setTimeout(grace, undefined, { signal: given.signal }).catch(() => undefined);
     if (grace > 0) {
-      await Promise.race([closed, late]);
+      await Promise.race([closed, this.#pause(grace)]);
     }
-    given.abort();
     clearInterval(looking);
     this.#server.closeAllConnections();
     await closed;
+    // Ends the pause, where nothing had to be waited for any more.
+    this.#hurry.abort();
+  }
+
+  async #pause(milliseconds: number): Promise<void> {
+    await setTimeout(milliseconds, undefined, { signal: this.#hurry.signal }).catch(
+      () => undefined,
+    );
   }
 }

@@ -21,7 +21,7 @@ import {
   serializeArtifact,
 } from './artifacts.js';
 import type { QueueContext } from './index.js';
-import { postArtifactRequest } from './schemas.js';
+import { finishArtifactRequest, postArtifactRequest } from './schemas.js';
 
 type Queue = ApiBuilder<QueueContext>;
 
@@ -31,6 +31,7 @@ const DOWNLOAD_LIFETIME = 30 * 60;
 
 export function declareArtifactEndpoints(queue: Queue): void {
   declareCreation(queue);
+  declareFinish(queue);
   declareDownloads(queue);
   declareLists(queue);
   declareInfo(queue);
@@ -62,6 +63,31 @@ function declareCreation(queue: Queue): void {
         expires: new Date(Date.now() + UPLOAD_LIFETIME * 1000).toJSON(),
         putUrl: await objects.putUrl(content, contentType, UPLOAD_LIFETIME, rootUrl),
       };
+    },
+  );
+}
+
+/** No artifact that there can be here has to be finished: there is no object service. */
+function declareFinish(queue: Queue): void {
+  queue.declare(
+    {
+      name: 'finishArtifact',
+      method: 'put',
+      route: '/task/:taskId/runs/:runId/artifacts/{*name}',
+      title: 'Finish Artifact',
+      category: 'Artifacts',
+      scopes: 'queue:create-artifact:<taskId>/<runId>',
+      input: finishArtifactRequest,
+    },
+    async ({ params }, { store }) => {
+      if ((await findArtifact(store, artifactName(params))) === undefined) {
+        throw new ApiError(
+          'ResourceNotFound',
+          'Artifact with taskId `{{taskId}}`, runId {{runId}}, name `{{name}}` not found',
+          { ...params },
+        );
+      }
+      throw new ApiError('InputError', 'Only object artifacts can be finished');
     },
   );
 }

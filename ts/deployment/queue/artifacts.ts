@@ -125,6 +125,11 @@ function contentOf(
       }
       return content;
     }
+    case 'object':
+      throw new ApiError(
+        'InputError',
+        "This deployment has no object service: create the artifact with the storageType 's3'",
+      );
     case 'reference':
       return { storageType: 'reference', url: request.url };
     case 'link':

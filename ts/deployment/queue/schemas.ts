@@ -167,6 +167,12 @@ export const postArtifactRequest = {
     },
     {
       type: 'object',
+      properties: { storageType: { const: 'object' }, expires: time, contentType, contentLength },
+      additionalProperties: false,
+      required: ['storageType', 'expires', 'contentType'],
+    },
+    {
+      type: 'object',
       properties: {
         storageType: { const: 'reference' },
         expires: time,
@@ -207,4 +213,12 @@ export const postArtifactRequest = {
       required: ['storageType', 'expires', 'reason', 'message'],
     },
   ],
+} as const;
+
+export const finishArtifactRequest = {
+  $id: '/schemas/queue/v1/finish-artifact-request.json#',
+  type: 'object',
+  properties: { uploadId: slugid },
+  additionalProperties: false,
+  required: ['uploadId'],
 } as const;
