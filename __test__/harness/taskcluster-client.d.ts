@@ -34,6 +34,7 @@ declare module 'taskcluster-client' {
     | 'disableClient'
     | 'enableClient'
     | 'expandScopes'
+    | 'finishArtifact'
     | 'get'
     | 'getArtifact'
     | 'getEntityHistory'
