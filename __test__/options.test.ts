@@ -93,6 +93,7 @@ test('ports', (t) => {
 
 test('the defaults', (t) => {
   t.deepEqual(decide({}), {
+    audit: undefined,
     authorizedScopes: undefined,
     port: 8080,
     ipAddresses: [],

@@ -125,6 +125,8 @@ const RIGHT: { readonly [Key in ApiKey]: unknown } = {
   allowCrossSite: true,
   hosts: ['public.example.com'],
   upstreamHosts: ['none'],
+  auditLog: '/dev/null',
+  auditRequired: false,
   retryFirst: '1s',
   retryCap: 1_000,
   retryFor: '0',
@@ -166,8 +168,11 @@ test.serial('the proxy that the slips are held against is shut', async (t) => {
 
 for (const key of API_KEYS) {
   const row: Row = SETTINGS[key];
-  if (row.restricts === undefined || key === 'allowedNetwork') {
-    // A network shows in admission.test.ts, which has namespaces.
+  if (
+    row.restricts === undefined ||
+    ['allowedNetwork', 'auditLog', 'auditRequired'].includes(key)
+  ) {
+    // A network shows in admission.test.ts, which has namespaces; what is recorded in audit.test.ts.
     continue;
   }
   test.serial(`${key} restricts ${row.restricts}`, async (t) => {
@@ -307,6 +312,7 @@ const TEXT: { readonly [Key in FlagKey]?: string } = {
   allowedNetwork: '10.1.2.0/24',
   hosts: 'public.example.com',
   upstreamHosts: '*.example.com',
+  auditLog: '/dev/null',
   retryFirst: '1s',
   retryCap: '1s',
   retryFor: '1s',

@@ -44,8 +44,18 @@ export interface NativeOptions {
   warned: boolean;
   /** Absent: an update of the credentials does not wait for running requests. */
   drainTimeout?: number | undefined;
+  /** Absent: no audit log. */
+  audit?: NativeAudit | undefined;
   logFormat: 'text' | 'json';
   logLevel: 'error' | 'warn' | 'info' | 'debug';
+}
+
+/** Where the audit log goes, and what it is worth. */
+export interface NativeAudit {
+  /** An absolute path. */
+  path: string;
+  /** Nothing is signed while it cannot be written. */
+  required: boolean;
 }
 
 /** What the validator makes of the body of a `PUT /credentials`: one of the two. */
@@ -98,6 +108,8 @@ export interface NativeCounters {
   credentialFailures: number;
   /** Log lines that found the queue full or could not be written. */
   droppedLogLines: number;
+  /** Lines of the audit log that found no room, or could not be written. */
+  lostAuditLines: number;
   /** When the credentials in force expire, in milliseconds since the epoch; permanent ones do not. */
   credentialsExpiry?: number;
 }
@@ -115,6 +127,8 @@ export interface NativeProxy {
   counters(): NativeCounters;
   /** Resolves once the set is in force. */
   updateCredentials(credentials: NativeCredentials): Promise<void>;
+  /** Writes to the file that is now at the audit log's path. */
+  reopenAuditLog(): void;
   /** Resolves once the last request has finished, or `grace` has passed. */
   stop(grace: number): Promise<void>;
 }

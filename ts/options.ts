@@ -53,6 +53,13 @@ export interface Settings {
   credentialsUpdate?: 'drain' | 'immediate';
   /** For how long it waits. Default: `5s`. */
   drainTimeout?: Duration;
+  /**
+   * File that a JSON line is added to for each request, by its absolute path. {@link Proxy.reopenAuditLog}
+   * after it was moved away.
+   */
+  auditLog?: string;
+  /** Sign nothing while the audit log cannot be written. Default: false. */
+  auditRequired?: boolean;
   /** One line of text or one JSON object for each log entry on stderr. Default: `text`. */
   logFormat?: NativeOptions['logFormat'];
   /** The least level that is logged; every request is `info`. Default: `info`. */
@@ -108,9 +115,21 @@ export function decide(options: unknown, name: NameOf = (key) => key): Decided {
     responseTimeout: duration('responseTimeout'),
     upstreamHttp2: given.upstreamHttp2 ?? false,
     drainTimeout: update === 'drain' ? drainTimeout : undefined,
+    audit: auditOf(given, name),
     logFormat: choose('logFormat', given, name),
     logLevel: choose('logLevel', given, name),
   };
+}
+
+function auditOf(given: Checked, name: NameOf): NativeOptions['audit'] {
+  const { auditLog: path, auditRequired: required = false } = given;
+  if (path === undefined) {
+    if (required) {
+      throw new OptionsError(`${name('auditRequired')} needs ${name('auditLog')} beside it`);
+    }
+    return undefined;
+  }
+  return { path, required };
 }
 
 /** Options whose names and kinds are those of the table; what may be given as one is an array. */

@@ -31,6 +31,8 @@ export interface Proxy {
    * @throws {@link StoppedError} The proxy has been stopped.
    */
   updateCredentials(credentials: Credentials): Promise<void>;
+  /** Goes on with the audit log in the file that is now at its path, once the old one was moved away. */
+  reopenAuditLog(): void;
   /**
    * Stops accepting, lets running requests finish within `grace` (default `30s`), and resolves when
    * nothing runs any more. Further calls wait for the same end.
@@ -147,6 +149,10 @@ class RunningProxy implements Proxy {
       throw new StoppedError();
     }
     await this.#native.updateCredentials(checked);
+  }
+
+  reopenAuditLog(): void {
+    this.#native.reopenAuditLog();
   }
 
   async stop(grace: Duration = GRACE): Promise<void> {

@@ -80,6 +80,9 @@ async function run(command: Run): Promise<void> {
   const proxy = await start(options, { name: flagName, warned });
   await keepInspectorClosed();
   stopOnSignals(proxy, command.grace);
+  if (options.auditLog !== undefined) {
+    process.on('SIGHUP', () => proxy.reopenAuditLog());
+  }
   sayOnStdout(proxy.addresses.map((address) => `Listening on ${address}\n`).join(''));
   if (command.readyFile !== undefined) {
     writeReadyFile(command.readyFile, { pid: process.pid, addresses: proxy.addresses, version });

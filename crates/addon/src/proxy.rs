@@ -41,8 +41,16 @@ pub struct NativeOptions {
     pub warned: bool,
     #[napi(ts_type = "number | undefined")]
     pub drain_timeout: Option<i64>,
+    #[napi(ts_type = "NativeAudit | undefined")]
+    pub audit: Option<NativeAudit>,
     pub log_format: String,
     pub log_level: String,
+}
+
+#[napi(object)]
+pub struct NativeAudit {
+    pub path: String,
+    pub required: bool,
 }
 
 impl NativeOptions {
@@ -75,6 +83,10 @@ impl NativeOptions {
                 .map_or(core::Update::Immediate, |timeout| {
                     core::Update::Drain(milliseconds(timeout))
                 }),
+            audit: self.audit.map(|audit| core::AuditOptions {
+                path: audit.path.into(),
+                required: audit.required,
+            }),
             log_format: self.log_format.parse().map_err(options_error)?,
             log_level: self.log_level.parse().map_err(options_error)?,
             version: crate::version().to_owned(),
@@ -186,6 +198,7 @@ pub struct NativeCounters {
     pub credential_updates: f64,
     pub credential_failures: f64,
     pub dropped_log_lines: f64,
+    pub lost_audit_lines: f64,
     pub credentials_expiry: Option<f64>,
 }
 
@@ -213,6 +226,7 @@ impl From<core::Counters> for NativeCounters {
             credential_updates: counters.credential_updates as f64,
             credential_failures: counters.credential_failures as f64,
             dropped_log_lines: counters.dropped_log_lines as f64,
+            lost_audit_lines: counters.lost_audit_lines as f64,
             credentials_expiry: counters.credentials_expiry.map(|expiry| expiry as f64),
         }
     }
@@ -321,6 +335,11 @@ impl NativeProxy {
         self.proxy
             .update_credentials(credentials, move || deferred.resolve(|_| Ok(())));
         Ok(promise)
+    }
+
+    #[napi]
+    pub fn reopen_audit_log(&self) {
+        self.proxy.reopen_audit_log();
     }
 
     #[napi(ts_return_type = "Promise<void>")]

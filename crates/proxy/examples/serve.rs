@@ -51,6 +51,7 @@ fn options(port: u16, root_url: String) -> Result<Options, Box<dyn std::error::E
         allow_cross_site: false,
         hosts: Vec::new(),
         upstream_hosts: Vec::new(),
+        audit: None,
         retry: Retry {
             first: Duration::from_millis(500),
             cap: Duration::from_secs(60),

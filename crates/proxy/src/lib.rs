@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 pub use taskcluster_proxy_hawk::Credentials;
 
 pub use crate::exchange::lookup::{Found, LookupError, lookup};
+pub use crate::record::audit::AuditOptions;
 pub use crate::record::log::{Format as LogFormat, Level as LogLevel};
 pub use crate::record::metrics::Counters;
 
@@ -32,6 +33,7 @@ mod back;
 #[doc(hidden)]
 pub mod bench;
 mod client;
+mod code;
 mod decision;
 mod exchange;
 #[cfg(feature = "fuzzing")]
@@ -93,6 +95,8 @@ pub struct Options {
     pub give_back_memory: fn(),
     /// What an update of the credentials does with running requests.
     pub update: Update,
+    /// Where each request is recorded.
+    pub audit: Option<AuditOptions>,
     /// Text or JSON lines.
     pub log_format: LogFormat,
     /// Least level that is logged.
@@ -198,6 +202,11 @@ impl Proxy {
         done: impl FnOnce() + Send + 'static,
     ) {
         self.running.update_credentials(credentials, Box::new(done));
+    }
+
+    /// Writes the audit log to the file that is now at its path.
+    pub fn reopen_audit_log(&self) {
+        self.running.reopen_audit_log();
     }
 
     /// Stops accepting, lets running requests finish within `grace`; `done` hears of the end.

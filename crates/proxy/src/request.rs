@@ -7,6 +7,7 @@
 //! a bare socket, the rest by hyper. What this is not: it holds no connection
 //! ([`crate::worker`]).
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
@@ -27,16 +28,18 @@ use crate::client::connection::InFlight;
 use crate::client::gate::Gate;
 use crate::client::held::HeldRequest;
 use crate::client::writer::ClientWriter;
-use crate::decision::{Asked, Verdict, decide};
+use crate::decision::{Asked, Denied, Verdict, decide};
 use crate::exchange::hyper_wire::{HyperAnswer, HyperWire};
 use crate::exchange::socket_wire::SocketWire;
 use crate::exchange::wire::{Alarm, Answer};
 use crate::exchange::{Answered, Failed, Order};
 use crate::limits::{UNREAD_BODY, UNREAD_BODY_TIME};
+use crate::message::fields::Fields;
 use crate::message::head::{Head, HeadError};
 use crate::message::headers;
 use crate::message::target::request_target;
 use crate::message::whole::{BodyError, Whole};
+use crate::record::audit::Entry;
 use crate::record::{Record, RequestTarget};
 use crate::session::Session;
 
@@ -66,6 +69,7 @@ pub async fn serve_held(
         RequestTarget::Origin(Rc::clone(&request.target)),
         false,
     );
+    record.audit(|entry| entry.asked(&session.peer, &request.fields));
     let asked = Asked {
         method: &request.method,
         target: Ok(&request.target),
@@ -73,7 +77,7 @@ pub async fn serve_held(
         version: Version::HTTP_11,
         fields: &request.fields,
     };
-    let verdict = decide(&asked, session.rights, &session.thread.rules);
+    let verdict = judge(session, &asked);
     let body = KnownBody::new(gate, &shared.metrics);
     let outcome = match verdict {
         Verdict::Forward(target, scopes) => {
@@ -83,7 +87,9 @@ pub async fn serve_held(
                 target: &target,
                 scopes,
                 came: record.came().into(),
+                sendings: Cell::default(),
             };
+            record.audit(|entry| entry.narrowed(order.scopes.is_some()));
             let fields = &mut request.fields;
             let mut wire = SocketWire::new(exchange, &order, fields, body, &mut client, alarm);
             match exchange.run(&order, &mut wire).await {
@@ -91,6 +97,7 @@ pub async fn serve_held(
                     let upload = wire.into_upload();
                     buffers.give_back_lines(request.fields);
                     record.answered(answered.answer.status());
+                    record.audit(|entry| told(entry, &order, &answered));
                     let last = head.closes || ends();
                     return bare::relay(
                         &mut client,
@@ -103,7 +110,10 @@ pub async fn serve_held(
                     )
                     .await;
                 }
-                Err(failed) => Err(refusal_of(failed, session)),
+                Err(failed) => {
+                    record.audit(|entry| not_answered(entry, &order, session));
+                    Err(refusal_of(failed, session))
+                }
             }
         }
         Verdict::Here(here, scopes) => answers::make(session, here, scopes, body).await,
@@ -112,7 +122,7 @@ pub async fn serve_held(
             Err(denied.into())
         }
     };
-    let (Made { answer, set }, closes) = made_here(session, outcome, &mut record);
+    let (Made { answer, set, .. }, closes) = made_here(session, outcome, &mut record);
     // What has come of a body that was not read is passed over; behind one that has not, no head
     // could be found.
     gate.skip_held_body();
@@ -139,6 +149,7 @@ pub async fn serve(
     let uri = RequestTarget::Uri(parts.uri.clone());
     let recorder = &session.thread.recorder;
     let mut record = Record::begin(recorder, &parts.method, uri, refused.is_some());
+    record.audit(|entry| entry.asked(&session.peer, &parts.headers));
     let outcome = match refused {
         Some(error) => Err(Refusal::Framing(error)),
         None => match pass(&session, parts, body, &mut record).await {
@@ -155,7 +166,7 @@ pub async fn serve(
         },
     };
     session.connection.no_upgrade();
-    let (Made { answer, set }, closes) = made_here(&session, outcome, &mut record);
+    let (Made { answer, set, .. }, closes) = made_here(&session, outcome, &mut record);
     let mut response = relay::answer(answer, &set, record, running);
     if closes {
         end_with(&session, &mut response);
@@ -196,7 +207,7 @@ async fn pass(
         version: parts.version,
         fields: &parts.headers,
     };
-    let verdict = decide(&asked, session.rights, &session.thread.rules);
+    let verdict = judge(session, &asked);
     let mut body = Whole::counted(body, parts.version, &shared.metrics);
     match verdict {
         Verdict::Forward(target, scopes) => {
@@ -206,10 +217,16 @@ async fn pass(
                 target: &target,
                 scopes,
                 came: record.came().into(),
+                sendings: Cell::default(),
             };
+            record.audit(|entry| entry.narrowed(order.scopes.is_some()));
             let mut wire = HyperWire::new(exchange, &order, parts.headers, body, session.http2);
             let answered = exchange.run(&order, &mut wire).await;
-            let answered = answered.map_err(|failed| refusal_of(failed, session))?;
+            let answered = answered.map_err(|failed| {
+                record.audit(|entry| not_answered(entry, &order, session));
+                refusal_of(failed, session)
+            })?;
+            record.audit(|entry| told(entry, &order, &answered));
             Ok(Passed::Upstream(Box::new(answered)))
         }
         Verdict::Here(here, scopes) => {
@@ -265,6 +282,27 @@ fn relay_upstream(
     relay::relay(answered, record, running)
 }
 
+/// The verdict on a request; nothing is signed that would not be recorded.
+fn judge<F: Fields>(session: &Session, asked: &Asked<'_, F>) -> Verdict {
+    let verdict = decide(asked, session.rights, &session.thread.rules);
+    if verdict.signs() && !session.thread.recorder.may_sign() {
+        return verdict.refused(Denied::NotRecorded);
+    }
+    verdict
+}
+
+/// What the audit log has of an exchange.
+fn told<A: Answer>(entry: &mut Entry, order: &Order<'_>, answered: &Answered<A>) {
+    entry.sent(order.sendings.get(), answered.entered.set());
+    entry.answered(answered.answer.fields());
+}
+
+/// The same of one without an answer.
+fn not_answered(entry: &mut Entry, order: &Order<'_>, session: &Session) {
+    let set = session.thread.exchange.settings.in_force.current();
+    entry.sent(order.sendings.get(), &set);
+}
+
 fn refusal_of(failed: Failed, session: &Session) -> Refusal {
     match failed {
         Failed::ClientBody => Refusal::torn_body(&session.connection),
@@ -282,12 +320,15 @@ fn made_here(
     let (made, closes) = match outcome {
         Ok(made) => (made, is_reserved),
         Err(refusal) => {
-            record.refused(refusal.status(), &refusal, refusal.keeps_off());
+            record.refused(refusal.status(), refusal.code(), &refusal);
             let answer = refusal::answer(&refusal);
             let set = session.thread.exchange.settings.in_force.current();
-            (Made { answer, set }, is_reserved || refusal.closes())
+            (Made::plain(answer, set), is_reserved || refusal.closes())
         }
     };
+    if let Some(url) = &made.signed_url {
+        record.audit(|entry| entry.signed(&made.set, url.clone()));
+    }
     record.answered(made.answer.status());
     (made, closes)
 }

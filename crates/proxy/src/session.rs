@@ -10,12 +10,14 @@ use taskcluster_proxy_hawk::Credentials;
 use taskcluster_proxy_peer::Lookup;
 
 use crate::Validator;
+use crate::client::admit::Peer;
 use crate::client::connection::Connection;
 use crate::decision::Rules;
 use crate::decision::rights::Rights;
 use crate::exchange::upstream::{Upstream, UpstreamConfig};
 use crate::exchange::{self, Exchange};
 use crate::record::Recorder;
+use crate::record::audit::Audit;
 use crate::record::log::Log;
 use crate::record::metrics::Metrics;
 use crate::signing::credentials::Build;
@@ -30,6 +32,7 @@ pub struct Shared {
     pub header_timeout: Duration,
     pub metrics: Arc<Metrics>,
     pub log: Log,
+    pub audit: Option<Audit>,
 }
 
 impl Shared {
@@ -79,6 +82,7 @@ impl Thread {
         let recorder = Recorder {
             metrics: Arc::clone(&shared.metrics),
             log: shared.log.clone(),
+            audit: shared.audit.clone(),
         };
         Rc::new(Self {
             exchange: Exchange::new(Arc::clone(&shared.exchange), Upstream::new(upstream)),
@@ -104,5 +108,6 @@ pub struct Session {
     pub thread: Rc<Thread>,
     pub connection: Rc<Connection>,
     pub rights: Rights,
+    pub peer: Peer,
     pub http2: bool,
 }

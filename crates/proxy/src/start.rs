@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
-use crate::client::admit::{Admission, Refused, Rules};
+use crate::client::admit::{Admission, Peer, Refused, Rules};
 use crate::client::listener::Listener;
 use crate::client::places::{Candidate, Limits, Places, Slot};
 use crate::decision::browser::{BrowserGuard, HostRule, machine_name};
@@ -30,6 +30,7 @@ use crate::decision::rights::Rights;
 use crate::decision::route::RootUrl;
 use crate::exchange::replay::ReplayBudget;
 use crate::exchange::upstream::{Outside, UpstreamConfig};
+use crate::record::audit::Audit;
 use crate::record::log::Log;
 use crate::record::metrics::{Counters, Metrics};
 use crate::session::Shared;
@@ -143,6 +144,13 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
         Arc::clone(&metrics),
     )?;
     let root = RootUrl::parse(&options.root_url).map_err(StartError::invalid)?;
+    let audit = options.audit.as_ref().map(|options| {
+        Audit::open(options, Arc::clone(&metrics), log.clone()).map_err(|error| {
+            let path = options.path.display();
+            StartError::Options(format!("--audit-log {path} cannot be written: {error}"))
+        })
+    });
+    let audit = audit.transpose()?;
     let exchange = exchange::Settings {
         root: root.clone(),
         in_force: InForce::new(set, options.update),
@@ -169,6 +177,7 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
         build,
         validator,
         header_timeout: options.header_timeout,
+        audit,
         log,
         metrics,
     })
@@ -260,11 +269,14 @@ impl Acceptor {
 
     async fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
         let placed = match self.admit(&stream, peer) {
-            Ok(rights) => self.place(rights).await.map(|placed| (rights, placed)),
+            Ok((rights, known)) => {
+                let placed = self.place(rights).await;
+                placed.map(|placed| (rights, known, placed))
+            }
             Err(refused) => Err(refused),
         };
         match placed {
-            Ok((rights, placed)) => self.hand_over(stream, rights, placed),
+            Ok((rights, known, placed)) => self.hand_over(stream, rights, known, placed),
             Err(refused) if has_come_for_nothing(&stream, &refused) => {}
             Err(refused) => {
                 self.shared.metrics.refused_connections.add(1);
@@ -275,19 +287,26 @@ impl Acceptor {
         }
     }
 
-    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Result<Rights, Refused> {
+    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Result<(Rights, Peer), Refused> {
         stream.set_nonblocking(true).map_err(Refused::Os)?;
         match &self.admission {
-            None => Ok(Rights::ALL),
+            None => Ok((Rights::ALL, Peer::Address(peer.ip().to_canonical()))),
             Some(admission) => admission.borrow_mut().admit(stream, peer),
         }
     }
 
-    fn hand_over(&self, stream: TcpStream, rights: Rights, (worker, slot): (usize, Slot)) {
+    fn hand_over(
+        &self,
+        stream: TcpStream,
+        rights: Rights,
+        peer: Peer,
+        (worker, slot): (usize, Slot),
+    ) {
         let counted = self.shared.metrics.connection();
         let accepted = Box::new(Accepted {
             stream,
             rights,
+            peer,
             slot,
             counted,
         });
@@ -364,6 +383,12 @@ impl Running {
         }
     }
 
+    pub fn reopen_audit_log(&self) {
+        if let Some(audit) = &self.shared.audit {
+            audit.reopen();
+        }
+    }
+
     pub fn stop(&self, grace: Duration, done: Box<dyn FnOnce() + Send>) {
         drop(lock(&self.stop_accepting).take());
         for worker in &self.workers {
@@ -371,9 +396,13 @@ impl Running {
         }
         let threads = std::mem::take(&mut *lock(&self.threads));
         let log = self.shared.log.clone();
+        let audit = self.shared.audit.clone();
         let wait = move || {
             for thread in threads {
                 let _ = thread.join();
+            }
+            if let Some(audit) = audit {
+                audit.flush(Duration::from_secs(1));
             }
             log.flush(Duration::from_secs(1));
             done();

@@ -25,6 +25,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use crate::back::tunnel;
 use crate::client::absence;
+use crate::client::admit::Peer;
 use crate::client::clock::{Clock, Tick};
 use crate::client::connection::{Connection, Phase};
 use crate::client::crowd::Crowd;
@@ -61,6 +62,7 @@ pub struct Worker {
 pub struct Accepted {
     pub stream: StdTcpStream,
     pub rights: Rights,
+    pub peer: Peer,
     pub slot: Slot,
     pub counted: OpenConnection,
 }
@@ -99,6 +101,7 @@ impl Worker {
         let Accepted {
             stream,
             rights,
+            peer,
             slot,
             counted,
         } = accepted;
@@ -123,6 +126,7 @@ impl Worker {
                 reserved: slot.reserved,
                 ..rights
             },
+            peer,
             http2: false,
         };
         let worker = Rc::clone(self);

@@ -7,6 +7,7 @@
 use http::StatusCode;
 use thiserror::Error;
 
+use crate::code::Code;
 use crate::decision::route::{Origin, UrlFault, split_url};
 use crate::limits::BEWIT_BODY;
 use crate::record::redact::has_bewit;
@@ -39,6 +40,14 @@ pub enum BewitError {
 }
 
 impl BewitError {
+    /// What it is called.
+    pub fn code(self) -> Code {
+        match self {
+            Self::TooLong => Code::BewitTooLong,
+            Self::Url(_) | Self::Byte | Self::Signed => Code::BewitUrl,
+        }
+    }
+
     /// 413 or 400.
     pub fn status(self) -> StatusCode {
         match self {

@@ -32,6 +32,19 @@ const JSON: &str = "application/json";
 pub struct Made {
     pub answer: Response<Bytes>,
     pub set: Arc<CredentialSet>,
+    /// The URL that it signs.
+    pub signed_url: Option<Box<str>>,
+}
+
+impl Made {
+    /// An answer that signs nothing.
+    pub fn plain(answer: Response<Bytes>, set: Arc<CredentialSet>) -> Self {
+        Self {
+            answer,
+            set,
+            signed_url: None,
+        }
+    }
 }
 
 /// Makes the answer of `here`; a bewit is narrowed to `scopes`.
@@ -63,7 +76,7 @@ where
         }
     };
     let set = shared.exchange.in_force.current();
-    Ok(Made { answer, set })
+    Ok(Made::plain(answer, set))
 }
 
 fn text(content_type: &'static str, body: String) -> Response<Bytes> {
@@ -103,6 +116,7 @@ where
     Ok(Made {
         answer: response,
         set,
+        signed_url: Some([resource.origin().url(), resource.target()].concat().into()),
     })
 }
 
@@ -132,10 +146,7 @@ where
         return Err(Refusal::TornBody);
     }
     let set = shared.exchange.in_force.current();
-    Ok(Made {
-        answer: Response::new(Bytes::new()),
-        set,
-    })
+    Ok(Made::plain(Response::new(Bytes::new()), set))
 }
 
 /// The shape of Mozilla's Dockerflow `/__version__`.

@@ -8,11 +8,12 @@ use thiserror::Error;
 
 use crate::answers::bewit::BewitError;
 use crate::client::connection::Connection;
+use crate::code::Code;
 use crate::decision::Denied;
 use crate::exchange::Failed;
-use crate::exchange::send_error::SendError;
 use crate::message::chunked::ChunkedError;
 use crate::message::head::HeadError;
+use crate::message::names::ERROR;
 
 /// Why the proxy itself answers a request, and not upstream.
 #[derive(Debug, Error)]
@@ -59,6 +60,7 @@ pub fn answer(refusal: &Refusal) -> Response<Bytes> {
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     headers.insert(CONTENT_LENGTH, length);
+    headers.insert(ERROR, HeaderValue::from_static(refusal.code().name()));
     if let Refusal::Denied(Denied::Method { allow }) = refusal {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
@@ -75,6 +77,20 @@ impl Refusal {
         }
     }
 
+    /// What it is called.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Framing(error) => error.code(),
+            Self::Denied(denied) => denied.code(),
+            Self::Failed(failed) => failed.code(),
+            Self::Bewit(error) => error.code(),
+            Self::Credentials(_) => Code::Credentials,
+            Self::TornBody | Self::Chunked(_) => Code::Body,
+            Self::CredentialsTooLong => Code::CredentialsTooLong,
+            Self::Stopping => Code::Stopping,
+        }
+    }
+
     /// The status of its answer.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -86,16 +102,6 @@ impl Refusal {
             Self::CredentialsTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
-    }
-
-    /// Whether it keeps a signature from a host.
-    pub fn keeps_off(&self) -> bool {
-        let error = match self {
-            Self::Denied(denied) => return matches!(denied, Denied::NotListed(_)),
-            Self::Failed(Failed::Upstream(error)) => error,
-            _ => return false,
-        };
-        matches!(error, SendError::KeptOff { .. })
     }
 
     /// Whether nothing more is read from the connection: what was sent is no request that two
@@ -115,6 +121,7 @@ mod tests {
     use crate::decision::browser::BrowserError;
     use crate::decision::route::UrlFault;
     use crate::decision::scopes::NarrowingError;
+    use crate::exchange::send_error::SendError;
     use crate::message::target::TargetError;
 
     fn unreachable() -> SendError {
@@ -262,6 +269,11 @@ mod tests {
                 assert_eq!(refusal.to_string(), sentence);
             }
             assert!(!refusal.to_string().contains('\n'), "{refusal}");
+            let (_, statuses) = Code::ALL
+                .iter()
+                .find(|(name, _)| *name == refusal.code().name())
+                .expect("a code of the table");
+            assert!(statuses.contains(&status), "{refusal}");
         }
     }
 
@@ -272,6 +284,7 @@ mod tests {
             assert_eq!(head.status, status);
             assert_eq!(body, format!("{refusal}\n"));
             assert_eq!(head.headers[CONTENT_TYPE], "text/plain; charset=utf-8");
+            assert_eq!(head.headers[ERROR], refusal.code().name());
             assert_eq!(head.headers[CONTENT_LENGTH], body.len().to_string());
             let allow = head.headers.get(ALLOW).map(HeaderValue::as_bytes);
             assert_eq!(

@@ -297,7 +297,7 @@ impl Side {
     }
 
     /// Says in the log where upstream broke off; what is left to do is to close the connection.
-    fn tell(self, record: &Record) -> io::Error {
+    fn tell(self, record: &mut Record) -> io::Error {
         match self {
             Self::Client(error) => error,
             Self::Upstream(error) => {

@@ -18,6 +18,7 @@ use crate::exchange::Answered;
 use crate::exchange::hyper_wire::{HeldBody, HyperAnswer};
 use crate::exchange::upstream::ResponseBody;
 use crate::message::headers;
+use crate::message::names::ERROR;
 use crate::message::whole::{BodyError, Whole};
 use crate::record::Record;
 use crate::signing::credentials::CredentialSet;
@@ -94,7 +95,11 @@ pub fn answer(
     running: InFlight,
 ) -> Response<RelayBody> {
     let (mut parts, body) = response.into_parts();
+    let error = parts.headers.remove(&ERROR);
     set.name_in(&mut parts.headers, record.target());
+    if let Some(error) = error {
+        parts.headers.insert(ERROR, error);
+    }
     record.answered(parts.status);
     let guards = Guards {
         record,
@@ -141,7 +146,7 @@ impl Body for RelayBody {
                 }
             }
             Poll::Ready(Some(Err(error))) => {
-                if let Some(guards) = this.guards.take() {
+                if let Some(mut guards) = this.guards.take() {
                     guards.record.broke_off(error);
                 }
             }

@@ -4,6 +4,7 @@
 //! that fails, or names nobody, is a refusal. What it is not: it reads nothing from a connection,
 //! and the guards against a browser's pages, which need the head, are in [`crate::decision::browser`].
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -64,6 +65,22 @@ impl Refused {
             self,
             Self::Unnamed(LookupError::NotAlive(_) | LookupError::Replaced)
         )
+    }
+}
+
+/// The other end of a connection: its user, or its address where no user is known.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    User(UserId),
+    Address(IpAddr),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => user.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
     }
 }
 
@@ -185,7 +202,7 @@ impl Admission {
         })
     }
 
-    /// What the other end of `accepted` may do; an error is a refusal.
+    /// What the other end of `accepted` may do, and who it is; an error is a refusal.
     ///
     /// # Errors
     /// One sentence for the log.
@@ -193,15 +210,19 @@ impl Admission {
         &mut self,
         accepted: &impl AsConnection,
         peer: SocketAddr,
-    ) -> Result<Rights, Refused> {
+    ) -> Result<(Rights, Peer), Refused> {
         match self.lookup.owner(accepted) {
-            Ok(owner) => self.rights(&owner).ok_or(Refused::Stranger(owner)),
+            Ok(owner) => match self.rights(&owner) {
+                Some(rights) => Ok((rights, Peer::User(owner))),
+                None => Err(Refused::Stranger(owner)),
+            },
             Err(LookupError::NotFound) if self.is_admitted_from(peer.ip().to_canonical()) => {
-                Ok(Rights {
+                let rights = Rights {
                     reserved: false,
                     proxy: true,
                     update: false,
-                })
+                };
+                Ok((rights, Peer::Address(peer.ip().to_canonical())))
             }
             Err(error) => Err(error.into()),
         }

@@ -15,6 +15,7 @@ use memchr::memrchr;
 use taskcluster_proxy_peer::hostname;
 use thiserror::Error;
 
+use crate::code::Code;
 use crate::message::fields::{self, Fields};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -85,6 +86,15 @@ pub enum BrowserError {
 }
 
 impl BrowserError {
+    /// What it is called.
+    pub fn code(self) -> Code {
+        match self {
+            Self::NoHost | Self::ManyHosts | Self::BadHost => Code::Host,
+            Self::CrossSite => Code::CrossSite,
+            Self::PublicHost => Code::PublicHost,
+        }
+    }
+
     /// 400, 403 or 421.
     pub fn status(self) -> StatusCode {
         match self {

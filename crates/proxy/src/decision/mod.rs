@@ -15,6 +15,7 @@ use http::uri::Authority;
 use http::{Method, StatusCode, Version};
 use thiserror::Error;
 
+use crate::code::Code;
 use crate::message::fields::Fields;
 use crate::message::target::TargetError;
 use browser::{BrowserError, BrowserGuard};
@@ -102,6 +103,12 @@ pub enum Denied {
     /// A host that no signature goes to.
     #[error(transparent)]
     NotListed(#[from] NotListed),
+    /// The audit log takes nothing.
+    #[error(
+        "the audit log cannot be written, and nothing is signed without it (see --audit-log and \
+         --audit-required)"
+    )]
+    NotRecorded,
     /// `X-Taskcluster-Authorized-Scopes`, not understood (400) or not to be had (403).
     #[error(transparent)]
     Scopes(#[from] NarrowingError),
@@ -173,7 +180,38 @@ fn narrowing<F: Fields>(fields: &F, rules: &Rules) -> Result<Option<Vec<String>>
     Ok(asked)
 }
 
+impl Verdict {
+    /// Whether something is signed by it.
+    pub fn signs(&self) -> bool {
+        matches!(self, Self::Forward(..) | Self::Here(Here::Bewit, _))
+    }
+
+    /// The same request, refused.
+    pub fn refused(self, denied: Denied) -> Self {
+        match self {
+            Self::Forward(target, _) => Self::Refuse(denied, Some(target)),
+            _ => Self::Refuse(denied, None),
+        }
+    }
+}
+
 impl Denied {
+    /// What it is called.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Browser(error) => error.code(),
+            Self::Scopes(error) => error.code(),
+            Self::Target(_) => Code::Target,
+            Self::NoRoute => Code::NoRoute,
+            Self::Method { .. } => Code::Method,
+            Self::User => Code::User,
+            Self::UpdateUser => Code::UpdateUser,
+            Self::NotListed(_) => Code::NotListed,
+            Self::Busy => Code::Busy,
+            Self::NotRecorded => Code::NotRecorded,
+        }
+    }
+
     /// 400, 403, 404, 405, 421 or 503.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -183,7 +221,7 @@ impl Denied {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::User | Self::UpdateUser | Self::NotListed(_) => StatusCode::FORBIDDEN,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::NotRecorded => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

@@ -8,6 +8,7 @@
 use http::StatusCode;
 use thiserror::Error;
 
+use crate::code::Code;
 use crate::message::fields::Fields;
 use crate::message::names::AUTHORIZED_SCOPES;
 
@@ -29,6 +30,14 @@ pub enum NarrowingError {
 }
 
 impl NarrowingError {
+    /// What it is called.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotSatisfied(_) => Code::NarrowingRefused,
+            Self::Repeated | Self::Malformed | Self::NotAScope => Code::NarrowingMalformed,
+        }
+    }
+
     /// 400 for a header that is not understood, 403 for a scope that is not to be had.
     pub fn status(&self) -> StatusCode {
         match self {

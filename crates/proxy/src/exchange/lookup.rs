@@ -4,6 +4,7 @@
 //! It has the way out, the signature, the clock and the tries of every request. What this is not: no
 //! client waits for it, and what the answer says is the caller's to judge.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ async fn ask(
         target,
         scopes: None,
         came: Instant::now(),
+        sendings: Cell::default(),
     };
     let mut wire = LookupWire {
         exchange: &exchange,

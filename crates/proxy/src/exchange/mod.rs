@@ -28,7 +28,7 @@ pub mod upload;
 pub mod upstream;
 pub mod wire;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use thiserror::Error;
 use tokio::time::Instant;
 
+use crate::code::Code;
 use crate::decision::route::{RootUrl, Target};
 use crate::record::log::Log;
 use crate::record::metrics::Metrics;
@@ -90,6 +91,8 @@ pub struct Order<'a> {
     pub scopes: Option<Vec<String>>,
     /// When it came: tries and their pauses count from here.
     pub came: Instant,
+    /// How often it has been sent.
+    pub sendings: Cell<u32>,
 }
 
 /// The final answer, and the set that signed the request it answers.
@@ -155,6 +158,7 @@ impl Exchange {
                 entered.narrow(scopes);
             }
             clock.begin(entered.set());
+            order.sendings.set(order.sendings.get() + 1);
             let sent = wire.send(entered.set(), fresh).await;
             let step = match &sent {
                 Ok(answer) => {
@@ -252,6 +256,19 @@ fn reason<A: Answer>(sent: &Result<A, Failure>) -> String {
 }
 
 impl Failed {
+    /// What it is called.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Upstream(error) => error.code(),
+            Self::TooLargeToReplay(error) => match error.code() {
+                code @ Code::Descriptors => code,
+                _ => Code::TooLargeToResend,
+            },
+            Self::ResponseTimeout { .. } => Code::ResponseTimeout,
+            Self::ClientBody => Code::Body,
+        }
+    }
+
     /// 400, 403, 502, 503 or 504.
     pub fn status(&self) -> StatusCode {
         match self {

@@ -7,6 +7,7 @@
 use std::error::Error as StdError;
 use std::io;
 
+use crate::code::Code;
 use crate::decision::route::Origin;
 use crate::exchange::reasons;
 use crate::exchange::replay::ReplayError;
@@ -246,6 +247,22 @@ impl Unanswered {
 // === impl SendError ===
 
 impl SendError {
+    /// What it is called.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Network { .. } => Code::Unreachable,
+            Self::BrokeOff { .. } => Code::BrokeOff,
+            Self::Certificate { .. } => Code::Certificate,
+            Self::Tls { .. } | Self::NoProtocol { .. } => Code::Tls,
+            Self::NotHttp { .. } => Code::NotHttp,
+            Self::RequestBody { .. } => Code::Body,
+            Self::Descriptors { .. } => Code::Descriptors,
+            Self::Tunnel { .. } => Code::OutgoingProxy,
+            Self::KeptOff { .. } => Code::KeptOff,
+            Self::Setup(_) => Code::Setup,
+        }
+    }
+
     /// Whether another try after a pause may succeed.
     pub fn is_retryable(&self) -> bool {
         match self {

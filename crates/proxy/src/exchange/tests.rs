@@ -186,6 +186,7 @@ fn run(method: &Method, limit: Duration, can_resend: bool, says: &[Says]) -> Out
             target: &target,
             scopes: None,
             came,
+            sendings: std::cell::Cell::default(),
         };
         let mut wire = Script {
             says: says.iter().cloned().collect(),

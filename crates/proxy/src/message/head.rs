@@ -7,6 +7,7 @@
 use http::StatusCode;
 use memchr::memchr;
 
+use crate::code::Code;
 use crate::limits::{HELD_FIELDS, REQUEST_FIELDS, REQUEST_HEAD};
 use crate::message::headers::{LengthError, length_of};
 use crate::message::target::{TargetError, check_target};
@@ -62,6 +63,16 @@ pub enum HeadError {
 }
 
 impl HeadError {
+    /// What it is called.
+    pub fn code(self) -> Code {
+        match self {
+            Self::TooLarge => Code::HeadTooLarge,
+            Self::Timeout => Code::HeadTimeout,
+            Self::Target(_) => Code::Target,
+            _ => Code::Head,
+        }
+    }
+
     /// 400, 408 or 431.
     pub fn status(self) -> StatusCode {
         match self {

@@ -18,6 +18,8 @@ pub const TEMP_CLIENT_ID: HeaderName = HeaderName::from_static("x-taskcluster-pr
 pub const TEMP_SCOPES: HeaderName = HeaderName::from_static("x-taskcluster-proxy-temp-scopes");
 /// Names of ours that were left out since they would be too long.
 pub const OMITTED: HeaderName = HeaderName::from_static("x-taskcluster-proxy-omitted");
+/// What the refusal is called that an answer is.
+pub const ERROR: HeaderName = HeaderName::from_static("x-taskcluster-proxy-error");
 /// The upstream URL of an answer.
 pub const ENDPOINT: HeaderName = HeaderName::from_static("x-taskcluster-endpoint");
 /// Restriction of an answer's signature; in a request, the scopes it asks to be narrowed to.
@@ -35,6 +37,7 @@ static OURS: LazyLock<Names> = LazyLock::new(|| {
         TEMP_SCOPES,
         AUTHORIZED_SCOPES,
         OMITTED,
+        ERROR,
     ])
 });
 

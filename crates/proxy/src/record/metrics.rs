@@ -62,6 +62,8 @@ pub struct Metrics {
     pub credential_failures: Number,
     /// Log lines that found the queue full or could not be written.
     pub dropped_log_lines: Number,
+    /// Lines of the audit log that found no room, or could not be written.
+    pub lost_audit_lines: Number,
     open_connections: Number,
     requests: [Requests; PARTS],
     began: Began,
@@ -143,6 +145,8 @@ pub struct Counters {
     pub credential_failures: u64,
     /// Log lines that found the queue full or could not be written.
     pub dropped_log_lines: u64,
+    /// Lines of the audit log that found no room, or could not be written.
+    pub lost_audit_lines: u64,
     /// When the set in force expires, in milliseconds since the epoch; permanent credentials never
     /// do.
     pub credentials_expiry: Option<i64>,
@@ -223,6 +227,7 @@ impl Metrics {
             credential_updates: self.credential_updates.get(),
             credential_failures: self.credential_failures.get(),
             dropped_log_lines: self.dropped_log_lines.get(),
+            lost_audit_lines: self.lost_audit_lines.get(),
             credentials_expiry: None,
         }
     }
@@ -325,7 +330,7 @@ impl Metrics {
     }
 
     /// Name, type and meaning of every number without labels.
-    fn plain(&self) -> [(&'static str, &'static str, &'static str, u64); 11] {
+    fn plain(&self) -> [(&'static str, &'static str, &'static str, u64); 12] {
         [
             (
                 "running_requests",
@@ -392,6 +397,12 @@ impl Metrics {
                 "counter",
                 "Log lines that found the queue full or could not be written.",
                 self.dropped_log_lines.get(),
+            ),
+            (
+                "lost_audit_lines_total",
+                "counter",
+                "Lines of the audit log that found no room or could not be written.",
+                self.lost_audit_lines.get(),
             ),
         ]
     }
@@ -632,6 +643,7 @@ mod tests {
             "taskcluster_proxy_dropped_log_lines_total 0",
             r#"taskcluster_proxy_build_info{version="1.2.3",revision="abc"} 1"#,
             "# TYPE process_start_time_seconds gauge",
+            "taskcluster_proxy_lost_audit_lines_total 0",
             "# TYPE taskcluster_proxy_credentials_expiry_timestamp_seconds gauge",
             "taskcluster_proxy_credentials_expiry_timestamp_seconds 1764354855.007",
         ] {
@@ -681,11 +693,12 @@ mod tests {
             (&metrics.credential_updates, 9),
             (&metrics.credential_failures, 10),
             (&metrics.dropped_log_lines, 11),
+            (&metrics.lost_audit_lines, 12),
         ] {
             number.add(value);
         }
         let values = metrics.plain().map(|(.., value)| value);
-        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         let expected = Counters {
             running_requests: 1,
             open_connections: 2,
@@ -698,6 +711,7 @@ mod tests {
             credential_updates: 9,
             credential_failures: 10,
             dropped_log_lines: 11,
+            lost_audit_lines: 12,
             ..Counters::default()
         };
         assert_eq!(metrics.snapshot(), expected);

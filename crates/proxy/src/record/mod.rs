@@ -1,5 +1,6 @@
 //! The record of requests: the log, the counters, and a request's place in both.
 
+pub mod audit;
 pub mod log;
 pub mod metrics;
 pub mod redact;
@@ -12,9 +13,11 @@ use std::time::Instant;
 
 use http::{Method, StatusCode, Uri};
 
+use crate::code::Code;
 use crate::decision::route::Target;
 use crate::message::target::request_target;
 use crate::message::whole::BodyError;
+use crate::record::audit::{Audit, Entry, Seen};
 use crate::record::log::{Log, RequestLine};
 use crate::record::metrics::Metrics;
 
@@ -22,6 +25,14 @@ use crate::record::metrics::Metrics;
 pub struct Recorder {
     pub metrics: Arc<Metrics>,
     pub log: Log,
+    pub audit: Option<Audit>,
+}
+
+impl Recorder {
+    /// Whether a request may be signed: where the audit log is required, it can be written.
+    pub fn may_sign(&self) -> bool {
+        self.audit.as_ref().is_none_or(Audit::may_sign)
+    }
 }
 
 /// What is recorded of a request; it is settled when this is dropped.
@@ -35,6 +46,8 @@ pub struct Record {
     target: Option<Rc<Target>>,
     status: Option<StatusCode>,
     bytes: u64,
+    /// What the audit log has more, where there is one.
+    entry: Option<Box<Entry>>,
 }
 
 /// A request target as it came.
@@ -65,6 +78,7 @@ impl Record {
     ) -> Self {
         recorder.metrics.requests().began();
         Self {
+            entry: recorder.audit.is_some().then(Box::default),
             came: Instant::now(),
             recorder: Rc::clone(recorder),
             method: method.clone(),
@@ -73,6 +87,13 @@ impl Record {
             target: None,
             status: None,
             bytes: 0,
+        }
+    }
+
+    /// Has `tell` add to what the audit log has; nothing where there is none.
+    pub fn audit(&mut self, tell: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.entry.as_deref_mut() {
+            tell(entry);
         }
     }
 
@@ -106,11 +127,12 @@ impl Record {
         self.bytes += bytes as u64;
     }
 
-    /// Says why the proxy answers itself; `keeps_off` that it signs nothing for the host.
-    pub fn refused(&self, status: StatusCode, reason: &dyn Display, keeps_off: bool) {
+    /// Says why the proxy answers itself.
+    pub fn refused(&mut self, status: StatusCode, code: Code, reason: &dyn Display) {
+        self.audit(|entry| entry.code(code));
         let log = &self.recorder.log;
         let method = &self.method;
-        if keeps_off {
+        if matches!(code, Code::NotListed | Code::KeptOff) {
             self.recorder.metrics.refused_upstreams.add(1);
             log.warn(format_args!("{method} refused: {reason}"));
         } else if status.is_server_error() {
@@ -121,7 +143,8 @@ impl Record {
     }
 
     /// Says that the answer ended before its end.
-    pub fn broke_off(&self, error: &BodyError) {
+    pub fn broke_off(&mut self, error: &BodyError) {
+        self.audit(|entry| entry.code(Code::BrokeOff));
         let host = self
             .target
             .as_ref()
@@ -144,6 +167,17 @@ impl Drop for Record {
             Some(_) => ("-", "-"),
             None => (self.method.as_str(), "-"),
         };
+        if let (Some(entry), Some(audit)) = (&self.entry, &self.recorder.audit) {
+            let seen = Seen {
+                method,
+                target,
+                upstream: self.target.as_deref(),
+                status: self.status.map(|status| status.as_u16()),
+                bytes: self.bytes,
+                took,
+            };
+            entry.write(audit, &seen);
+        }
         self.recorder.log.request(&RequestLine {
             target,
             method,

@@ -5,10 +5,14 @@
 //! is in force.
 
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
 use taskcluster_proxy_hawk::{CertificateError, Credentials, MAX_HEADER_LEN, Signer};
 
 use crate::decision::route::Target;
@@ -37,6 +41,14 @@ pub struct CredentialSet {
     answer_lines: Box<[u8]>,
     build: Build,
     clock: Arc<VerifierClock>,
+    told: OnceLock<Told>,
+}
+
+/// Scopes as the audit log has them, JSON arrays that are made when they are first asked for.
+#[derive(Default)]
+struct Told {
+    temporary: Option<Box<RawValue>>,
+    restriction: Option<Box<RawValue>>,
 }
 
 /// A header that may be too long to send.
@@ -130,11 +142,43 @@ impl CredentialSet {
             answer_headers: headers.into(),
             build,
             clock,
+            told: OnceLock::new(),
         }
     }
 
     pub fn signer(&self) -> &Signer {
         &self.signer
+    }
+
+    pub fn client_id(&self) -> &str {
+        self.client_id.to_str().unwrap_or_default()
+    }
+
+    /// The scopes of temporary credentials, as JSON.
+    pub fn scopes_json(&self) -> Option<&RawValue> {
+        self.told().temporary.as_deref()
+    }
+
+    /// The restriction, as JSON.
+    pub fn restriction_json(&self) -> Option<&RawValue> {
+        self.told().restriction.as_deref()
+    }
+
+    fn told(&self) -> &Told {
+        #[derive(Deserialize)]
+        struct Ext {
+            #[serde(rename = "authorizedScopes")]
+            authorized_scopes: Option<Box<RawValue>>,
+        }
+        self.told.get_or_init(|| {
+            let certificate = self.signer.certificate();
+            let ext = self.signer.ext().and_then(|ext| STANDARD.decode(ext).ok());
+            let ext: Option<Ext> = ext.and_then(|ext| serde_json::from_slice(&ext).ok());
+            Told {
+                temporary: certificate.and_then(|known| to_raw_value(known.scopes()).ok()),
+                restriction: ext.and_then(|ext| ext.authorized_scopes),
+            }
+        })
     }
 
     /// The clock by which it signs.

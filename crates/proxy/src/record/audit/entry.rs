@@ -1,0 +1,177 @@
+//! What is gathered of a request for its line, and the line.
+//!
+//! Targets and URLs are written without secrets, by the one rule for that.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Audit;
+use crate::client::admit::Peer;
+use crate::code::Code;
+use crate::decision::route::Target;
+use crate::message::fields::Fields;
+use crate::record::redact::redact;
+use crate::signing::credentials::CredentialSet;
+
+/// W3C Trace Context 3.2
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The name that Taskcluster's services give a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-for-request-id");
+/// A longer value is no id.
+const ID: usize = 128;
+
+/// What is known of a request beside what the log has of it.
+#[derive(Default)]
+pub struct Entry {
+    peer: Option<Peer>,
+    traceparent: Option<Box<str>>,
+    request_id: Option<Box<str>>,
+    /// Signed it.
+    set: Option<Arc<CredentialSet>>,
+    narrowed: bool,
+    /// A URL that `/bewit` signed.
+    signed_url: Option<Box<str>>,
+    code: Option<Code>,
+    tries: u32,
+}
+
+/// What the log knows of the request.
+pub struct Seen<'a> {
+    pub method: &'a str,
+    pub target: &'a str,
+    pub upstream: Option<&'a Target>,
+    pub status: Option<u16>,
+    pub bytes: u64,
+    pub took: Duration,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    time: String,
+    peer: Option<String>,
+    method: &'a str,
+    target: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorized_scopes: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    narrowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_url: Option<Cow<'a, str>>,
+    status: Option<u16>,
+    bytes: u64,
+    ms: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tries: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::default();
+}
+
+impl Entry {
+    /// Who asks, and what its head says.
+    pub fn asked(&mut self, peer: &Peer, fields: &impl Fields) {
+        self.peer = Some(peer.clone());
+        self.traceparent = id(fields, &TRACEPARENT);
+    }
+
+    /// Whether the request asks to be narrowed.
+    pub fn narrowed(&mut self, is_narrowed: bool) {
+        self.narrowed = is_narrowed;
+    }
+
+    /// It was sent so many times, and last signed with `set`.
+    pub fn sent(&mut self, tries: u32, set: &Arc<CredentialSet>) {
+        self.tries = tries;
+        self.set = Some(Arc::clone(set));
+    }
+
+    /// What upstream's answer says.
+    pub fn answered(&mut self, fields: &impl Fields) {
+        self.request_id = id(fields, &REQUEST_ID);
+    }
+
+    /// `set` has signed this URL here.
+    pub fn signed(&mut self, set: &Arc<CredentialSet>, url: Box<str>) {
+        self.set = Some(Arc::clone(set));
+        self.signed_url = Some(url);
+    }
+
+    /// Why there is no answer of upstream's, or no whole one.
+    pub fn code(&mut self, code: Code) {
+        self.code = Some(code);
+    }
+
+    /// Hands the line over.
+    pub fn write(&self, audit: &Audit, seen: &Seen<'_>) {
+        let line = self.line(seen);
+        // A thread that is ending has no scratch any more.
+        let _ = SCRATCH.try_with(|scratch| {
+            let mut out = scratch.borrow_mut();
+            out.clear();
+            if serde_json::to_writer(&mut *out, &line).is_ok() {
+                out.push(b'\n');
+                audit.line(&out);
+            }
+        });
+    }
+
+    fn line<'a>(&'a self, seen: &Seen<'a>) -> Line<'a> {
+        let set = self.set.as_deref();
+        Line {
+            time: format!("{:.3}", Timestamp::now()),
+            peer: self.peer.as_ref().map(ToString::to_string),
+            method: seen.method,
+            target: redact(seen.target),
+            upstream: seen
+                .upstream
+                .map(|to| [to.origin.url(), &redact(to.target.as_str())].concat()),
+            verdict: match (self.code, self.tries) {
+                (None, 0) => "answered",
+                (Some(_), 0) => "refused",
+                (None, _) => "forwarded",
+                (Some(_), _) => "failed",
+            },
+            code: self.code.map(Code::name),
+            client_id: set.map(CredentialSet::client_id),
+            scopes: set.and_then(CredentialSet::scopes_json),
+            authorized_scopes: set.and_then(CredentialSet::restriction_json),
+            narrowed: self.narrowed,
+            signed_url: self.signed_url.as_deref().map(redact),
+            status: seen.status,
+            bytes: seen.bytes,
+            ms: seen.took.as_millis(),
+            tries: (self.tries > 0).then_some(self.tries),
+            traceparent: self.traceparent.as_deref(),
+            request_id: self.request_id.as_deref(),
+        }
+    }
+}
+
+/// The value of a field that holds one id.
+fn id(fields: &impl Fields, name: &HeaderName) -> Option<Box<str>> {
+    let value = fields.values(name).next()?;
+    let text = str::from_utf8(value).ok()?;
+    (text.len() <= ID).then(|| text.into())
+}

@@ -1,0 +1,96 @@
+//! The audit log: one JSON object for each request and what was decided of it, in a file of its own.
+//!
+//! A line is kept until it is written. Where writing fails it is tried again; what comes meanwhile
+//! waits in memory. Where the log is required nothing is signed in that time, so that no more waits
+//! than the lines of requests that run; else lines that find no room are dropped and counted. What
+//! this is not: it says nothing that is not of a request (that is [`super::log`]), and it keeps no
+//! old files.
+
+mod entry;
+mod writer;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::entry::{Entry, Seen};
+use self::writer::Shared;
+use crate::record::log::Log;
+use crate::record::metrics::Metrics;
+
+/// How long the last lines may take at the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Where the audit log goes, and what it is worth.
+#[derive(Debug, Clone)]
+pub struct AuditOptions {
+    /// An absolute path; what is written goes to the file's end.
+    pub path: PathBuf,
+    /// Nothing is signed while it cannot be written.
+    pub required: bool,
+}
+
+/// The audit log. Clones write to the same; when the last one is dropped the last lines are written.
+#[derive(Clone)]
+pub struct Audit(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    required: bool,
+}
+
+impl Audit {
+    /// Opens the file and begins to write.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or the system starts no thread.
+    pub fn open(options: &AuditOptions, metrics: Arc<Metrics>, log: Log) -> io::Result<Self> {
+        if !options.path.is_absolute() {
+            return Err(io::Error::other(
+                "its path is not absolute: write it with its folders",
+            ));
+        }
+        let file = open(&options.path)?;
+        let shared = Shared::start(options, file, metrics, log)?;
+        let required = options.required;
+        Ok(Self(Arc::new(Handle { shared, required })))
+    }
+
+    /// Whether a request may be signed.
+    pub fn may_sign(&self) -> bool {
+        !self.0.required || self.0.shared.is_writable()
+    }
+
+    /// Writes to the file that is now at the path: the old one has been moved away.
+    pub fn reopen(&self) {
+        self.0.shared.reopen();
+    }
+
+    /// Waits until every line so far has been written, but no longer than `limit`.
+    pub fn flush(&self, limit: Duration) {
+        self.0.shared.flush(limit);
+    }
+
+    /// Takes a whole line.
+    fn line(&self, line: &[u8]) {
+        self.0.shared.push(line);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.flush(LAST_LINES);
+        self.shared.close();
+    }
+}
+
+/// No other user reads it.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}

@@ -1,0 +1,217 @@
+//! The thread that writes the audit log, and the queue before it.
+//!
+//! What it is not: it knows no line but by its end.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::{AuditOptions, open};
+use crate::record::log::Log;
+use crate::record::metrics::Metrics;
+
+/// Bytes that may wait; past them nothing is signed, or lines are dropped.
+const QUEUE_LIMIT: usize = 4 * 1024 * 1024;
+/// Between two writes; what comes meanwhile is written at once.
+const BATCH: Duration = Duration::from_millis(20);
+/// Before another try where writing fails.
+const AGAIN: Duration = Duration::from_millis(200);
+
+pub(super) struct Shared {
+    path: PathBuf,
+    required: bool,
+    metrics: Arc<Metrics>,
+    log: Log,
+    queue: Mutex<Queue>,
+    /// The writing thread has something to do.
+    work: Condvar,
+    /// Something has been written.
+    written: Condvar,
+    /// The last write failed.
+    stuck: AtomicBool,
+    /// There was no room for a line.
+    full: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    pending: Vec<u8>,
+    /// Bytes that the thread has taken and not yet written.
+    taken: usize,
+    reopen: bool,
+    closing: bool,
+}
+
+impl Shared {
+    pub fn start(
+        options: &AuditOptions,
+        file: File,
+        metrics: Arc<Metrics>,
+        log: Log,
+    ) -> io::Result<Arc<Self>> {
+        let shared = Arc::new(Self {
+            path: options.path.clone(),
+            required: options.required,
+            metrics,
+            log,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            written: Condvar::new(),
+            stuck: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        });
+        let writer = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writer.run(file))?;
+        Ok(shared)
+    }
+
+    pub fn is_writable(&self) -> bool {
+        !self.stuck.load(Relaxed) && !self.full.load(Relaxed)
+    }
+
+    pub fn push(&self, line: &[u8]) {
+        let mut queue = self.queue();
+        let waiting = queue.pending.len() + queue.taken;
+        if waiting + line.len() > QUEUE_LIMIT {
+            self.full.store(true, Relaxed);
+            if !self.required {
+                drop(queue);
+                self.metrics.lost_audit_lines.add(1);
+                return;
+            }
+        }
+        let wake = queue.pending.is_empty();
+        queue.pending.extend_from_slice(line);
+        drop(queue);
+        if wake {
+            self.work.notify_one();
+        }
+    }
+
+    pub fn reopen(&self) {
+        self.queue().reopen = true;
+        self.work.notify_one();
+    }
+
+    /// Waits until nothing waits to be written.
+    pub fn flush(&self, limit: Duration) {
+        let queue = self.queue();
+        let waits = |queue: &mut Queue| !queue.pending.is_empty() || queue.taken > 0;
+        drop(self.written.wait_timeout_while(queue, limit, waits));
+    }
+
+    pub fn close(&self) {
+        self.queue().closing = true;
+        self.work.notify_one();
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut file: File) {
+        let mut batch = Vec::new();
+        loop {
+            let reopen = {
+                let mut queue = self.queue();
+                while queue.pending.is_empty() && !queue.reopen && !queue.closing {
+                    let woken = self.work.wait(queue);
+                    queue = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+                if queue.pending.is_empty() && queue.closing {
+                    return;
+                }
+                std::mem::swap(&mut queue.pending, &mut batch);
+                queue.taken = batch.len();
+                std::mem::take(&mut queue.reopen)
+            };
+            if reopen {
+                self.open_anew(&mut file);
+            }
+            if !self.write(&mut file, &batch) {
+                return;
+            }
+            batch.clear();
+            self.queue().taken = 0;
+            self.written.notify_all();
+            thread::sleep(BATCH);
+        }
+    }
+
+    /// Writes `batch`, as often as it takes; whether it was written before the end.
+    fn write(&self, file: &mut File, batch: &[u8]) -> bool {
+        let mut rest = batch;
+        while !rest.is_empty() {
+            match file.write(rest) {
+                Ok(written) if written > 0 => {
+                    rest = &rest[written..];
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => self.tell_stuck(&error.to_string()),
+                Ok(_) => self.tell_stuck("nothing is taken"),
+            }
+            let queue = self.queue();
+            let idle = |queue: &mut Queue| !queue.closing && !queue.reopen;
+            let (mut queue, _) = self
+                .work
+                .wait_timeout_while(queue, AGAIN, idle)
+                .unwrap_or_else(PoisonError::into_inner);
+            if queue.closing {
+                queue.taken = rest.len();
+                let lines = lines(rest) + lines(&queue.pending);
+                self.metrics.lost_audit_lines.add(lines);
+                self.log.error(format_args!(
+                    "{lines} lines of the audit log could not be written"
+                ));
+                return false;
+            }
+            if std::mem::take(&mut queue.reopen) {
+                drop(queue);
+                self.open_anew(file);
+                // A line that was begun in the old file is whole in the new one.
+                let written = batch.len() - rest.len();
+                let begun = memchr::memrchr(b'\n', &batch[..written]);
+                rest = &batch[begun.map_or(0, |at| at + 1)..];
+            }
+        }
+        self.full.store(false, Relaxed);
+        if self.stuck.swap(false, Relaxed) {
+            self.log
+                .warn(format_args!("The audit log is written again"));
+        }
+        true
+    }
+
+    fn tell_stuck(&self, reason: &str) {
+        if !self.stuck.swap(true, Relaxed) {
+            let what = if self.required {
+                "nothing is signed until it can"
+            } else {
+                "lines wait, and are dropped where they find no room"
+            };
+            self.log.error(format_args!(
+                "The audit log cannot be written: {reason}; {what}"
+            ));
+        }
+    }
+
+    fn open_anew(&self, file: &mut File) {
+        match open(&self.path) {
+            Ok(opened) => *file = opened,
+            Err(error) => self.log.error(format_args!(
+                "The audit log cannot be opened anew, and goes on where it is: {error}"
+            )),
+        }
+    }
+}
+
+fn lines(text: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', text).count() as u64
+}
