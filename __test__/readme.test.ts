@@ -85,8 +85,8 @@ test('every metric is documented, and no other', async (t) => {
     [...new Set([...text.matchAll(pattern)].map(([, name]) => name))].sort();
   const [code = ''] = source.split('#[cfg(test)]');
   t.deepEqual(
-    names(read('docs/operations.md'), /^\| `taskcluster_proxy_(\w+)/gm),
-    names(code, /"(\w+_(?:total|seconds|requests|connections))"/g),
+    names(read('docs/operations.md'), /^\| `(?:taskcluster_proxy|(?=process))_?(\w+)/gm),
+    names(code, /"(\w+_(?:total|seconds|requests|connections|info))"/g),
   );
 });
 
