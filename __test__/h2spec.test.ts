@@ -19,6 +19,18 @@ import { startUpstream } from './harness/upstream.js';
  */
 const EXCEPTIONS = ['http2/3.5: Sends invalid connection preface'];
 
+/**
+ * Opens one stream more than it may, and must be told so. Where the first ones are answered before it has
+ * opened the last, as on a busy machine, there were never too many, and it fails: it is run again then.
+ */
+const RACE = {
+  name:
+    'http2/5.1.2: Sends HEADERS frames that causes their advertised concurrent stream limit ' +
+    'to be exceeded',
+  section: 'http2/5.1.2/1',
+  tries: 5,
+};
+
 /** As many as it has. */
 const CASES = 145;
 
@@ -49,18 +61,28 @@ testWith('h2spec')('h2spec passes on a path that is proxied by HTTP/2', async (t
 });
 
 async function runOn(t: ExecutionContext, target: string, proxy: RunningProxy): Promise<void> {
+  const { cases, told } = await run(t, target, proxy);
+  t.is(cases.length, CASES, told);
+  const failed = cases.filter(({ isFailed }) => isFailed).map(({ name }) => name);
+  for (let time = 0; failed.includes(RACE.name) && time < RACE.tries; time += 1) {
+    const again = await run(t, target, proxy, RACE.section);
+    if (again.cases.some(({ name, isFailed }) => name === RACE.name && !isFailed)) {
+      failed.splice(failed.indexOf(RACE.name), 1);
+    }
+  }
+  t.deepEqual(failed, EXCEPTIONS, told);
+}
+
+async function run(t: ExecutionContext, target: string, proxy: RunningProxy, ...what: string[]) {
   const report = path.join(freshDirectory(t), 'report.xml');
   const where = ['--host', '127.0.0.1', '--port', `${proxy.port}`, '--path', target];
   const how = ['--timeout', '10', '--junit-report', report];
   // It ends with 1 where a case fails, and the report says which.
-  const told = await promisify(execFile)(pathOf('h2spec'), [...where, ...how]).then(
+  const told = await promisify(execFile)(pathOf('h2spec'), [...where, ...how, ...what]).then(
     ({ stdout }) => stdout,
     ({ stdout, message }) => stdout || message,
   );
-  const cases = casesOf(readFileSync(report, 'utf8'));
-  t.is(cases.length, CASES, told);
-  const failed = cases.filter(({ isFailed }) => isFailed).map(({ name }) => name);
-  t.deepEqual(failed, EXCEPTIONS, told);
+  return { cases: casesOf(readFileSync(report, 'utf8')), told };
 }
 
 function casesOf(report: string): { name: string; isFailed: boolean }[] {
