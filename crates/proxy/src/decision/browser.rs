@@ -221,17 +221,22 @@ fn is_name(host: &str) -> bool {
     !label_is_empty
 }
 
-/// An IPv6 literal in brackets, with a zone or without (RFC 6874).
+/// An IPv6 literal in brackets, with a zone or without (RFC 6874 2).
 fn is_bracketed(host: &str) -> bool {
     let inner = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
     inner.is_some_and(|inner| {
-        inner
-            .split('%')
-            .next()
-            .is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
+        let (ip, zone) = inner.split_once('%').unwrap_or((inner, "0"));
+        ip.parse::<Ipv6Addr>().is_ok() && is_zone(zone)
     })
+}
+
+/// What may stand there unencoded. With more, one reader's zone is another one's user, port or path.
+fn is_zone(zone: &str) -> bool {
+    let is_unreserved =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    !zone.is_empty() && zone.bytes().all(is_unreserved)
 }
 
 // === impl HostRule ===
@@ -415,6 +420,29 @@ mod tests {
             ("[::1].evil.com", 400),
             ("evil\u{3002}com", 400),
             ("b\u{fc}cher", 400),
+        ] {
+            let head = format!("host: {host}");
+            assert_eq!(
+                judged(&guard, Version::HTTP_11, None, &head),
+                status,
+                "{host:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_zone_is_a_name() {
+        let guard = guard(&[], None);
+        for (host, status) in [
+            ("[fe80::1%br-0.1_a~]", OK),
+            ("[::1%]", 400),
+            ("[::1%@evil.com/]", 400),
+            ("[::1%x@evil.com?]", 400),
+            ("[::1%x:80]", 400),
+            ("[::1%#]", 400),
+            ("[::1%\\]", 400),
+            ("[::1%eth0%]", 400),
+            ("[::1%a%2eb]", 400),
         ] {
             let head = format!("host: {host}");
             assert_eq!(
