@@ -18,7 +18,20 @@ export interface Leaf {
 export interface LeafOptions {
   notBefore?: Date;
   notAfter?: Date;
+  /** The common name. */
+  subject?: string;
+  /** Of the extended key usages; any where there is none, a server's when absent. */
+  purposes?: readonly ('server' | 'client')[];
+  /** Whether it may sign others. */
+  isAuthority?: boolean;
+  /** A key of RSA, of so many bits, in the place of one of P-256. */
+  rsa?: number;
 }
+
+const PURPOSES = {
+  server: x509.ExtendedKeyUsage.serverAuth,
+  client: x509.ExtendedKeyUsage.clientAuth,
+};
 
 export class Authority {
   readonly #root: x509.X509Certificate;
@@ -38,7 +51,7 @@ export class Authority {
       notBefore: new Date(Date.now() - DAY_MS),
       notAfter: new Date(Date.now() + DAY_MS),
       extensions: [
-        new x509.BasicConstraintsExtension(true, 0, true),
+        new x509.BasicConstraintsExtension(true, 1, true),
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
       ],
     });
@@ -50,10 +63,31 @@ export class Authority {
   }
 
   /** For these DNS names and IP addresses. */
-  async issue(names: string[], { notBefore, notAfter }: LeafOptions = {}): Promise<Leaf> {
+  async issue(names: string[], options: LeafOptions = {}): Promise<Leaf> {
+    const keys = await newKeys(options.rsa);
+    const certificate = await this.#sign(keys, names, { purposes: ['server'], ...options });
+    return { cert: `${certificate.toString('pem')}\n`, key: await privateKeyPem(keys) };
+  }
+
+  /** One that signs in this one's place; its `pem` is its certificate. */
+  async issueAuthority(options: LeafOptions): Promise<Authority> {
     const keys = await newKeys();
-    const certificate = await x509.X509CertificateGenerator.create({
-      subject: 'CN=Server of the tests',
+    const subject = 'Authority between';
+    return new Authority(await this.#sign(keys, [], { subject, ...options }), keys);
+  }
+
+  #sign(
+    keys: webcrypto.CryptoKeyPair,
+    names: string[],
+    { notBefore, notAfter, subject, purposes = [], isAuthority = false }: LeafOptions,
+  ): Promise<x509.X509Certificate> {
+    const usages = purposes.map((purpose) => PURPOSES[purpose]);
+    const alternatives = names.map((value) => ({
+      type: /^[\d.]+$|:/.test(value) ? ('ip' as const) : ('dns' as const),
+      value,
+    }));
+    return x509.X509CertificateGenerator.create({
+      subject: `CN=${subject ?? 'Server of the tests'}`,
       issuer: this.#root.subject,
       publicKey: keys.publicKey,
       signingKey: this.#keys.privateKey,
@@ -61,14 +95,11 @@ export class Authority {
       notBefore: notBefore ?? new Date(Date.now() - DAY_MS),
       notAfter: notAfter ?? new Date(Date.now() + DAY_MS),
       extensions: [
-        new x509.BasicConstraintsExtension(false),
-        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-        new x509.SubjectAlternativeNameExtension(
-          names.map((value) => ({ type: /^[\d.]+$|:/.test(value) ? 'ip' : 'dns', value })),
-        ),
+        new x509.BasicConstraintsExtension(isAuthority),
+        ...(usages.length > 0 ? [new x509.ExtendedKeyUsageExtension(usages)] : []),
+        ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(alternatives)] : []),
       ],
     });
-    return { cert: `${certificate.toString('pem')}\n`, key: await privateKeyPem(keys) };
   }
 
   /** Writes the root to `directory`, as `SSL_CERT_FILE` wants it, and gives the file's path. */
@@ -80,8 +111,14 @@ export class Authority {
   }
 }
 
-function newKeys(): Promise<webcrypto.CryptoKeyPair> {
-  return webcrypto.subtle.generateKey(KEY, true, ['sign', 'verify']);
+function newKeys(rsa?: number): Promise<webcrypto.CryptoKeyPair> {
+  const usages = ['sign', 'verify'] as const;
+  if (rsa === undefined) {
+    return webcrypto.subtle.generateKey(KEY, true, usages);
+  }
+  const publicExponent = Uint8Array.of(1, 0, 1);
+  const key = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256', modulusLength: rsa, publicExponent };
+  return webcrypto.subtle.generateKey(key, true, usages);
 }
 
 async function privateKeyPem({ privateKey }: webcrypto.CryptoKeyPair): Promise<string> {
