@@ -26,7 +26,8 @@ onEveryBackend('a thousand calls without credentials cost auth one', async (t, p
   });
 });
 
-const BURST = 1000;
+/** At once, and fewer than the 511 that may wait for Node to accept them: the rest would be reset. */
+const BURST = 500;
 
 for (const [name, declare, place] of [
   [
@@ -48,7 +49,7 @@ for (const [name, declare, place] of [
     }),
   ],
 ] as const) {
-  declare(`a thousand requests without credentials cost auth one call (${name})`, async (t) => {
+  declare(`hundreds of requests without credentials cost auth one call (${name})`, async (t) => {
     const deployment = await deploymentFor(t, { ...(await place(t)), roles });
     const target = '/api/secrets/v1/secret/everybody';
     const answers = await Promise.all(
