@@ -11,6 +11,7 @@ import test, { type ExecutionContext } from 'ava';
 import { endsWith } from './harness/child.js';
 import { DATABASE_PATIENCE_MS, pause, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
+import { SHORT_LIVED } from './harness/local.js';
 import { accepts, unusedPort } from './harness/port.js';
 import { testWith } from './harness/tools.js';
 
@@ -26,7 +27,10 @@ class Demo {
   constructor(t: ExecutionContext, ...args: string[]) {
     this.temporary = freshDirectory(t);
     const env = { ...process.env, TMPDIR: this.temporary };
-    this.child = spawn(process.execPath, [DEMO, ...args], { env, cwd: this.temporary });
+    this.child = spawn(process.execPath, [...SHORT_LIVED, DEMO, ...args], {
+      env,
+      cwd: this.temporary,
+    });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.output += text;

@@ -14,7 +14,7 @@ import { objectKey, readAddress, readVariables } from '../ts/deployment/storage/
 import { within } from './harness/deadline.js';
 import { deploymentFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
-import { howToReach, type Reach } from './harness/local.js';
+import { howToReach, LOCAL, type Reach } from './harness/local.js';
 import { ip, makeNamespace } from './harness/namespace.js';
 import {
   addBucket,
@@ -29,7 +29,6 @@ import { postgresql } from './harness/postgresql.js';
 import { definition, QUEUE, queueOf, refusal, WORKER } from './harness/queue.js';
 import { testWith } from './harness/tools.js';
 
-const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
 const test = testWith('versitygw');
 const run = promisify(execFile);
 
@@ -98,7 +97,7 @@ test('start says in a sentence why a store cannot be used, and nothing of its se
   ];
   for (const [address, variables, expected] of refused) {
     const env = { ...process.env, ...variables };
-    const started = run(process.execPath, [COMMAND, 'start', '--object-store', address], { env });
+    const started = run(process.execPath, [...LOCAL, 'start', '--object-store', address], { env });
     const { code, stderr } = await t.throwsAsync<Error & { code: number; stderr: string }>(started);
     t.is(code, 1);
     t.regex(stderr, expected);
@@ -191,7 +190,7 @@ testWith('versitygw', 'postgres')(
           'exec',
           name,
           process.execPath,
-          COMMAND,
+          ...LOCAL,
           'start',
           ...args,
           '--data-folder',

@@ -1,7 +1,6 @@
 // What has been taken away is gone within a second, at every process: also behind a pooler, where
 // LISTEN hears nothing, while the connection that listens is cut, and after a process was frozen.
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import path from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { OLDEST, RolesVersion } from '../ts/deployment/storage/roles-version.js';
@@ -10,13 +9,11 @@ import { endsWith } from './harness/child.js';
 import { gate, pause, until, within } from './harness/deadline.js';
 import { authorization, type Client, send, startedFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
-import { howToReach, type Reach } from './harness/local.js';
+import { howToReach, LOCAL, type Reach } from './harness/local.js';
 import { pooledDatabase } from './harness/pgbouncer.js';
 import { postgresql, runSql } from './harness/postgresql.js';
 import { definition, QUEUE, queueOf, WORKER } from './harness/queue.js';
 import { testWith } from './harness/tools.js';
-
-const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
 
 const test = testWith('postgres', 'pgbouncer');
 
@@ -33,7 +30,7 @@ async function both(t: ExecutionContext, databaseUrl: string) {
   const folder = freshDirectory(t);
   const one = await startedFor(t, { folder, databaseUrl, onNotice: () => undefined });
   const env = { ...process.env, TASKCLUSTER_LOCAL_DATABASE_URL: databaseUrl };
-  const child = spawn(process.execPath, [COMMAND, 'start', '--data-folder', folder], { env });
+  const child = spawn(process.execPath, [...LOCAL, 'start', '--data-folder', folder], { env });
   endsWith(t, child);
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -15,9 +15,7 @@ import { addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { type Client, send } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
-import { howToReach } from './harness/local.js';
-
-const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
+import { howToReach, LOCAL } from './harness/local.js';
 
 async function running(t: ExecutionContext, { databaseUrl }: Place) {
   t.timeout(8 * DATABASE_PATIENCE_MS);
@@ -31,11 +29,11 @@ async function running(t: ExecutionContext, { databaseUrl }: Place) {
     TASKCLUSTER_LOCAL_DATA_FOLDER: folder,
     ...(databaseUrl === undefined ? {} : { TASKCLUSTER_LOCAL_DATABASE_URL: databaseUrl }),
   };
-  const child = spawn(process.execPath, [COMMAND, 'start'], { env });
+  const child = spawn(process.execPath, [...LOCAL, 'start'], { env });
   endsWith(t, child);
   const reach = await howToReach(child);
   const run = async (args: string[], input = '') => {
-    const command = spawn(process.execPath, [COMMAND, ...args], { env });
+    const command = spawn(process.execPath, [...LOCAL, ...args], { env });
     command.stdin.end(input);
     const ended = Promise.all([text(command.stdout), text(command.stderr), once(command, 'exit')]);
     const [stdout, stderr, [code]] = await within(ended, args.join(' '), DATABASE_PATIENCE_MS);

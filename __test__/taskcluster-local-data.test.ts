@@ -21,16 +21,14 @@ import { loadKeys } from '../ts/deployment/storage/sealing.js';
 import { sqlStore } from '../ts/deployment/storage/sql/index.js';
 import { onEveryBackend, type Place } from './harness/backends.js';
 import { endsWith } from './harness/child.js';
-import { addDatabase } from './harness/database.js';
+import { addBareDatabase, addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
-import { howToReach, type Reach } from './harness/local.js';
+import { howToReach, LOCAL, type Reach } from './harness/local.js';
 import { pathOf } from './harness/tools.js';
 
-const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
-
 async function run(...args: string[]) {
-  const child = spawn(process.execPath, [COMMAND, ...args]);
+  const child = spawn(process.execPath, [...LOCAL, ...args]);
   const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]);
   const [stdout, stderr, [code]] = await within(
     ended,
@@ -45,7 +43,7 @@ interface Local extends Reach {
 }
 
 async function start(t: ExecutionContext, ...args: string[]): Promise<Local> {
-  const child = spawn(process.execPath, [COMMAND, 'start', ...args]);
+  const child = spawn(process.execPath, [...LOCAL, 'start', ...args]);
   endsWith(t, child);
   return { child, ...(await howToReach(child)) };
 }
@@ -117,6 +115,9 @@ test('new data are public where that is said', async (t) => {
 /** Data of a deployment from before there were anonymous scopes, and the flags that name them. */
 async function olderData(t: ExecutionContext, { databaseUrl: url }: Place) {
   const folder = freshDirectory(t);
+  if (url === undefined) {
+    await addBareDatabase(folder);
+  }
   const database = await openDatabase({ folder: path.join(folder, 'database'), url });
   const before = MIGRATIONS.findIndex(({ name }) => name.endsWith('anonymous-scopes'));
   await migrate(database, MIGRATIONS.slice(0, before));

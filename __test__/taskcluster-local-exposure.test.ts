@@ -16,14 +16,13 @@ import { SERVICES } from '../ts/deployment/services.js';
 import { authOf } from './harness/auth.js';
 import { deploymentFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
-
-const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
+import { LOCAL } from './harness/local.js';
 
 async function run(args: string[], variables: Record<string, string> = {}) {
   const { PATH = '' } = process.env;
   const env = { PATH, ...variables };
   const execute = promisify(execFile);
-  const { stdout, stderr, code } = await execute(process.execPath, [COMMAND, ...args], { env })
+  const { stdout, stderr, code } = await execute(process.execPath, [...LOCAL, ...args], { env })
     .then((printed) => ({ ...printed, code: 0 }))
     .catch((error: { stdout: string; stderr: string; code: number }) => error);
   return { stdout, stderr, code };

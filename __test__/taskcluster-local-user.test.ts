@@ -13,8 +13,7 @@ import { addDatabase } from './harness/database.js';
 import { DATABASE_PATIENCE_MS, within } from './harness/deadline.js';
 import { send } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
-
-const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
+import { LOCAL } from './harness/local.js';
 
 type Run = (
   args: string[],
@@ -33,7 +32,7 @@ async function commandFor(t: ExecutionContext, { databaseUrl }: Place) {
     ...(databaseUrl === undefined ? {} : { TASKCLUSTER_LOCAL_DATABASE_URL: databaseUrl }),
   };
   const run: Run = async (args, input = '') => {
-    const child = spawn(process.execPath, [COMMAND, ...args], { env });
+    const child = spawn(process.execPath, [...LOCAL, ...args], { env });
     child.stdin.end(input);
     const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]);
     const [stdout, stderr, [code]] = await within(ended, args.join(' '), DATABASE_PATIENCE_MS);
@@ -124,7 +123,8 @@ test('on a terminal the password is asked for twice, and not shown', async (t) =
   }
   const { run, env } = await commandFor(t, {});
   const onTerminal = async (answers: string[]) => {
-    const command = `'${process.execPath}' '${COMMAND}' user add alice`;
+    const words = [process.execPath, ...LOCAL].map((word) => `'${word}'`);
+    const command = `${words.join(' ')} user add alice`;
     const child = spawn('/usr/bin/script', ['-qec', command, '/dev/null'], { env });
     endsWith(t, child);
     let shown = '';
@@ -160,7 +160,7 @@ test('third parties come from a file', async (t) => {
   const redirectUri = 'https://third.example.com/cb';
   const client = { clientId: 'app', responseType: 'code', scope: [], redirectUri: [redirectUri] };
   writeFileSync(file, JSON.stringify([{ ...client, maxExpires: '1 day' }]));
-  const child = spawn(process.execPath, [COMMAND, 'start'], {
+  const child = spawn(process.execPath, [...LOCAL, 'start'], {
     env: { ...env, TASKCLUSTER_LOCAL_REGISTERED_CLIENTS: file },
   });
   endsWith(t, child);

@@ -4,7 +4,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import net, { type AddressInfo } from 'node:net';
-import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
@@ -12,14 +11,12 @@ import { download, upload } from '../ts/demo/transfer.js';
 import { endsWith } from './harness/child.js';
 import { within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
-import { howToReach } from './harness/local.js';
-
-const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local.js');
+import { howToReach, LOCAL } from './harness/local.js';
 
 function spawnLocal(t: ExecutionContext, ...args: string[]) {
   const temporary = freshDirectory(t);
   const env = { ...process.env, TMPDIR: temporary };
-  const child = spawn(process.execPath, [COMMAND, ...args], { env });
+  const child = spawn(process.execPath, [...LOCAL, ...args], { env });
   endsWith(t, child);
   return { child, temporary };
 }

@@ -85,21 +85,39 @@ class SchemaDatabase implements Database {
   }
 }
 
-let template: Promise<string> | undefined;
+let migrated: Promise<string> | undefined;
+let bare: Promise<string> | undefined;
 
 /** Puts a migrated, empty database into a data folder, where `openStorage` finds it. */
 export async function addDatabase(folder: string): Promise<void> {
-  template ??= makeTemplate();
-  cpSync(await template, path.join(folder, 'database'), { recursive: true });
-}
-
-async function makeTemplate(): Promise<string> {
-  const place = path.join(ROOT, 'build', `test-database-${contentHash()}`);
-  if (!existsSync(place)) {
-    const unfinished = mkdtempSync(`${place}-`);
-    const database = await openPglite(unfinished);
+  migrated ??= template('migrated', async (place) => {
+    await addBareDatabase(place);
+    const database = await openPglite(path.join(place, 'database'));
     await migrate(database);
     await database.close();
+  });
+  copyDatabase(await migrated, folder);
+}
+
+/** The same without a table. */
+export async function addBareDatabase(folder: string): Promise<void> {
+  bare ??= template('bare', async (place) => {
+    const database = await openPglite(path.join(place, 'database'));
+    await database.close();
+  });
+  copyDatabase(await bare, folder);
+}
+
+function copyDatabase(from: string, to: string): void {
+  cpSync(path.join(from, 'database'), path.join(to, 'database'), { recursive: true });
+}
+
+/** A folder that is made once, for all files of tests and all runs. */
+async function template(kind: string, make: (place: string) => Promise<void>): Promise<string> {
+  const place = path.join(ROOT, 'build', `test-database-${kind}-${contentHash()}`);
+  if (!existsSync(place)) {
+    const unfinished = mkdtempSync(`${place}-`);
+    await make(unfinished);
     try {
       renameSync(unfinished, place);
     } catch {

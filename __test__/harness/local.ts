@@ -1,7 +1,16 @@
 // The command taskcluster-local, started as an operator starts it.
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
+import path from 'node:path';
 import { DATABASE_PATIENCE_MS, within } from './deadline.js';
+
+/** Without V8's optimising compilers, which would take longer than a process lives that is asked one thing. */
+export const SHORT_LIVED = ['--liftoff-only'];
+
+const COMMAND = path.resolve(import.meta.dirname, '../../dist/cli/taskcluster-local.js');
+
+/** What Node runs for `taskcluster-local`, arguments follow. */
+export const LOCAL = [...SHORT_LIVED, COMMAND];
 
 export interface Reach {
   readonly rootUrl: string;
