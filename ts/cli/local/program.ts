@@ -27,6 +27,7 @@ import { addPlaceOptions, type PlaceOptions } from './place.js';
 import { readRegisteredClients } from './registered-clients.js';
 import { declareRoot } from './root.js';
 import { declareRotateKeys } from './rotate-keys.js';
+import { declareScopes } from './scopes.js';
 import { declareStatus } from './status.js';
 import { declareUser } from './user.js';
 
@@ -159,6 +160,7 @@ addPlaceOptions(starting);
 
 declareExposure(program);
 declareCanI(program);
+declareScopes(program);
 declareAnonymousRole(program);
 declareMigrate(program);
 declareBackup(program);
