@@ -1,8 +1,7 @@
-// `taskcluster-local user`: who may sign in, said on the command line, with passwords that are not;
-// and third parties that a deployment is started with.
+// `taskcluster-local user`: who may sign in, said on the command line, with passwords that are not.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
@@ -143,32 +142,4 @@ test('on a terminal the password is asked for twice, and not shown', async (t) =
   t.regex(shown, /Added alice, who is local\/alice\./);
   t.notRegex(shown + different.shown, /horse/);
   t.is((await run(['user', 'list'])).stdout, 'alice\n');
-});
-
-test('third parties come from a file', async (t) => {
-  t.timeout(3 * DATABASE_PATIENCE_MS);
-  const { run, env, where } = await commandFor(t, {});
-  const file = path.join(where.folder, 'third-parties.json');
-  const start = ['start', '--registered-clients', file];
-  t.regex((await run(start)).stderr, /^taskcluster-local: the registered clients cannot be read: /);
-  writeFileSync(file, '[');
-  t.regex((await run(start)).stderr, /^taskcluster-local: .*third-parties\.json is not JSON: /);
-  writeFileSync(file, '[{}]');
-  const wrong = await run(start);
-  t.is(wrong.code, 1);
-  t.regex(wrong.stderr, /must have required property 'clientId'/);
-  const redirectUri = 'https://third.example.com/cb';
-  const client = { clientId: 'app', responseType: 'code', scope: [], redirectUri: [redirectUri] };
-  writeFileSync(file, JSON.stringify([{ ...client, maxExpires: '1 day' }]));
-  const child = spawn(process.execPath, [...LOCAL, 'start'], {
-    env: { ...env, TASKCLUSTER_LOCAL_REGISTERED_CLIENTS: file },
-  });
-  endsWith(t, child);
-  const [printed] = await within(once(child.stdout, 'data'), 'its address', DATABASE_PATIENCE_MS);
-  const [, rootUrl = ''] = /ROOT_URL=(.*)/.exec(String(printed)) ?? [];
-  const query = new URLSearchParams({ client_id: 'app', redirect_uri: redirectUri });
-  const answer = await send({ rootUrl }, { target: `/login/oauth/authorize?${query}` });
-  t.is(answer.status, 302, answer.text);
-  child.kill('SIGTERM');
-  await within(once(child, 'exit'), 'its end');
 });

@@ -61,7 +61,6 @@ import { ClientScan } from './web/client-scan.js';
 import { LOGIN_PATH, web } from './web/index.js';
 import { addUser, type UserOptions } from './web/local-users.js';
 import { CREATE_PATH, NEW_CLIENT_PATH } from './web/new-client.js';
-import { type RegisteredClient, RegisteredClients } from './web/registered-clients.js';
 import { webServer } from './web/service.js';
 
 export interface DeploymentOptions extends StorageOptions, AnonymousOptions, PublicUrlOptions {
@@ -78,8 +77,6 @@ export interface DeploymentOptions extends StorageOptions, AnonymousOptions, Pub
   readonly roles?: readonly NewRole[];
   /** People who may sign in at `/login`, beside those that the data have. */
   readonly users?: readonly UserOptions[];
-  /** Third parties that may ask these people for credentials; nobody when absent. */
-  readonly registeredClients?: readonly RegisteredClient[];
   /** For how many seconds a claimed task is its worker's until it must reclaim it; 1200 if absent. */
   readonly claimTimeout?: number | undefined;
   /** Where metrics can be read, `9090` on loopback or `192.0.2.1:9090`; nowhere when absent. */
@@ -168,7 +165,6 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
 async function startOn(storage: Storage, options: DeploymentOptions): Promise<Deployment> {
   const { store, objects: folder, bucket, database } = storage;
   await checkBucket(store, bucket);
-  const registered = new RegisteredClients(options.registeredClients ?? []);
   const { log = new Log({ level: 'warn' }), onNotice = (sentence) => log.notice(sentence) } =
     options;
   const kept = await grantAnonymous(storage, options);
@@ -241,10 +237,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     const query = request.originalUrl.replace(/^[^?]*/, '');
     response.redirect(`${LOGIN_PATH}${NEW_CLIENT_PATH}${query}`);
   });
-  app.use(
-    LOGIN_PATH,
-    web({ store, resolver, credentials: webClient, registered, publicUrl, onFault }),
-  );
+  app.use(LOGIN_PATH, web({ store, resolver, credentials: webClient, publicUrl, onFault }));
   finish(app, onFault);
   server.on('request', app);
   const close = async () => {

@@ -24,7 +24,6 @@ import { declareCanI } from './can-i.js';
 import { declareExposure } from './exposure.js';
 import { declareMigrate } from './migrate.js';
 import { addPlaceOptions, type PlaceOptions } from './place.js';
-import { readRegisteredClients } from './registered-clients.js';
 import { declareRoot } from './root.js';
 import { declareRotateKeys } from './rotate-keys.js';
 import { declareScopes } from './scopes.js';
@@ -40,7 +39,6 @@ interface StartOptions extends Partial<PlaceOptions> {
   readonly public: boolean;
   readonly rootUrl?: string;
   readonly trustForwarded?: boolean;
-  readonly registeredClients?: string;
   readonly objectStore?: string;
   readonly metrics?: string;
   readonly logFormat: LogFormat;
@@ -97,12 +95,6 @@ const starting = program
     new Option('--public', 'let everybody read what is not secret where the data are new')
       .conflicts('private')
       .default(false),
-  )
-  .addOption(
-    new Option(
-      '--registered-clients <file>',
-      "third parties that may ask users for credentials: JSON as in Taskcluster's REGISTERED_CLIENTS",
-    ).env('TASKCLUSTER_LOCAL_REGISTERED_CLIENTS'),
   )
   .addOption(
     new Option(
@@ -180,7 +172,6 @@ async function start(options: StartOptions): Promise<void> {
     }
   };
   try {
-    const registeredClients = await readRegisteredClients(options.registeredClients);
     const log = new Log({ format: options.logFormat, level: options.logLevel });
     const deployment = await startDeployment({
       folder,
@@ -197,7 +188,6 @@ async function start(options: StartOptions): Promise<void> {
       isPublic: options.public,
       mustBePrivate: options.private && !options.keepPublic,
       anonymousScopes: anonymousScope,
-      registeredClients,
       rootUrl: options.rootUrl,
       trustForwarded: options.trustForwarded,
     });

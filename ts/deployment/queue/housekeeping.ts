@@ -113,7 +113,6 @@ export async function removeExpired(
   });
   await store.audit.removeBefore(new Date(time.getTime() - AUDIT_KEPT));
   await store.sessions.removeExpired(time);
-  await store.thirdPartyGrants.removeExpired(time);
 }
 
 /**

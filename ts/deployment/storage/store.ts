@@ -226,21 +226,6 @@ export interface OpenSession {
   readonly expires: Date;
 }
 
-/** What a user is asked to let a third party have, and has let it have: each for minutes. */
-export interface ThirdPartyGrant {
-  /** Of what names it, which is its holder's alone. */
-  readonly idHash: Uint8Array;
-  /** What the user is being asked, a code for a token, or a token for a client. */
-  readonly kind: 'question' | 'code' | 'token';
-  readonly userName: string;
-  /** The id of a registered client, by which the third party is known. */
-  readonly thirdParty: string;
-  readonly redirectUri: string;
-  /** By its kind: see `web/authorization.ts`. */
-  readonly details: unknown;
-  readonly expires: Date;
-}
-
 /** What lists of tasks that wait are ordered by. */
 export function waitingKey({ taskId, runs }: Task): string {
   return `${runs.at(-1)?.scheduled}/${taskId}`;
@@ -479,22 +464,6 @@ export interface Store {
     /** If it has not expired at that time. */
     get(idHash: Uint8Array, time: Date): Promise<OpenSession | undefined>;
     remove(idHash: Uint8Array): Promise<void>;
-    removeExpired(time: Date): Promise<void>;
-  };
-  readonly thirdPartyGrants: {
-    add(grant: ThirdPartyGrant): Promise<void>;
-    /** If it has not expired at that time. */
-    get(
-      kind: ThirdPartyGrant['kind'],
-      idHash: Uint8Array,
-      time: Date,
-    ): Promise<ThirdPartyGrant | undefined>;
-    /** As `get`, and removes it: only one of several who take it gets it. */
-    take(
-      kind: ThirdPartyGrant['kind'],
-      idHash: Uint8Array,
-      time: Date,
-    ): Promise<ThirdPartyGrant | undefined>;
     removeExpired(time: Date): Promise<void>;
   };
 }

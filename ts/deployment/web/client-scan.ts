@@ -1,6 +1,6 @@
 /**
  * Looks now and then at the clients of users, and disables those that may do what their user may
- * not, or not any more: whatever a third party was given does not outlive what its user has.
+ * not, or not any more: whatever a client was made with does not outlive what its user has.
  */
 import { disableClient, type ScopeResolver } from '../auth/clients.js';
 import { satisfies } from '../scopes.js';

@@ -1,12 +1,11 @@
 /**
  * What a deployment has for people: local users sign in with a password, get temporary credentials
- * of their own for as long as they are, and let third parties have some.
+ * of their own for as long as they are.
  *
  * For programs, `POST /login/local` with `{"name", "password"}` begins a session, `POST
  * /login/logout` ends it; `GET /login/user` says who has signed in, and `POST /login/credentials`
  * gives credentials. For people, `GET /login` is a page, and `GET /login/client` one on which they make
- * a client, as `taskcluster signin` has them do. For third parties there is what begins
- * with `/login/oauth/`.
+ * a client, as `taskcluster signin` has them do.
  *
  * What it is not: it is no service of the API. No endpoint of the services knows its cookie.
  */
@@ -18,21 +17,12 @@ import { schemaError } from '../api/schema.js';
 import type { ScopeResolver } from '../auth/clients.js';
 import type { PublicUrl } from '../public-url.js';
 import type { OpenSession, Store } from '../storage/store.js';
-import {
-  AUTHORIZE_PATH,
-  AuthorizationError,
-  authorize,
-  DECISION_PATH,
-  decide,
-} from './authorization.js';
 import { NAME } from './local-users.js';
 import { makeNewClient, NEW_CLIENT_PATH, newClientPage } from './new-client.js';
-import { html, navigationsOnly, sendPage, style } from './pages.js';
-import type { RegisteredClients } from './registered-clients.js';
+import { navigationsOnly, style } from './pages.js';
 import { Sessions } from './sessions.js';
 import { LONGEST_PASSWORD, type SignIn, signInByForm, signInPage, signingIn } from './sign-in.js';
 import { TooManySignInsError } from './sign-in-queue.js';
-import { thirdParties } from './third-party.js';
 import { userOf } from './user.js';
 
 /** The path that all of it is under. */
@@ -43,14 +33,13 @@ export interface WebOptions {
   readonly resolver: ScopeResolver;
   /** The web server's own, which issue the credentials of users. */
   readonly credentials: NativeCredentials;
-  readonly registered: RegisteredClients;
   readonly publicUrl: Pick<PublicUrl, 'of'>;
   readonly onFault: FaultListener;
 }
 
 /** To be mounted at `LOGIN_PATH`. */
 export function web(options: WebOptions): Router {
-  const { store, credentials, registered, publicUrl, onFault } = options;
+  const { store, credentials, publicUrl, onFault } = options;
   const sessions = new Sessions(store, publicUrl);
   const signIn = signingIn(store, sessions);
   const router = express.Router({ caseSensitive: true });
@@ -59,14 +48,11 @@ export function web(options: WebOptions): Router {
     next();
   });
   router.get('/style.css', style);
-  router.get('/', navigationsOnly, signInPage(sessions, registered));
-  router.get(AUTHORIZE_PATH, navigationsOnly, authorize({ ...options, sessions }));
+  router.get('/', navigationsOnly, signInPage(sessions));
   router.get(NEW_CLIENT_PATH, navigationsOnly, newClientPage({ ...options, sessions }));
-  router.use('/oauth', thirdParties(options));
   router.use(ownPagesOnly);
   const readForm = express.urlencoded({ extended: false, limit: BODY_LIMIT });
-  router.post('/', readForm, signInByForm(signIn, registered));
-  router.post(DECISION_PATH, readForm, decide({ ...options, sessions }));
+  router.post('/', readForm, signInByForm(signIn));
   router.post(NEW_CLIENT_PATH, readForm, makeNewClient({ ...options, sessions }));
   const readText = express.text({ type: 'application/json', limit: BODY_LIMIT });
   router.post('/local', readText, signInByJson(signIn));
@@ -179,16 +165,6 @@ function answerError(onFault: FaultListener): ErrorRequestHandler {
         .status(429)
         .set('Retry-After', '5')
         .json({ code: error.name, message: error.message });
-      return;
-    }
-    if (error instanceof AuthorizationError) {
-      const { status, code, name, message } = error;
-      if (request.accepts(['json', 'html']) === 'html') {
-        const content = html`<p>${message}.</p>`;
-        sendPage(response, { status, title: 'This cannot be done', content });
-      } else {
-        response.status(status).json({ code, name, message });
-      }
       return;
     }
     // Nothing of the payload: there is a password in it.

@@ -2,16 +2,15 @@
  * The page that `taskcluster signin` opens: whoever has signed in makes a client of his own, and the
  * command line gets it at the address of this machine on which it waits.
  *
- * What it is not: a way for third parties. They are registered, and come by `authorization.ts`.
+ * What it is not: a way for third parties, of which a deployment knows none.
  */
 import type { Request, RequestHandler, Response } from 'express';
 import { createClient, type ScopeResolver } from '../auth/clients.js';
 import { CLIENT_ID } from '../auth/names.js';
 import { intersection, ordered, satisfies } from '../scopes.js';
 import type { OpenSession, Store } from '../storage/store.js';
-import { problem } from './authorization.js';
 import { field } from './fields.js';
-import { html, sendPage } from './pages.js';
+import { html, problem, sendPage } from './pages.js';
 import type { Sessions } from './sessions.js';
 import { readTimeExpression } from './time-expression.js';
 import { userOf } from './user.js';

@@ -102,3 +102,8 @@ export const navigationsOnly: RequestHandler = ({ headers }, _response, next) =>
   }
   next();
 };
+
+/** A sentence about what was wrong, if anything was. */
+export function problem(text: string | undefined) {
+  return text === undefined ? '' : html`<p class="problem" role="alert">${text}</p>`;
+}

@@ -1,13 +1,11 @@
 /** The pages by which a person signs in and out, and what a password begins on any way. */
 import type { Request, RequestHandler, Response } from 'express';
 import type { OpenSession, Store } from '../storage/store.js';
-import { AUTHORIZE_PATH, problem } from './authorization.js';
 import { field } from './fields.js';
 import { NAME } from './local-users.js';
 import { NEW_CLIENT_PATH } from './new-client.js';
-import { html, sendPage } from './pages.js';
+import { html, problem, sendPage } from './pages.js';
 import { hashPassword, isCheaper, isPassword } from './passwords.js';
-import type { RegisteredClients } from './registered-clients.js';
 import type { Sessions } from './sessions.js';
 import { SignInQueue, TooManySignInsError } from './sign-in-queue.js';
 import { userOf } from './user.js';
@@ -47,30 +45,30 @@ export function signingIn(store: Store, sessions: Sessions): SignIn {
 }
 
 /** Asks for name and password, or says who has signed in. */
-export function signInPage(sessions: Sessions, registered: RegisteredClients): RequestHandler {
+export function signInPage(sessions: Sessions): RequestHandler {
   return async (request, response) => {
-    const target = continuation(field(request.query, 'continue'), registered);
+    const target = continuation(field(request.query, 'continue'));
     const session = await sessions.of(request);
     if (session === undefined) {
       askForPassword(response, { target });
     } else if (target === undefined) {
       showUser(response, session);
     } else {
-      response.redirect(target.path);
+      response.redirect(target);
     }
   };
 }
 
 /** Takes the form, and goes on to where the user was kept from going. */
-export function signInByForm(signIn: SignIn, registered: RegisteredClients): RequestHandler {
+export function signInByForm(signIn: SignIn): RequestHandler {
   return async (request, response) => {
     const name = field(request.body, 'name') ?? '';
     const password = field(request.body, 'password') ?? '';
-    const target = continuation(field(request.body, 'continue'), registered);
+    const target = continuation(field(request.body, 'continue'));
     const isPossible = NAME.test(name) && password !== '' && password.length <= LONGEST_PASSWORD;
     try {
       if (isPossible && (await signIn(request, response, { name, password }))) {
-        response.redirect(303, target?.path ?? '/login');
+        response.redirect(303, target ?? '/login');
         return;
       }
     } catch (error) {
@@ -86,31 +84,13 @@ export function signInByForm(signIn: SignIn, registered: RegisteredClients): Req
   };
 }
 
-/** Where a user was going: to make a client, or to where a third party asks, which may send him on at once. */
-interface Continuation {
-  readonly path: string;
-  readonly redirectUri?: string;
-}
-
-function continuation(
-  given: string | undefined,
-  registered: RegisteredClients,
-): Continuation | undefined {
-  if (given?.startsWith(`/login${NEW_CLIENT_PATH}?`)) {
-    return { path: given };
-  }
-  const start = `/login${AUTHORIZE_PATH}?`;
-  if (!given?.startsWith(start)) {
-    return undefined;
-  }
-  const query = new URLSearchParams(given.slice(start.length));
-  const redirectUri = query.get('redirect_uri') ?? '';
-  const isRegistered = registered.find(query.get('client_id') ?? '', redirectUri) !== undefined;
-  return isRegistered ? { path: given, redirectUri } : undefined;
+/** Where a user was going: to make a client, and nowhere else. */
+function continuation(given: string | undefined): string | undefined {
+  return given?.startsWith(`/login${NEW_CLIENT_PATH}?`) ? given : undefined;
 }
 
 interface Asking {
-  readonly target: Continuation | undefined;
+  readonly target: string | undefined;
   readonly status?: number;
   readonly name?: string;
   readonly message?: string;
@@ -121,10 +101,9 @@ function askForPassword(response: Response, asking: Asking): void {
   sendPage(response, {
     status,
     title: 'Sign in to Taskcluster',
-    redirectUri: target?.redirectUri,
     content: html`${problem(message)}
 <form method="post" action="/login">
-${target === undefined ? '' : html`<input type="hidden" name="continue" value="${target.path}">`}
+${target === undefined ? '' : html`<input type="hidden" name="continue" value="${target}">`}
 <label for="name">Name</label>
 <input id="name" name="name" value="${name}" autocomplete="username" required autofocus>
 <label for="password">Password</label>

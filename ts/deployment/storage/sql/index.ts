@@ -10,7 +10,6 @@ import { objects } from './objects.js';
 import { roles } from './roles.js';
 import { secrets } from './secrets.js';
 import { tasks } from './tasks.js';
-import { thirdPartyGrants } from './third-parties.js';
 import { sessions, users } from './users.js';
 import { taskQueues, workers } from './workers.js';
 
@@ -29,7 +28,6 @@ export function sqlStore(database: Queryable, keys: KeyRing): Store {
     secrets: secrets(database, keys),
     users: users(database),
     sessions: sessions(database),
-    thirdPartyGrants: thirdPartyGrants(database),
     transaction: (work) => database.transaction((transaction) => work(sqlStore(transaction, keys))),
   };
 }

@@ -54,7 +54,6 @@ export function users(database: Queryable): Store['users'] {
 /** What somebody has begun who signed in by this name. */
 async function endAllOf(transaction: Queryable, name: string): Promise<void> {
   await transaction.query('DELETE FROM sessions WHERE user_name = $1', [name]);
-  await transaction.query('DELETE FROM third_party_grants WHERE user_name = $1', [name]);
 }
 
 export function sessions(database: Queryable): Store['sessions'] {
