@@ -101,8 +101,8 @@ async function revokedWithinASecond(t: ExecutionContext, other: Reach, granted: 
 }
 
 for (const [name, place, state, sentence] of [
-  ['PostgreSQL', unpooled, 'heard', /deployment: LISTEN is heard/],
-  ['PgBouncer', pooledDatabase, 'unheard', /deployment: LISTEN is not heard: .*pooler/],
+  ['PostgreSQL', unpooled, 'heard', / LISTEN is heard/],
+  ['PgBouncer', pooledDatabase, 'unheard', /warning: LISTEN is not heard: .*pooler/],
 ] as const) {
   test(`what is revoked at one process ends at another within a second (${name})`, async (t) => {
     const { one, other } = await both(t, await place());

@@ -31,6 +31,7 @@ testWith('chromium')('a person signs in, and makes a client for the command line
   const deployment = await deploymentFor(t, {
     users: [ALICE],
     roles: [
+      { roleId: 'anonymous', scopes: ['auth:current-scopes'] },
       {
         roleId: 'login-identity:*',
         scopes: ['auth:create-client:<..>/*', 'queue:create-task:*'],

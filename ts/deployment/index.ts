@@ -179,7 +179,10 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
   const claims = new Claims({ store, credentials: queueClient, claimTimeout });
   await database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
-  const listening = await proveListening(database, claims, onNotice);
+  const { onNotice: onRelief = (sentence: string) => log.inform(sentence) } = options;
+  const listening = await proveListening(database, claims, (isHeard) =>
+    isHeard ? onRelief(HEARD) : onNotice(UNHEARD),
+  );
   const metrics = await startMetrics(options, {
     authentications: () => ({ ...counters }),
     isListenHeard: () => listening.isHeard,
@@ -276,11 +279,11 @@ async function share(
 function proveListening(
   database: Database,
   claims: Claims,
-  onNotice: (sentence: string) => void,
+  onChange: (isHeard: boolean) => void,
 ): Promise<ListenProof> {
   return ListenProof.start({
     database,
-    onChange: (isHeard) => onNotice(isHeard ? HEARD : UNHEARD),
+    onChange,
     onSilence: () => claims.wake(),
   });
 }
