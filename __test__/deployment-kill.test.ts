@@ -17,8 +17,9 @@ import { postgresql } from './harness/postgresql.js';
 import { testWith } from './harness/tools.js';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
-/** In one file, since it is started so often. */
-const WRITER = path.join(ROOT, `build/test-writer-${process.pid}.mjs`);
+/** In one file, since it is started so often, beside the one that makes a database. */
+const WRITERS = path.join(ROOT, `build/test-writer-${process.pid}`);
+const WRITER = path.join(WRITERS, 'writer.mjs');
 
 /** So many writers at once, each with data of its own. */
 const LANES = 4;
@@ -29,12 +30,16 @@ const LONGEST_START = 400;
 /** How often; each start of PGlite takes half a second of a processor. */
 const { KILLS = '80' } = process.env;
 
-test.after.always(() => rmSync(WRITER, { force: true }));
+test.after.always(() => rmSync(WRITERS, { recursive: true, force: true }));
 
 test.before(async () => {
   await build({
-    entryPoints: [path.join(ROOT, '__test__/harness/writer.ts')],
-    outfile: WRITER,
+    entryPoints: {
+      writer: path.join(ROOT, '__test__/harness/writer.ts'),
+      'pglite-new': path.join(ROOT, 'ts/deployment/storage/pglite-new.ts'),
+    },
+    outdir: WRITERS,
+    outExtension: { '.js': '.mjs' },
     bundle: true,
     platform: 'node',
     format: 'esm',
@@ -137,28 +142,28 @@ test.serial('nor is a database left half made', async (t) => {
   t.timeout(TEST_PATIENCE_MS);
   const folder = freshDirectory(t);
   const place = path.join(folder, 'database/data');
-  const unfinished = () => countNames(`${place}.unfinished`);
+  const begun = () => namesIn(path.dirname(place)).filter((name) => name.includes('.unfinished'));
   const isWhole = () => existsSync(place);
-  const killAt = async (...moments: (() => boolean)[]) => {
+  const killAt = async (moment: () => boolean) => {
     const { child, ended } = startWriter([folder]);
-    for (const moment of moments) {
-      await within(until(moment, child), 'the moment', DATABASE_PATIENCE_MS);
-    }
+    await within(until(moment, child), 'the moment', DATABASE_PATIENCE_MS);
     child.kill('SIGKILL');
     t.deepEqual(await ended(), KILLED);
   };
   for (const files of FILES) {
     do {
       rmSync(place, { recursive: true, force: true });
-      // It begins with removing what the one before has left.
-      await killAt(
-        () => unfinished() === 0,
-        () => unfinished() > files,
-      );
+      const before = new Set(begun());
+      const unfinished = () => begun().find((name) => !before.has(name));
+      await killAt(() => {
+        const name = unfinished();
+        return name !== undefined && countNames(path.join(path.dirname(place), name)) > files;
+      });
       // A kill that comes too late, as one may on a busy machine, says nothing.
     } while (isWhole());
   }
   await killAt(isWhole);
+  t.deepEqual(begun(), []);
   // What follows are its tables.
   let written = 0;
   for (let turn = 1; turn <= 12; turn += 1) {
@@ -166,6 +171,10 @@ test.serial('nor is a database left half made', async (t) => {
   }
   t.true((await killOne(t, [folder], written, false)) > 0);
 });
+
+function namesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
+}
 
 /** Neither more nor fewer than any number where the folder is going just now. */
 function countNames(folder: string): number {

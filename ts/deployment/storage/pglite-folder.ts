@@ -3,9 +3,10 @@
  *
  * What it is not: it keeps no other process out, which `folder-lock.ts` does.
  */
+import { randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
 
 /** File times and clock may differ by the granularity of either. */
@@ -19,12 +20,23 @@ export async function makeFolder(
   folder: string,
   fill: (unfinished: string) => Promise<void>,
 ): Promise<void> {
-  const unfinished = `${folder}.unfinished`;
-  await rm(unfinished, { recursive: true, force: true });
+  const begun = `${basename(folder)}.unfinished`;
+  await removeBegun(dirname(folder), begun);
+  // A name of its own: what fills an older one may be ending only now.
+  const unfinished = join(dirname(folder), `${begun}.${randomUUID()}`);
   await fill(unfinished);
   await syncAll(unfinished);
   await rename(unfinished, folder);
   syncDirectory(dirname(folder));
+}
+
+/** What processes have begun that were killed. What cannot be removed yet is removed the next time. */
+async function removeBegun(parent: string, begun: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    if (name.startsWith(begun)) {
+      await rm(join(parent, name), { recursive: true, force: true }).catch(() => undefined);
+    }
+  }
 }
 
 /** What Emscripten hands to the file operations of NODEFS. */
