@@ -1,10 +1,12 @@
 /** What the role `anonymous` is given when a deployment starts, beside what its operator gives it. */
+import { changeOfRole } from './auth/grant-changes.js';
+import { RoleExpansion } from './auth/roles.js';
 import { publicScopes } from './exposure.js';
 import { granting, isScope } from './scopes.js';
 import { SERVICES } from './services.js';
 import { grantAnonymousScopes } from './storage/anonymous-scopes.js';
 import type { Storage } from './storage/index.js';
-import type { Store } from './storage/store.js';
+import type { Role, Store } from './storage/store.js';
 
 export interface AnonymousOptions {
   /** New data let everybody read what is not secret. Data that are there stay as they are. */
@@ -51,16 +53,37 @@ export async function grantAnonymous(
 
 async function addToRole(store: Store, scopes: readonly string[]): Promise<void> {
   const now = new Date();
-  await store.roles.change('anonymous', (role) => {
-    const held = role?.scopes ?? [];
-    const isHeld = granting(held);
-    const added = scopes.filter((scope) => !isHeld(scope));
-    if (added.length === 0) {
-      return role;
+  await store.transaction(async ({ roles, audit }) => {
+    let together: readonly [before: readonly Role[], after: readonly Role[]] | undefined;
+    await roles.change(ROLE_ID, (role, all) => {
+      const held = role?.scopes ?? [];
+      const isHeld = granting(held);
+      const added = scopes.filter((scope) => !isHeld(scope));
+      if (added.length === 0) {
+        return role;
+      }
+      const { description = DESCRIPTION, created = now } = role ?? {};
+      const granted = [...held, ...added];
+      const after = { roleId: ROLE_ID, scopes: granted, description, created, lastModified: now };
+      together = [all, [...all.filter((each) => each !== role), after]];
+      return after;
+    });
+    if (together !== undefined) {
+      const [before] = together;
+      const isThere = before.some(({ roleId }) => roleId === ROLE_ID);
+      const grants = await changeOfRole(ROLE_ID, ...together, (all) => new RoleExpansion(all));
+      await audit.add({ ...STARTED, actionType: isThere ? 'updated' : 'created', grants });
     }
-    const { description = 'What everybody may do, with credentials or without.', created = now } =
-      role ?? {};
-    const roleId = 'anonymous';
-    return { roleId, scopes: [...held, ...added], description, created, lastModified: now };
   });
 }
+
+const ROLE_ID = 'anonymous';
+const DESCRIPTION = 'What everybody may do, with credentials or without.';
+
+/** As the one who starts a deployment is told in the history. */
+const STARTED = {
+  entityType: 'role',
+  entityId: ROLE_ID,
+  clientId: 'static/taskcluster/root',
+  address: 'start',
+} as const;

@@ -69,6 +69,8 @@ export interface ApiRequest<Body = unknown, Parameter extends string = string> {
   readonly body: Body;
   /** The deployment's, as the client reaches it. */
   readonly rootUrl: string;
+  /** Where the request came from, by a forwarder if that is trusted. For records only. */
+  readonly address: string;
   /** Fires when the client has gone. */
   readonly signal: AbortSignal;
   /**

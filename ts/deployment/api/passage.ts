@@ -92,6 +92,12 @@ function worst(ways: readonly Passage[]): Passage {
 const PARAMETER = /<[a-zA-Z][a-zA-Z0-9_]*>/;
 
 function grantedBy(scope: string, template: string): Passage {
+  const at = template.indexOf('<');
+  const head = at < 0 ? template : template.slice(0, at);
+  // Most scopes are of another service, and there may be ten thousand.
+  if (!(scope.startsWith(head) || (scope.endsWith('*') && head.startsWith(scope.slice(0, -1))))) {
+    return 'never';
+  }
   const texts = template.split(new RegExp(PARAMETER, 'g'));
   const [start = ''] = texts;
   if (texts.length === 1) {

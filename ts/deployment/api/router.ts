@@ -161,6 +161,7 @@ function answer<Context>(
         query,
         body: body as never,
         rootUrl: publicUrl.of(request),
+        address: request.ip ?? '',
         signal: closed(response),
         authorize: (parameters) => caller.authorize(parameters),
         scopes: () => caller.scopes(),

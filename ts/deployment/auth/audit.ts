@@ -5,22 +5,9 @@
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
-import type { AuditEntry, AuditRecord, PageRequest, Store } from '../storage/store.js';
+import type { AuditRecord, PageRequest } from '../storage/store.js';
 import type { AuthContext } from './index.js';
 import { getEntityHistoryResponse } from './schemas.js';
-
-/** Makes a change and notes it, or neither. */
-export function audited<Result>(
-  store: Store,
-  entry: AuditEntry,
-  change: (transaction: Store) => Promise<Result>,
-): Promise<Result> {
-  return store.transaction(async (transaction) => {
-    const result = await change(transaction);
-    await transaction.audit.add(entry);
-    return result;
-  });
-}
 
 export function declareAuditEndpoints(auth: ApiBuilder<AuthContext>): void {
   auth.declare(
@@ -63,7 +50,14 @@ async function historyOf(
     ({ after, limit }: PageRequest) => fetch(numberOf(after), limit),
     ({ number }) => String(number),
   );
-  const auditHistory = entries.map(({ number: _, ...entry }) => entry);
+  // As Taskcluster's auth service tells it, and no more.
+  const auditHistory = entries.map(({ clientId, actionType, created, entityId, entityType }) => ({
+    clientId,
+    actionType,
+    created,
+    entityId,
+    entityType,
+  }));
   return { auditHistory, continuationToken };
 }
 

@@ -1,12 +1,12 @@
 /** Endpoints that tell of clients, make, change and remove them. Static ones cannot be changed. */
-import type { ApiBuilder } from '../api/builder.js';
+import type { ApiBuilder, ApiRequest } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
-import type { AuditEntry, Client, Store } from '../storage/store.js';
+import type { AuditEntry, Author, Client } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
-import { audited } from './audit.js';
 import { clientChange, createClient, newAccessToken, type ScopeResolver } from './clients.js';
+import { changeOfClient, expandingIn } from './grant-changes.js';
 import type { AuthContext } from './index.js';
 import { CLIENT_ID, checkDescription } from './names.js';
 import {
@@ -96,7 +96,7 @@ function declareCreation(auth: Auth): void {
       checkScopes(scopes);
       const expires = instant(body.expires);
       const wanted = { clientId, description, scopes, expires, deleteOnExpiration };
-      const client = await createClient(store, wanted, await caller.clientId());
+      const client = await createClient({ store, resolver }, wanted, await authorOf(caller));
       if (client === undefined) {
         throw new ApiError('RequestConflict', 'Client already exists');
       }
@@ -136,8 +136,9 @@ function declareUpdate(auth: Auth): void {
       const scopesAdded = (body.scopes ?? []).filter((scope) => !present.has(scope));
       await authorize({ clientId, scopesAdded });
       const expires = instant(body.expires);
-      const note = clientChange(await caller.clientId(), clientId, 'updated');
-      const after = await change(store, note, (client) => ({
+      const by = await authorOf(caller);
+      const noting = { store, resolver, by, action: 'updated' } as const;
+      const after = await change(noting, clientId, (client) => ({
         ...client,
         description: body.description,
         expires,
@@ -167,8 +168,9 @@ function declareReset(auth: Auth): void {
       const accessToken = newAccessToken();
       const now = new Date();
       const dates = { lastModified: now, lastRotated: now };
-      const note = clientChange(await caller.clientId(), clientId, 'access token reset');
-      const after = await change(store, note, (client) => ({ ...client, accessToken, ...dates }));
+      const by = await authorOf(caller);
+      const noting = { store, resolver, by, action: 'access token reset' } as const;
+      const after = await change(noting, clientId, (each) => ({ ...each, accessToken, ...dates }));
       return { ...(await clientJson(after, resolver)), accessToken };
     },
   );
@@ -190,8 +192,9 @@ function declareSwitch(auth: Auth, name: 'enable' | 'disable'): void {
       checkNotStatic(clientId);
       const disabled = name === 'disable';
       const lastModified = new Date();
-      const note = clientChange(await caller.clientId(), clientId, `client ${name}d`);
-      const after = await change(store, note, (client) => ({ ...client, disabled, lastModified }));
+      const by = await authorOf(caller);
+      const noting = { store, resolver, by, action: `client ${name}d` } as const;
+      const after = await change(noting, clientId, (each) => ({ ...each, disabled, lastModified }));
       return clientJson(after, resolver);
     },
   );
@@ -208,20 +211,58 @@ function declareRemoval(auth: Auth): void {
       category: CATEGORY,
       scopes: 'auth:delete-client:<clientId>',
     },
-    async ({ params: { clientId }, ...caller }, { store }) => {
+    async ({ params: { clientId }, ...caller }, { store, resolver }) => {
       checkNotStatic(clientId);
-      const note = clientChange(await caller.clientId(), clientId, 'deleted');
-      await audited(store, note, ({ clients }) => clients.remove(clientId));
+      const by = await authorOf(caller);
+      await store.transaction(async ({ clients, roles, audit }) => {
+        const before = await clients.get(clientId);
+        await clients.remove(clientId);
+        const grants = await changeOfClient(
+          before,
+          undefined,
+          expandingIn({ roles }, (all) => resolver.expansionOf(all)),
+        );
+        await audit.add(clientChange(by, clientId, 'deleted', grants));
+      });
       return undefined;
     },
   );
 }
 
-/** Changes the client that a note is of. @throws ApiError `ResourceNotFound` */
-function change(store: Store, note: AuditEntry, to: (client: Client) => Client): Promise<Client> {
-  return audited(store, note, async ({ clients }) =>
-    found(await clients.change(note.entityId, to)),
-  );
+interface Noting extends Pick<AuthContext, 'store' | 'resolver'> {
+  readonly by: Author;
+  readonly action: AuditEntry['actionType'];
+}
+
+/** Changes a client and notes it, or neither. @throws ApiError `ResourceNotFound` */
+function change(
+  { store, resolver, by, action }: Noting,
+  clientId: string,
+  to: (client: Client) => Client,
+): Promise<Client> {
+  return store.transaction(async ({ clients, roles, audit }) => {
+    let before: Client | undefined;
+    const changed = await clients.change(clientId, (client) => {
+      before = client;
+      return to(client);
+    });
+    const after = found(changed);
+    const grants = await changeOfClient(
+      before,
+      after,
+      expandingIn({ roles }, (all) => resolver.expansionOf(all)),
+    );
+    await audit.add(clientChange(by, clientId, action, grants));
+    return after;
+  });
+}
+
+/** Who sends a request, for the history. */
+export async function authorOf({
+  clientId,
+  address,
+}: Pick<ApiRequest, 'clientId' | 'address'>): Promise<Author> {
+  return { clientId: await clientId(), address };
 }
 
 async function clientJson(client: Client, resolver: ScopeResolver) {

@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { RolesVersion } from '../storage/roles-version.js';
-import type { AuditEntry, Client, Store } from '../storage/store.js';
-import { audited } from './audit.js';
+import type { AuditEntry, Author, Client, GrantChange, Store } from '../storage/store.js';
+import { changeOfClient, expandingIn } from './grant-changes.js';
 import { checkDescription } from './names.js';
 import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
 import { type LoadedClient, RefusedError } from './signature-validator.js';
@@ -50,6 +50,11 @@ export class ScopeResolver {
     }
   }
 
+  /** Roles as they were or will be: most are still as they are. @throws RoleError */
+  expansionOf(roles: readonly RoleScopes[]): RoleExpansion {
+    return new RoleExpansion(roles, this.#before);
+  }
+
   /** Whether roles can be together. @throws RoleError */
   checkRoles(roles: readonly RoleScopes[]): void {
     checkRoles(roles, this.#before);
@@ -86,18 +91,20 @@ export type WantedClient = Pick<
  * says who does, for the history.
  */
 export async function createClient(
-  store: Store,
+  { store, resolver }: { readonly store: Store; readonly resolver: ScopeResolver },
   wanted: WantedClient,
-  by: string,
+  by: Author,
 ): Promise<Client | undefined> {
   checkDescription(wanted.description);
   const now = new Date();
   const dates = { created: now, lastModified: now, lastDateUsed: now, lastRotated: now };
   const accessToken = newAccessToken();
-  const client = await store.transaction(async ({ clients, audit }) => {
+  const client = await store.transaction(async ({ clients, roles, audit }) => {
     const made = await clients.add({ ...wanted, ...dates, accessToken, disabled: false });
     if (made.accessToken === accessToken) {
-      await audit.add(clientChange(by, wanted.clientId, 'created'));
+      const expand = expandingIn({ roles }, (all) => resolver.expansionOf(all));
+      const grants = await changeOfClient(undefined, made, expand);
+      await audit.add(clientChange(by, wanted.clientId, 'created', grants));
     }
     return made;
   });
@@ -112,20 +119,27 @@ function isAs(client: WantedClient, wanted: WantedClient): boolean {
 
 /** Disables a client of a user: the web server looks after those. */
 export async function disableClient(store: Store, clientId: string): Promise<void> {
-  const note = clientChange('static/taskcluster/web-server', clientId, 'client disabled');
+  const by = { clientId: 'static/taskcluster/web-server', address: '' };
   const lastModified = new Date();
-  await audited(store, note, ({ clients }) =>
-    clients.change(clientId, (each) => ({ ...each, disabled: true, lastModified })),
-  );
+  await store.transaction(async (transaction) => {
+    let before: Client | undefined;
+    const after = await transaction.clients.change(clientId, (client) => {
+      before = client;
+      return { ...client, disabled: true, lastModified };
+    });
+    const grants = await changeOfClient(before, after, expandingIn(transaction));
+    await transaction.audit.add(clientChange(by, clientId, 'client disabled', grants));
+  });
 }
 
 /** That `by` changes a client. */
 export function clientChange(
-  by: string,
+  by: Author,
   entityId: string,
   actionType: AuditEntry['actionType'],
+  grants: GrantChange | undefined,
 ): AuditEntry {
-  return { entityType: 'client', entityId, clientId: by, actionType };
+  return { entityType: 'client', entityId, ...by, actionType, grants };
 }
 
 /** As long as two slugids, and as random. */

@@ -4,11 +4,11 @@ import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY } from '../api/pages.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
 import { granting, ordered } from '../scopes.js';
-import type { AuditEntry, Role, Store } from '../storage/store.js';
+import type { AuditEntry, Author, GrantChange, Role, Store } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
-import { audited } from './audit.js';
-import { checkScopes } from './client-endpoints.js';
+import { authorOf, checkScopes } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
+import { changeOfRole } from './grant-changes.js';
 import type { AuthContext } from './index.js';
 import { checkDescription } from './names.js';
 import { RoleError, type RoleScopes } from './roles.js';
@@ -171,7 +171,7 @@ export const UPDATING: ScopeTemplate = {
 };
 
 /** Who writes a role: `authorize` is of `CREATING` or `UPDATING`. */
-export type RoleWriter = Pick<ApiRequest, 'authorize' | 'clientId'>;
+export type RoleWriter = Pick<ApiRequest, 'authorize' | 'clientId' | 'address'>;
 
 type WantedRole = Pick<Role, 'roleId' | 'scopes' | 'description'>;
 
@@ -179,7 +179,7 @@ type RoleContext = Pick<AuthContext, 'store' | 'resolver'>;
 
 /** @throws ApiError */
 export async function createRole(
-  { authorize, clientId }: RoleWriter,
+  { authorize, ...caller }: RoleWriter,
   { roleId, scopes, description }: WantedRole,
   { store, resolver }: RoleContext,
 ): Promise<Role> {
@@ -188,13 +188,13 @@ export async function createRole(
   checkDescription(description);
   const now = new Date();
   const wanted = { roleId, scopes: ordered(scopes), description };
-  const note = noteOf(await clientId(), roleId, 'created');
+  const by = await authorOf(caller);
   const role = await store.transaction(async ({ roles, audit }) => {
-    let isMade = false;
+    let others: readonly Role[] | undefined;
     const after = await roles.change(roleId, (present, all) => {
       if (present === undefined) {
         checkTogether([...all, wanted], resolver);
-        isMade = true;
+        others = all;
         return { ...wanted, created: now, lastModified: now };
       }
       if (present.description !== wanted.description || !isSame(present.scopes, wanted.scopes)) {
@@ -202,8 +202,9 @@ export async function createRole(
       }
       return present;
     });
-    if (isMade) {
-      await audit.add(note);
+    if (others !== undefined) {
+      const grants = await grantsOf(roleId, others, [...others, wanted], resolver);
+      await audit.add(noteOf(by, roleId, 'created', grants));
     }
     return after;
   });
@@ -213,7 +214,7 @@ export async function createRole(
 
 /** @throws ApiError */
 export async function updateRole(
-  { authorize, clientId }: RoleWriter,
+  { authorize, ...caller }: RoleWriter,
   { roleId, scopes, description }: WantedRole,
   { store, resolver }: RoleContext,
 ): Promise<Role> {
@@ -228,8 +229,8 @@ export async function updateRole(
     const isHeld = granting(held);
     const scopesAdded = scopes.filter((scope) => !isHeld(scope));
     await authorize({ roleId, scopesAdded });
-    const note = noteOf(await clientId(), roleId, 'updated');
-    after = await update({ store, resolver, note }, before, { scopes, description });
+    const by = await authorOf(caller);
+    after = await update({ store, resolver, by }, before, { scopes, description });
   }
   resolver.rolesChanged();
   return after;
@@ -237,33 +238,28 @@ export async function updateRole(
 
 /** Changes the role, unless it has got other scopes meanwhile. */
 async function update(
-  {
-    store,
-    resolver,
-    note,
-  }: Pick<AuthContext, 'store' | 'resolver'> & { readonly note: AuditEntry },
+  { store, resolver, by }: RoleContext & { readonly by: Author },
   { roleId, scopes: before }: Role,
   { scopes, description }: Pick<Role, 'scopes' | 'description'>,
 ): Promise<Role | undefined> {
   return store.transaction(async ({ roles, audit }) => {
-    let isUpdated = false;
+    let together: readonly [before: readonly Role[], after: readonly Role[]] | undefined;
     const role = await roles.change(roleId, (role, all) => {
       const present = found(role, roleId);
       if (!isSame(present.scopes, before)) {
         return present;
       }
       const after = { ...present, scopes, description, lastModified: new Date() };
-      checkTogether(
-        all.map((each) => (each === present ? after : each)),
-        resolver,
-      );
-      isUpdated = true;
+      together = [all, all.map((each) => (each === present ? after : each))];
+      checkTogether(together[1], resolver);
       return after;
     });
-    if (isUpdated) {
-      await audit.add(note);
+    if (together === undefined) {
+      return undefined;
     }
-    return isUpdated ? role : undefined;
+    const grants = await grantsOf(roleId, ...together, resolver);
+    await audit.add(noteOf(by, roleId, 'updated', grants));
+    return role;
   });
 }
 
@@ -278,22 +274,40 @@ function declareRemoval(auth: Auth): void {
       category: CATEGORY,
       scopes: 'auth:delete-role:<roleId>',
     },
-    async ({ params: { roleId }, clientId }, { store, resolver }) => {
-      await audited(store, noteOf(await clientId(), roleId, 'deleted'), ({ roles }) =>
-        roles.change(roleId, () => undefined),
-      );
+    async ({ params: { roleId }, ...caller }, { store, resolver }) => {
+      const by = await authorOf(caller);
+      await store.transaction(async ({ roles, audit }) => {
+        let before: readonly Role[] = [];
+        await roles.change(roleId, (_, all) => {
+          before = all;
+          return undefined;
+        });
+        const after = before.filter((role) => role.roleId !== roleId);
+        const grants = await grantsOf(roleId, before, after, resolver);
+        await audit.add(noteOf(by, roleId, 'deleted', grants));
+      });
       resolver.rolesChanged();
       return undefined;
     },
   );
 }
 
+function grantsOf(
+  roleId: string,
+  before: readonly RoleScopes[],
+  after: readonly RoleScopes[],
+  resolver: ScopeResolver,
+): Promise<GrantChange | undefined> {
+  return changeOfRole(roleId, before, after, (roles) => resolver.expansionOf(roles));
+}
+
 function noteOf(
-  clientId: string,
+  by: Author,
   entityId: string,
   actionType: AuditEntry['actionType'],
+  grants: GrantChange | undefined,
 ): AuditEntry {
-  return { entityType: 'role', entityId, clientId, actionType };
+  return { entityType: 'role', entityId, ...by, actionType, grants };
 }
 
 async function get(store: Store, roleId: string): Promise<Role | undefined> {

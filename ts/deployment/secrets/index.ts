@@ -51,9 +51,10 @@ secrets.declare(
     input: secret,
     cleanPayload: (payload) => ({ ...(payload as object), secret: '(OMITTED)' }),
   },
-  async ({ params: { name }, body, clientId }, { store }) => {
+  async ({ params: { name }, body, clientId, address }, { store }) => {
     const wanted = { name, secret: body.secret, expires: instant(body.expires) };
-    const note = { entityType: 'secret', entityId: name, clientId: await clientId() } as const;
+    const by = { clientId: await clientId(), address };
+    const note = { entityType: 'secret', entityId: name, ...by } as const;
     await store.transaction(async ({ secrets, audit }) => {
       const isThere = (await secrets.get(name)) !== undefined;
       await secrets.put(wanted);
@@ -89,8 +90,9 @@ secrets.declare(
     title: 'Delete Secret',
     scopes: 'secrets:set:<name>',
   },
-  async ({ params: { name }, clientId }, { store }) => {
-    const note = { entityType: 'secret', entityId: name, clientId: await clientId() } as const;
+  async ({ params: { name }, clientId, address }, { store }) => {
+    const by = { clientId: await clientId(), address };
+    const note = { entityType: 'secret', entityId: name, ...by } as const;
     await store.transaction(async ({ secrets, audit }) => {
       await secrets.remove(name);
       await audit.add({ ...note, actionType: 'deleted' });

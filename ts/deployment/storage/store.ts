@@ -1,3 +1,4 @@
+import type { Change } from '../review/changes.js';
 /**
  * What the services keep, as they see it. An implementation makes each call one transaction. Values
  * are never changed in place, neither here nor by callers.
@@ -241,6 +242,22 @@ export function workerKey({ workerGroup, workerId }: WorkerName): string {
   return `${workerGroup}/${workerId}`;
 }
 
+/** Who changes something, and the address that the request came from, if one did. */
+export interface Author {
+  readonly clientId: string;
+  readonly address: string;
+}
+
+/** What a change of a role or a client gives and takes away. */
+export interface GrantChange {
+  /** Its scopes; `null` where it may do nothing: it is not there, or disabled. */
+  readonly before: readonly string[] | null;
+  readonly after: readonly string[] | null;
+  /** What it opens or closes for everybody, and for who has it. */
+  readonly everybody: readonly Change[];
+  readonly holder: readonly Change[];
+}
+
 /** That somebody has changed something. */
 export interface AuditEntry {
   readonly entityType: 'client' | 'role' | 'secret';
@@ -256,6 +273,18 @@ export interface AuditEntry {
     | 'client disabled'
     | 'access token reset'
     | 'expired';
+  /** From where; none for what a process does by itself. */
+  readonly address?: string;
+  /** Where scopes were granted or taken away. */
+  readonly grants?: GrantChange | undefined;
+}
+
+/** Of a history what is asked for. */
+export interface AuditFilter {
+  readonly entityType?: string | undefined;
+  readonly entityId?: string | undefined;
+  readonly clientId?: string | undefined;
+  readonly since?: Date | undefined;
 }
 
 /** An entry as it is kept, later ones with higher numbers. */
@@ -313,6 +342,8 @@ export interface Store {
       limit: number,
     ): Promise<readonly AuditRecord[]>;
     byClient(clientId: string, after: number, limit: number): Promise<readonly AuditRecord[]>;
+    /** The latest first, those before a number if there is one. */
+    latest(filter: AuditFilter, limit: number, before?: number): Promise<readonly AuditRecord[]>;
     removeBefore(time: Date): Promise<void>;
   };
   readonly tasks: {

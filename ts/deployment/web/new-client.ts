@@ -73,7 +73,7 @@ export function makeNewClient(options: NewClientOptions): RequestHandler {
       refuse(response, wish);
       return;
     }
-    const client = await make(options, session, wish);
+    const client = await make(options, session, request.ip ?? '', wish);
     if (typeof client === 'string') {
       ask(response, session, wish, client);
       return;
@@ -119,6 +119,7 @@ function isOfThisMachine(url: string): boolean {
 async function make(
   { store, resolver }: NewClientOptions,
   session: OpenSession,
+  address: string,
   { name, description, scopes, expires }: Wish,
 ) {
   const user = userOf(session);
@@ -142,7 +143,8 @@ async function make(
   }
   const until = new Date(Date.now() + span);
   const wanted = { clientId, description, scopes: ordered(scopes), expires: until };
-  const made = await createClient(store, { ...wanted, deleteOnExpiration: true }, user.identity);
+  const by = { clientId: user.identity, address };
+  const made = await createClient({ store, resolver }, { ...wanted, deleteOnExpiration: true }, by);
   return made ?? `There is a client ${clientId} already: choose another name`;
 }
 

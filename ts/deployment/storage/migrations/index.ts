@@ -17,6 +17,7 @@ import { THIRD_PARTIES } from './0006-third-parties.js';
 import { ROLES_VERSION } from './0007-roles-version.js';
 import { WORKERS } from './0008-workers.js';
 import { AUDIT_HISTORY } from './0009-audit-history.js';
+import { GRANT_CHANGES } from './0010-grant-changes.js';
 
 /** Its number is its place in the list, from 1 on. */
 export interface Migration {
@@ -35,6 +36,7 @@ export const MIGRATIONS: readonly Migration[] = [
   ROLES_VERSION,
   WORKERS,
   AUDIT_HISTORY,
+  GRANT_CHANGES,
 ];
 
 /** A database whose tables are not those that this program, or an older one, has made. */
