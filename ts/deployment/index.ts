@@ -12,7 +12,7 @@ import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import express, { type ErrorRequestHandler, type Express } from 'express';
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import { native } from 'taskcluster-proxy/internal';
 import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
 import type { SignatureValidator } from './api/authenticate.js';
@@ -58,6 +58,8 @@ import { ROLES_CHANNEL } from './storage/sql/roles.js';
 import { PENDING_CHANNEL } from './storage/sql/tasks.js';
 import type { NewRole, Store } from './storage/store.js';
 import { ClientScan } from './web/client-scan.js';
+import { EXPOSURE_PATH } from './web/exposure-page.js';
+import { frontPage } from './web/front-page.js';
 import { LOGIN_PATH, web } from './web/index.js';
 import { addUser, type UserOptions } from './web/local-users.js';
 import { CREATE_PATH, NEW_CLIENT_PATH } from './web/new-client.js';
@@ -236,10 +238,9 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   mount(webServer, { ...serving, context: undefined });
   app.use(documents(SERVICES, publicUrl));
   app.use(OBJECTS_PATH, files.router());
-  app.get(CREATE_PATH, (request, response) => {
-    const query = request.originalUrl.replace(/^[^?]*/, '');
-    response.redirect(`${LOGIN_PATH}${NEW_CLIENT_PATH}${query}`);
-  });
+  app.get('/', frontPage(SERVICES));
+  app.get(CREATE_PATH, toPage(NEW_CLIENT_PATH));
+  app.get(EXPOSURE_PATH, toPage(EXPOSURE_PATH));
   app.use(LOGIN_PATH, web({ store, resolver, credentials: webClient, publicUrl, onFault }));
   finish(app, onFault);
   server.on('request', app);
@@ -262,6 +263,14 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
       stopped ??= ended.then(close);
       return stopped;
     },
+  };
+}
+
+/** To a page under `/login`, where its session is known. */
+function toPage(path: string): RequestHandler {
+  return (request, response) => {
+    const query = request.originalUrl.replace(/^[^?]*/, '');
+    response.redirect(`${LOGIN_PATH}${path}${query}`);
   };
 }
 

@@ -4,8 +4,9 @@
  *
  * For programs, `POST /login/local` with `{"name", "password"}` begins a session, `POST
  * /login/logout` ends it; `GET /login/user` says who has signed in, and `POST /login/credentials`
- * gives credentials. For people, `GET /login` is a page, and `GET /login/client` one on which they make
- * a client, as `taskcluster signin` has them do.
+ * gives credentials. For people, `GET /login` is a page, `GET /login/client` one on which they make
+ * a client, as `taskcluster signin` has them do, and `GET /login/exposure` one on which operators see what
+ * is open to whom.
  *
  * What it is not: it is no service of the API. No endpoint of the services knows its cookie.
  */
@@ -17,6 +18,14 @@ import { schemaError } from '../api/schema.js';
 import type { ScopeResolver } from '../auth/clients.js';
 import type { PublicUrl } from '../public-url.js';
 import type { OpenSession, Store } from '../storage/store.js';
+import {
+  COMPARE_PATH,
+  compareStates,
+  EXPOSURE_PATH,
+  exposurePage,
+  WRITE_ROLE_PATH,
+  writeRoles,
+} from './exposure-page.js';
 import { NAME } from './local-users.js';
 import { makeNewClient, NEW_CLIENT_PATH, newClientPage } from './new-client.js';
 import { navigationsOnly, style } from './pages.js';
@@ -50,10 +59,14 @@ export function web(options: WebOptions): Router {
   router.get('/style.css', style);
   router.get('/', navigationsOnly, signInPage(sessions));
   router.get(NEW_CLIENT_PATH, navigationsOnly, newClientPage({ ...options, sessions }));
+  router.get(EXPOSURE_PATH, navigationsOnly, exposurePage({ ...options, sessions }));
   router.use(ownPagesOnly);
   const readForm = express.urlencoded({ extended: false, limit: BODY_LIMIT });
   router.post('/', readForm, signInByForm(signIn));
   router.post(NEW_CLIENT_PATH, readForm, makeNewClient({ ...options, sessions }));
+  router.post(WRITE_ROLE_PATH, readForm, writeRoles({ ...options, sessions }));
+  const readState = express.urlencoded({ extended: false, limit: STATE_LIMIT });
+  router.post(COMPARE_PATH, readState, compareStates({ ...options, sessions }));
   const readText = express.text({ type: 'application/json', limit: BODY_LIMIT });
   router.post('/local', readText, signInByJson(signIn));
   router.post('/logout', async (request, response) => {
@@ -77,6 +90,8 @@ export function web(options: WebOptions): Router {
 }
 
 const BODY_LIMIT = '16kb';
+/** A state that was kept tells of every endpoint. */
+const STATE_LIMIT = '1mb';
 
 /**
  * A page of somebody else must neither use a session nor begin one. `SameSite` alone would let in

@@ -1,6 +1,7 @@
 /** The pages by which a person signs in and out, and what a password begins on any way. */
 import type { Request, RequestHandler, Response } from 'express';
 import type { OpenSession, Store } from '../storage/store.js';
+import { EXPOSURE_PATH } from './exposure-page.js';
 import { field } from './fields.js';
 import { NAME } from './local-users.js';
 import { NEW_CLIENT_PATH } from './new-client.js';
@@ -84,9 +85,11 @@ export function signInByForm(signIn: SignIn): RequestHandler {
   };
 }
 
-/** Where a user was going: to make a client, and nowhere else. */
+/** Where a user was going: to make a client or to see what is open, and nowhere else. */
 function continuation(given: string | undefined): string | undefined {
-  return given?.startsWith(`/login${NEW_CLIENT_PATH}?`) ? given : undefined;
+  const own = [`/login${NEW_CLIENT_PATH}?`, `/login${EXPOSURE_PATH}?`];
+  const isOwn = own.some((start) => given?.startsWith(start)) || given === `/login${EXPOSURE_PATH}`;
+  return isOwn ? given : undefined;
 }
 
 interface Asking {
@@ -122,6 +125,7 @@ them:</p>
 <ul>
 ${user.scopes().map((scope) => html`<li><code>${scope}</code></li>`)}
 </ul>
+<p><a href="/exposure">What is open, to whom, and why</a></p>
 <form method="post" action="/login/logout">
 <button type="submit">Sign out</button>
 </form>`,
