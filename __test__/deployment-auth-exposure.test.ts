@@ -5,7 +5,7 @@ import test from 'ava';
 import { type Passage, passage, sufficient } from '../ts/deployment/api/passage.js';
 import type { ScopeTemplate, ScopeTemplatePart } from '../ts/deployment/api/scope-template.js';
 import { publicScopes } from '../ts/deployment/exposure.js';
-import { SERVICES } from '../ts/deployment/services.js';
+import { services } from '../ts/deployment/services.js';
 import { authOf } from './harness/auth.js';
 import { onEveryBackend } from './harness/backends.js';
 import { authorization, deploymentFor, send } from './harness/deployment.js';
@@ -70,7 +70,7 @@ test('which scopes satisfy a template for all its parameters', (t) => {
 });
 
 test('what everybody may do with a public deployment', (t) => {
-  t.deepEqual(publicScopes(SERVICES), [
+  t.deepEqual(publicScopes(services()), [
     'auth:current-scopes',
     'auth:expand-scopes',
     'auth:get-client:*',
@@ -116,7 +116,7 @@ interface Call {
 
 /** A call of every endpoint, its parameters as given or else made up. */
 function everyCall(params: Record<string, string>): Call[] {
-  return SERVICES.flatMap(({ serviceName, apiVersion, endpoints }) =>
+  return services().flatMap(({ serviceName, apiVersion, endpoints }) =>
     endpoints.map(({ name, method, route, scopes }) => ({
       what: `${serviceName}.${name}`,
       name,
@@ -200,9 +200,9 @@ onEveryBackend(
   async (t, place) => {
     const deployment = await deploymentFor(t, {
       ...place,
-      roles: [{ roleId: 'anonymous', scopes: publicScopes(SERVICES) }],
+      roles: [{ roleId: 'anonymous', scopes: publicScopes(services()) }],
     });
-    const endpoints = SERVICES.flatMap((service) => service.endpoints);
+    const endpoints = services().flatMap((service) => service.endpoints);
     for (const { what, name, isOpen, method, target } of everyCall({
       taskId: 'VgnEz2Q9QXqzAvGSkEHMEg',
       taskGroupId: 'VgnEz2Q9QXqzAvGSkEHMEg',

@@ -8,9 +8,9 @@ import { findCall, judge } from '../ts/deployment/review/call.js';
 import { ReviewError } from '../ts/deployment/review/subject.js';
 import { readRole } from '../ts/deployment/review/what-if.js';
 import { readable } from '../ts/deployment/review/wording.js';
-import { SERVICES } from '../ts/deployment/services.js';
+import { services } from '../ts/deployment/services.js';
 
-const REFERENCES = SERVICES.map(apiReference);
+const REFERENCES = services().map(apiReference);
 
 const CALLS = [
   ['GET /api/secrets/v1/secret/a%2Fb', 'secrets:get:a/b', 'yes', 'secrets.get'],

@@ -12,7 +12,7 @@ import taskcluster from 'taskcluster-client';
 import { type Exposure, publicScopes } from '../ts/deployment/exposure.js';
 import type { Deployment } from '../ts/deployment/index.js';
 import type { Change } from '../ts/deployment/review/changes.js';
-import { SERVICES } from '../ts/deployment/services.js';
+import { services } from '../ts/deployment/services.js';
 import { authOf } from './harness/auth.js';
 import { deploymentFor } from './harness/deployment.js';
 import { freshDirectory } from './harness/directory.js';
@@ -72,7 +72,7 @@ test('what everybody, a client, a role, or whoever has some scopes may do', asyn
     'secrets.get': 'sometimes',
     'secrets.list': 'never',
   });
-  const declared = SERVICES.flatMap(({ endpoints }) => endpoints);
+  const declared = services().flatMap(({ endpoints }) => endpoints);
   t.is(Object.keys(everybody).length, declared.length);
   const open = await run(['exposure', '--json', '--only', 'yes,some'], place);
   t.deepEqual(passes(open.stdout), {
@@ -394,7 +394,7 @@ test('what keeps it from telling is said in one sentence', async (t) => {
 });
 
 test('the role anonymous of a public deployment', async (t) => {
-  const scopes = publicScopes(SERVICES);
+  const scopes = publicScopes(services());
   t.is((await run(['anonymous-role'])).stdout, `${scopes.join('\n')}\n`);
   t.like(JSON.parse((await run(['anonymous-role', '--json'])).stdout), { scopes });
 });

@@ -3,7 +3,7 @@ import { changeOfRole } from './auth/grant-changes.js';
 import { RoleExpansion } from './auth/roles.js';
 import { publicScopes } from './exposure.js';
 import { granting, isScope } from './scopes.js';
-import { SERVICES } from './services.js';
+import { services } from './services.js';
 import { grantAnonymousScopes } from './storage/anonymous-scopes.js';
 import type { Storage } from './storage/index.js';
 import type { Role, Store } from './storage/store.js';
@@ -45,8 +45,10 @@ export async function grantAnonymous(
 ): Promise<readonly string[]> {
   anonymousScopes.forEach(checkAnonymousScope);
   const areNew = (await store.clients.list('', { after: '', limit: 1 })).length === 0;
-  const { added } = await grantAnonymousScopes(database, publicScopes(SERVICES), { mustBePrivate });
-  const opened = isPublic && areNew ? publicScopes(SERVICES) : [];
+  const { added } = await grantAnonymousScopes(database, publicScopes(services()), {
+    mustBePrivate,
+  });
+  const opened = isPublic && areNew ? publicScopes(services()) : [];
   await addToRole(store, [...opened, ...anonymousScopes]);
   return added;
 }

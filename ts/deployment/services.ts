@@ -5,4 +5,7 @@ import { queue } from './queue/index.js';
 import { secrets } from './secrets/index.js';
 import { webServer } from './web/service.js';
 
-export const SERVICES: readonly Declarations[] = [auth, queue, secrets, webServer];
+/** Not before it is asked for: auth works with all of them, and is one of them. */
+export function services(): readonly Declarations[] {
+  return [auth, queue, secrets, webServer];
+}

@@ -4,7 +4,7 @@
  */
 import type { Command } from 'commander';
 import { publicScopes } from '../../deployment/exposure.js';
-import { SERVICES } from '../../deployment/services.js';
+import { services } from '../../deployment/services.js';
 
 export function declareAnonymousRole(program: Command): void {
   program
@@ -15,7 +15,7 @@ export function declareAnonymousRole(program: Command): void {
     )
     .option('--json', 'print the role as createRole and updateRole take it', false)
     .action(({ json }: { readonly json: boolean }) => {
-      const scopes = publicScopes(SERVICES);
+      const scopes = publicScopes(services());
       const role = { description: 'What everybody may do, with credentials or without.', scopes };
       console.log(json ? JSON.stringify(role, null, 2) : scopes.join('\n'));
     });

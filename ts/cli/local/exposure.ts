@@ -28,7 +28,7 @@ import {
   drawn,
   table,
 } from '../../deployment/review/wording.js';
-import { SERVICES } from '../../deployment/services.js';
+import { services } from '../../deployment/services.js';
 import { RemoteDeployment } from './remote-deployment.js';
 import {
   addDeploymentOption,
@@ -261,7 +261,7 @@ const PUBLIC = 'anonymous-role';
 
 /** What a public deployment grants, over the endpoints of the other state. */
 function publicState(rows: readonly Exposure[]): Exposure[] {
-  return exposureTo(rows, publicScopes(SERVICES));
+  return exposureTo(rows, publicScopes(services()));
 }
 
 async function stateOf(name: string, subject: Subject, options: Options): Promise<Exposure[]> {

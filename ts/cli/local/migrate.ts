@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { publicScopes } from '../../deployment/exposure.js';
-import { SERVICES } from '../../deployment/services.js';
+import { services } from '../../deployment/services.js';
 import {
   type AnonymousMigration,
   grantAnonymousScopes,
@@ -54,7 +54,7 @@ async function run({ dataFolder, databaseUrl: url, ...options }: MigrateOptions)
     const migrations = await migrate(tables);
     const done = undo
       ? await undoAnonymousScopes(tables)
-      : await grantAnonymousScopes(tables, publicScopes(SERVICES), { again: true });
+      : await grantAnonymousScopes(tables, publicScopes(services()), { again: true });
     return { ...done, migrations };
   };
   const report = await (dryRun ? rehearse(place, work) : perform(place, work));

@@ -6,7 +6,7 @@
 import { type ApiReference, apiReference } from '../api/reference.js';
 import { exposure } from '../exposure.js';
 import { type Change, changes } from '../review/changes.js';
-import { SERVICES } from '../services.js';
+import { services } from '../services.js';
 import type { Client, GrantChange, Store } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
 import { RoleExpansion, type RoleScopes } from './roles.js';
@@ -92,11 +92,11 @@ async function between(before: readonly string[], after: readonly string[]): Pro
 
 let declared: readonly ApiReference[] | undefined;
 
-/** One each. The services are not there yet when this file is read, since auth is one of them. */
+/** One each. */
 function endpoints(): readonly ApiReference[] {
-  declared ??= SERVICES.map(apiReference).flatMap((api) =>
-    api.entries.map((entry) => ({ ...api, entries: [entry] })),
-  );
+  declared ??= services()
+    .map(apiReference)
+    .flatMap((api) => api.entries.map((entry) => ({ ...api, entries: [entry] })));
   return declared;
 }
 

@@ -2,11 +2,11 @@
 import { type ApiReference, apiReference } from '../api/reference.js';
 import type { ScopeResolver } from '../auth/clients.js';
 import type { RoleScopes } from '../auth/roles.js';
-import { SERVICES } from '../services.js';
+import { services } from '../services.js';
 import type { Store } from '../storage/store.js';
 import { ANONYMOUS, type KnownClient, ReviewError, type Source } from './subject.js';
 
-const REFERENCES: readonly ApiReference[] = SERVICES.map(apiReference);
+const REFERENCES: readonly ApiReference[] = services().map(apiReference);
 
 export class OwnDeployment implements Source {
   readonly #store: Store;
