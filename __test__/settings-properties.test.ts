@@ -138,6 +138,10 @@ test('any value is refused by its key, or means what it says', async (t) => {
     );
     const meanings = given.map(([key, value]) => [key, meaningOf(key as ApiKey, value)] as const);
     const refused = meanings.filter(([, meaning]) => meaning === REFUSED).map(([key]) => key);
+    const meant: Partial<Record<ApiKey, unknown>> = Object.fromEntries(meanings);
+    if (meant.auditRequired === true && meant.auditLog === undefined) {
+      refused.push('auditRequired');
+    }
     const decided = decisionOn(options);
     if (decided instanceof OptionsError) {
       const { message } = decided;
@@ -148,7 +152,7 @@ test('any value is refused by its key, or means what it says', async (t) => {
       return;
     }
     assert.deepEqual(refused, [], 'it was not refused');
-    assert.deepEqual(decided, { ...DEFAULTS, ...expected(Object.fromEntries(meanings)) });
+    assert.deepEqual(decided, { ...DEFAULTS, ...expected(meant) });
   });
 });
 
@@ -163,9 +167,10 @@ function decisionOn(options: unknown) {
 
 /** As the core calls them. */
 function expected({ rootUrl, credentials, ...meanings }: Record<string, unknown>) {
-  const { allowedNetwork, credentialsUpdate, ...rest } = meanings;
+  const { allowedNetwork, credentialsUpdate, auditLog, auditRequired, ...rest } = meanings;
   return {
     ...rest,
+    ...(auditLog !== undefined && { audit: { path: auditLog, required: auditRequired ?? false } }),
     ...(allowedNetwork !== undefined && { allowedNetworks: allowedNetwork }),
     ...(credentialsUpdate === 'immediate' && { drainTimeout: undefined }),
   };
