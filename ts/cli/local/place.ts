@@ -74,16 +74,21 @@ export async function ofRunning(place: PlaceOptions): Promise<Database | undefin
     : undefined;
 }
 
-/** Ends with 1 and one sentence where it fails. */
+/** Ends with one sentence, and with 1 unless said otherwise, where it fails in a way that is expected. */
 export function orOneSentence<Parameters extends unknown[]>(
   action: (...parameters: Parameters) => Promise<void>,
+  exitCode = 1,
+  isExpected: (error: unknown) => boolean = () => true,
 ): (...parameters: Parameters) => Promise<void> {
   return async (...parameters) => {
     try {
       await action(...parameters);
     } catch (error) {
+      if (!isExpected(error)) {
+        throw error;
+      }
       console.error(`taskcluster-local: ${(error as Error).message}`);
-      process.exitCode = 1;
+      process.exitCode = exitCode;
     }
   };
 }

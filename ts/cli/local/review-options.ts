@@ -8,6 +8,7 @@ import { CredentialsError } from 'taskcluster-proxy';
 import { RoleError } from '../../deployment/auth/roles.js';
 import { ReviewError, type Subject } from '../../deployment/review/subject.js';
 import { isScope } from '../../deployment/scopes.js';
+import { orOneSentence } from './place.js';
 import { ownCredentials, RemoteDeployment } from './remote-deployment.js';
 
 export interface ReviewOptions {
@@ -77,18 +78,8 @@ export function deploymentOf({ rootUrl }: Pick<ReviewOptions, 'rootUrl'>): Remot
 export function orTrouble<Parameters extends unknown[]>(
   action: (...parameters: Parameters) => Promise<void>,
 ): (...parameters: Parameters) => Promise<void> {
-  return async (...parameters) => {
-    try {
-      await action(...parameters);
-    } catch (error) {
-      const isKnown = [ReviewError, CredentialsError, RoleError].some(
-        (known) => error instanceof known,
-      );
-      if (!isKnown) {
-        throw error;
-      }
-      console.error(`taskcluster-local: ${(error as Error).message}`);
-      process.exitCode = EXIT_TROUBLE;
-    }
-  };
+  const known = [ReviewError, CredentialsError, RoleError];
+  return orOneSentence(action, EXIT_TROUBLE, (error) =>
+    known.some((kind) => error instanceof kind),
+  );
 }
