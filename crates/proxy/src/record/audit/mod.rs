@@ -36,10 +36,7 @@ pub struct AuditOptions {
 #[derive(Clone)]
 pub struct Audit(Arc<Handle>);
 
-struct Handle {
-    shared: Arc<Shared>,
-    required: bool,
-}
+struct Handle(Arc<Shared>);
 
 impl Audit {
     /// Opens the file and begins to write.
@@ -54,35 +51,34 @@ impl Audit {
         }
         let file = open(&options.path)?;
         let shared = Shared::start(options, file, metrics, log)?;
-        let required = options.required;
-        Ok(Self(Arc::new(Handle { shared, required })))
+        Ok(Self(Arc::new(Handle(shared))))
     }
 
     /// Whether a request may be signed.
     pub fn may_sign(&self) -> bool {
-        !self.0.required || self.0.shared.is_writable()
+        self.0.0.may_sign()
     }
 
     /// Writes to the file that is now at the path: the old one has been moved away.
     pub fn reopen(&self) {
-        self.0.shared.reopen();
+        self.0.0.reopen();
     }
 
     /// Waits until every line so far has been written, but no longer than `limit`.
     pub fn flush(&self, limit: Duration) {
-        self.0.shared.flush(limit);
+        self.0.0.flush(limit);
     }
 
     /// Takes a whole line.
     fn line(&self, line: &[u8]) {
-        self.0.shared.push(line);
+        self.0.0.push(line);
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.flush(LAST_LINES);
-        self.shared.close();
+        self.0.flush(LAST_LINES);
+        self.0.close();
     }
 }
 

@@ -71,8 +71,8 @@ impl Shared {
         Ok(shared)
     }
 
-    pub fn is_writable(&self) -> bool {
-        !self.stuck.load(Relaxed) && !self.full.load(Relaxed)
+    pub fn may_sign(&self) -> bool {
+        !self.required || !self.stuck.load(Relaxed) && !self.full.load(Relaxed)
     }
 
     pub fn push(&self, line: &[u8]) {
