@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
 
 /** File times and clock may differ by the granularity of either. */
@@ -20,23 +20,30 @@ export async function makeFolder(
   folder: string,
   fill: (unfinished: string) => Promise<void>,
 ): Promise<void> {
-  const begun = `${basename(folder)}.unfinished`;
-  await removeBegun(dirname(folder), begun);
   // A name of its own: what fills an older one may be ending only now.
-  const unfinished = join(dirname(folder), `${begun}.${randomUUID()}`);
+  const unfinished = `${begunOf(folder)}.${randomUUID()}`;
   await fill(unfinished);
   await syncAll(unfinished);
   await rename(unfinished, folder);
   syncDirectory(dirname(folder));
 }
 
-/** What processes have begun that were killed. What cannot be removed yet is removed the next time. */
-async function removeBegun(parent: string, begun: string): Promise<void> {
+/**
+ * Removes what processes have begun that were killed before the folder was there. What cannot be
+ * removed yet, since a child of such a process still writes, is removed the next time.
+ */
+export async function removeBegun(folder: string): Promise<void> {
+  const parent = dirname(folder);
   for (const name of await readdir(parent)) {
-    if (name.startsWith(begun)) {
-      await rm(join(parent, name), { recursive: true, force: true }).catch(() => undefined);
+    const path = join(parent, name);
+    if (path.startsWith(begunOf(folder))) {
+      await rm(path, { recursive: true, force: true }).catch(() => undefined);
     }
   }
+}
+
+function begunOf(folder: string): string {
+  return `${folder}.unfinished`;
 }
 
 /** What Emscripten hands to the file operations of NODEFS. */

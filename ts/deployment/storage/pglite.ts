@@ -17,7 +17,7 @@ import { PGlite, types } from '@electric-sql/pglite';
 import type { NodeFS } from '@electric-sql/pglite/nodefs';
 import { type Database, DatabaseOpenError, type Listener, type Queryable } from './database.js';
 import { type FolderLock, LockedError, lockFolder } from './folder-lock.js';
-import { DurableFolder, makeFolder } from './pglite-folder.js';
+import { DurableFolder, makeFolder, removeBegun } from './pglite-folder.js';
 
 /** PGlite's parameters without `-F`, which is `fsync=off`, and with buffers as small as the data. */
 const START_PARAMETERS = [
@@ -40,6 +40,7 @@ export async function openPglite(folder: string): Promise<Database> {
   const lock = await lockedFolder(folder);
   try {
     const data = join(folder, 'data');
+    await removeBegun(data);
     if (!existsSync(data)) {
       await makeFolder(data, initialise);
     }
