@@ -54,7 +54,7 @@ function addedBy({ roleId, scopes }: RoleScopes, scope: string): string[] {
   if (parameter === undefined) {
     return [];
   }
-  return roleId.endsWith('*') ? scopes.map((each) => filledIn(each, parameter)) : [...scopes];
+  return filledInAll({ roleId, scopes }, parameter);
 }
 
 /** What a role's `*` stands for where a scope assumes it; its own star, under a scope's star. */
@@ -65,6 +65,12 @@ function parameterOf(scope: string, role: string): string | undefined {
   }
   const isUnder = scope.endsWith('*') && wanted?.startsWith(held ?? '');
   return isUnder || scope === role ? '*' : undefined;
+}
+
+/** A `<..>` that another of the role's scopes grants, as `**` grants `*<..>`, adds nothing. */
+function filledInAll({ roleId, scopes }: RoleScopes, parameter: string): string[] {
+  const normal = normalNaively(scopes);
+  return roleId.endsWith('*') ? normal.map((scope) => filledIn(scope, parameter)) : normal;
 }
 
 function filledIn(scope: string, parameter: string): string {
@@ -95,9 +101,7 @@ function leadsBack(roles: readonly RoleScopes[]): boolean {
 }
 
 function followers(role: RoleScopes, roles: readonly RoleScopes[]): RoleScopes[] {
-  const granted = role.roleId.endsWith('*')
-    ? role.scopes.map((scope) => filledIn(scope, '*'))
-    : role.scopes;
+  const granted = filledInAll(role, '*');
   return roles.filter(({ roleId }) =>
     granted.some((scope) => parameterOf(scope, `assume:${roleId}`) !== undefined),
   );
@@ -131,6 +135,11 @@ test('a set of roles can be expanded where none leads back to itself, and none e
       assert.ok(outcome instanceof RoleExpansion, `${outcome}`);
     }
   });
+});
+
+test('a parameterised scope that another scope of its role grants adds nothing', async (t) => {
+  const expansion = new RoleExpansion([{ roleId: ':*', scopes: ['**', '*<..>'] }]);
+  t.deepEqual(await expansion.expand(['assume::']), ['**', 'assume::']);
 });
 
 test('scopes are expanded as the rules say, whatever the roles were before', async (t) => {
