@@ -3,7 +3,8 @@
 // every run, so that a change is judged by what it changes; `WIRES_SEED` sets another, and
 // `npm run wires -- --cases 100000` draws one and makes more of them.
 import test from 'ava';
-import { run } from './harness/wires/run.js';
+import { FOUND } from './harness/wires/found.js';
+import { again, run } from './harness/wires/run.js';
 
 const { WIRES_SEED } = process.env;
 const seed = Number(WIRES_SEED ?? 1_566_072_965);
@@ -16,6 +17,10 @@ test('generated cases come to the same on both wires', async (t) => {
     t.log(`differed, and then did not: ${once}`);
   }
   t.deepEqual(found, []);
+});
+
+test('cases that were found once come to the same', async (t) => {
+  t.deepEqual(await again(t, FOUND), []);
 });
 
 test('a difference is found, and made small', async (t) => {

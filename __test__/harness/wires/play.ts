@@ -316,9 +316,12 @@ async function readAnswer(reader: ByteReader, method: string): Promise<Answered 
     const trailers: Fields = [];
     const parts: Buffer[] = [];
     let isWhole = true;
-    const framing = framingOf(head, 'response');
+    const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
+    const stated = framingOf(head, 'response');
+    // Without a body nothing ends with the connection (RFC 9112 6.3).
+    const framing = stated === 'close' && !hasBody ? 'none' : stated;
     try {
-      if (method !== 'HEAD' && status !== 204 && status !== 304) {
+      if (hasBody) {
         for await (const part of bodyOf(reader, head, 'response', trailers)) {
           parts.push(part);
         }

@@ -84,6 +84,16 @@ export async function run(
   return outcome;
 }
 
+/** Plays these scripts in turn, and gives what differs. */
+export async function again(t: Teardown, scripts: Script[]): Promise<string[]> {
+  const pair = await Pair.open(t, []);
+  const found: string[] = [];
+  for (const each of scripts) {
+    await pair.check(each).catch((error: Error) => found.push(error.message));
+  }
+  return found;
+}
+
 /** Two proxies that differ in their wire alone. */
 class Pair {
   #number = 0;
