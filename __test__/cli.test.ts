@@ -9,11 +9,13 @@ import test from 'ava';
 import { createTemporaryCredentials, version } from 'taskcluster-proxy';
 import { COMMAND, ENOUGH, runCommand, startCommand } from './harness/command.js';
 import { within } from './harness/deadline.js';
+import { unusedPort } from './harness/port.js';
 import { pathOf, testWith } from './harness/tools.js';
 
 const { TASKCLUSTER_ROOT_URL: ROOT_URL = '' } = ENOUGH;
 const CREDENTIALS = ['--client-id', 'a', '--access-token', 'b'];
 const CERTIFICATE = 'TASKCLUSTER_CERTIFICATE';
+const FIXED_PORT = 'TASKCLUSTER_PROXY_FIXED_PORT';
 
 interface Refused {
   args: string[];
@@ -33,6 +35,16 @@ const USAGE: Record<string, Refused> = {
   'an empty port': {
     args: ['--port='],
     says: '--port is empty: give it a value, or leave it out',
+  },
+  'a port beside one that is fixed': {
+    args: ['--port', '80'],
+    env: { ...ENOUGH, [FIXED_PORT]: '80' },
+    says: '--port is given, and TASKCLUSTER_PROXY_FIXED_PORT fixes the port: leave --port out, or change the variable',
+  },
+  'a fixed port that is none': {
+    args: [],
+    env: { ...ENOUGH, [FIXED_PORT]: 'tcp://10.0.0.1:80' },
+    says: 'TASKCLUSTER_PROXY_FIXED_PORT: port tcp://10.0.0.1:80 is not in range [0,65535]',
   },
   'an address that is none': {
     args: ['--ip-address', 'localhost'],
@@ -424,6 +436,21 @@ for (const variable of ['TASKCLUSTER_CERTIFICATE', 'TASKCLUSTER_CERITIFICATE']) 
     t.is(headers.get('x-taskcluster-proxy-temp-scopes'), '["a:*"]');
   });
 }
+
+test('a fixed port is listened on, whatever flags come', async (t) => {
+  const port = await unusedPort();
+  const first = ['--host', 'public.example.com', '--upstream-host', 'none', '-i127.0.0.1'];
+  const env = { ...ENOUGH, [FIXED_PORT]: `${port}` };
+  for (const args of [
+    [...first, '--', 'a:b'],
+    ['-i127.0.0.1', 'a:b'],
+  ]) {
+    const { child, exited, urls } = await startCommand(t, args, env);
+    t.deepEqual(urls, [`http://127.0.0.1:${port}`]);
+    child.kill();
+    await exited;
+  }
+});
 
 test('flags win over the environment, and empty credentials do not count', async (t) => {
   const flags = ['--client-id', 'from-flag', '--access-token', '-begins-with-a-dash'];

@@ -405,6 +405,13 @@ export const SETTINGS = {
     empty: 'refused',
     help: 'Least level that is logged; every request is info',
   },
+  fixedPort: {
+    by: 'environment',
+    environment: ['TASKCLUSTER_PROXY_FIXED_PORT'],
+    kind: 'port',
+    empty: 'not given',
+    help: 'Port to listen on, as the image sets it; --port is then refused',
+  },
   binary: {
     by: 'environment',
     environment: ['TASKCLUSTER_PROXY_BINARY'],

@@ -189,10 +189,7 @@ export function maskSecrets(args: readonly string[], { flags, fault }: Line): st
  *
  * @throws {@link OptionsError} The sentence is for the user.
  */
-export function readCommand(
-  line: Line,
-  environment: Readonly<Record<string, string | undefined>>,
-): Command {
+export function readCommand(line: Line, environment: Environment): Command {
   const given = readFlags(line);
   for (const kind of ['help', 'version', 'shortVersion'] as const) {
     if (given.has(kind)) {
@@ -206,10 +203,12 @@ export function readCommand(
   const value = (key: CommandKey) => given.get(key)?.[0] || fromEnvironment(key, environment);
   const required = (key: CommandKey, what: string) => value(key) ?? missing(key, what);
   const { authorizedScopes: _, ...options } = settings;
+  const fixedPort = readFixedPort(given, environment);
   return {
     kind: 'run',
     options: {
       ...options,
+      ...(fixedPort !== undefined && { port: fixedPort }),
       rootUrl: required('rootUrl', 'Root URL'),
       credentials: {
         clientId: required('clientId', 'Client ID'),
@@ -225,6 +224,28 @@ export function readCommand(
   };
 }
 
+/**
+ * An image fixes its port by a variable: a flag of its own would stand before all that the launcher
+ * writes, and no flag could come first any more.
+ */
+function readFixedPort(given: Given, environment: Environment): number | undefined {
+  const [variable] = SETTINGS.fixedPort.environment;
+  const fixed = fromEnvironment('fixedPort', environment);
+  if (fixed === undefined) {
+    return undefined;
+  }
+  if (given.has('port')) {
+    throw new OptionsError(
+      `--port is given, and ${variable} fixes the port: leave --port out, or change the variable`,
+    );
+  }
+  try {
+    return readPort(fixed);
+  } catch (error) {
+    throw new OptionsError(`${variable}: ${(error as Error).message}`);
+  }
+}
+
 /** A launcher that crashed must not leave a port that signs to whoever has the user id next. */
 function readEndsWithLauncher(given: Given): boolean {
   const [ends, outlives] = [given.has('endWithParent'), given.has('outliveParent')];
@@ -237,6 +258,8 @@ function readEndsWithLauncher(given: Given): boolean {
 }
 
 type CommandKey = KeyBy<'command' | 'API and command'>;
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The values of each flag that is given. */
 type Given = ReadonlyMap<Key, readonly string[]>;
@@ -327,8 +350,8 @@ function readValue(values: readonly string[], { kind, many }: Row): unknown {
 }
 
 function fromEnvironment(
-  key: CommandKey,
-  environment: Readonly<Record<string, string | undefined>>,
+  key: CommandKey | KeyBy<'environment'>,
+  environment: Environment,
 ): string | undefined {
   const { environment: names = [] }: Row = SETTINGS[key];
   return names.map((name) => environment[name]).find((value) => value);
