@@ -44,6 +44,7 @@ const DEBIAN_PACKAGES = {
   fish: ['fish'],
   groff: ['groff-base'],
   'systemd-analyze': ['systemd'],
+  buildah: ['buildah'],
 };
 
 main();

@@ -33,7 +33,9 @@ export type Tool =
   | 'fish'
   | 'groff'
   | 'promtool'
-  | 'systemd-analyze';
+  | 'systemd-analyze'
+  | 'buildah'
+  | 'ip';
 
 export function find(tool: Tool): string | undefined {
   const candidates =
