@@ -1,6 +1,7 @@
 // How the tests run. With CI=true their files come in an order of chance, so that none comes to lean on
 // another one's being first; `ORDER_SEED` repeats an order, and sets one elsewhere, too.
 import { createHash, randomInt } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 
 const { CI, ORDER_SEED = CI === 'true' ? `${randomInt(2 ** 31)}` : '' } = process.env;
 
@@ -12,6 +13,8 @@ if (ORDER_SEED !== '') {
 }
 
 export default {
+  // One more than run at once, since most of them wait now and then.
+  concurrency: availableParallelism() + 1,
   extensions: { ts: 'module' },
   files: ['__test__/**/*.test.ts'],
   nodeArguments: ['--import=tsx'],

@@ -7,7 +7,8 @@
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   accessSync,
   constants,
@@ -47,59 +48,66 @@ const DEBIAN_PACKAGES = {
   buildah: ['buildah'],
 };
 
-main();
+await main();
 
-function main() {
+async function main() {
   const missing = Object.keys(DEBIAN_PACKAGES).filter((program) => !isInstalled(program));
   if (missing.length > 0 && IS_CI) {
-    installDebianPackages(missing.flatMap((program) => DEBIAN_PACKAGES[program]));
+    await installDebianPackages(missing.flatMap((program) => DEBIAN_PACKAGES[program]));
   } else if (missing.length > 0) {
     console.error(`Not on this machine: ${missing.join(', ')}. Tests that need them are skipped.`);
   }
-  attempt('the Python client', isInstalled('python3'), preparePythonClient);
-  attempt('the Go client', isInstalled('go'), prepareGoClient);
-  attempt('the worker', isInstalled('go'), prepareWorker);
-  attempt('the registry', true, prepareRegistry);
-  attempt('actionlint', isInstalled('go'), prepareActionlint);
-  attempt('h2spec', isInstalled('go'), prepareH2spec);
-  attempt('an old Node', true, prepareOldNode);
-  attempt('the launcher', isInstalled('go'), prepareLauncher);
-  attempt('the object store', isInstalled('go'), prepareObjectStore);
+  // Compilers take the processors in turn; what is fetched meanwhile waits for the network.
+  await Promise.all([
+    inTurn([
+      ['the Go client', isInstalled('go'), prepareGoClient],
+      ['the worker', isInstalled('go'), prepareWorker],
+      ['actionlint', isInstalled('go'), prepareActionlint],
+      ['h2spec', isInstalled('go'), prepareH2spec],
+      ['the launcher', isInstalled('go'), prepareLauncher],
+      ['the object store', isInstalled('go'), prepareObjectStore],
+    ]),
+    inTurn([
+      ['the Python client', isInstalled('python3'), preparePythonClient],
+      ['the registry', true, prepareRegistry],
+      ['an old Node', true, prepareOldNode],
+    ]),
+  ]);
 }
 
-function installDebianPackages(packages) {
-  run(['apt-get', 'update', '-q']);
+async function installDebianPackages(packages) {
+  await run(['apt-get', 'update', '-q']);
   const options = ['-y', '-q', '--no-install-recommends'];
-  run(['apt-get', 'install', ...options, ...packages], { DEBIAN_FRONTEND: 'noninteractive' });
+  await run(['apt-get', 'install', ...options, ...packages], { DEBIAN_FRONTEND: 'noninteractive' });
 }
 
 /** A virtual environment with the pinned packages; a copy of their list says that it is whole. */
-function preparePythonClient() {
+async function preparePythonClient() {
   const directory = join(ROOT, 'build/test-python');
   const requirements = join(CLIENTS, 'python/requirements.txt');
   const installed = join(directory, 'requirements.txt');
   if (existsSync(installed) && isSame(installed, requirements)) {
     return;
   }
-  run(['python3', '-m', 'venv', '--clear', directory]);
+  await run(['python3', '-m', 'venv', '--clear', directory]);
   const pip = [join(directory, 'bin/python'), '-m', 'pip', '--disable-pip-version-check'];
-  run([...pip, 'install', '--quiet', '--no-deps', '--requirement', requirements]);
+  await run([...pip, 'install', '--quiet', '--no-deps', '--requirement', requirements]);
   copyFileSync(requirements, installed);
 }
 
 /** A Node that is older than what the package is for, to see what it is told. */
-function prepareOldNode() {
+async function prepareOldNode() {
   const directory = join(ROOT, 'build/test-node');
   const installed = join(directory, 'node_modules/node/package.json');
   if (existsSync(installed) && JSON.parse(readFileSync(installed, 'utf8')).version === OLD_NODE) {
     return;
   }
   const options = ['--no-save', '--no-audit', '--no-fund', '--loglevel=error'];
-  run(['npm', 'install', ...options, '--prefix', directory, `node@${OLD_NODE}`]);
+  await run(['npm', 'install', ...options, '--prefix', directory, `node@${OLD_NODE}`]);
 }
 
 function prepareGoClient() {
-  buildWithGo('go', 'test-go', 'client', '.');
+  return buildWithGo('go', 'test-go', 'client', '.');
 }
 
 /** Taskcluster's own worker, whose tasks run as the user who starts it. */
@@ -108,33 +116,36 @@ function prepareWorker() {
     /require github.com\/taskcluster\/taskcluster\/(v\d+)/,
   );
   const worker = `github.com/taskcluster/taskcluster/${generation}/workers/generic-worker`;
-  buildWithGo('worker', 'test-worker', 'generic-worker', worker, '-tags', 'insecure');
+  return buildWithGo('worker', 'test-worker', 'generic-worker', worker, '-tags', 'insecure');
 }
 
 /** What starts and updates proxies as a worker of today does. */
 function prepareLauncher() {
-  buildWithGo('launcher', 'test-launcher', 'launcher', '.');
+  return buildWithGo('launcher', 'test-launcher', 'launcher', '.');
 }
 
 /** What checks the workflows. */
 function prepareActionlint() {
   const what = 'github.com/rhysd/actionlint/cmd/actionlint';
-  buildWithGo('workflows', 'test-workflows', 'actionlint', what);
+  return buildWithGo('workflows', 'test-workflows', 'actionlint', what);
 }
 
 /** A client of HTTP/2 that tries what the RFC forbids. */
 function prepareH2spec() {
-  buildWithGo('h2spec', 'test-h2spec', 'h2spec', 'github.com/summerwind/h2spec/cmd/h2spec');
+  return buildWithGo('h2spec', 'test-h2spec', 'h2spec', 'github.com/summerwind/h2spec/cmd/h2spec');
 }
 
 /** A server with S3's protocol, whose objects are files. */
 function prepareObjectStore() {
   const what = 'github.com/versity/versitygw/cmd/versitygw';
-  buildWithGo('object-store', 'test-object-store', 'versitygw', what);
+  return buildWithGo('object-store', 'test-object-store', 'versitygw', what);
 }
 
+/** To compile these programs takes longer than to run them. */
+const UNOPTIMISED = '-gcflags=all=-N -l';
+
 /** A program under build/, with copies of what it was built from. */
-function buildWithGo(source, target, name, what, ...flags) {
+async function buildWithGo(source, target, name, what, ...flags) {
   const from = join(CLIENTS, source);
   const directory = join(ROOT, 'build', target);
   const files = readdirSync(from);
@@ -145,16 +156,15 @@ function buildWithGo(source, target, name, what, ...flags) {
     return;
   }
   mkdirSync(directory, { recursive: true });
-  run(['go', 'build', '-C', from, '-mod=readonly', ...flags, '-o', program, what], {
-    CGO_ENABLED: '0',
-  });
+  const options = ['-C', from, '-mod=readonly', UNOPTIMISED, ...flags, '-o', program];
+  await run(['go', 'build', ...options, what], { CGO_ENABLED: '0' });
   for (const file of files) {
     copyFileSync(join(from, file), join(directory, file));
   }
 }
 
 /** A registry of npm packages, into which the tests release. */
-function prepareRegistry() {
+async function prepareRegistry() {
   const from = join(CLIENTS, 'registry');
   const directory = join(ROOT, 'build/test-registry');
   const lock = join(directory, 'node_modules/.package-lock.json');
@@ -167,19 +177,21 @@ function prepareRegistry() {
   for (const file of readdirSync(from)) {
     copyFileSync(join(from, file), join(directory, file));
   }
-  run(['npm', 'ci', '--prefix', directory, '--no-audit', '--no-fund', '--loglevel=error']);
+  await run(['npm', 'ci', '--prefix', directory, '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
-/** Where it fails, CI fails; elsewhere the tests that need it are skipped. */
-function attempt(what, isPossible, prepare) {
-  try {
-    if (isPossible) {
-      prepare();
-    }
-  } catch (error) {
-    console.error(`${what} cannot be prepared: ${error.message}`);
-    if (IS_CI) {
-      process.exit(1);
+/** Where one fails, CI fails; elsewhere the tests that need it are skipped. */
+async function inTurn(preparations) {
+  for (const [what, isPossible, prepare] of preparations) {
+    try {
+      if (isPossible) {
+        await prepare();
+      }
+    } catch (error) {
+      console.error(`${what} cannot be prepared: ${error.message}`);
+      if (IS_CI) {
+        process.exit(1);
+      }
     }
   }
 }
@@ -211,14 +223,15 @@ function isSame(one, other) {
   return readFileSync(one).equals(readFileSync(other));
 }
 
-function run(command, environment = {}) {
+async function run(command, environment = {}) {
   console.error(`> ${command.join(' ')}`);
   const [program, ...args] = command;
-  const { status, error } = spawnSync(program, args, {
+  const child = spawn(program, args, {
     stdio: 'inherit',
     env: { ...process.env, ...environment },
   });
+  const [status] = await once(child, 'exit');
   if (status !== 0) {
-    throw new Error(`${command.join(' ')} failed${error ? `: ${error.message}` : ''}`);
+    throw new Error(`${command.join(' ')} failed`);
   }
 }
