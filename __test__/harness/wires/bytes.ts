@@ -1,11 +1,16 @@
 // The bytes of a script's messages.
 import crypto from 'node:crypto';
+import { Random } from '../random.js';
 import type { Fields } from '../wire.js';
 import type { Answer, Cuts, Mutation, Request } from './script.js';
 
 /** Behind so many bytes nothing is cut: it is heads, and the beginnings of bodies, that matter. */
 const CUT_LENGTH = 2_000;
 const EVERYWHERE = Array.from({ length: 1000 }, (_, at) => ({ at, pauseMs: 0 }));
+
+const random = new Random(1);
+/** Longer than what is read or written at once, so that a part in another's place shows. */
+const PATTERN = Buffer.from(Array.from({ length: 70_000 }, () => random.below(256)));
 
 /** Whose time a challenge is made for. */
 export interface Challenged {
@@ -14,13 +19,9 @@ export interface Challenged {
   accessToken: string;
 }
 
-/** The body of a request or an answer, which no other size begins with in the same way. */
+/** The body of a request or an answer, which begins in another way than that of a size near it. */
 export function bodyOfSize(size: number): Buffer {
-  const body = Buffer.alloc(size);
-  for (let at = 0; at < size; at += 1) {
-    body[at] = (at * 31 + (at >> 8) * 7 + size) & 0xff;
-  }
-  return body;
+  return Buffer.alloc(size, PATTERN.subarray(size % 256));
 }
 
 export function requestBytes(request: Request, target: string): Buffer {

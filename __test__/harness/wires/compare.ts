@@ -1,6 +1,7 @@
 // What must be the same on both wires, and in one place what need not be, with the reason.
 //
 // What it is not: it plays nothing.
+import crypto from 'node:crypto';
 import { type Fields, value, values } from '../wire.js';
 import { bodyOfSize, isOrdinary } from './bytes.js';
 import type { Answered, Seen, Stage } from './play.js';
@@ -195,9 +196,5 @@ function digest(body: Buffer): string {
   if (body.length < 200) {
     return JSON.stringify(body.toString('latin1'));
   }
-  let sum = 0;
-  for (const byte of body) {
-    sum = (sum * 31 + byte) >>> 0;
-  }
-  return sum.toString(16);
+  return crypto.createHash('sha1').update(body).digest('hex');
 }
