@@ -1,6 +1,6 @@
 // Hawk, held against npm `hawk` in both directions: what we sign it accepts, what it signs we
-// accept, and what one of us refuses the other refuses. Inputs come from a seed that is printed;
-// `HAWK_SEED` repeats a run. Both sides see one fixed time.
+// accept, and what one of us refuses the other refuses. Inputs are made by chance. Both sides see
+// one fixed time.
 //
 // Where we are stricter on purpose, inputs stay clear of it: a `ts` or expiry that is not a decimal
 // number is right for ever to npm `hawk`, and Node's base64 decoder skips what is not base64.
@@ -19,6 +19,7 @@ import {
   verifyHeader,
 } from 'taskcluster-proxy';
 import { Random } from './harness/random.js';
+import { SEED, tellSeed } from './harness/seed.js';
 import {
   accessTokenOf,
   type CredentialSet,
@@ -32,11 +33,8 @@ const NOW_MS = 1_763_800_000_000;
 const NOW = NOW_MS / 1000;
 const HOUR_MS = 3_600_000;
 
-const { HAWK_SEED } = process.env;
-const seed = Number(HAWK_SEED ?? crypto.randomInt(2 ** 32));
-
 test.before((t) => {
-  t.log(`HAWK_SEED=${seed}`);
+  tellSeed(t);
   hawk.utils.setTimeFunction(() => NOW_MS);
 });
 
@@ -152,7 +150,7 @@ async function ourVerdict(verdict: Promise<unknown>): Promise<HawkError | null> 
 }
 
 test('npm hawk accepts every header that we sign, and would have written it so', async (t) => {
-  const random = new Random(seed, 1);
+  const random = new Random(SEED, 1);
   for (let round = 0; round < ROUNDS; round++) {
     const credentials = randomCredentials(random, ours);
     const authorizedScopes = random.chance(2) ? randomScopes(random) : undefined;
@@ -183,7 +181,7 @@ test('npm hawk accepts every header that we sign, and would have written it so',
 });
 
 test('we accept every header that npm hawk signs', async (t) => {
-  const random = new Random(seed, 2);
+  const random = new Random(SEED, 2);
   for (let round = 0; round < ROUNDS; round++) {
     const credentials = randomCredentials(random, theirs);
     const authorizedScopes = random.chance(2) ? randomScopes(random) : undefined;
@@ -239,7 +237,7 @@ function damaged(random: Random, text: string): string {
 }
 
 test('of damaged headers and requests, both accept and refuse the same', async (t) => {
-  const random = new Random(seed, 3);
+  const random = new Random(SEED, 3);
   let accepted = 0;
   for (let round = 0; round < ROUNDS; round++) {
     const credentials = randomCredentials(random, theirs);
@@ -318,7 +316,7 @@ const FLAWS: readonly ((name: string, value: string) => string)[] = [
 ];
 
 test('of headers written in odd ways, both accept and refuse the same', async (t) => {
-  const random = new Random(seed, 4);
+  const random = new Random(SEED, 4);
   const lookup = async (id: string) => ({ key: accessTokenOf(id), algorithm: 'sha256' as const });
   let accepted = 0;
   for (let round = 0; round < ROUNDS; round++) {
@@ -342,7 +340,7 @@ function withBewit(target: string, bewit: string): string {
 }
 
 test('npm hawk accepts every bewit that we make, and would have made it so', async (t) => {
-  const random = new Random(seed, 5);
+  const random = new Random(SEED, 5);
   for (let round = 0; round < ROUNDS; round++) {
     const credentials = randomCredentials(random, ours);
     const authorizedScopes = random.chance(2) ? randomScopes(random) : undefined;
@@ -371,7 +369,7 @@ test('npm hawk accepts every bewit that we make, and would have made it so', asy
 });
 
 test('we accept every bewit that npm hawk makes', async (t) => {
-  const random = new Random(seed, 6);
+  const random = new Random(SEED, 6);
   for (let round = 0; round < ROUNDS; round++) {
     const credentials = randomCredentials(random, theirs);
     const authorizedScopes = random.chance(2) ? randomScopes(random) : undefined;
@@ -397,7 +395,7 @@ test('we accept every bewit that npm hawk makes', async (t) => {
 });
 
 test('of damaged bewits and their requests, both accept and refuse the same', async (t) => {
-  const random = new Random(seed, 7);
+  const random = new Random(SEED, 7);
   const lookup = async (id: string) => ({ key: accessTokenOf(id), algorithm: 'sha256' as const });
   let accepted = 0;
   for (let round = 0; round < ROUNDS; round++) {
@@ -449,7 +447,7 @@ test('of damaged bewits and their requests, both accept and refuse the same', as
 });
 
 test('temporary credentials are those that taskcluster-client creates', (t) => {
-  const random = new Random(seed, 8);
+  const random = new Random(SEED, 8);
   for (let round = 0; round < ROUNDS; round++) {
     const issuer = permanentCredentials(`i/${random.text(CLIENT_ID, 30)}`);
     const wanted = {
@@ -500,7 +498,7 @@ function signedText(
 }
 
 test('a stale timestamp is answered with the challenge that npm hawk answers with', async (t) => {
-  const random = new Random(seed, 9);
+  const random = new Random(SEED, 9);
   for (let round = 0; round < ROUNDS / 10; round++) {
     const credentials = permanentCredentials(`i/${random.text(CLIENT_ID, 30)}`);
     const request = randomRequest(random);

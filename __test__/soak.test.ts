@@ -9,13 +9,14 @@ import { Corrupt, Payload } from '../soak/payload.js';
 import { soakProxy } from '../soak/proxy.js';
 import { faultsOf, type Run, table } from '../soak/report.js';
 import { freshDirectory } from './harness/directory.js';
+import { SEED, tellSeed } from './harness/seed.js';
 import { testWith } from './harness/tools.js';
 
 function runFor(t: ExecutionContext, minutes: number): Run {
   // A busy machine takes its time to start what is soaked.
   t.timeout(240_000);
-  const { pause, seed } = readOptions([]);
-  t.log(`--seed ${seed}`);
+  const { pause, seed } = readOptions(['--seed', String(SEED)]);
+  tellSeed(t);
   const directory = freshDirectory(t);
   return { minutes, pause, seed, judgesFair: false, directory, progress: () => {} };
 }

@@ -1,18 +1,15 @@
 // The two wires held against each other by generated cases, of a seed that is printed: what an
-// upstream and a client do, how their bytes are cut, and when either ends. The seed is the same in
-// every run, so that a change is judged by what it changes; `WIRES_SEED` sets another, and
-// `npm run wires -- --cases 100000` draws one and makes more of them.
+// upstream and a client do, how their bytes are cut, and when either ends.
+// `npm run wires -- --cases 100000` makes more of them, of a seed of its own.
 import test from 'ava';
+import { SEED, tellSeed } from './harness/seed.js';
 import { FOUND } from './harness/wires/found.js';
 import { again, run } from './harness/wires/run.js';
 
-const { WIRES_SEED } = process.env;
-const seed = Number(WIRES_SEED ?? 1_566_072_965);
-
 test('generated cases come to the same on both wires', async (t) => {
   t.timeout(300_000);
-  t.log(`WIRES_SEED=${seed}`);
-  const { found, passing } = await run(t, { cases: 2_000, seed, pairs: 4 });
+  tellSeed(t);
+  const { found, passing } = await run(t, { cases: 2_000, seed: SEED, pairs: 4 });
   for (const once of passing) {
     t.log(`differed, and then did not: ${once}`);
   }
@@ -27,7 +24,7 @@ test('a difference is found, and made small', async (t) => {
   t.timeout(300_000);
   const { found } = await run(t, {
     cases: 200,
-    seed,
+    seed: SEED,
     pairs: 1,
     hyperFlags: ['--retry-for', '0'],
     // As long as it takes on a busy machine.

@@ -1,14 +1,12 @@
 // A property: what holds for every input, tried by fast-check with inputs of its making. The seed is
-// printed; `PROPERTY_SEED` repeats a run, and `PROPERTY_RUNS=100` makes it a hundred times as long.
+// that of all tests (`seed.ts`); `PROPERTY_RUNS=100` makes a run a hundred times as long.
 //
 // What it is not: a generator. Each test has its own, since what matters is which inputs meet.
-import { randomInt } from 'node:crypto';
 import type { ExecutionContext } from 'ava';
 import fc from 'fast-check';
+import { SEED, tellSeed } from './seed.js';
 
-const { PROPERTY_SEED, PROPERTY_RUNS = '1' } = process.env;
-
-const seed = Number(PROPERTY_SEED ?? randomInt(2 ** 31));
+const { PROPERTY_RUNS = '1' } = process.env;
 
 /**
  * Fails with the smallest input for which `check` throws. The inputs are those of `inputs`, as many
@@ -21,9 +19,10 @@ export async function holds<Input>(
   check: (input: Input) => void | Promise<void>,
 ): Promise<void> {
   const numRuns = runs * Number(PROPERTY_RUNS);
-  t.log(`PROPERTY_SEED=${seed}, ${numRuns} inputs`);
+  tellSeed(t);
+  t.log(`${numRuns} inputs`);
   const property = fc.asyncProperty(inputs, async (input) => check(input));
-  const outcome = await fc.check(property, { seed, numRuns, includeErrorInReport: true });
+  const outcome = await fc.check(property, { seed: SEED, numRuns, includeErrorInReport: true });
   if (outcome.failed) {
     t.fail(fc.defaultReportMessage(outcome));
   } else {

@@ -1,5 +1,7 @@
 //! What this crate signs it verifies, and nothing else: for requests, credentials and restrictions
-//! of every kind, from a seed that is printed. `HAWK_SEED` repeats a run.
+//! of every kind, made by chance.
+
+mod seed;
 
 use fastrand::Rng;
 use taskcluster_proxy_hawk::{
@@ -12,15 +14,6 @@ const NOW: u64 = 1_700_000_000_000;
 
 const CLIENT_ID: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!@/:.+|_-";
 const TARGET: &str = "abcXYZ019-._~!$&'()*+,;=:@/?%2F%252f//..;bewit";
-
-fn rng() -> Rng {
-    let seed = std::env::var("HAWK_SEED").ok().map_or_else(
-        || fastrand::u64(..),
-        |seed| seed.parse().expect("HAWK_SEED is a number"),
-    );
-    println!("HAWK_SEED={seed}");
-    Rng::with_seed(seed)
-}
 
 fn text(rng: &mut Rng, alphabet: &str, lengths: std::ops::Range<usize>) -> String {
     let alphabet: Vec<char> = alphabet.chars().collect();
@@ -118,7 +111,7 @@ fn altered<'a>(rng: &mut Rng, request: SignedRequest<'a>, target: &'a str) -> Si
 
 #[test]
 fn headers() {
-    let rng = &mut rng();
+    let rng = &mut seed::rng();
     let mut nonces = NonceSource::new();
     for round in 0..ROUNDS {
         let Client {
@@ -169,7 +162,7 @@ fn headers() {
 
 #[test]
 fn bewits() {
-    let rng = &mut rng();
+    let rng = &mut seed::rng();
     for round in 0..ROUNDS {
         let Client {
             credentials,
@@ -212,7 +205,7 @@ fn bewits() {
 /// A byte changed, left out or put in: refused, or the same header differently written.
 #[test]
 fn damaged_headers() {
-    let rng = &mut rng();
+    let rng = &mut seed::rng();
     for round in 0..ROUNDS {
         let Client {
             credentials,
