@@ -4,9 +4,11 @@
  *
  * It builds the targets in fuzz/ with the compiler at hand and runs them in turn, the time divided
  * among them. What is found is kept in fuzz/artifacts, what is new in fuzz/target/corpus; fuzz/corpus
- * is for inputs that have been chosen.
+ * is for inputs that have been chosen. The last target, `typescript`, is the tests of what holds for
+ * every input there, with other seeds.
  */
 import { spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,6 +30,9 @@ const WAYS = {
   coverage: { profile: 'dev', flags: ['-Cinstrument-coverage'] },
 };
 
+const TYPESCRIPT = 'typescript';
+const PROPERTIES = ['__test__/*-properties.test.ts', '__test__/hawk-oracle.test.ts'];
+
 main();
 
 function main() {
@@ -38,27 +43,33 @@ function main() {
       coverage: { type: 'boolean', default: false },
     },
   });
-  const targets = readdirSync(join(FUZZ, 'corpus'));
+  const targets = [...readdirSync(join(FUZZ, 'corpus')), TYPESCRIPT];
   const chosen = targets.filter((name) => name === (values.target ?? name));
   const seconds = Math.round((Number(values.minutes) * 60) / chosen.length);
   if (!(seconds >= 1)) {
     console.error(`Give --minutes a number, and --target one of ${targets.join(', ')}.`);
     process.exit(64);
   }
+  const fuzzed = chosen.filter((name) => name !== TYPESCRIPT);
   if (values.coverage) {
-    cover(chosen);
+    cover(fuzzed);
     return;
   }
-  process.exitCode = fuzz(build('fuzzing'), chosen, seconds) ? 0 : 1;
+  const isSound = [
+    fuzzed.length === 0 || fuzz(build('fuzzing', fuzzed), fuzzed, seconds),
+    fuzzed.length === chosen.length || play(seconds),
+  ];
+  process.exitCode = isSound.includes(false) ? 1 : 0;
 }
 
-/** Builds all targets and gives where they are. */
-function build(way) {
+/** Builds these targets and gives where they are. */
+function build(way, targets) {
   const { profile, flags } = WAYS[way];
   const target = join(FUZZ, 'target', ...(way === 'fuzzing' ? [] : [way]));
   // With a target named, build scripts are built without the flags.
   const where = ['--target', host(), '--target-dir', target];
-  const args = ['build', '--profile', profile, '--locked', ...where];
+  const named = targets.flatMap((name) => ['--bin', name]);
+  const args = ['build', '--profile', profile, '--locked', ...where, ...named];
   const { status } = spawnSync('cargo', args, {
     cwd: FUZZ,
     stdio: 'inherit',
@@ -122,6 +133,24 @@ function fuzz(directory, targets, seconds) {
   return isSound;
 }
 
+/** Runs the tests in TypeScript for so many seconds, once at least; whether all have passed. */
+function play(seconds) {
+  const [setup, ava] = ['tools/setup.mjs', 'node_modules/ava/entrypoints/cli.mjs'];
+  const options = { cwd: ROOT, stdio: 'inherit' };
+  if (spawnSync(process.execPath, [setup], options).status !== 0) {
+    return false;
+  }
+  const end = Date.now() + seconds * 1000;
+  let isSound = true;
+  do {
+    const env = { ...process.env, TEST_SEED: String(randomInt(2 ** 31)) };
+    const { status } = spawnSync(process.execPath, [ava, ...PROPERTIES], { ...options, env });
+    console.log(`${TYPESCRIPT.padEnd(16)} TEST_SEED=${env.TEST_SEED}`);
+    isSound &&= status === 0;
+  } while (Date.now() < end);
+  return isSound;
+}
+
 /** Plays each target's inputs once, and tells which lines they have reached. */
 function cover(targets) {
   const tools = join(output('rustc', ['--print', 'sysroot']).trim(), 'lib/rustlib', host(), 'bin');
@@ -129,7 +158,7 @@ function cover(targets) {
     console.error('The tools of the compiler are not there: rustup component add llvm-tools.');
     process.exit(1);
   }
-  const directory = build('coverage');
+  const directory = build('coverage', targets);
   const profiles = join(FUZZ, 'target/coverage/profiles');
   rmSync(profiles, { recursive: true, force: true });
   for (const target of targets) {
