@@ -1,6 +1,7 @@
 // A release, short of the world: it refuses what is not whole, publishes into a real registry, each
 // package behind those that it needs, and is installed from there by name.
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import {
   copyFileSync,
   existsSync,
@@ -10,14 +11,23 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { revision, version } from 'taskcluster-proxy';
 import { endsWith } from './harness/child.js';
-import { PROGRAM_PATIENCE_MS, pause, within } from './harness/deadline.js';
+import { within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
-import { unusedPort } from './harness/port.js';
+import { makeProject, packageManagersHere } from './harness/package-managers.js';
+import {
+  publishDirectory,
+  type Registry,
+  startRegistry,
+  unpackPublished,
+} from './harness/registry.js';
+import { permanentCredentials } from './harness/signature.js';
 import { pathOf, testWith } from './harness/tools.js';
+import { startUpstream, type Upstream } from './harness/upstream.js';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
 const run = promisify(execFile);
@@ -39,54 +49,9 @@ async function ended(program: string, args: string[], options: object = {}): Pro
 const release = (args: string[], env: NodeJS.ProcessEnv = process.env) =>
   ended(process.execPath, [path.join(ROOT, 'tools/release.mjs'), ...args], { env });
 
-/** A registry that has these packages as its own, and all others from npm's. */
-async function startRegistry(
-  t: ExecutionContext,
-): Promise<{ url: string; env: NodeJS.ProcessEnv }> {
-  const directory = freshDirectory(t);
-  const port = await unusedPort();
-  const url = `http://127.0.0.1:${port}/`;
-  const config = path.join(directory, 'config.yaml');
-  const { stdout: registry } = await run('npm', ['config', 'get', 'registry']);
-  writeFileSync(
-    config,
-    JSON.stringify({
-      storage: path.join(directory, 'storage'),
-      max_body_size: '100mb',
-      uplinks: { npm: { url: registry.trim() } },
-      packages: {
-        'taskcluster-proxy*': { access: '$all', publish: '$all' },
-        'taskcluster-local': { access: '$all', publish: '$all' },
-        '**': { access: '$all', proxy: 'npm' },
-      },
-      log: { type: 'stdout', level: 'error' },
-    }),
-  );
-  const child = spawn(process.execPath, [pathOf('registry'), '--config', config, '--listen', url], {
-    stdio: 'ignore',
-  });
-  endsWith(t, child);
-  await within(answers(`${url}-/ping`), 'the registry', PROGRAM_PATIENCE_MS);
-  const userconfig = path.join(directory, 'npmrc');
-  // npm publishes with a token only; this registry takes any.
-  writeFileSync(userconfig, `//127.0.0.1:${port}/:_authToken=none\n`);
-  const env = { ...process.env, npm_config_userconfig: userconfig };
-  return { url, env };
-}
-
-async function answers(url: string): Promise<void> {
-  for (;;) {
-    try {
-      await fetch(url);
-      return;
-    } catch {
-      await pause(100);
-    }
-  }
-}
-
 testWith('registry')('a release is published, and installed by name', async (t) => {
-  const { url, env } = await startRegistry(t);
+  const registry = await startRegistry(t);
+  const { url, env } = registry;
   const first = await release(['publish', '--trial', '--registry', url], env);
   t.is(first.code, 0, first.stderr);
   const published = [...first.stdout.matchAll(/^(\S+)@\S+ is published$/gm)].map(
@@ -98,20 +63,93 @@ testWith('registry')('a release is published, and installed by name', async (t) 
   t.regex(again.stdout, new RegExp(`^taskcluster-proxy@${version} is there already$`, 'm'));
   t.is(again.code, 0, again.stderr);
 
-  const expected = {
-    'taskcluster-proxy': `Taskcluster proxy ${version} (git revision ${revision})\n`,
-    'taskcluster-local': `${version}\n`,
-  };
-  for (const [name, says] of Object.entries(expected)) {
-    const project = freshDirectory(t);
-    writeFileSync(path.join(project, 'package.json'), '{"private": true}');
-    const args = ['install', '--no-audit', '--no-fund', '--registry', url, name];
-    const installed = await ended('npm', args, { cwd: project, env });
-    t.is(installed.code, 0, installed.stderr);
-    const said = await ended(path.join(project, 'node_modules/.bin', name), ['--version']);
-    t.is(said.stdout, says);
-  }
+  const project = makeProject(t, 'npm', registry);
+  await project.add('taskcluster-local');
+  t.is(await project.run('taskcluster-local', '--version'), `${version}\n`);
+  await upgradeWhileItRuns(t, registry);
 });
+
+/**
+ * By every package manager: the proxy is installed by its name, and runs; the next version is installed
+ * in its place; what runs goes on, and what starts then is the next.
+ */
+async function upgradeWhileItRuns(t: ExecutionContext, registry: Registry): Promise<void> {
+  await publishOtherPlatforms(t, registry, version);
+  const upstream = await startUpstream(t);
+  const installed = [];
+  for (const manager of packageManagersHere()) {
+    const project = makeProject(t, manager, registry);
+    await project.add('taskcluster-proxy');
+    const said = await project.run('taskcluster-proxy', '--version');
+    t.is(said, `Taskcluster proxy ${version} (git revision ${revision})\n`, manager);
+    installed.push({ manager, project, proxy: await startProxyOf(t, project, upstream) });
+  }
+  const next = await publishNext(t, registry);
+  for (const { manager, project, proxy } of installed) {
+    await project.add(`taskcluster-proxy@${next}`);
+    t.is(await project.run('taskcluster-proxy', '--short-version'), `${next}\n`, manager);
+
+    const body = JSON.stringify(permanentCredentials('tests/next'));
+    const update = await fetch(`${proxy.url}/credentials`, { method: 'PUT', body });
+    t.is(update.status, 200, manager);
+    const answer = await fetch(`${proxy.url}/queue/v1/ping`);
+    t.is(answer.headers.get('x-taskcluster-proxy-version'), version, manager);
+    t.is(upstream.last.signed().clientId, 'tests/next', manager);
+    proxy.child.kill('SIGTERM');
+    t.deepEqual(await within(proxy.exited, `the end of what ${manager} installed`), [0, null]);
+  }
+}
+
+type Project = ReturnType<typeof makeProject>;
+
+async function startProxyOf(t: ExecutionContext, project: Project, upstream: Upstream) {
+  const { clientId, accessToken } = permanentCredentials();
+  const child = project.spawn('taskcluster-proxy', ['-p0', '-i127.0.0.1', '--log-level', 'warn'], {
+    TASKCLUSTER_ROOT_URL: upstream.url,
+    TASKCLUSTER_CLIENT_ID: clientId,
+    TASKCLUSTER_ACCESS_TOKEN: accessToken,
+  });
+  const exited = endsWith(t, child);
+  const [line] = await within(once(child.stdout as Readable, 'data'), 'the line `Listening on`');
+  const [, url = ''] = /^Listening on (\S+)\n$/.exec(`${line}`) ?? [];
+  return { child, exited, url };
+}
+
+/** What a trial leaves out: package managers look at every platform's manifest. */
+async function publishOtherPlatforms(t: ExecutionContext, registry: Registry, version: string) {
+  for (const name of readdirSync(path.join(ROOT, 'npm'))) {
+    const isHere = existsSync(path.join(ROOT, `taskcluster-proxy.${name}.node`));
+    if (name !== 'taskcluster-local' && !isHere) {
+      const directory = freshDirectory(t);
+      const file = path.join(ROOT, 'npm', name, 'package.json');
+      const manifest = { ...JSON.parse(readFileSync(file, 'utf8')), version };
+      writeFileSync(path.join(directory, 'package.json'), JSON.stringify(manifest));
+      await publishDirectory(registry, directory);
+    }
+  }
+}
+
+/**
+ * The next version, without another build: in the files that say their version it reads otherwise, at
+ * the same length.
+ */
+async function publishNext(t: ExecutionContext, registry: Registry): Promise<string> {
+  const next = version.replace(/\d$/, (digit) => `${(Number(digit) + 1) % 10}`);
+  await publishOtherPlatforms(t, registry, next);
+  const binaries = readdirSync(ROOT).filter((name) => name.endsWith('.node'));
+  const platforms = binaries.map((name) => name.replaceAll('.', '-').replace(/-node$/, ''));
+  for (const name of [...platforms, 'taskcluster-proxy']) {
+    const directory = await unpackPublished(t, registry, name, version);
+    for (const file of readdirSync(directory).filter((each) =>
+      /(package\.json|\.node)$/.test(each),
+    )) {
+      const text = readFileSync(path.join(directory, file), 'latin1');
+      writeFileSync(path.join(directory, file), text.replaceAll(version, next), 'latin1');
+    }
+    await publishDirectory(registry, directory);
+  }
+  return next;
+}
 
 test('a release that is not whole is refused', async (t) => {
   const lacking = await release(['check', '--tag', 'v0.0.1']);

@@ -1,8 +1,8 @@
 /**
  * Makes ready what tests need beside the npm packages: nginx, HAProxy, Chromium, curl, OpenSSL,
- * PostgreSQL, PgBouncer, iproute2, shells, groff and systemd from the system, and Taskcluster's Python
- * and Go clients, its worker, a launcher, a registry of packages, a store with S3's protocol, actionlint,
- * h2spec and an old Node under build/.
+ * PostgreSQL, PgBouncer, iproute2, buildah, shells, groff and systemd from the system, and Taskcluster's
+ * Python and Go clients, its worker, a launcher, a registry of packages, package managers, a store with
+ * S3's protocol, actionlint, h2spec and an old Node under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
  * is touched, and what cannot be had is named in a line; the tests that need it are skipped.
@@ -70,6 +70,7 @@ async function main() {
     inTurn([
       ['the Python client', isInstalled('python3'), preparePythonClient],
       ['the registry', true, prepareRegistry],
+      ['the package managers', true, preparePackageManagers],
       ['an old Node', true, prepareOldNode],
     ]),
   ]);
@@ -165,8 +166,18 @@ async function buildWithGo(source, target, name, what, ...flags) {
 
 /** A registry of npm packages, into which the tests release. */
 async function prepareRegistry() {
-  const from = join(CLIENTS, 'registry');
-  const directory = join(ROOT, 'build/test-registry');
+  await installPackages('registry', 'test-registry');
+}
+
+/** What installs packages beside npm. */
+async function preparePackageManagers() {
+  await installPackages('package-managers', 'test-package-managers');
+}
+
+/** Packages of npm as they are pinned, under build/, with copies of what pins them. */
+async function installPackages(source, target) {
+  const from = join(CLIENTS, source);
+  const directory = join(ROOT, 'build', target);
   const lock = join(directory, 'node_modules/.package-lock.json');
   const isBuilt = (file) =>
     existsSync(join(directory, file)) && isSame(join(directory, file), join(from, file));

@@ -13,11 +13,19 @@ const BUILT = {
   h2spec: path.join(ROOT, 'build/test-h2spec/h2spec'),
   actionlint: path.join(ROOT, 'build/test-workflows/actionlint'),
   registry: path.join(ROOT, 'build/test-registry/node_modules/verdaccio/bin/verdaccio'),
+  pnpm: inPackages('pnpm/bin/pnpm.cjs'),
+  'yarn-1': inPackages('yarn/bin/yarn.js'),
+  'yarn-4': inPackages('@yarnpkg/cli-dist/bin/yarn.js'),
+  bun: inPackages('bun/bin/bun.exe'),
   'generic-worker': path.join(ROOT, 'build/test-worker/generic-worker'),
   'old-node': path.join(ROOT, 'build/test-node/node_modules/node/bin/node'),
   launcher: path.join(ROOT, 'build/test-launcher/launcher'),
   versitygw: path.join(ROOT, 'build/test-object-store/versitygw'),
 };
+
+function inPackages(file: string): string {
+  return path.join(ROOT, 'build/test-package-managers/node_modules', file);
+}
 
 export type Tool =
   | keyof typeof BUILT
