@@ -219,7 +219,7 @@ test('a slip keeps the proxy from starting', async (t) => {
     [['--audit-log', path.join(folder, 'file', 'x')], /--audit-log .* cannot be written: /],
     [['--audit-required'], /--audit-required needs --audit-log beside it/],
     [['--audit-requird'], /did you mean --audit-required\?/],
-    [['--port', '0', '--audit-log', '/dev/null'], /--audit-log stands behind --port/],
+    [['--port', '0', '--audit-log', '/dev/null'], /--audit-log follows --port/],
   ] as const) {
     const { code, stderr } = await runCommand(t, [...args], ENOUGH);
     t.is(code, 64, args.join(' '));

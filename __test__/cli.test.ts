@@ -129,27 +129,27 @@ const USAGE: Record<string, Refused> = {
   },
   'an option behind a scope': {
     args: ['scope', '--ready-file=/tmp/ready'],
-    says: '--ready-file stands behind a scope, where options end: write it before the first scope, or -- before the scopes if it is one',
+    says: '--ready-file follows a scope, where options end: write it before the first scope, or -- before the scopes if it is one',
   },
   'the end of options behind a scope': {
     args: ['scope', '--', '-d'],
-    says: '-- stands behind a scope: write it before the first one',
+    says: '-- follows a scope: write it before the first one',
   },
   'an option that the first scope of a task could have passed for': {
     args: ['--ready-file=/tmp/ready', 'scope'],
-    says: '--ready-file stands before scopes that could pass for options: write -- before the first scope',
+    says: '--ready-file precedes scopes that could pass for options: write -- before the first scope',
   },
   'an option that a scope of a task could have passed for, with the -- that follows': {
     args: ['--port', '0', '--ready-file=/tmp/ready', '--', 'scope'],
-    says: '--ready-file stands behind --port, where a scope could pass for it: write it first',
+    says: '--ready-file follows --port, where a scope could pass for it: write it first',
   },
   'an option that the last scope of a task could have passed for': {
     args: ['-p', '0', '--outlive-parent'],
-    says: '--outlive-parent stands behind -p, where a scope could pass for it: write it first',
+    says: '--outlive-parent follows -p, where a scope could pass for it: write it first',
   },
   'a list of scopes that turned out empty': {
     args: ['--port', '0', '--'],
-    says: 'no scope stands behind --: write one, or leave -- out to sign with all scopes of the credentials',
+    says: 'no scope follows --: write one, or leave -- out to sign with all scopes of the credentials',
   },
   'an option without its dashes': {
     args: ['allowed-user=root'],

@@ -346,7 +346,7 @@ for (const [key, row] of FLAGS) {
       t.is(said, `--${form} is not an option: did you mean --${flag}?`);
     }
     for (const spelling of spellings) {
-      t.regex(`${read(['scope', spelling])}`, new RegExp(`^${spelling} stands behind a scope`));
+      t.regex(`${read(['scope', spelling])}`, new RegExp(`^${spelling} follows a scope`));
     }
   });
 
@@ -399,10 +399,7 @@ for (const [key, row] of FLAGS) {
       t.is(typeof late, row.first ? 'string' : 'object', `${late}`);
       t.is(typeof read([...given, other, ...behind]), 'object');
     }
-    t.regex(
-      `${read([...given, '--'])}`,
-      flag === 'task-id' ? /object/ : /^no scope stands behind --/,
-    );
+    t.regex(`${read([...given, '--'])}`, flag === 'task-id' ? /object/ : /^no scope follows --/);
     for (const scopes of [['scope'], ['-p', `--${flag}`, '--']]) {
       const command = read([...given, '--', ...scopes]);
       t.true(typeof command === 'object' && command.kind === 'run', `${command}`);

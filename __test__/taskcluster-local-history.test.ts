@@ -110,7 +110,7 @@ test('the command tells it, beside a deployment that runs', async (t) => {
       .catch((error: { stdout: string; stderr: string; code: number }) => error);
   };
   const by = `by static/taskcluster/root from 127\\.0\\.0\\.1\\n`;
-  const roleLines = `\\S+Z role anonymous: created ${by}  \\+ secrets:get:b\\n  \\+ x\\n  opens secrets\\.get to everybody: no, now for some\\n`;
+  const roleLines = `\\S+Z role anonymous: created ${by}  \\+ secrets:get:b\\n  \\+ x\\n  opens secrets\\.get to every caller: no, now for some\\n`;
   t.regex((await history('--role', 'anonymous')).stdout, new RegExp(`^${roleLines}`));
   const secret = await history('--secret', 'b');
   t.regex(secret.stdout, new RegExp(`^\\S+Z secret b: created ${by}${roleLines}`));

@@ -146,7 +146,7 @@ test('a slip opens nothing: neither flag nor key starts a proxy', async (t) => {
     [[...lists(['none', 'x.example.com'])], /--upstream-host none stands beside another one/],
     [['--upstream-hosts', 'none'], /did you mean --upstream-host\?/],
     [['--upstream-host'], /--upstream-host needs a value/],
-    [['--port', '0', '--upstream-host', 'none'], /--upstream-host stands behind --port/],
+    [['--port', '0', '--upstream-host', 'none'], /--upstream-host follows --port/],
   ] as const) {
     const { code, stderr } = await runCommand(t, [...args], ENOUGH);
     t.is(code, 64, args.join(' '));

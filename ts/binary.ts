@@ -1,6 +1,6 @@
 /**
- * Finds the addon's binary for this machine and loads it, or says what is missing. The one file that
- * needs no package carries its binary along: there cli/one-file/binary.ts stands in for this module.
+ * Finds the addon's binary for this machine and loads it, or says what is missing. The one-file build
+ * carries its binary inside: there cli/one-file/binary.ts replaces this module.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 import type { Native } from './native.js';
 
-/** The addon is not there, or cannot be loaded. */
+/** The addon is missing or cannot be loaded. */
 export class MissingBinaryError extends Error {
   override readonly name = 'MissingBinaryError';
   readonly code = 'ERR_MISSING_BINARY';
@@ -18,7 +18,7 @@ export class MissingBinaryError extends Error {
   }
 }
 
-/** Names the addon's file, for programs that take this package apart: bundlers, for one. */
+/** The variable that names the addon's file, for programs that repackage this one, such as bundlers. */
 const BINARY_VARIABLE = 'TASKCLUSTER_PROXY_BINARY';
 
 /** The platforms that have a package, as napi-rs names them. */
@@ -40,7 +40,7 @@ export function load(): Native {
   return named === undefined || named === '' ? loadPackage(targets()) : loadNamed(named);
 }
 
-/** Nothing else is tried: where the variable is wrong, another addon would hide that. */
+/** Tries this file only: with a wrong variable, loading another addon would hide the mistake. */
 function loadNamed(path: string): Native {
   try {
     return open(path);
@@ -83,8 +83,8 @@ function loadPackage(candidates: string[]): Native {
 }
 
 /**
- * The platforms to try. On Linux both C libraries: npm installs only the fitting one, and the other
- * does not load, so that nobody needs to ask which one this is.
+ * The platforms to try. On Linux these are both C libraries: npm installs only the fitting binary, and
+ * the other does not load, so the library need not be detected.
  */
 function targets(): string[] {
   const machine = `${process.platform}-${process.arch}`;
@@ -116,7 +116,7 @@ function open(path: string): Native {
   return addon.exports as Native;
 }
 
-/** Of Linux's two targets the one whose C library this process runs on. */
+/** The one of Linux's two targets that matches the C library of this process. */
 function fittingTarget([first, second]: string[]): string | undefined {
   const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
   return second === undefined || header.glibcVersionRuntime !== undefined ? first : second;

@@ -1,7 +1,7 @@
 /**
- * Names and kinds of what a program or a user passes, judged at run time by the table of settings. A
- * name that is misspelt, or a value of another kind, would otherwise be ignored or read as something
- * else, whatever it was to restrict. What a value of the right kind means is judged elsewhere.
+ * Checks at run time, by the table of settings, the names and kinds of the options that a program or a
+ * user passes. Without it a misspelt name is ignored and a value of another kind misread, and the
+ * restriction that the caller meant is lost. Other modules check what a value of the right kind means.
  */
 import { nearest } from './nearest.js';
 import { CREDENTIAL_KEYS, KINDS, type Kind, type Row, SETTINGS } from './settings.js';
@@ -13,9 +13,9 @@ export class OptionsError extends Error {
 }
 
 /**
- * Refuses what is no object of options, and options by another name than `known`.
+ * Refuses a value that is no object of options, and any option that is not in `known`.
  *
- * @param call - The function that the options are of.
+ * @param call - The function that takes the options.
  * @throws {@link OptionsError}
  */
 export function refuseUnknown<Key extends string>(
@@ -40,12 +40,12 @@ function suggest(word: string, known: readonly string[]): string {
   return name === undefined ? `its options are ${known.join(', ')}` : `did you mean ${name}?`;
 }
 
-/** What is signed may name the scope that is empty: it grants nothing. */
+/** The empty scope is accepted: it grants nothing. */
 const SIGNED_SCOPES: Row = { ...SETTINGS.authorizedScopes, empty: 'not given' };
 
 /**
- * Checks the scopes that are to restrict a call, `undefined` where it is given none: a string is no
- * list of its letters, an `*` among them.
+ * Checks the scopes that restrict a call; `undefined` for none. A string is refused: read as a list of
+ * its letters it may contain `*`.
  *
  * @throws {@link OptionsError}
  */
@@ -55,7 +55,7 @@ export function checkRestriction(options: { authorizedScopes?: unknown }): strin
 }
 
 /**
- * Checks scopes that a call cannot do without.
+ * Checks the scopes of a call that requires them.
  *
  * @throws {@link OptionsError}
  */
@@ -64,7 +64,7 @@ export function checkScopes(scopes: unknown): string[] {
 }
 
 /**
- * Checks a value by its row. Of a list it returns a copy, and a list of what may be given as one.
+ * Checks a value by its row. Returns a copy of a list, and a list where a single value may stand for one.
  *
  * @throws {@link OptionsError}
  */
@@ -77,7 +77,7 @@ function checkList(value: unknown, row: Row, name: string): string[] {
   if (!Array.isArray(list)) {
     throw mistyped(value, row, `${name} is`);
   }
-  // What is taken from it counts: an array can say another length than it has values.
+  // Check the copy: an array can claim another length than it has values.
   const values = Array.from(list, (one) => checkOne(one, row, name) as string);
   if (values.length === 0 && row.emptyArray === undefined) {
     throw empty(row, name);
@@ -85,7 +85,7 @@ function checkList(value: unknown, row: Row, name: string): string[] {
   return values;
 }
 
-/** Where a value is refused it is not repeated: it may be a secret that slipped to a wrong place. */
+/** An error never repeats the refused value: it may be a secret in the wrong place. */
 function checkOne(value: unknown, row: Row, name: string): unknown {
   if (value === '' && row.empty === 'refused') {
     throw empty(row, name);
@@ -128,7 +128,7 @@ function orLeaveOut({ required, without }: Row): string {
   return `, or leave it out${without === undefined ? '' : ` to ${without}`}`;
 }
 
-/** What a value is, and nothing of what it holds. */
+/** The kind of a value, without its content. */
 function named(value: unknown): string {
   if (value === null || value === undefined) {
     return `${value}`;

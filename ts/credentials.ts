@@ -1,9 +1,9 @@
 /**
- * Credentials as they come in from outside: at the start, and in the body of `PUT /credentials`,
- * which is what `queue.claimWork` and `queue.reclaimTask` return. The shape is judged here; whether
- * a client id or certificate could stand in a header is the Hawk crate's rule.
+ * Checks credentials from outside: those given at the start, and the body of `PUT /credentials`, which
+ * is what `queue.claimWork` and `queue.reclaimTask` return. This module checks the shape; the Hawk
+ * crate decides whether a client id or certificate fits into a header.
  *
- * No sentence repeats anything of what came in: it may be a secret.
+ * No error repeats any of the input: it may be a secret.
  */
 import { type NativeCredentials, native } from './native.js';
 import { nearest } from './nearest.js';
@@ -18,7 +18,7 @@ export interface Credentials {
   certificate?: string | null | undefined;
 }
 
-/** Credentials that cannot be used; the sentence says what is wrong with them. */
+/** Credentials that cannot be used; the message says what is wrong with them. */
 export class CredentialsError extends Error {
   override readonly name = 'CredentialsError';
   readonly code = 'ERR_CREDENTIALS';
@@ -34,8 +34,8 @@ export function parseCredentials(body: Uint8Array): NativeCredentials {
 }
 
 /**
- * Checks credentials that a program passes. Of the keys other than the three those are refused that a
- * slip has made: one that is misspelt, and an option that belongs beside the credentials.
+ * Checks credentials that a program passes. Of all other keys it refuses the likely mistakes: a misspelt
+ * key, and an option that belongs beside the credentials.
  *
  * @throws {@link CredentialsError}
  */
@@ -60,7 +60,7 @@ function refuseSlip(key: string): void {
 }
 
 /**
- * Checks credentials of any origin. Keys other than the three are ignored.
+ * Checks credentials of any origin. Other keys are ignored.
  *
  * @throws {@link CredentialsError}
  */
@@ -85,7 +85,7 @@ export function checkCredentials(value: unknown): NativeCredentials {
   return checked;
 }
 
-/** A byte order mark is kept, and then is not JSON: RFC 8259 8.1 wants none sent. */
+/** A byte order mark is kept, so that the parser refuses it: RFC 8259 8.1 forbids to send one. */
 const UTF_8 = { fatal: true, ignoreBOM: true } as const;
 
 function decode(body: Uint8Array): string {
@@ -107,7 +107,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Half a surrogate pair (`"\\ud800"`) has no UTF-8 and would be replaced on the way to Rust. */
+/** Half a surrogate pair (`"\\ud800"`) has no UTF-8 form; the conversion to Rust would replace it. */
 function checkText(key: keyof Credentials, value: unknown): string {
   if (value === undefined || value === null) {
     throw new CredentialsError(`credentials have no ${key}: send it as a string`);

@@ -1,8 +1,8 @@
 /**
- * Hawk for users of the API: typed and with a clock. The rules are in `crates/hawk`.
+ * Hawk for users of the API: typed, and with the system's clock. The rules are in `crates/hawk`.
  *
- * URLs and request targets count byte for byte: nothing is normalised, since what is signed must be
- * what is sent. (`fetch` sends `new URL(url).href`.)
+ * URLs and request targets are signed byte for byte and never normalised: the signature must match what
+ * the client sends. (`fetch` sends `new URL(url).href`.)
  */
 import { checkRestriction, checkScopes, OptionsError, refuseUnknown } from './check.js';
 import { type Credentials, CredentialsError, checkPassed } from './credentials.js';
@@ -12,7 +12,7 @@ import { type NativeClaim, type NativeRefusal, native } from './native.js';
 export class HawkError extends Error {
   override readonly name = 'HawkError';
   readonly code = 'ERR_HAWK';
-  /** The HTTP status to answer with: 400 for what is malformed, else 401. */
+  /** The HTTP status to answer with: 400 for a malformed request, else 401. */
   readonly status: number;
   /** The `WWW-Authenticate` to answer with, so that a client with a wrong clock learns the time. */
   readonly challenge: string | undefined;
@@ -42,43 +42,43 @@ export interface BewitOptions {
   credentials: Credentials;
   /** Absolute http or https URL. The bewit is for GET and HEAD. */
   url: string;
-  /** Until when the bewit is good, to the second. */
+  /** When the bewit expires, to the second. */
   expires: Date;
   /** Narrows the signature to these scopes; absent for no restriction. */
   authorizedScopes?: readonly string[];
 }
 
-/** A request that came in. */
+/** A received request. */
 export interface HawkRequest {
   method: string;
-  /** Request target in origin form: path and query as they came. */
+  /** Request target in origin form: path and query as received. */
   target: string;
-  /** Host that the client asked for, an IPv6 address in brackets. */
+  /** Host that the client names, an IPv6 address in brackets. */
   host: string;
-  /** Port that the client asked for: the URL's, or 80 or 443 by its scheme. */
+  /** Port that the client names: the URL's, or 80 or 443 by its scheme. */
   port: number;
 }
 
 /** What to verify a request with. */
 export interface VerifyOptions {
   /**
-   * Looks up the access token of a client: of the one who signed, or of the issuer of temporary
-   * credentials; `undefined` if there is none. That the token fits is the only proof of the client
-   * id, which the signature itself does not cover.
+   * Looks up the access token of a client: the signer, or the issuer of temporary credentials;
+   * `undefined` for an unknown client. A matching token is the only proof of the client id: the
+   * signature itself does not cover it.
    */
   accessToken: (clientId: string) => string | undefined | Promise<string | undefined>;
   /** The verifier's time. Default: now. */
   date?: Date;
   /** Greatest difference between the header's time and `date`, in seconds. Default: 60. */
   timestampSkew?: number;
-  /** The body that came, to have it compared with the hash in the header. */
+  /** The received body, to compare with the hash in the header. */
   payload?: { contentType: string; body: Uint8Array };
 }
 
-/** Who signed, and with what limits. */
+/** The proven signer and the limits of the signature. */
 export interface Verified {
   clientId: string;
-  /** The client whose access token proved it: the certificate's issuer, or the client itself. */
+  /** The client that owns the matching access token: the certificate's issuer, or the client itself. */
   issuingClientId: string;
   /** Of temporary credentials; `start` and `expiry` are milliseconds since the epoch. */
   temporary?: { scopes: string[]; start: number; expiry: number };
@@ -92,13 +92,13 @@ export interface Verified {
   payloadHash?: string;
 }
 
-/** What temporary credentials shall be. */
+/** What temporary credentials to create. */
 export interface TemporaryOptions {
   /** Permanent credentials of the issuer. */
   credentials: Credentials;
   /** Name of named temporary credentials; absent for the issuer's own. */
   clientId?: string;
-  /** What they may do: at most what the issuer may. */
+  /** Their scopes: at most those of the issuer. */
   scopes: readonly string[];
   /** Default: now. */
   start?: Date;
@@ -169,8 +169,8 @@ export function makeBewit(options: BewitOptions): string {
 }
 
 /**
- * Verifies a request's `Authorization` header by the rules of Taskcluster's auth service. Whether
- * the issuer has the scopes that the credentials name is left to the caller.
+ * Verifies a request's `Authorization` header by the rules of Taskcluster's auth service. The caller
+ * checks whether the issuer has the scopes that the credentials name.
  *
  * @throws {@link HawkError} With the status and, for a wrong clock, the challenge to answer with.
  */
@@ -207,7 +207,7 @@ export async function checkBewit(request: HawkRequest, options: VerifyOptions): 
 /**
  * Creates temporary credentials, as Taskcluster's clients do.
  *
- * @throws {@link CredentialsError} The issuer, the name, a scope or the lifetime will not do.
+ * @throws {@link CredentialsError} The issuer, the name, a scope or the lifetime is invalid.
  */
 export function createTemporaryCredentials(options: TemporaryOptions): TemporaryCredentials {
   refuseUnknown(options, TEMPORARY_KEYS, 'createTemporaryCredentials');
@@ -226,7 +226,7 @@ export function createTemporaryCredentials(options: TemporaryOptions): Temporary
   }
 }
 
-/** A body that is passed and is none must not pass for one that needs no comparison. */
+/** A `payload` that is no object is an error: ignored, it would skip the comparison of the body. */
 function payloadOf(options: VerifyOptions): VerifyOptions['payload'] {
   const { payload } = options;
   if ('payload' in options && (typeof payload !== 'object' || payload === null)) {

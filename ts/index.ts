@@ -15,7 +15,7 @@
  * await proxy.stop();
  * ```
  *
- * Requests are served on threads of their own and never enter JavaScript.
+ * The core serves requests on its own threads; they never enter JavaScript.
  *
  * @module taskcluster-proxy
  */
@@ -58,7 +58,7 @@ export const revision: string = native.revision();
 
 /**
  * Closes this process to debuggers, core dumps and the other processes of its user, as far as the
- * platform can; meant for a process that is nothing but a proxy. There is no way back.
+ * platform can; meant for a process that only runs a proxy. It cannot be undone.
  *
  * Linux: not dumpable, no core file. macOS: no debugger, no core file. FreeBSD: no tracing, no core
  * file. Windows: the owner may only wait for the process and end it. Everywhere but on Windows

@@ -1,6 +1,6 @@
 /**
- * What the package taskcluster-local takes from this one beside the API. It is of the same version, to
- * the digit, and so one addon serves both. For nothing else: any version may change it.
+ * What the package taskcluster-local imports from this one beside the API. Both packages have exactly the
+ * same version, so one addon serves both. Not for other programs: any version may change it.
  */
 export {
   type Native,

@@ -1,6 +1,6 @@
 /**
- * The one door to the Rust side: the addon's surface as types, and the addon. No rules here, and
- * nothing else loads it; where its binary lies is binary.ts's to know.
+ * The only module that loads the addon, with the types of its functions. It has no rules of its own;
+ * binary.ts finds the binary.
  *
  * Durations and dates are milliseconds, sizes bytes; `ts` and the expiry of a bewit are seconds,
  * as Hawk has them. Errors that the addon throws carry a `code`.
@@ -16,7 +16,7 @@ export interface NativeCredentials {
   certificate?: string | undefined;
 }
 
-/** What the core needs to start; everything is decided, nothing defaults. */
+/** What the core needs to start: every value is decided, the core has no defaults. */
 export interface NativeOptions {
   rootUrl: string;
   credentials: NativeCredentials;
@@ -26,7 +26,7 @@ export interface NativeOptions {
   ipAddresses: string[];
   port: number;
   allowedUser?: string | undefined;
-  /** Empty: no peer that cannot be looked up. */
+  /** Empty: peers that cannot be looked up are refused. */
   allowedNetworks: string[];
   allowCrossSite: boolean;
   hosts: string[];
@@ -40,7 +40,7 @@ export interface NativeOptions {
   headerTimeout: number;
   responseTimeout: number;
   upstreamHttp2: boolean;
-  /** `lookup` has logged what there is to warn of. */
+  /** `lookup` has already logged the warnings of the start. */
   warned: boolean;
   /** Absent: an update of the credentials does not wait for running requests. */
   drainTimeout?: number | undefined;
@@ -50,15 +50,15 @@ export interface NativeOptions {
   logLevel: 'error' | 'warn' | 'info' | 'debug';
 }
 
-/** Where the audit log goes, and what it is worth. */
+/** Where the audit log goes, and whether it is required. */
 export interface NativeAudit {
   /** An absolute path. */
   path: string;
-  /** Nothing is signed while it cannot be written. */
+  /** The proxy signs nothing while the log cannot be written. */
   required: boolean;
 }
 
-/** What the validator makes of the body of a `PUT /credentials`: one of the two. */
+/** The validator's result for the body of a `PUT /credentials`: one of the two keys. */
 export interface NativeVerdict {
   credentials?: NativeCredentials;
   /** One sentence for the client. */
@@ -66,13 +66,13 @@ export interface NativeVerdict {
 }
 
 /**
- * What has happened since the start. Numbers only grow, but for `runningRequests`,
- * `openConnections` and `credentialsExpiry`.
+ * Counters since the start. They only grow, except `runningRequests`, `openConnections` and
+ * `credentialsExpiry`.
  */
 export interface NativeCounters {
   /** Requests that have ended, with or without an answer. */
   requests: number;
-  /** Of these, those whose client had left before an answer. */
+  /** Of these, those that their client left before an answer. */
   requestsWithoutAnswer: number;
   /** Of these, those answered 1xx (a change of protocol). */
   requests1xx: number;
@@ -86,7 +86,7 @@ export interface NativeCounters {
   requests5xx: number;
   /** Sum of the durations of all ended requests, in microseconds. */
   requestMicroseconds: number;
-  /** Requests that run now. */
+  /** Requests that are running now. */
   runningRequests: number;
   /** Connections of clients that are open now. */
   openConnections: number;
@@ -94,7 +94,7 @@ export interface NativeCounters {
   retries: number;
   /** Connections that admission refused. */
   refusedConnections: number;
-  /** Requests for hosts that no signature goes to. */
+  /** Requests for hosts that the proxy does not sign for. */
   refusedUpstreams: number;
   /** Connections that were opened to upstreams. */
   upstreamConnections: number;
@@ -108,7 +108,7 @@ export interface NativeCounters {
   credentialFailures: number;
   /** Log lines that found the queue full or could not be written. */
   droppedLogLines: number;
-  /** Lines of the audit log that found no room, or could not be written. */
+  /** Lines of the audit log that found the queue full or could not be written. */
   lostAuditLines: number;
   /** When the credentials in force expire, in milliseconds since the epoch; permanent ones do not. */
   credentialsExpiry?: number;
@@ -143,10 +143,10 @@ export interface NativeRequest {
   port: number;
 }
 
-/** What a header or bewit says of itself, unproven. */
+/** What a header or bewit claims, before it is verified. */
 export interface NativeClaim {
   clientId: string;
-  /** Whose access token decides: the certificate's issuer, or the client itself. */
+  /** The client that owns the deciding access token: the certificate's issuer, or the client itself. */
   issuingClientId: string;
 }
 
@@ -156,7 +156,7 @@ export interface NativeVerification {
   now: number;
   /** Greatest difference between `now` and a header's time, in seconds; 60 when absent. */
   timestampSkew?: number;
-  /** Hash of the body that came, to have it compared with the header's. */
+  /** Hash of the received body, to compare with the header's. */
   payloadHash?: string;
 }
 
@@ -167,7 +167,7 @@ export interface NativeTemporary {
   expiry: number;
 }
 
-/** A claim that has been found true. */
+/** A verified claim. */
 export interface NativeVerified extends NativeClaim {
   temporary?: NativeTemporary;
   authorizedScopes?: string[];
@@ -180,14 +180,14 @@ export interface NativeVerified extends NativeClaim {
 
 /** Why a header or bewit was refused. */
 export interface NativeRefusal {
-  /** HTTP status: 400 for what is malformed, else 401. */
+  /** HTTP status: 400 for a malformed request, else 401. */
   status: number;
   reason: string;
   /** The `WWW-Authenticate` that tells a client with a wrong clock the time. */
   challenge?: string;
 }
 
-/** What temporary credentials shall be. */
+/** What temporary credentials to create. */
 export interface NativeTemporaryOptions {
   /** Name of named ones; absent for the issuer's own. */
   clientId?: string;
@@ -204,14 +204,13 @@ export interface Native {
   /** Closes this process to debuggers and core dumps, as far as the platform can. */
   hardenProcess(): void;
   /**
-   * Ends this process at once when the one that started it has ended, by whatever end, and without
-   * the thread of JavaScript; does nothing where init did. `launcher` is the id of the parent as
-   * the caller has seen it first.
+   * Ends this process as soon as its parent ends, in any way; it needs no JavaScript thread for this.
+   * Does nothing if init is the parent. `launcher` is the id of the parent as the caller first saw it.
    */
   endWithLauncher(launcher: number): void;
   /**
-   * Writes to stdout (1) or stderr (2) and waits for their readers no longer than `patience`
-   * milliseconds; whether all is written by then.
+   * Writes to stdout (1) or stderr (2) and waits at most `patience` milliseconds for the reader. Returns
+   * whether all of it is written.
    */
   say(stream: 1 | 2, text: string, patience: number): boolean;
   startProxy(
@@ -219,9 +218,8 @@ export interface Native {
     validate: (body: Buffer) => NativeVerdict,
   ): Promise<NativeProxy>;
   /**
-   * One signed GET to the deployment, for an origin-form target, with the way out and the retries of
-   * a request that goes through the proxy. `ERR_LOOKUP` where there is no answer. What there is to
-   * warn of is logged before.
+   * Sends one signed GET for an origin-form target to the deployment, with the outgoing connections and
+   * the retries of a proxied request. `ERR_LOOKUP` without an answer. Logs the warnings of the start first.
    */
   lookup(options: NativeOptions, target: string): Promise<NativeAnswer>;
   /** Throws `ERR_CREDENTIALS` for a set that could not sign. */

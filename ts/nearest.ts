@@ -1,12 +1,12 @@
-/** What a misspelt name most likely stands for, so that an error can say so. */
+/** Finds the name that a misspelt word most likely means, so that an error can suggest it. */
 import { closestMatch } from 'leven';
 
-/** More than this many slips of a key are another word. */
+/** A word with more differences than this is another word. */
 const SLIPS = 3;
 
 /**
- * The one name that begins with `word` (`root` for `rootUrl`), else the one that it comes closest to,
- * else the one that has it inside (`scopes` for `authorizedScopes`). Case and dashes do not count.
+ * The only name that begins with `word` (`root` for `rootUrl`), else the name closest to it, else the
+ * only name that contains it (`scopes` for `authorizedScopes`). Case and dashes are ignored.
  */
 export function nearest(word: string, names: readonly string[]): string | undefined {
   const wanted = plain(word);

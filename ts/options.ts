@@ -1,7 +1,7 @@
 /**
- * What a proxy can be started with, and how that becomes what the core takes: names and kinds are
- * judged by `check.ts`; durations, sizes, ports, choices and defaults here. What an address, a root
- * URL, a user, a host or a network may be is the core's to judge.
+ * The options of a proxy, and their conversion to the options of the core. `check.ts` checks names and
+ * kinds; this module reads durations, sizes, ports and choices and fills in defaults; the core checks
+ * addresses, root URLs, users, hosts and networks.
  */
 import { checkValue, OptionsError, refuseUnknown } from './check.js';
 import type { Credentials } from './credentials.js';
@@ -14,13 +14,13 @@ export type Duration = number | string;
 /** Bytes, or text such as `64KiB`, `10MiB`. */
 export type Size = number | string;
 
-/** What of `startProxy` can be left out, beside the credentials and their restriction. */
+/** The optional settings of `startProxy`, beside the credentials and their restriction. */
 export interface Settings {
   /** Port of every listener, 0 to 65535; 0 takes a free one. Default: 8080. */
   port?: number;
   /** IPv4 and IPv6 addresses to listen on. Default: all interfaces. */
   ipAddresses?: readonly string[];
-  /** Serve connections of this OS user and root alone. Refused where the platform cannot tell. */
+  /** Serve only connections of this OS user and root. Refused on platforms that cannot check the user. */
   allowedUser?: string;
   /** Also serve peers in these CIDRs that this network namespace cannot see; beside `allowedUser`. */
   allowedNetwork?: string | readonly string[];
@@ -39,9 +39,9 @@ export interface Settings {
   retryCap?: Duration;
   /** For how long a request is tried again; 0 for a single try. Default: `15m`. */
   retryFor?: Duration;
-  /** How much of one request's body is kept for another try. Default: `10MiB`. */
+  /** Bytes of one request's body that are kept for another try. Default: `10MiB`. */
   replayLimit?: Size;
-  /** How much of all requests' bodies is kept. Default: `64MiB`. */
+  /** Bytes of all requests' bodies that are kept. Default: `64MiB`. */
   replayTotal?: Size;
   /** How long a request's head may take to come in. Default: `30s`. */
   headerTimeout?: Duration;
@@ -54,8 +54,8 @@ export interface Settings {
   /** For how long it waits. Default: `5s`. */
   drainTimeout?: Duration;
   /**
-   * File that a JSON line is added to for each request, by its absolute path. {@link Proxy.reopenAuditLog}
-   * after it was moved away.
+   * Absolute path of a file to which each request adds a JSON line. After moving the file away, call
+   * {@link Proxy.reopenAuditLog}.
    */
   auditLog?: string;
   /** Sign nothing while the audit log cannot be written. Default: false. */
@@ -70,19 +70,19 @@ export interface Settings {
 export interface ProxyOptions extends Settings {
   /** Root URL of the deployment: http or https, no user, path, query or fragment. */
   rootUrl: string;
-  /** The set that signs until {@link Proxy.updateCredentials} or a `PUT /credentials`. */
+  /** The credential set in force until {@link Proxy.updateCredentials} or a `PUT /credentials`. */
   credentials: Credentials;
   /**
-   * `authorizedScopes` of every signature. Absent: no restriction. An empty list is another thing:
-   * the proxy then may do nothing.
+   * `authorizedScopes` of every signature. Absent: no restriction. An empty list is the empty
+   * restriction: it grants nothing.
    */
   authorizedScopes?: readonly string[];
 }
 
-/** Options as the core takes them, but for whom it signs for and with what. */
+/** Options as the core takes them, without the root URL and the credentials. */
 type Decided = Omit<NativeOptions, 'rootUrl' | 'credentials' | 'warned'>;
 
-/** How an error calls a setting: by its key in the API, by its flag on the command line. */
+/** The name of a setting in an error: its key in the API, its flag on the command line. */
 export type NameOf = (key: ApiKey) => string;
 
 /**
@@ -132,7 +132,7 @@ function auditOf(given: Checked, name: NameOf): NativeOptions['audit'] {
   return { path, required };
 }
 
-/** Options whose names and kinds are those of the table; what may be given as one is an array. */
+/** Returns options with the names and kinds of the table; a single value becomes an array. */
 type Checked = {
   [Key in ApiKey]?: Key extends KeyOfKind<'text'>
     ? (typeof SETTINGS)[Key] extends { many: string }
@@ -147,7 +147,7 @@ function checkOptions(options: unknown, name: NameOf): Checked {
   for (const key of API_KEYS.filter((known) => known in options)) {
     const row: Row = SETTINGS[key];
     const value = options[key];
-    // What restricts is not lifted by a variable that is not set.
+    // An unset variable must not lift a restriction.
     if (value !== undefined || row.restricts === 'by being given') {
       checked[key] = checkValue(value, row, name(key));
     }
@@ -164,7 +164,7 @@ function checkPort(port: number): number {
   return port;
 }
 
-/** A port as the command line has it: decimal digits, as Go reads them. */
+/** Reads a port of the command line: decimal digits, as Go reads them. */
 export function readPort(text: string): number {
   if (!/^\+?0*[0-9]{1,5}$/.test(text)) {
     throw new OptionsError(`port ${text} is not in range [0,65535]`);
@@ -172,12 +172,12 @@ export function readPort(text: string): number {
   return checkPort(Number(text));
 }
 
-/** A year: the clock arithmetic of every platform bears it. */
+/** A year, which the clock arithmetic of every platform supports. */
 const LONGEST = 365 * 24 * 3_600_000;
 
 const MILLISECONDS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
-/** @returns Milliseconds, rounded up so that little never becomes nothing. */
+/** @returns Milliseconds, rounded up so that a short duration never becomes 0. */
 export function readDuration(value: Duration, name: string): number {
   const [, digits, unit] = /^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)$/.exec(`${value}`) ?? [];
   const amount =
@@ -194,7 +194,7 @@ export function readDuration(value: Duration, name: string): number {
 
 const BYTES: Record<string, number> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
 
-/** @returns Bytes, rounded down to whole ones. */
+/** @returns Bytes, rounded down. */
 export function readSize(value: Size, name: string): number {
   const [, digits, unit] = /^([0-9]+(?:\.[0-9]+)?)(B|KiB|MiB|GiB)$/.exec(`${value}`) ?? [];
   const amount =

@@ -1,6 +1,6 @@
 /**
- * A proxy in this process: started, updated, stopped. What options and credentials may be is judged
- * by `options.ts` and `credentials.ts`, the rest by the core.
+ * Starts, updates and stops a proxy in this process. `options.ts` and `credentials.ts` check options and
+ * credentials, the core checks the rest.
  */
 import { OptionsError } from './check.js';
 import {
@@ -20,22 +20,22 @@ import { API_KEYS, type Row, SETTINGS } from './settings.js';
 
 /** A running proxy. */
 export interface Proxy {
-  /** URL of each listener with its true port, such as `http://127.0.0.1:54321`. */
+  /** URL of each listener with its actual port, such as `http://127.0.0.1:54321`. */
   readonly addresses: readonly string[];
   counters(): Counters;
   /**
-   * Puts another set in force, as `PUT /credentials` does; resolves once it is. Authorised scopes
-   * stay.
+   * Replaces the credential set, as `PUT /credentials` does; resolves once the new set is in force.
+   * Authorised scopes stay.
    *
-   * @throws {@link CredentialsError} The set in force stays.
+   * @throws {@link CredentialsError} The old set stays in force.
    * @throws {@link StoppedError} The proxy has been stopped.
    */
   updateCredentials(credentials: Credentials): Promise<void>;
-  /** Goes on with the audit log in the file that is now at its path, once the old one was moved away. */
+  /** Continues the audit log in a new file at its path, after the old file was moved away. */
   reopenAuditLog(): void;
   /**
-   * Stops accepting, lets running requests finish within `grace` (default `30s`), and resolves when
-   * nothing runs any more. Further calls wait for the same end.
+   * Stops accepting, lets running requests finish within `grace` (default `30s`), and resolves when all
+   * have ended. Further calls wait for the same end.
    *
    * @throws {@link OptionsError} `grace` is not a duration.
    */
@@ -67,15 +67,15 @@ export class StoppedError extends Error {
 /** The default of {@link Proxy.stop}. */
 const GRACE = '30s';
 
-/** How a start differs by where it is asked for. */
+/** What differs between a start by the API and one by the command line. */
 interface Manner {
-  /** How an error calls a setting. */
+  /** The name of a setting in an error. */
   readonly name: NameOf;
-  /** What there is to warn of has been logged, by {@link native.lookup}. */
+  /** {@link native.lookup} has already logged the warnings of the start. */
   readonly warned: boolean;
 }
 
-/** Starts a proxy. Throws as `startProxy` of the API says. */
+/** Starts a proxy. Throws the errors of `startProxy` of the API. */
 export async function start(options: ProxyOptions, { name, warned }: Manner): Promise<Proxy> {
   const settings = decide(options, name);
   const { rootUrl } = options;
@@ -91,7 +91,7 @@ export async function start(options: ProxyOptions, { name, warned }: Manner): Pr
   }
 }
 
-/** What the core asks about the body of a `PUT /credentials`. */
+/** Validates the body of a `PUT /credentials` for the core. */
 function judge(body: Uint8Array): NativeVerdict {
   try {
     return { credentials: parseCredentials(body) };
@@ -117,7 +117,7 @@ function typed(error: Error & { code?: string }, name: NameOf): Error {
   }
 }
 
-/** The core calls settings by their flags. */
+/** Renames the flags in the core's errors. */
 function renamed(message: string, name: NameOf): string {
   return message.replace(/--[a-z]+(-[a-z]+)*/g, (flag) => {
     const key = API_KEYS.find((known) => `--${(SETTINGS[known] as Row).flag}` === flag);
@@ -125,7 +125,7 @@ function renamed(message: string, name: NameOf): string {
   });
 }
 
-/** Keeps proxies that run from the garbage collector, which would stop those nobody refers to. */
+/** Running proxies: a reference keeps the garbage collector from stopping them. */
 const running = new Set<RunningProxy>();
 
 class RunningProxy implements Proxy {

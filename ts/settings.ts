@@ -1,13 +1,13 @@
 /**
- * The table of settings: one row for everything that the API, the command line or the environment
- * can set. The checks of the API, the command line, its help and the tests of the README derive from
- * it, and a test walks it with every slip there is.
+ * The table of settings: one row for each setting of the API, the command line or the environment. The
+ * checks of the API, the command line, its help and the tests of the README derive from it, and a test
+ * tries every kind of mistake on each row.
  *
- * It says what may stand where and judges nothing: `options.ts` does, and the core judges what an
- * address, a user, a network or a root URL may be.
+ * The table only describes: `options.ts` checks the values, and the core checks addresses, users,
+ * networks and root URLs.
  */
 
-/** What a value is, and how a sentence asks for one. */
+/** The kinds of a value, and the words of a sentence that asks for one. */
 export const KINDS = {
   switch: 'true or false',
   text: 'a string',
@@ -27,38 +27,38 @@ export interface Row {
   /** Long name on the command line, without dashes; absent where arguments or variables alone do. */
   readonly flag?: string;
   readonly short?: string;
-  /** What stands for the value in the help. */
+  /** The placeholder of the value in the help. */
   readonly value?: string;
-  /** Variables that are read where the flag is not given; the first is the proper one. */
+  /** Variables that apply without the flag; the first is the proper one. */
   readonly environment?: readonly string[];
   readonly kind: Kind;
   readonly choices?: readonly string[];
   readonly default?: string | number;
-  /** May be repeated: an array in the API, which takes a single value, too, where this says so. */
+  /** May be repeated: an array in the API, which also takes a single value with `array or one`. */
   readonly many?: 'array' | 'array or one';
   /**
-   * Set where a slip would serve more. `by being given`: more is served without it. `by being left
-   * out`: more is served with it.
+   * Present if the setting restricts. `by being given`: the proxy serves more without it. `by being left
+   * out`: the proxy serves more with it.
    */
   readonly restricts?: 'by being given' | 'by being left out';
   /**
-   * What a value that is given and empty means. Where a setting restricts it is refused, and so are
-   * an empty array and an `undefined`.
+   * What an empty value means. A setting that restricts refuses it, and also an empty array and
+   * `undefined`.
    */
   readonly empty: 'refused' | 'not given';
-  /** An empty array is a value of its own. */
+  /** An empty array is a valid value, distinct from an absent one. */
   readonly emptyArray?: 'a value';
-  /** It cannot be left out. */
+  /** It is required. */
   readonly required?: true;
-  /** What it is left out for; ends the sentence about an empty value. */
+  /** The effect of leaving it out; ends the sentence about an empty value. */
   readonly without?: string;
-  /** Its value must not stand in the process list. */
+  /** Its value must not appear in the process list. */
   readonly secret?: true;
   /** Its values may begin with two dashes. */
   readonly dashes?: true;
   /**
-   * A task must not be able to set it by a scope that begins with a dash: it stands before every
-   * other flag, where no scope of a task can stand.
+   * A task must not be able to set it by a scope that begins with a dash: the launcher writes it before
+   * every other flag, where no scope of a task can be.
    */
   readonly first?: true;
   /** One sentence of help. */
@@ -226,7 +226,7 @@ export const SETTINGS = {
     kind: 'text',
     restricts: 'by being given',
     empty: 'refused',
-    without: 'serve everybody',
+    without: 'serve every user',
     help: 'Only serve connections of this OS user and of root',
   },
   allowedNetwork: {
@@ -458,7 +458,7 @@ export const SETTINGS = {
 
 export type Key = keyof typeof SETTINGS;
 
-/** The keys that can be set there. */
+/** The keys that can be set in one of these places. */
 export type KeyBy<Where extends Row['by']> = {
   [K in Key]: (typeof SETTINGS)[K]['by'] extends Where ? K : never;
 }[Key];
@@ -466,7 +466,7 @@ export type KeyBy<Where extends Row['by']> = {
 /** The keys of `startProxy`. */
 export type ApiKey = KeyBy<'API' | 'API and command'>;
 
-/** The keys of `startProxy` whose values are of that kind. */
+/** The keys of `startProxy` with values of that kind. */
 export type KeyOfKind<K extends Kind> = {
   [Each in ApiKey]: (typeof SETTINGS)[Each]['kind'] extends K ? Each : never;
 }[ApiKey];
@@ -479,7 +479,7 @@ export const ROWS: ReadonlyArray<readonly [Key, Row]> = Object.entries(SETTINGS)
 /** A row that has a flag. */
 export type Flag = Row & { readonly flag: string };
 
-/** Of these those that have a flag. */
+/** The rows that have a flag. */
 export const FLAGS = ROWS.filter(
   (entry): entry is readonly [Key, Flag] => entry[1].flag !== undefined,
 );

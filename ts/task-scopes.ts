@@ -1,13 +1,13 @@
 /**
- * The scopes of a task, read from the queue by the core: with the proxy's own credentials, since
- * reading a task may need a scope, and by its way out. Loaded only where a task id is given.
+ * Reads the scopes of a task from the queue. The core sends the request, with the proxy's own credentials
+ * (reading a task may need a scope) and its outgoing connections. Loaded only with a task id.
  */
 import { OptionsError } from './check.js';
 import { checkCredentials } from './credentials.js';
 import { type NativeAnswer, native } from './native.js';
 import { decide, type ProxyOptions } from './options.js';
 
-/** The task could not be read; the sentence says why. */
+/** The task could not be read; the message says why. */
 export class TaskLookupError extends Error {
   override readonly name = 'TaskLookupError';
   readonly code = 'ERR_TASK_LOOKUP';
@@ -18,9 +18,9 @@ export class TaskLookupError extends Error {
 }
 
 /**
- * Reads the scopes of `taskId` for a proxy of these options. What there is to warn of at a start is
- * logged before. Tries that fail are logged, and made again as those of a request that goes through
- * the proxy; what no try can help ends it at once.
+ * Reads the scopes of `taskId` for a proxy of these options. Logs the warnings of the start first. Failed
+ * tries are logged and repeated like those of a proxied request; an error that no retry can mend ends it
+ * at once.
  *
  * @throws {@link TaskLookupError}
  * @throws {@link OptionsError} The root URL is none.
@@ -58,7 +58,7 @@ function isScope(scope: unknown): scope is string {
   return typeof scope === 'string' && scope !== '' && scope.isWellFormed();
 }
 
-/** The keys of a JSON object that matter here; none of anything else. */
+/** The keys of a JSON object that matter here; none for any other value. */
 function parse(body: Buffer): { message?: unknown; scopes?: unknown } {
   try {
     return (JSON.parse(body.toString()) ?? {}) as object;
@@ -67,7 +67,7 @@ function parse(body: Buffer): { message?: unknown; scopes?: unknown } {
   }
 }
 
-/** Taskcluster's services explain an error in `message`, whose first line is the gist. */
+/** Taskcluster's services explain an error in `message`; its first line is the summary. */
 function firstLine(message: unknown): string {
   const [line] = typeof message === 'string' ? message.split('\n') : [];
   return line ? `: ${line}` : '';

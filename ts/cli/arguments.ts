@@ -1,8 +1,8 @@
 /**
- * The command line of taskcluster-proxy: flags, environment and positional scopes become the
- * options of the API. Name for name that of the Go program, and what is new.
+ * The command line of taskcluster-proxy: it turns flags, environment and positional scopes into the
+ * options of the API. All names of the Go program are kept.
  *
- * What flags there are stands in the table of settings. Nothing here needs the addon.
+ * The table of settings defines the flags. Nothing here needs the addon.
  */
 import { CommanderError, Option, Command as Parser } from 'commander';
 import { checkValue, OptionsError } from '../check.js';
@@ -20,36 +20,36 @@ import {
   SETTINGS,
 } from '../settings.js';
 
-/** What the command line asks for. */
+/** The parsed command line. */
 export type Command =
   | { kind: 'help' | 'version' | 'shortVersion' }
   | {
       kind: 'run';
-      /** Without `authorizedScopes`: those are `scopes` and the task's. */
+      /** Without `authorizedScopes`: these are `scopes` and the task's scopes. */
       options: ProxyOptions;
       scopes: string[];
       taskId: string | undefined;
       readyFile: string | undefined;
       /** Milliseconds. */
       grace: number;
-      /** Whether it ends when the process that started it does. */
+      /** Whether the proxy ends when the process that started it ends. */
       endsWithLauncher: boolean;
     };
 
-/** Every spelling that is an option, with its dashes. */
+/** Every spelling of an option, with its dashes. */
 const SPELLINGS: readonly string[] = FLAGS.flatMap(([, flag]) => spellings(flag));
 
 function spellings({ flag, short }: Flag): string[] {
   return short === undefined ? [`--${flag}`] : [`--${flag}`, `-${short}`];
 }
 
-/** How an error calls a setting. */
+/** The name of a setting in an error. */
 export function flagName(key: ApiKey): string {
   const { flag, value }: Row = SETTINGS[key];
   return flag === undefined ? `<${value}>` : `--${flag}`;
 }
 
-/** One flag as it was written. */
+/** One flag as written. */
 interface Written {
   readonly key: Key;
   readonly flag: Flag;
@@ -59,19 +59,19 @@ interface Written {
   readonly value: string | undefined;
 }
 
-/** A command line in its parts, in the order in which they were written. */
+/** The parts of a command line, in the order of the arguments. */
 export interface Line {
   readonly flags: readonly Written[];
   readonly scopes: readonly string[];
-  /** Whether `--` stands before the scopes. */
+  /** Whether `--` precedes the scopes. */
   readonly apart: boolean;
-  /** What cannot be read. */
+  /** The error of a command line that cannot be read. */
   readonly fault: OptionsError | undefined;
 }
 
 /**
- * Takes a command line apart and judges no value. Options end at the first scope: what a task's
- * scopes say must not be able to set anything.
+ * Splits a command line into its parts and checks no value. Options end at the first scope: a scope of a
+ * task must never set an option.
  */
 export function parseLine(args: readonly string[]): Line {
   const flags: Written[] = [];
@@ -88,7 +88,7 @@ export function parseLine(args: readonly string[]): Line {
   }
 }
 
-/** Each spelling is an option by itself, so that an error can name the flag as it was written. */
+/** Declares each spelling as its own option, so that an error can name the flag as written. */
 function parser(write: (flag: Written) => void): Parser {
   const command = new Parser().exitOverride().configureOutput({ outputError: () => {} });
   for (const [key, flag] of FLAGS) {
@@ -105,7 +105,7 @@ function parser(write: (flag: Written) => void): Parser {
   return command.passThroughOptions().addOption(new Option(A_DIGIT).argParser(refuse));
 }
 
-/** Whether what stands before the operands is the `--` that ends the options, and no flag's value. */
+/** Whether the argument before the operands is the `--` that ends the options, and not a flag's value. */
 function standsApart(args: readonly string[], operands: number, last?: Written): boolean {
   const [spelling, end] = args.slice(0, args.length - operands).slice(-2);
   const [before, dashes] = end === undefined ? [undefined, spelling] : [spelling, end];
@@ -114,7 +114,7 @@ function standsApart(args: readonly string[], operands: number, last?: Written):
 
 const A_DIGIT = '-0';
 
-/** Of `argument` no more than the flag is repeated: what follows it may be a secret. */
+/** The error repeats only the flag of `argument`: the rest may be a secret. */
 function spellingOf(argument: string): string {
   const [spelling = argument] = /^(--.[^=]*|-[^-])/u.exec(argument) ?? [];
   return spelling;
@@ -131,12 +131,12 @@ function unknownFlag(argument: string): OptionsError {
   );
 }
 
-/** What looks like an option, and would else restrict nothing. */
+/** Refuses a scope that looks like an option: taken as a scope it restricts nothing. */
 function noScope(operand: string): OptionsError | undefined {
   return operand.startsWith('-') ? behindScope(operand) : misspelt(operand);
 }
 
-/** `allowed-user=task`, `—allowed-user`: an option without its dashes, or with those of a text. */
+/** `allowed-user=task`, `—allowed-user`: an option without dashes, or with typographic ones. */
 function misspelt(operand: string): OptionsError | undefined {
   const [, dashes, name, value] = /^(\p{Pd}*)([a-z]+(?:-[a-z]+)*)(=.*)?$/su.exec(operand) ?? [];
   const isFlag = FLAGS.some(([, { flag }]) => flag === name);
@@ -149,16 +149,16 @@ function misspelt(operand: string): OptionsError | undefined {
 
 function behindScope(argument: string): OptionsError {
   if (argument === '--') {
-    return new OptionsError('-- stands behind a scope: write it before the first one');
+    return new OptionsError('-- follows a scope: write it before the first one');
   }
   const spelling = spellingOf(argument);
   return new OptionsError(
-    `${spelling} stands behind a scope, where options end: write it before the first scope, or -- ` +
+    `${spelling} follows a scope, where options end: write it before the first scope, or -- ` +
       'before the scopes if it is one',
   );
 }
 
-/** Commander's one complaint at this stage: `error: option '--name <value>' argument missing`. */
+/** Commander's only error at this stage: `error: option '--name <value>' argument missing`. */
 function misused(error: unknown): OptionsError {
   if (error instanceof CommanderError) {
     const [, form = ''] = /'(.*)'/.exec(error.message) ?? [];
@@ -168,8 +168,7 @@ function misused(error: unknown): OptionsError {
 }
 
 /**
- * The command line without its secrets, to stand in the process list; nothing of one that cannot be
- * read.
+ * The command line without its secrets, for the process list; empty for one that cannot be read.
  */
 export function maskSecrets(args: readonly string[], { flags, fault }: Line): string[] {
   if (fault !== undefined) {
@@ -185,9 +184,9 @@ export function maskSecrets(args: readonly string[], { flags, fault }: Line): st
 }
 
 /**
- * Judges the command line and, for what it leaves out, the environment.
+ * Checks the command line and, for options that are not given, the environment.
  *
- * @throws {@link OptionsError} The sentence is for the user.
+ * @throws {@link OptionsError} The message is for the user.
  */
 export function readCommand(line: Line, environment: Environment): Command {
   const given = readFlags(line);
@@ -225,8 +224,8 @@ export function readCommand(line: Line, environment: Environment): Command {
 }
 
 /**
- * An image fixes its port by a variable: a flag of its own would stand before all that the launcher
- * writes, and no flag could come first any more.
+ * An image fixes its port by a variable. A flag in the image would precede all arguments of the launcher,
+ * which could then write no flag first.
  */
 function readFixedPort(given: Given, environment: Environment): number | undefined {
   const [variable] = SETTINGS.fixedPort.environment;
@@ -246,7 +245,7 @@ function readFixedPort(given: Given, environment: Environment): number | undefin
   }
 }
 
-/** A launcher that crashed must not leave a port that signs to whoever has the user id next. */
+/** A crashed launcher must not leave a signing port to the next task that runs with the same user id. */
 function readEndsWithLauncher(given: Given): boolean {
   const [ends, outlives] = [given.has('endWithParent'), given.has('outliveParent')];
   if (ends && outlives) {
@@ -261,7 +260,7 @@ type CommandKey = KeyBy<'command' | 'API and command'>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The values of each flag that is given. */
+/** The values of each given flag. */
 type Given = ReadonlyMap<Key, readonly string[]>;
 
 function readFlags({ flags, fault }: Line): Given {
@@ -283,11 +282,11 @@ function readFlags({ flags, fault }: Line): Given {
 }
 
 /**
- * Refuses a value that is an option. A variable that is not set and not quoted leaves nothing
- * behind, and its flag would swallow the next one, which may be the one that restricts.
+ * Refuses a value that is an option. An unset, unquoted shell variable vanishes from the command line, and
+ * its flag takes the next flag as its value, which may be a restriction.
  */
 function refuseOption(value: string, spelling: string, { value: form, dashes }: Flag): void {
-  // What begins with one dash and a letter may be a secret that begins so.
+  // A value with one dash and a letter may be a secret.
   const option = dashes && !value.startsWith('--') ? value : spellingOf(value);
   const isOption = SPELLINGS.includes(option) || value === '--';
   if (isOption || (value.startsWith('--') && !dashes)) {
@@ -298,34 +297,34 @@ function refuseOption(value: string, spelling: string, { value: form, dashes }: 
 }
 
 /**
- * Refuses an option that one of a task's scopes could have passed for. They stand behind what the
- * launcher writes, and one of them may be a `--`.
+ * Refuses an option that may be a scope of the task. The launcher writes these scopes last, and one of
+ * them may be a `--`.
  */
 function refuseMixed({ flags, apart, scopes }: Line): void {
   const first = flags.findLast(({ flag }) => flag.first);
   const other = flags.find(({ flag }) => !flag.first);
   if (first && other && flags.indexOf(other) < flags.indexOf(first)) {
     throw new OptionsError(
-      `${first.spelling} stands behind ${other.spelling}, where a scope could pass for it: write it first`,
+      `${first.spelling} follows ${other.spelling}, where a scope could pass for it: write it first`,
     );
   }
   if (first && !other && !apart && scopes.length > 0) {
     throw new OptionsError(
-      `${first.spelling} stands before scopes that could pass for options: write -- before the first scope`,
+      `${first.spelling} precedes scopes that could pass for options: write -- before the first scope`,
     );
   }
 }
 
-/** A list of scopes that turned out empty must not lift the restriction that it was to be. */
+/** An empty list of scopes behind `--` must not lift the restriction. */
 function refuseNoScope(given: Given, { apart, scopes }: Line): void {
   if (apart && scopes.length === 0 && !given.has('taskId')) {
     throw new OptionsError(
-      'no scope stands behind --: write one, or leave -- out to sign with all scopes of the credentials',
+      'no scope follows --: write one, or leave -- out to sign with all scopes of the credentials',
     );
   }
 }
 
-/** Options as the API takes them; durations, sizes and choices stay text and are judged there. */
+/** Options as the API takes them; durations, sizes and choices stay text, which the API checks. */
 function readSettings(given: Given, scopes: readonly string[]): Partial<ProxyOptions> {
   const settings: Record<string, unknown> = scopes.length === 0 ? {} : { authorizedScopes: scopes };
   for (const key of API_KEYS) {
@@ -364,10 +363,10 @@ function missing(key: CommandKey, what: string): never {
   );
 }
 
-/** 22 characters of URL-safe base64 that a version 4 UUID can make, as Taskcluster's schemas say. */
+/** A version 4 UUID in 22 characters of URL-safe base64, as in Taskcluster's schemas. */
 const SLUGID = /^[A-Za-z0-9_-]{8}[Q-T][A-Za-z0-9_-][CGKOSWaeimquy26-][A-Za-z0-9_-]{10}[AQgw]$/;
 
-/** An empty task id is refused rather than ignored: ignoring it would lift the restriction. */
+/** Refuses an empty task id: ignoring it would lift the restriction. */
 function readTaskId(taskId: string | undefined): string | undefined {
   if (taskId !== undefined && !SLUGID.test(taskId)) {
     throw new OptionsError(`'${taskId}' is not a task id: pass the 22 characters of a slugid`);
@@ -375,7 +374,7 @@ function readTaskId(taskId: string | undefined): string | undefined {
   return taskId;
 }
 
-/** The variables that hold secrets, to be deleted once read. */
+/** The variables that hold secrets; the command deletes them after reading. */
 export const SECRET_VARIABLES: readonly string[] = ROWS.flatMap(([, row]) =>
   row.secret ? (row.environment ?? []) : [],
 );

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /**
- * `npm start`: a private deployment, a claimed task and a proxy on this machine. One large artifact
- * goes up and comes down through the proxy, the credentials are renewed, and a call without any is
- * refused until everybody is granted its scope; then it keeps serving, to be tried by hand.
+ * `npm start`: a private deployment, a claimed task and a proxy on this machine. The demo uploads and
+ * downloads one large artifact through the proxy, renews the credentials, and makes a call without
+ * credentials, which is refused until the anonymous role has its scope. It then keeps serving, for calls
+ * by hand.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -30,7 +31,7 @@ interface DemoOptions {
   readonly once?: boolean;
 }
 
-/** What a run has started, and how it ends again. */
+/** What a run has started, and how to stop it. */
 interface Stage {
   readonly deployment: Deployment;
   readonly proxy: ProxyProcess;
@@ -46,13 +47,13 @@ const SECRET = 'demo/greeting';
 const DEFAULT_SIZE = '256MiB';
 const CONTENT_TYPE = 'application/octet-stream';
 
-/** Half of what a claim holds, so that one may fail. */
+/** Half of a claim's time, so that one renewal may fail. */
 const RENEW_INTERVAL = 10 * 60 * 1000;
 
-/** What everybody may do shows within a second; a busy machine gets more, in milliseconds. */
+/** A change of the anonymous role applies within a second; a busy machine gets more, in milliseconds. */
 const GRANT_PATIENCE = 10_000;
 
-/** What is undone when the program ends, last first. */
+/** What to undo when the program ends, last first. */
 const endings: (() => Promise<void>)[] = [];
 let ended = false;
 let ending: Promise<void> | undefined;
@@ -76,10 +77,10 @@ const command = new Command('npm start --')
 try {
   await run(command.opts<DemoOptions>());
 } catch (error) {
-  // What fails because everything is being ended is no failure.
+  // An error during the shutdown is not reported.
   if (!ended) {
     const { message, cause } = error as Error;
-    // What `fetch` rejects with says nothing by itself.
+    // The message of a `fetch` error says nothing; its cause does.
     console.error(cause instanceof Error ? `${message}: ${cause.message}` : message);
     process.exitCode = 1;
   }
@@ -90,7 +91,7 @@ function sizeOf(text: string): number {
   return readSize(text, '--size');
 }
 
-/** Reads an argument so that one which cannot be read is a usage error. */
+/** Reads an argument; an error of the reader becomes a usage error. */
 function argument<Value>(read: (text: string) => Value): (text: string) => Value {
   return (text) => {
     try {
@@ -105,7 +106,7 @@ async function run(options: DemoOptions): Promise<void> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => void end().then(() => process.exit()));
   }
-  // Whoever reads has seen enough, as `| head` does.
+  // The reader has closed the pipe, as `| head` does.
   process.stdout.on('error', () => void end().then(() => process.exit()));
   const stage = await setUp(options);
   await moveArtifact(stage, options.size);
@@ -119,7 +120,7 @@ async function run(options: DemoOptions): Promise<void> {
   keepServing(stage);
 }
 
-/** Undoes what was set up; whoever asks again waits for the same end. */
+/** Undoes the set-up; further calls wait for the same end. */
 function end(): Promise<void> {
   ended = true;
   ending ??= undo();
@@ -191,7 +192,7 @@ function taskScopes(taskId: string): string[] {
 async function moveArtifact(stage: Stage, size: number): Promise<void> {
   const { deployment, proxy } = stage;
   const artifact = `${proxy.url}/queue/v1/task/${stage.taskId}/runs/${stage.runId}/artifacts/${ARTIFACT}`;
-  /** The same place, by way of the proxy: the redirect names the deployment. */
+  /** The same target through the proxy: the redirect names the deployment. */
   const throughProxy = (url: string) => proxy.url + url.slice(deployment.rootUrl.length);
 
   const created = await fetch(artifact, {
@@ -240,16 +241,16 @@ What came back:   ${received.status}, ${mebibytes(received.size)}, byte for byte
                     SHA-256 ${received.sha256}`);
 }
 
-/** The proxy goes on with the credentials of a renewed claim. */
+/** Hands the credentials of a renewed claim to the proxy. */
 async function renewCredentials({ proxy, taskId, renew }: Stage): Promise<void> {
-  // Clients of two claims differ in the second in which their claim ends.
+  // The client ids of two claims differ in the second at which the claim ends.
   await pause(1000);
   const { takenUntil, credentials } = await renew();
   const response = await fetch(`${proxy.url}/queue/v1/task/${taskId}`);
   await bodyOf(response);
   const clientId = response.headers.get('x-taskcluster-proxy-temp-clientid');
   if (clientId !== credentials.clientId) {
-    throw new Error(`The proxy signs as ${clientId} still, not as ${credentials.clientId}`);
+    throw new Error(`The proxy still signs as ${clientId}, not as ${credentials.clientId}`);
   }
   say(`
 The worker reclaimed the task until ${clock(takenUntil)} and handed the new credentials to the proxy
@@ -257,7 +258,7 @@ by PUT /credentials. What the proxy signs is signed with them now, as the client
   ${clientId}`);
 }
 
-/** A call without credentials, past the proxy, before and after everybody may make it. */
+/** A call without credentials, past the proxy, before and after the anonymous role gets its scope. */
 async function openTask({ deployment, taskId }: Stage): Promise<void> {
   const { rootUrl, credentials } = deployment;
   const path = `/api/queue/v1/task/${taskId}`;
@@ -279,7 +280,9 @@ async function openTask({ deployment, taskId }: Stage): Promise<void> {
     status = (await call()).status;
   }
   if (status !== 200) {
-    throw new Error(`GET ${path} is answered with ${status} though everybody has ${scope}`);
+    throw new Error(
+      `GET ${path} is answered with ${status} though the role anonymous has ${scope}`,
+    );
   }
   const seconds = (sinceGranted() / 1000).toFixed(1);
   say(`The role anonymous was granted ${scope}.\nThe same call, ${seconds} s later:\n  ${status}`);
@@ -300,7 +303,7 @@ Try next, in another terminal (Ctrl-C here ends everything and cleans up):
     curl ${deployment.rootUrl}/api${secret}
   The same, narrowed to other scopes: refused
     curl -H 'X-Taskcluster-Authorized-Scopes: ["auth:current-scopes"]' ${proxy.url}${secret}
-  A URL of it that the proxy signs, for whoever has it and for an hour at most
+  A URL of it that the proxy signs, for every holder of the URL and for an hour at most
     curl "$(curl -s -d ${deployment.rootUrl}/api${secret} ${proxy.url}/bewit)"
   What the proxy counts
     curl ${proxy.url}/__metrics__

@@ -1,13 +1,13 @@
-/** The text of `--help`, from the table of settings; tools/manual.mjs makes the manual page of its parts. */
+/** The text of `--help`, from the table of settings; tools/manual.mjs builds the manual page of its parts. */
 import { FLAGS, type Flag, ROWS } from '../settings.js';
 
-/** What the command is for, in lines. */
+/** The purpose of the command, in lines. */
 export const DESCRIPTION = `Taskcluster authentication proxy: signs a task's requests with its credentials and
 forwards them to the deployment. It signs with all scopes of the credentials, or
 with those of a task and those given as arguments only. Options stand before the
 scopes; write -- between them where a scope may begin with a dash.`;
 
-/** How it is called. */
+/** The forms of the command line. */
 export const FORMS: readonly string[] = [
   'taskcluster-proxy [options] [--] [<scope>...]',
   'taskcluster-proxy -h|--help',
@@ -44,7 +44,7 @@ function lines(entries: readonly (readonly [string, string])[], width: number): 
     .join('');
 }
 
-/** One flag in a sentence, with what holds of its value. */
+/** One flag in a sentence, with notes on its value. */
 export function describe(flag: Flag): string {
   const notes = [
     ...(flag.first === undefined ? [] : ['comes first']),

@@ -1,13 +1,13 @@
 /**
- * Closes what Node, by the environment or by a signal, opens to others: its inspector, which runs
- * any code, and snapshots of its memory. Nothing here needs the addon.
+ * Closes what Node opens by the environment or by a signal: its inspector, which runs any code, and
+ * snapshots of its memory. Nothing here needs the addon.
  *
- * What it is not: a defence against code that the environment loads (`--require`, `--import`).
+ * It is no defence against code that the environment loads (`--require`, `--import`).
  */
 
-/** No inspector is open afterwards. */
+/** Closes the inspector. */
 export async function closeInspector(): Promise<void> {
-  // What `close` of node:inspector is; loading that would take a quarter of the start.
+  // The same as `close` of node:inspector, which takes a quarter of the start to load.
   const { _debugEnd: close } = process as unknown as { _debugEnd?: () => void };
   if (close !== undefined) {
     close();
@@ -17,12 +17,12 @@ export async function closeInspector(): Promise<void> {
   }
 }
 
-/** In milliseconds after the process was hardened; longer than any thread waits for its turn. */
+/** In milliseconds after the process is hardened; longer than a thread waits to be scheduled. */
 const LATE = [500, 5_000];
 
 /**
- * To be called once SIGUSR1 is ignored: one that came before may still be on its way through a
- * thread of Node's, which then opens an inspector.
+ * Closes the inspector later. To be called once SIGUSR1 is ignored: a thread of Node may still handle an
+ * earlier signal and then open an inspector.
  */
 export async function keepInspectorClosed(): Promise<void> {
   await closeInspector();
@@ -31,7 +31,7 @@ export async function keepInspectorClosed(): Promise<void> {
   }
 }
 
-/** Takes back what signals do by `NODE_OPTIONS`: `--heapsnapshot-signal` writes all secrets down. */
+/** Removes the signal handlers of `NODE_OPTIONS`: `--heapsnapshot-signal` writes all secrets to a file. */
 export function forgetSignals(): void {
   for (const event of process.eventNames()) {
     if (typeof event === 'string' && event.startsWith('SIG')) {

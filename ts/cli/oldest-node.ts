@@ -1,7 +1,7 @@
 /**
- * Ends the program with one sentence where Node is older than the package is for. To be imported
- * first. The bundled command has the same check in its banner (tools/bundle.mjs), where it stands
- * before what an old Node cannot load.
+ * Ends the program with one sentence if Node is too old for the package. To be imported first. The bundled
+ * command has the same check in its banner (tools/bundle.mjs), before the code that an old Node cannot
+ * load.
  */
 import { createRequire } from 'node:module';
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `taskcluster-local`: says in one sentence what it lacks, and is else what
- * local/program.ts says. Loads nothing of that before.
+ * The command `taskcluster-local`: it names a missing requirement in one sentence, or runs
+ * local/program.ts, which it loads only then.
  */
 import './oldest-node.js';
 
@@ -23,7 +23,7 @@ async function main(): Promise<void> {
   await import('./local/program.js');
 }
 
-/** Another version of the proxy may have another addon, which would go wrong later. */
+/** Another version of the proxy may have another addon, which would fail later. */
 function checkProxy(): void {
   const { version } = require('../../package.json') as Manifest;
   const found = versionOfProxy();

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /**
- * The command `taskcluster-proxy`: one process that reads its command line, starts a proxy through
- * the API, says where it listens, and ends on a signal. Not a place for rules.
+ * The command `taskcluster-proxy`: one process that reads its command line, starts a proxy through the
+ * API, prints its addresses, and ends on a signal. It has no rules of its own.
  *
- * What a run does not need it does not load.
+ * Each run loads only the modules that it needs.
  */
 import { renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import type { Proxy as RunningProxy } from '../proxy.js';
@@ -26,7 +26,7 @@ type Run = Command & { kind: 'run' };
 /** `EX_USAGE` of sysexits.h. */
 const USAGE_ERROR = 64;
 
-/** What the number of a signal is added to, as shells do. */
+/** The exit status of a signal is its number added to this, as in shells. */
 const SIGNALLED = 128;
 const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
@@ -73,7 +73,7 @@ async function run(command: Run): Promise<void> {
   ]);
   hardenProcess();
   const authorizedScopes = await readScopes(command);
-  // A signal that came before the process was hardened may have opened one.
+  // A signal before the process was hardened may have opened an inspector.
   await closeInspector();
   const options = { ...command.options, ...(authorizedScopes && { authorizedScopes }) };
   const warned = command.taskId !== undefined;
@@ -89,7 +89,7 @@ async function run(command: Run): Promise<void> {
   }
 }
 
-/** The task's scopes, then those given; without either no restriction at all. */
+/** The task's scopes, then the given ones; without either, no restriction. */
 async function readScopes({ options, scopes, taskId }: Run): Promise<string[] | undefined> {
   if (taskId === undefined) {
     return scopes.length === 0 ? undefined : scopes;
@@ -98,7 +98,7 @@ async function readScopes({ options, scopes, taskId }: Run): Promise<string[] | 
   return [...(await taskScopes(taskId, options)), ...scopes];
 }
 
-/** The first signal lets running requests finish, a second one does not. */
+/** The first signal lets running requests finish, the second one does not. */
 function stopOnSignals(proxy: RunningProxy, grace: number): void {
   let stopping = false;
   for (const [signal, number] of Object.entries(SIGNALS)) {
@@ -112,7 +112,7 @@ function stopOnSignals(proxy: RunningProxy, grace: number): void {
   }
 }
 
-/** In one rename, so that whoever sees the file sees all of it. */
+/** Writes the file by one rename, so that a reader never sees a part of it. */
 function writeReadyFile(path: string, content: object): void {
   const unfinished = `${path}.${process.pid}`;
   try {
@@ -140,7 +140,7 @@ async function say(stream: 1 | 2, text: string): Promise<void> {
   }
 }
 
-/** May wait for a reader, but there is no proxy that could stand still. */
+/** Prints without a proxy running; it may wait for a reader. */
 function sayWithoutAddon(stream: number, text: string): void {
   try {
     // Straight to the descriptor: `process.stdout` costs milliseconds and dies with a closed pipe.

@@ -1,10 +1,10 @@
-/** Shows how far a transfer has come: a bar on a terminal, one line at the end anywhere else. */
+/** Shows the progress of a transfer: a bar on a terminal, otherwise one line at the end. */
 import cliProgress from 'cli-progress';
 import type { ProgressListener, Transfer } from './transfer.js';
 
 const MIB = 2 ** 20;
 
-/** Runs a transfer of `size` bytes and shows its progress and, in the end, its speed. */
+/** Runs a transfer of `size` bytes and shows its progress and, at the end, its speed. */
 export async function showProgress(
   label: string,
   size: number,
@@ -23,7 +23,7 @@ export async function showProgress(
   return transfer;
 }
 
-/** A size for people. */
+/** A size in MiB, as text. */
 export function mebibytes(bytes: number): string {
   return `${Math.round((bytes / MIB) * 10) / 10} MiB`;
 }

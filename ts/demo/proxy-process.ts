@@ -1,7 +1,7 @@
 /**
  * Starts `taskcluster-proxy` as generic-worker does: port, root URL, address and scopes as
- * arguments, credentials in the environment; credentials are renewed by `PUT /credentials`. It is
- * ready when it says where it listens: a port that takes connections may be somebody else's.
+ * arguments, credentials in the environment; credentials are renewed by `PUT /credentials`. The proxy is
+ * ready when it prints its address: a port that takes connections may belong to another process.
  */
 import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,9 +21,9 @@ export interface ProxyProcessOptions {
 /** A running proxy. */
 export interface ProxyProcess {
   readonly url: string;
-  /** Resolves when it has ended, with the last that it said. */
+  /** Resolves with its last output when it has ended. */
   readonly ended: Promise<string>;
-  /** From now on, hears each line that the proxy logs. */
+  /** Receives each further line of the proxy's log. */
   onLog: (line: string) => void;
   /** `PUT /credentials`. */
   updateCredentials(credentials: Credentials): Promise<void>;
@@ -57,7 +57,7 @@ export async function startProxyProcess(options: ProxyProcessOptions): Promise<P
         TASKCLUSTER_CERTIFICATE: certificate ?? '',
       },
       stdio: ['ignore', 'pipe', 'pipe'],
-      // A group of its own: Ctrl-C is for us, and we then stop it in good order.
+      // A separate process group: Ctrl-C reaches only the demo, which then stops the proxy in order.
       detached: process.platform !== 'win32',
     },
   );
@@ -90,7 +90,7 @@ class RunningProxy implements ProxyProcess {
     });
   }
 
-  /** Until it listens, which it says on its standard output. */
+  /** Waits until the proxy prints its address on its standard output. */
   async ready(): Promise<void> {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), READY_TIMEOUT);
     for await (const line of createInterface(this.#child.stdout)) {
@@ -101,7 +101,7 @@ class RunningProxy implements ProxyProcess {
       }
     }
     clearTimeout(timer);
-    // Unread, it would keep the end of the child from showing.
+    // An unread pipe would hide the end of the child.
     this.#child.stdout.resume();
     if (this.url === '') {
       throw new Error(await this.ended);
@@ -127,8 +127,8 @@ class RunningProxy implements ProxyProcess {
 }
 
 /**
- * Ends the child when this process ends in a way that it cannot handle, such as SIGKILL: a shell
- * waits for the end of a pipe whose other end only we hold. Windows has no such shell.
+ * Ends the child when this process ends by a signal that it cannot handle, such as SIGKILL: a shell waits
+ * for the end of a pipe, and only this process has the other end. Windows has no such shell.
  */
 function guardAgainstOrphan({ pid }: ChildProcess): ChildProcess | undefined {
   if (process.platform === 'win32' || pid === undefined) {

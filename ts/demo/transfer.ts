@@ -1,16 +1,16 @@
 /**
- * Moves an artifact both ways as a task would: by plain HTTP, streaming, without credentials. Its
- * bytes are made up on the way, so that none of it is ever held whole.
+ * Moves an artifact both ways as a task does: by plain HTTP, streaming, without credentials. Its bytes are
+ * generated while they are sent, so that it is never in memory as a whole.
  */
 import { createCipheriv, createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 
-/** Called with the number of bytes that have just passed. */
+/** Called with the number of bytes moved since the last call. */
 export type ProgressListener = (bytes: number) => void;
 
-/** What has been moved. */
+/** A finished transfer. */
 export interface Transfer {
   readonly size: number;
   /** Hexadecimal. */
@@ -20,7 +20,7 @@ export interface Transfer {
 
 const CHUNK = 256 * 1024;
 
-/** Uploads `size` bytes of noise. */
+/** Uploads `size` random bytes. */
 export async function upload(
   url: string,
   contentType: string,
@@ -45,7 +45,7 @@ export async function upload(
   return { size, sha256: hash.digest('hex'), status: expectStatus(response, url) };
 }
 
-/** Downloads whatever is there. */
+/** Downloads a URL. */
 export async function download(url: string, onProgress: ProgressListener): Promise<Transfer> {
   const hash = createHash('sha256');
   const request = httpRequest(url).end();

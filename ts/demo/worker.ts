@@ -1,11 +1,11 @@
 /**
- * What goes on around a task: creating, claiming and reclaiming it, and what an operator grants, by
- * signed calls straight to the deployment. The task itself does none of this; it only has the proxy.
+ * The calls around a task: a worker creates, claims and reclaims it, and an operator grants scopes, by
+ * signed calls straight to the deployment. The task itself only uses the proxy.
  */
 import { randomBytes } from 'node:crypto';
 import { type Credentials, signHeader } from '../index.js';
 
-/** The queue that the task is put into, and the worker that takes it out. */
+/** The queue of the task, and the worker that claims it. */
 export const TASK_QUEUE_ID = 'demo/local';
 export const WORKER = { workerGroup: 'demo', workerId: 'worker-1' } as const;
 
@@ -15,7 +15,7 @@ export const WORKER_SCOPES = [
   `queue:worker-id:${WORKER.workerGroup}/${WORKER.workerId}`,
 ];
 
-/** What of a claim matters here. */
+/** The part of a claim that the demo uses. */
 export interface Claim {
   readonly runId: number;
   readonly takenUntil: string;
@@ -32,15 +32,15 @@ export class SignedClient {
     this.#credentials = credentials;
   }
 
-  /** Puts a JSON object under a name that the task may read. */
+  /** Stores a JSON object as a secret that the task may read. */
   async setSecret(name: string, secret: object): Promise<void> {
     const expires = inHours(24);
     await this.#call('PUT', `/api/secrets/v1/secret/${name}`, { secret, expires });
   }
 
-  /** Gives whoever calls a scope, with credentials or without, where nobody has one that way yet. */
+  /** Grants a scope to every caller, with credentials or without, by creating the role `anonymous`. */
   async grantEverybody(scope: string): Promise<void> {
-    const role = { scopes: [scope], description: 'What everybody may do.' };
+    const role = { scopes: [scope], description: 'What every caller may do.' };
     await this.#call('PUT', '/api/auth/v1/roles/anonymous', role);
   }
 
@@ -55,7 +55,7 @@ export class SignedClient {
       metadata: {
         name: 'demo',
         description: 'Moves an artifact through taskcluster-proxy',
-        owner: 'nobody@example.com',
+        owner: 'worker@example.com',
         source: 'https://example.com/demo',
       },
     });
@@ -68,7 +68,7 @@ export class SignedClient {
     return tasks[0];
   }
 
-  /** Renews a claim, for which there are new credentials then. */
+  /** Renews a claim and returns its new credentials. */
   reclaimTask(taskId: string, runId: number): Promise<Claim> {
     return this.#call('POST', `/api/queue/v1/task/${taskId}/runs/${runId}/reclaim`, {});
   }

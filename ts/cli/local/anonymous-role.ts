@@ -1,6 +1,6 @@
 /**
- * `taskcluster-local anonymous-role`: what a public deployment grants to everybody, by the
- * declarations of its endpoints. It needs no deployment.
+ * `taskcluster-local anonymous-role`: the scopes that a public deployment grants to every caller, from
+ * the declarations of its endpoints. It needs no deployment.
  */
 import type { Command } from 'commander';
 import { publicScopes } from '../../deployment/exposure.js';
@@ -10,13 +10,16 @@ export function declareAnonymousRole(program: Command): void {
   program
     .command('anonymous-role')
     .description(
-      'Print the scopes that the role anonymous has in a public deployment, where everybody may ' +
-        'read what is not secret. A private one grants none of them.',
+      'Print the scopes that the role anonymous has in a public deployment, where every caller may ' +
+        'read what is not secret. A private deployment grants none of them.',
     )
     .option('--json', 'print the role as createRole and updateRole take it', false)
     .action(({ json }: { readonly json: boolean }) => {
       const scopes = publicScopes(services());
-      const role = { description: 'What everybody may do, with credentials or without.', scopes };
+      const role = {
+        description: 'What every caller may do, with credentials or without.',
+        scopes,
+      };
       console.log(json ? JSON.stringify(role, null, 2) : scopes.join('\n'));
     });
 }

@@ -1,4 +1,4 @@
-/** `taskcluster-local backup` and `restore`: all data in one file, and back. */
+/** `taskcluster-local backup` and `restore`: write all data to one file, and read it back. */
 import type { Command } from 'commander';
 import { type BackupSummary, backUp, restore } from '../../deployment/storage/backup.js';
 import { openData, orOneSentence, type PlaceOptions, requirePlace } from './place.js';

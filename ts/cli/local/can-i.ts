@@ -1,4 +1,4 @@
-/** `taskcluster-local can-i`: whether one call would pass, for scripts. */
+/** `taskcluster-local can-i`: tells scripts whether one call would pass. */
 import type { Command } from 'commander';
 import { findCall, judge } from '../../deployment/review/call.js';
 import { heldBy, ReviewError, type Source, type Subject } from '../../deployment/review/subject.js';
@@ -17,18 +17,21 @@ interface Options extends ReviewOptions {
   readonly quiet: boolean;
 }
 
-/** Who sends no credentials; what it stands for is no client's id. */
-const EVERYBODY = 'anonymous';
+/** The word for a caller without credentials; no client id reads so. */
+const WITHOUT_CREDENTIALS = 'anonymous';
 
 export function declareCanI(program: Command): void {
   const command = program
     .command('can-i')
     .usage('[options] CLIENT METHOD PATH')
-    .argument('<call...>', `a client's id or ${EVERYBODY}, a method, a path from /api/ on`)
+    .argument(
+      '<call...>',
+      `a client's id or ${WITHOUT_CREDENTIALS}, a method, a path from /api/ on`,
+    )
     .description(
-      `Tell whether a client may make a call: CLIENT is its id, or ${EVERYBODY} for who sends no ` +
-        'credentials. With --role or --scope it is left out. It ends with 0 for yes, with 1 for no ' +
-        'and where it depends on the body, and with 2 where it cannot tell.',
+      `Tell whether a client may make a call: CLIENT is its id, or ${WITHOUT_CREDENTIALS} for a caller ` +
+        'without credentials. Leave it out with --role or --scope. The command ends with 0 for yes, ' +
+        'with 1 for no and where it depends on the body, and with 2 where it cannot tell.',
     );
   addSubjectOptions(addDeploymentOption(command))
     .option('-q, --quiet', 'print nothing', false)
@@ -64,11 +67,13 @@ function questionOf(words: readonly string[], options: Options) {
     throw new ReviewError(`'${words.join(' ')}' is not one call: write ${form}`);
   }
   const subject: Subject =
-    given.kind !== 'everybody' || clientId === EVERYBODY ? given : { kind: 'client', clientId };
+    given.kind !== 'everybody' || clientId === WITHOUT_CREDENTIALS
+      ? given
+      : { kind: 'client', clientId };
   return { subject, method, path };
 }
 
-/** Credentials that are refused do not fall back to what everybody may. */
+/** Why the client's credentials are refused: they do not fall back to anonymous scopes. */
 async function whyUnusable(deployment: Source, subject: Subject): Promise<string | undefined> {
   if (subject.kind !== 'client') {
     return undefined;

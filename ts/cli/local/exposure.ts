@@ -1,9 +1,9 @@
 /**
- * `taskcluster-local exposure`: what a running deployment lets somebody do, endpoint by endpoint; why;
- * what a role would change; and what has changed since, as a gate for a build. It reads the
- * deployment's own references, so that it tells of any Taskcluster deployment.
+ * `taskcluster-local exposure`: which endpoints of a running deployment a caller may use, and why; what a
+ * role would change; and what has changed since a baseline, as a gate for a build. It reads the
+ * deployment's own references, so it works with any Taskcluster deployment.
  *
- * What it is not: it decides nothing. `deployment/review` does, for the page of a deployment as well.
+ * The command decides nothing: `deployment/review` does, also for the page of a deployment.
  */
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -55,11 +55,11 @@ export function declareExposure(program: Command): void {
   const command = program
     .command('exposure')
     .description(
-      'List every endpoint of a deployment, the scopes it needs, and whether somebody passes now: ' +
-        'everybody (who sends no credentials), a client, a role, or whoever holds some scopes. ' +
-        'Looking up clients and roles takes credentials if everybody may not: ' +
+      'List every endpoint of a deployment, the scopes it needs, and whether a caller passes now: ' +
+        'a caller without credentials, a client, or a holder of a role or of some scopes. ' +
+        'Looking up clients and roles takes credentials unless every caller may do so: ' +
         'TASKCLUSTER_CLIENT_ID, TASKCLUSTER_ACCESS_TOKEN and TASKCLUSTER_CERTIFICATE. ' +
-        'It ends with 1 where --fail-on-new finds something, and with 2 where it cannot tell.',
+        'The command ends with 1 where --fail-on-new finds something, and with 2 where it cannot tell.',
     );
   addDeploymentOption(command).option('--client-id <id>', 'tell for this client', present);
   addSubjectOptions(command)
@@ -83,7 +83,7 @@ export function declareExposure(program: Command): void {
       new Option(
         '--diff <states...>',
         'tell what two states differ in: now, anonymous-role (what a public deployment grants ' +
-          'everybody), the root URL of a deployment, or a file that --json was written to',
+          'every caller), the root URL of a deployment, or a file that --json was written to',
       )
         .argParser(states)
         .conflicts(['failOnNew', 'asBaseline', 'only', 'whatIf']),
@@ -178,7 +178,7 @@ async function wouldBe(
   return rows;
 }
 
-/** By its name, the service in front of it where several have one. @throws ReviewError */
+/** Finds an endpoint by its name, or by its service and name. @throws ReviewError */
 function endpointOf(name: string, rows: readonly Exposure[]): Exposure {
   const full = (row: Exposure) => `${row.service}.${row.endpoint}`;
   const found = rows.filter((row) => full(row) === name || row.endpoint === name);
@@ -259,14 +259,14 @@ async function printDiff(
 const NOW = 'now';
 const PUBLIC = 'anonymous-role';
 
-/** What a public deployment grants, over the endpoints of the other state. */
+/** The scopes that a public deployment grants, over the endpoints of the other state. */
 function publicState(rows: readonly Exposure[]): Exposure[] {
   return exposureTo(rows, publicScopes(services()));
 }
 
 async function stateOf(name: string, subject: Subject, options: Options): Promise<Exposure[]> {
   if (name === NOW || /^https?:\/\//.test(name)) {
-    // Credentials are for the one deployment that they were set beside.
+    // The credentials of the environment belong to the deployment of the environment only.
     const deployment = name === NOW ? deploymentOf(options) : new RemoteDeployment(name, undefined);
     return exposureNow(deployment, subject);
   }

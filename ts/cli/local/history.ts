@@ -1,9 +1,9 @@
 /**
- * `taskcluster-local history`: who changed which role, client or secret, when, from where, and what that
- * opened or closed. It reads what was kept with each change, beside a deployment that runs.
+ * `taskcluster-local history`: which client changed which role, client or secret, when, from which
+ * address, and what that opened or closed. It reads the stored changes, also beside a running deployment.
  *
- * What it is not: complete for ever. A history is kept for 30 days, and before this was kept a change has
- * neither an address nor scopes.
+ * The history is kept for 30 days only. Changes from before an upgrade may have neither an address nor
+ * scopes.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Change } from '../../deployment/review/changes.js';
@@ -32,15 +32,16 @@ export function declareHistory(program: Command): void {
   const command = program
     .command('history')
     .description(
-      'Tell who changed which role, client or secret, when, from which address, and what that opened ' +
-        'or closed for everybody and for who has it; the latest first. It is kept for 30 days.',
+      'List the changes of roles, clients and secrets, the latest first: which client made each, when, ' +
+        'from which address, and what it opened or closed for every caller and for the holder of the ' +
+        'role or client. The history is kept for 30 days.',
     )
     .addOption(new Option('--role <roleId>', 'of this role').argParser(present))
     .addOption(
       new Option('--client <clientId>', 'of this client').argParser(present).conflicts('role'),
     )
     .addOption(
-      new Option('--secret <name>', 'of this secret, and of who may read or set it')
+      new Option('--secret <name>', 'of this secret, and of the grants to read or set it')
         .argParser(present)
         .conflicts(['role', 'client']),
     )
@@ -53,8 +54,8 @@ export function declareHistory(program: Command): void {
         const storage = await openBeside(options);
         try {
           const records = await recordsOf(storage.store, options);
-          const told = records.map(({ number: _, ...record }) => record);
-          console.log(options.json ? JSON.stringify(told, null, 2) : written(records));
+          const printed = records.map(({ number: _, ...record }) => record);
+          console.log(options.json ? JSON.stringify(printed, null, 2) : written(records));
         } finally {
           await storage.close();
         }
@@ -102,14 +103,14 @@ async function recordsOf(
   return found.slice(0, limit);
 }
 
-/** A secret itself, or scopes for it that were granted or taken away. */
+/** Whether a change is one of the secret, or grants or revokes a scope for it. */
 function concerns({ entityType, entityId, grants: change }: AuditRecord, secret: string): boolean {
   if (entityType === 'secret') {
     return entityId === secret;
   }
   const { added, removed } = moved(change);
   const wanted = [`secrets:get:${secret}`, `secrets:set:${secret}`];
-  return [...added, ...removed].some((held) => wanted.some((scope) => grants(held, scope)));
+  return [...added, ...removed].some((changed) => wanted.some((scope) => grants(changed, scope)));
 }
 
 function moved(change: GrantChange | undefined) {
@@ -129,16 +130,16 @@ function lines(record: AuditRecord): string {
   const from = address === '' ? '' : ` from ${address}`;
   const { added, removed } = moved(record.grants);
   const { everybody = [], holder = [] } = record.grants ?? {};
-  const of = new Set(everybody.map((change) => JSON.stringify(change)));
+  const open = new Set(everybody.map((change) => JSON.stringify(change)));
   return [
     `${created.toISOString()} ${entityType} ${entityId}: ${actionType} by ${clientId}${from}`,
     ...added.map((scope) => `  + ${scope}`),
     ...removed.map((scope) => `  - ${scope}`),
-    ...effects('everybody', everybody),
-    // Who has it may do what everybody may.
+    ...effects('every caller', everybody),
+    // The holder is a caller, too.
     ...effects(
-      'who has it',
-      holder.filter((change) => !of.has(JSON.stringify(change))),
+      'its holder',
+      holder.filter((change) => !open.has(JSON.stringify(change))),
     ),
   ].join('\n');
 }

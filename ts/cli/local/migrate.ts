@@ -1,7 +1,7 @@
 /**
- * `taskcluster-local migrate`: brings data up to date, and grants the role `anonymous` what a
- * deployment that was public needs to stay so. `start` does both as well; here it can be seen
- * beforehand, and undone.
+ * `taskcluster-local migrate`: brings data up to date, and grants the role `anonymous` the scopes that a
+ * public deployment needs to stay public. `start` does both as well; this command can show the changes
+ * first, and undo them.
  */
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -27,7 +27,7 @@ interface MigrateOptions extends PlaceOptions {
   readonly json: boolean;
 }
 
-/** What has been done, or would be. */
+/** The result of a migration, or of a dry run. */
 interface Report extends AnonymousMigration {
   /** Names of the steps by which the tables were brought up to date. */
   readonly migrations: readonly string[];
@@ -74,7 +74,7 @@ async function perform<Result>(
 }
 
 const STATES = {
-  decided: 'The data are not older than anonymous scopes: what everybody may do is up to you.',
+  decided: 'The data are not older than anonymous scopes: what every caller may do is up to you.',
   predates: 'The data are older than anonymous scopes, and nothing has been granted.',
   granted: 'The role anonymous has been granted what endpoints newly need.',
   undone: 'What had been granted to the role anonymous has been taken away.',

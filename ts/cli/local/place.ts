@@ -1,4 +1,4 @@
-/** Where a deployment's data are, as several commands are told it, and how they fail. */
+/** The options that name a deployment's data, shared by several commands, and their errors. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
@@ -11,7 +11,7 @@ export interface PlaceOptions {
   readonly databaseUrl?: string;
 }
 
-/** A URL with a password belongs into the environment, since every user sees a command line. */
+/** A URL with a password belongs in the environment: every user of the machine sees command lines. */
 export function addPlaceOptions(command: Command): Command {
   return command
     .addOption(
@@ -27,21 +27,21 @@ export function addPlaceOptions(command: Command): Command {
     );
 }
 
-/** As `addPlaceOptions`, for commands that make no sense without a folder. */
+/** As `addPlaceOptions`, for commands that require a folder. */
 export function requirePlace(command: Command): Command {
   addPlaceOptions(command);
   command.options.find((option) => option.long === '--data-folder')?.makeOptionMandatory();
   return command;
 }
 
-/** A place where no deployment has been. The message says what to do. */
+/** The folder or database has no data of a deployment. The message says what to do. */
 export class PlaceError extends Error {
   override readonly name = 'PlaceError';
 }
 
 /**
- * Opens what is there, for commands that make no data: a folder whose name was mistyped must not
- * look like a deployment with nothing in it.
+ * Opens existing data, for commands that create none: a mistyped folder must not look like an empty
+ * deployment.
  *
  * @throws PlaceError, and as `openStorage`
  */
@@ -56,7 +56,7 @@ export async function openData({ dataFolder, databaseUrl }: PlaceOptions): Promi
 }
 
 /**
- * As `openData`, also while a process has the database for itself: that one is asked then.
+ * As `openData`, but also works while a process holds the embedded database: it then asks that process.
  *
  * @throws PlaceError, and as `openStorage`
  */
@@ -67,14 +67,14 @@ export async function openBeside(place: PlaceOptions): Promise<Storage> {
     : openStorage({ folder: place.dataFolder, database });
 }
 
-/** The database of a process that runs on these data, if it has it for itself. */
+/** The embedded database, through the running process that holds it, if there is one. */
 export async function ofRunning(place: PlaceOptions): Promise<Database | undefined> {
   return place.databaseUrl === undefined
     ? sharedDatabase(join(place.dataFolder, 'database'))
     : undefined;
 }
 
-/** Ends with one sentence, and with 1 unless said otherwise, where it fails in a way that is expected. */
+/** Ends the command with one sentence, and by default with status 1, on an expected error. */
 export function orOneSentence<Parameters extends unknown[]>(
   action: (...parameters: Parameters) => Promise<void>,
   exitCode = 1,

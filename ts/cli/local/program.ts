@@ -1,6 +1,6 @@
 /**
- * The commands of `taskcluster-local`, a small Taskcluster deployment on this machine, and `start`
- * among them. Without a data folder it forgets everything when it stops.
+ * The commands of `taskcluster-local`, a small Taskcluster deployment on this machine, `start` among them.
+ * Without a data folder the deployment keeps nothing when it stops.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -52,10 +52,10 @@ interface StartOptions extends Partial<PlaceOptions> {
   readonly databaseConnections?: number;
 }
 
-/** `EX_USAGE` of `sysexits.h`, with which `taskcluster-proxy` ends as well. */
+/** `EX_USAGE` of `sysexits.h`, as in `taskcluster-proxy`. */
 const EXIT_USAGE = 64;
 
-/** What the number of a signal is added to, as shells do. */
+/** The exit status of a signal is its number added to this, as in shells. */
 const SIGNALLED = 128;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 
@@ -81,19 +81,19 @@ const starting = program
   .option('--no-trust-forwarded', 'do not, on loopback either')
   .option(
     '--anonymous-scope <scope>',
-    'grant a scope to everybody; may be repeated',
+    'grant a scope to every caller; may be repeated',
     anonymousScope,
     [],
   )
   .option(
     '--private',
-    'grant nothing to everybody where the data are new, which is the default, and refuse older data ' +
-      'that were public',
+    'grant nothing to anonymous callers where the data are new, which is the default, and refuse older ' +
+      'data that were public',
     false,
   )
   .option('--keep-public', 'serve older data that were public also with --private', false)
   .addOption(
-    new Option('--public', 'let everybody read what is not secret where the data are new')
+    new Option('--public', 'let every caller read what is not secret where the data are new')
       .conflicts('private')
       .default(false),
   )
@@ -106,8 +106,8 @@ const starting = program
   )
   .option(
     '--metrics <address>',
-    "serve Prometheus' metrics at /metrics of an address of their own: 9090 on loopback, or 192.0.2.1:9090 " +
-      'for whoever reaches that; no scopes are asked for',
+    "serve Prometheus' metrics at /metrics of a separate address: 9090 on loopback, or 192.0.2.1:9090 " +
+      'for every client that reaches it; no scopes are needed',
   )
   .addOption(
     new Option('--log-format <format>', 'form of the log on stderr')
@@ -212,7 +212,7 @@ async function start(options: StartOptions): Promise<void> {
   }
 }
 
-/** The first signal lets running requests finish, a second one does not. */
+/** The first signal lets running requests finish, the second one does not. */
 function stopOnSignals(
   deployment: Deployment,
   options: StopOptions,

@@ -1,6 +1,6 @@
 /**
- * A deployment as it is seen by its API: its references, and who holds what. It need not be a local
- * one; Taskcluster's own services answer the same.
+ * Reads a deployment through its API: its references, and the scopes of clients and roles. The deployment
+ * need not be a local one; Taskcluster's own services answer the same.
  */
 import { type Credentials, signHeader } from 'taskcluster-proxy';
 import type { ApiReference } from '../../deployment/api/reference.js';
@@ -78,7 +78,7 @@ export class RemoteDeployment implements Source {
   }
 }
 
-/** Of the environment, as Taskcluster's clients read them. */
+/** The credentials of the environment, as Taskcluster's clients read them. */
 export function ownCredentials(env: NodeJS.ProcessEnv = process.env): Credentials | undefined {
   const {
     TASKCLUSTER_CLIENT_ID: clientId,
@@ -95,7 +95,7 @@ function reason(error: Error): string {
   return cause instanceof Error ? cause.message || String(cause) : error.message;
 }
 
-/** Of Taskcluster's errors the sentence, without what was asked. */
+/** The sentence of a Taskcluster error, without the details of the request. */
 function firstLine(text: string): string {
   try {
     return String((JSON.parse(text) as { message: string }).message).split('\n---\n')[0] ?? '';

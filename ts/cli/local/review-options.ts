@@ -1,7 +1,7 @@
 /**
- * What the commands that review a deployment have in common: which deployment, whom it is about, and how
- * they end. An option that is given without a value, or with one that is none, ends the command before
- * anything is asked: a variable that was not set must not widen what is checked.
+ * The shared options of the commands that review a deployment: which deployment, which caller, and the
+ * exit statuses. An option without a valid value ends the command before it asks anything: an unset
+ * variable must not widen the check.
  */
 import { type Command, InvalidArgumentError } from 'commander';
 import { CredentialsError } from 'taskcluster-proxy';
@@ -18,7 +18,7 @@ export interface ReviewOptions {
   readonly scope: readonly string[];
 }
 
-/** The answer is no, or there is something new. */
+/** The answer is no, or the check finds something new. */
 export const EXIT_NO = 1;
 /** There is no answer. */
 export const EXIT_TROUBLE = 2;
@@ -33,11 +33,11 @@ export function addDeploymentOption(command: Command): Command {
 
 export function addSubjectOptions(command: Command): Command {
   return command
-    .option('--role <role>', 'tell for who has this role', present)
+    .option('--role <role>', 'tell for a holder of this role', present)
     .option('--scope <scope>', 'tell for this scope; may be repeated', scopes, []);
 }
 
-/** A value that stands there, and is no other option. */
+/** Refuses a value that is empty or another option. */
 export function present(value: string): string {
   if (value.trim() === '') {
     throw new InvalidArgumentError('It is empty: give a value, or leave the option out.');
@@ -74,7 +74,7 @@ export function deploymentOf({ rootUrl }: Pick<ReviewOptions, 'rootUrl'>): Remot
   return new RemoteDeployment(rootUrl ?? TASKCLUSTER_ROOT_URL, ownCredentials());
 }
 
-/** Ends with one sentence where there is no answer. */
+/** Ends the command with one sentence if there is no answer. */
 export function orTrouble<Parameters extends unknown[]>(
   action: (...parameters: Parameters) => Promise<void>,
 ): (...parameters: Parameters) => Promise<void> {

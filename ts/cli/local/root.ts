@@ -1,6 +1,6 @@
 /**
- * `taskcluster-local root reset`: another access token for the client that may do everything, where
- * the one there was may be known to somebody else.
+ * `taskcluster-local root reset`: a new access token for the client that may do everything, for an
+ * operator who no longer trusts the old one to be secret.
  */
 import type { Command } from 'commander';
 import { resetRoot } from '../../deployment/auth/static-clients.js';
@@ -13,8 +13,8 @@ export function declareRoot(program: Command): void {
   const reset = root
     .command('reset')
     .description(
-      'Give it another access token and print that, once, as shell variables. What was signed by ' +
-        'the old one, temporary credentials included, ends at once, also at processes that run.',
+      'Give it a new access token and print that, once, as shell variables. Signatures by the old ' +
+        'token, temporary credentials included, end at once, also at running processes.',
     )
     .action(
       orOneSentence(async (place: PlaceOptions) => {

@@ -1,4 +1,4 @@
-/** `taskcluster-local rotate-keys`: a new key, with which all that is sealed is sealed again. */
+/** `taskcluster-local rotate-keys`: encrypts all tokens and secrets again with a new key. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { sealAgainBeside } from '../../deployment/storage/rotation.js';

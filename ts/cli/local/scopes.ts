@@ -1,4 +1,4 @@
-/** `taskcluster-local scopes`: which scopes a task needs, by the audit log of its proxy. */
+/** `taskcluster-local scopes`: which scopes a task needs, according to the audit log of its proxy. */
 import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { ApiReference } from '../../deployment/api/reference.js';
@@ -22,8 +22,8 @@ export function declareScopes(program: Command): void {
   const command = program
     .command('scopes')
     .description(
-      'Tell which scopes would have sufficed for the calls of an audit log of taskcluster-proxy. What ' +
-        'cannot be told is said on stderr.',
+      'Tell which scopes would have sufficed for the calls of an audit log of taskcluster-proxy. Calls ' +
+        'that it cannot judge are listed on stderr.',
     )
     .requiredOption('--from <file>', 'the audit log', present)
     .option(

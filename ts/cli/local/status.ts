@@ -1,4 +1,4 @@
-/** `taskcluster-local status`: how a deployment stands, for an operator and for scripts. */
+/** `taskcluster-local status`: the state of a deployment, for an operator and for scripts. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -16,8 +16,8 @@ export function declareStatus(program: Command): void {
     .command('status')
     .description(
       'Tell the version, where the data are, how many processes serve them, whether LISTEN is heard, ' +
-        'which migrations have been applied, and what there is of what. It changes nothing, and ends ' +
-        'with 1 where there is something to do.',
+        'which migrations have been applied, and how many rows there are of each kind. The command ' +
+        'changes nothing, and ends with 1 where the operator has something to do.',
     )
     .option('--json', 'print it as JSON', false)
     .action(orOneSentence(print));
@@ -50,22 +50,22 @@ async function read(place: PlaceOptions): Promise<Status> {
   }
 }
 
-interface Told extends Status {
+interface Report extends Status {
   readonly version: string;
   readonly revision: string;
   readonly dataFolder: string;
 }
 
-function describe(told: Told): string {
-  const { migrations, counts, problems } = told;
+function describe(report: Report): string {
+  const { migrations, counts, problems } = report;
   const { applied, known, latest } = migrations;
   const since = latest === undefined ? '' : `, ${latest.name} on ${latest.applied.toJSON()}`;
   const rows = [
-    ['version', `${told.version} (git revision ${told.revision})`],
-    ['data folder', told.dataFolder],
-    ['database', told.database],
-    ['processes', `${told.processes}`],
-    ['LISTEN', told.listen],
+    ['version', `${report.version} (git revision ${report.revision})`],
+    ['data folder', report.dataFolder],
+    ['database', report.database],
+    ['processes', `${report.processes}`],
+    ['LISTEN', report.listen],
     ['migrations', `${applied} of ${known}${since}`],
     ...Object.entries(counts).map(([name, count]) => [name, `${count}`]),
   ];

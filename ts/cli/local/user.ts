@@ -1,6 +1,6 @@
 /**
- * `taskcluster-local user`: the people who may sign in to a deployment. Passwords come from the
- * standard input, or are asked for on a terminal: every user of a machine sees command lines.
+ * `taskcluster-local user`: the users who may sign in to a deployment. The command reads passwords from
+ * the standard input, or asks for them on a terminal: every user of a machine sees command lines.
  */
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
@@ -16,7 +16,7 @@ interface UserOptions extends PlaceOptions {
   readonly json: boolean;
 }
 
-/** A password that cannot be taken. The message says what to do. */
+/** A password that is refused. The message says what to do. */
 class PasswordError extends Error {
   override readonly name = 'PasswordError';
 }
@@ -24,7 +24,9 @@ class PasswordError extends Error {
 export function declareUser(program: Command): void {
   const user = program
     .command('user')
-    .description('Say who may sign in to a deployment at /login, by a name and a password.');
+    .description(
+      'Manage the users who may sign in to a deployment at /login, by name and password.',
+    );
   declareAdd(user);
   declareRemove(user);
   declareList(user);
@@ -61,7 +63,7 @@ function declareAdd(user: Command): void {
 function declareRemove(user: Command): void {
   const command = user
     .command('remove')
-    .description('Remove a user, end what is open of his, and disable the clients made for him.')
+    .description("Remove a user, end the user's sessions, and disable the user's clients.")
     .argument('<name>')
     .action(
       orOneSentence(async (name: string, options: UserOptions) => {
@@ -75,13 +77,13 @@ function declareRemove(user: Command): void {
 function declareList(user: Command): void {
   const command = user
     .command('list')
-    .description('List the users, each with the roles that were given beside his own.')
+    .description('List the users, each with the additional roles that were given.')
     .action(
       orOneSentence(async (options: UserOptions) => {
         const users = await withStore(await openBeside(options), (store) => store.users.all());
         const lines = users.map(({ name, roles }) => [name, ...roles].join('  '));
-        const told = users.map(({ name, roles }) => ({ name, roles }));
-        report(options.json, told, lines.join('\n'));
+        const printed = users.map(({ name, roles }) => ({ name, roles }));
+        report(options.json, printed, lines.join('\n'));
       }),
     );
   addOptions(command);
@@ -91,7 +93,7 @@ function declareSetPassword(user: Command): void {
   const command = user
     .command('set-password')
     .description(
-      'Give a user another password, which comes as with add, and end all sessions of his.',
+      "Give a user another password, read as with add, and end all of the user's sessions.",
     )
     .argument('<name>')
     .action(
@@ -146,7 +148,7 @@ async function readPassword(name: string): Promise<string> {
 }
 
 /**
- * Asks on the terminal, without showing what is typed, be it typed before its question.
+ * Asks on the terminal and shows nothing of the input, not even of input typed before the question.
  * @throws PasswordError
  */
 async function askTwice(name: string): Promise<string> {

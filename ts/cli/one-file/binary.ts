@@ -1,6 +1,5 @@
 /**
- * The addon out of the one file that runs. It stands in for ../../binary.ts there, and leaves no file
- * behind.
+ * Loads the addon out of the one-file build. It replaces ../../binary.ts there, and leaves no file behind.
  */
 import {
   closeSync,
@@ -18,10 +17,10 @@ import { getRawAsset } from 'node:sea';
 
 import type { Native } from '../../native.js';
 
-/** As tools/one-file.mjs names it. */
+/** The addon's name in tools/one-file.mjs. */
 const ASSET = 'addon.node';
 
-/** `O_TMPFILE` of Linux: a file without a name, which is gone once it is closed. */
+/** `O_TMPFILE` of Linux: a file without a name, which vanishes when it is closed. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
 
 /** The addon could not be loaded from the one file. */
@@ -30,7 +29,7 @@ export class MissingBinaryError extends Error {
   readonly code = 'ERR_MISSING_BINARY';
 }
 
-/** Tries memory first: a directory may be full, read-only, or mounted so that nothing in it runs. */
+/** Tries memory first: a directory may be full, read-only, or mounted without the right to execute. */
 export function load(): Native {
   const directories = [...new Set([tmpdir(), path.dirname(process.execPath)])];
   const ways =
@@ -65,7 +64,7 @@ function loadNameless(directory: string): Native {
   }
 }
 
-/** In a directory of this user's own. Windows keeps a library that is loaded: there the file stays. */
+/** Writes to a private directory of this user. Windows cannot delete a loaded library: the file stays. */
 function loadPrivate(parent: string): Native {
   const directory = mkdtempSync(path.join(parent, 'taskcluster-proxy-'));
   try {
