@@ -24,6 +24,9 @@ export function bodyOfSize(size: number): Buffer {
   return Buffer.alloc(size, PATTERN.subarray(size % 256));
 }
 
+/** Of a script's requests, in their targets: no two changed bytes make one of them another. */
+export const NAMES = ['one', 'two', 'six'];
+
 export function requestBytes(request: Request, target: string): Buffer {
   const { method, version, framing, size } = request;
   const body = framing === 'none' ? Buffer.alloc(0) : bodyOfSize(size);

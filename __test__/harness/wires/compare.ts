@@ -34,6 +34,12 @@ const LEFT_OUT = {
   overtakenFields: ['connection'],
   /** So is how much of it has come when its client leaves, or ends before what a changed head says. */
   torn: ['taskcluster_proxy_request_body_bytes_total'],
+  /** And whether it is seen first that such a client has left, or that its body is torn, which is 400. */
+  left: [
+    'taskcluster_proxy_requests_total{class="none"}',
+    'taskcluster_proxy_requests_total{class="4xx"}',
+  ],
+  leftStatus: / (400)?$/,
 };
 
 /** What of two sights of `script` is not the same, or is not what the script says. */
@@ -68,14 +74,14 @@ export function differences(
  * may not even send the head: what is behind the first `most` answers counts where it is whole.
  */
 function told(script: Script, seen: Seen, most: number): string[] {
-  const { answers: all, end, got, strays, log, counters } = seen;
-  const isTorn =
-    script.leaves.endsWith('in the request') ||
-    script.requests.some(({ mutations }) => mutations.length > 0);
+  const { answers: all, end, strays, log, counters } = seen;
+  const isLeft = script.leaves.endsWith('in the request');
+  const isTorn = isLeft || isChanged(script);
+  const got = certainTries(script, seen);
   const answers = all.filter(({ isWhole }, at) => isWhole || at < most);
   const isBroken =
     all.some(({ isWhole }) => !isWhole) ||
-    all.length < got.filter((tries) => tries.length > 0).length;
+    all.length < seen.got.filter((tries) => tries.length > 0).length;
   const isEarly = (at: number) => got[at]?.at(-1)?.isOvertaken ?? strays.length === 0;
   const isOvertaken = answers.some((_, at) => isEarly(at));
   const without = [
@@ -83,6 +89,7 @@ function told(script: Script, seen: Seen, most: number): string[] {
     ...(isBroken ? LEFT_OUT.broken : []),
     ...(isOvertaken ? LEFT_OUT.overtaken : []),
     ...(isTorn ? LEFT_OUT.torn : []),
+    ...(isLeft ? LEFT_OUT.left : []),
   ];
   const counted = Object.entries(counters).filter(([name]) => !without.includes(name));
   return [
@@ -92,9 +99,27 @@ function told(script: Script, seen: Seen, most: number): string[] {
       tries.map((each, number) => `request ${at}, try ${number}: ${requestLine(each)}`),
     ),
     ...strays.map((line) => `a request of no script: ${line}`),
-    ...log.map((line) => `log: ${isBroken ? line.replace(/ \d+$/, '') : line}`),
+    ...log.map((line) => `log: ${logLine(line, isBroken, isLeft)}`),
     ...counted.map(([name, number]) => `${name}: ${number}`),
   ];
+}
+
+function isChanged({ requests }: Script): boolean {
+  return requests.some(({ mutations }) => mutations.length > 0);
+}
+
+/**
+ * The tries of each request. Where a changed head says more than comes, it is a matter of time whether
+ * any of that request goes to upstream.
+ */
+function certainTries(script: Script, { got }: Seen): Got[][] {
+  const isCertain = ({ isWhole, isOvertaken }: Got) => isWhole || isOvertaken;
+  return isChanged(script) ? got.map((tries) => tries.filter(isCertain)) : got;
+}
+
+function logLine(line: string, isBroken: boolean, isLeft: boolean): string {
+  const without = isBroken ? line.replace(/ \d+$/, '') : line;
+  return isLeft ? without.replace(LEFT_OUT.leftStatus, '') : without;
 }
 
 function answerLines(answer: Answered, what: string, isOvertaken: boolean): string[] {

@@ -63,4 +63,14 @@ export const FOUND: Script[] = [
       request('GET', { framing: 'chunked', size: 1, mutations: [BROKEN_CHUNK], ends: 'end' }),
     ],
   },
+  // Upstream gets another method, and its answer has a body, which is not chunked in the same way.
+  {
+    ...PIPELINED,
+    requests: [
+      {
+        ...request('HEAD', { framing: 'close', size: 8_174, ends: 'end' }),
+        mutations: [{ at: 0, how: 'replace', byte: '+' }],
+      },
+    ],
+  },
 ];

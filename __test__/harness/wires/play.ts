@@ -6,7 +6,7 @@ import net from 'node:net';
 import { gate, within } from '../deadline.js';
 import { type RunningProxy, startProxy } from '../proxy.js';
 import { ByteReader, bodyOf, type Fields, framingOf, readHead } from '../wire.js';
-import { requestBytes } from './bytes.js';
+import { NAMES, requestBytes } from './bytes.js';
 import type { Script } from './script.js';
 import { type Got, pass, ScriptedUpstream, sendCut } from './upstream.js';
 
@@ -238,7 +238,7 @@ async function converse(
 ): Promise<boolean> {
   const { requests, pipelined, readsAfterMs, leaves } = script;
   const bytes = requests.map((each, at) =>
-    requestBytes(each, `/x/v1/${number}-${at}${each.suffix}`),
+    requestBytes(each, `/x/v1/${number}-${NAMES[at]}${each.suffix}`),
   );
   let sent: Promise<unknown> = Promise.resolve();
   const send = (some: Buffer, isLast: boolean) => {
@@ -251,9 +251,8 @@ async function converse(
   if (pipelined) {
     send(Buffer.concat(bytes), true);
   }
-  for (const [at, each] of requests.entries()) {
+  for (const [at, some] of bytes.entries()) {
     const isLast = at === requests.length - 1;
-    const some = bytes[at] ?? Buffer.alloc(0);
     if (isLast && leaves !== 'no') {
       await leave(socket, reader, leaves, some, reached);
       return false;
@@ -262,7 +261,9 @@ async function converse(
       send(some, isLast);
     }
     await pass(readsAfterMs);
-    const answer = await readAnswer(reader, each.method);
+    // As it was sent: of a head that was changed, it may be another.
+    const [method = ''] = some.toString('latin1').split(' ');
+    const answer = await readAnswer(reader, method);
     if (answer === null) {
       break;
     }

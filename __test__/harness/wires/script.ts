@@ -281,20 +281,13 @@ function certain(drawn: Script): Script {
   const kept = leaves ? drawn.requests.slice(-1) : drawn.requests.slice(0, until);
   return {
     ...drawn,
-    requests: kept.map((each, at) =>
-      certainRequest(each, leaves, at === 0, at === kept.length - 1),
-    ),
+    requests: kept.map((each, at) => certainRequest(each, leaves, at === kept.length - 1)),
     pipelined: drawn.pipelined && !leaves,
     shutsDown: (drawn.shutsDown || changed >= 0) && !leaves,
   };
 }
 
-function certainRequest(
-  drawn: Request,
-  leaves: boolean,
-  isFirst: boolean,
-  isLast: boolean,
-): Request {
+function certainRequest(drawn: Request, leaves: boolean, isLast: boolean): Request {
   const answers = drawn.answers.map((each) => certainAnswer(each, isLast));
   const isOvertaken = answers.some(({ reads }) => reads === 'after');
   return {
@@ -305,9 +298,9 @@ function certainRequest(
     mutations: leaves ? [] : drawn.mutations,
     fields: once(drawn.fields, 'X-Taskcluster-Authorized-Scopes'),
     // Of a body longer than what is kept, an early answer may find all that has come kept. One whose
-    // length is not known may begin on a connection that upstream has just ended.
-    size:
-      isOvertaken || (drawn.framing === 'chunked' && !isFirst) ? drawn.size % 65_000 : drawn.size,
+    // length is not known may begin on a connection that upstream has just ended, this case's or the
+    // last one's.
+    size: isOvertaken || drawn.framing === 'chunked' ? drawn.size % 65_000 : drawn.size,
     answers,
   };
 }

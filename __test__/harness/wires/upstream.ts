@@ -7,7 +7,7 @@ import net from 'node:net';
 import { type Gate, gate } from '../deadline.js';
 import { accessTokenOf, type Signature, splitAuthority, verifySignature } from '../signature.js';
 import { ByteReader, bodyOf, type Fields, framingOf, type Head, readHead, value } from '../wire.js';
-import { answerBytes, parts } from './bytes.js';
+import { answerBytes, NAMES, parts } from './bytes.js';
 import type { Answer, Leaving, Script } from './script.js';
 
 /** A request as upstream got it. */
@@ -56,7 +56,7 @@ const PLAIN: Answer = {
   ends: 'keep',
 };
 
-const PATH = /^\S+ \/api\/x\/v1\/(\d+)-(\d+)/;
+const PATH = new RegExp(`^\\S+ /api/x/v1/(\\d+)-(${NAMES.join('|')})`);
 
 export class ScriptedUpstream {
   readonly server = net.createServer({ allowHalfOpen: true });
@@ -117,17 +117,18 @@ export class ScriptedUpstream {
     const reader = new ByteReader(socket);
     for (;;) {
       const head = await readHead(reader);
-      const [, number = '', at = ''] = PATH.exec(head?.startLine ?? '') ?? [];
+      const [, number = '', name = ''] = PATH.exec(head?.startLine ?? '') ?? [];
       if (head === null) {
         socket.destroy();
         return;
       }
       const played = this.#played.get(Number(number));
-      if (played?.script.requests[Number(at)] === undefined) {
+      const at = NAMES.indexOf(name);
+      if (played?.script.requests[at] === undefined) {
         await this.#stray(socket, reader, head);
         return;
       }
-      const goesOn = await this.#answer(socket, reader, head, played, Number(at));
+      const goesOn = await this.#answer(socket, reader, head, played, at);
       if (!goesOn) {
         return;
       }
