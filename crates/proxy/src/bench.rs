@@ -1,4 +1,4 @@
-//! The stations of a request's way that wait for nothing, each to be called alone: for the
+//! The steps of a request's way that wait for nothing, each to be called alone: for the
 //! micro-benchmarks and for the tests that count allocations. What this is not: part of the API.
 
 use std::cell::RefCell;
@@ -16,15 +16,15 @@ use crate::message::target::request_target;
 use crate::signing::credentials::{Build, CredentialSet};
 use crate::signing::sign::Signing;
 
-/// What the stations of one thread have between requests.
-pub struct Stations {
+/// What the steps of one thread have between requests.
+pub struct Steps {
     root: RootUrl,
     guard: BrowserGuard,
     set: CredentialSet,
     signing: RefCell<Signing>,
 }
 
-impl Stations {
+impl Steps {
     /// For the deployment at `root_url`.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
-//! What happens to every request, station by station, with the allocations that it may make. Timed
-//! by `stations.rs`, and counted by `tests/allocations.rs`.
+//! What happens to every request, step by step, with the allocations that it may make. Timed
+//! by `steps.rs`, and counted by `tests/allocations.rs`.
 
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use taskcluster_proxy_bench::{allocations_of, black_box};
 use taskcluster_proxy_core::Credentials;
-use taskcluster_proxy_core::bench::Stations;
+use taskcluster_proxy_core::bench::Steps;
 
 /// One thing that is done to a head.
 pub struct Case {
@@ -29,24 +29,24 @@ impl Case {
 }
 
 pub fn all() -> Vec<Case> {
-    let stations = Rc::new(stations());
+    let steps = Rc::new(steps());
     let route = |name, allocations, target: &'static str| {
-        let stations = Rc::clone(&stations);
+        let steps = Rc::clone(&steps);
         let uri = Uri::from_static(target);
         Case {
             name,
             allocations,
             head: HeaderMap::new,
-            run: Box::new(move |_| stations.route(black_box(&uri))),
+            run: Box::new(move |_| steps.route(black_box(&uri))),
         }
     };
-    let on_head = |name, allocations, head, station: fn(&Stations, &mut HeaderMap)| {
-        let stations = Rc::clone(&stations);
+    let on_head = |name, allocations, head, step: fn(&Steps, &mut HeaderMap)| {
+        let steps = Rc::clone(&steps);
         Case {
             name,
             allocations,
             head,
-            run: Box::new(move |headers| station(&stations, headers)),
+            run: Box::new(move |headers| step(&steps, headers)),
         }
     };
     vec![
@@ -63,39 +63,39 @@ pub fn all() -> Vec<Case> {
         route("route: a host", 5, "/queue.example.com/v1/task/AbC/status"),
         route("route: answered here", 0, "/bewit"),
         route("route: no such form", 0, "/queue/v1"),
-        on_head("judge: no browser", 0, request, |stations, headers| {
-            black_box(stations.judge(headers));
+        on_head("judge: no browser", 0, request, |steps, headers| {
+            black_box(steps.judge(headers));
         }),
-        on_head("judge: a browser", 0, browser, |stations, headers| {
-            black_box(stations.judge(headers));
+        on_head("judge: a browser", 0, browser, |steps, headers| {
+            black_box(steps.judge(headers));
         }),
-        on_head("headers: a request", 0, request, Stations::strip_request),
+        on_head("headers: a request", 0, request, Steps::strip_request),
         on_head(
             "headers: a request of a browser",
             0,
             browser,
-            Stations::strip_request,
+            Steps::strip_request,
         ),
         on_head(
             "headers: a request with named fields",
             2,
             named,
-            Stations::strip_request,
+            Steps::strip_request,
         ),
-        on_head("headers: an answer", 0, answer, Stations::strip_response),
+        on_head("headers: an answer", 0, answer, Steps::strip_response),
         on_head(
             "sign: a task's credentials",
             1,
             HeaderMap::new,
-            |stations, _| {
-                black_box(stations.sign(black_box("/api/queue/v1/task/AbC/status")));
+            |steps, _| {
+                black_box(steps.sign(black_box("/api/queue/v1/task/AbC/status")));
             },
         ),
     ]
 }
 
 /// With credentials of a task as `queue.claimWork` returns them.
-fn stations() -> Stations {
+fn steps() -> Steps {
     let scopes: Vec<String> = (0..10)
         .map(|i| format!("queue:route:index.project.of.some.kind.{i}"))
         .collect();
@@ -105,7 +105,7 @@ fn stations() -> Stations {
     );
     let credentials = Credentials::new("task-client/AbC/0/on/w/i", "token", Some(&certificate))
         .expect("the credentials are valid");
-    Stations::new("https://tc.example.com", &credentials).expect("the root URL is valid")
+    Steps::new("https://tc.example.com", &credentials).expect("the root URL is valid")
 }
 
 /// As Taskcluster's clients send it.

@@ -4,12 +4,12 @@ use taskcluster_proxy_bench::{Criterion, criterion, criterion_group, criterion_m
 
 mod cases;
 
-fn stations(c: &mut Criterion) {
+fn steps(c: &mut Criterion) {
     for mut case in cases::all() {
         case.assert_allocations();
         run_on(c, case.name, case.head, case.run);
     }
 }
 
-criterion_group!(name = benches; config = criterion(); targets = stations);
+criterion_group!(name = benches; config = criterion(); targets = steps);
 criterion_main!(benches);
