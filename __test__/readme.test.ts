@@ -9,7 +9,8 @@ import { COMMAND } from './harness/command.js';
 const ROOT = path.resolve(import.meta.dirname, '..');
 const DOCUMENTS = [
   'README.md',
-  ...readdirSync(path.join(ROOT, 'docs'))
+  'CONTRIBUTING.md',
+  ...readdirSync(path.join(ROOT, 'docs'), { encoding: 'utf8', recursive: true })
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
 ];
