@@ -113,8 +113,7 @@ function isChanged({ requests }: Script): boolean {
  * any of that request goes to upstream.
  */
 function certainTries(script: Script, { got }: Seen): Got[][] {
-  const isCertain = ({ isWhole, isOvertaken }: Got) => isWhole || isOvertaken;
-  return isChanged(script) ? got.map((tries) => tries.filter(isCertain)) : got;
+  return isChanged(script) ? got.map((tries) => tries.filter(({ isWhole }) => isWhole)) : got;
 }
 
 function logLine(line: string, isBroken: boolean, isLeft: boolean): string {

@@ -288,7 +288,8 @@ function certain(drawn: Script): Script {
 }
 
 function certainRequest(drawn: Request, leaves: boolean, isLast: boolean): Request {
-  const answers = drawn.answers.map((each) => certainAnswer(each, isLast));
+  const isChanged = drawn.mutations.length > 0;
+  const answers = drawn.answers.map((each) => certainAnswer(each, isLast && !isChanged));
   const isOvertaken = answers.some(({ reads }) => reads === 'after');
   return {
     ...drawn,
@@ -314,7 +315,7 @@ function once(fields: Fields, name: string): Fields {
   return fields.filter(([each], at) => each !== name || at === first);
 }
 
-function certainAnswer(drawn: Answer, isLast: boolean): Answer {
+function certainAnswer(drawn: Answer, overtakes: boolean): Answer {
   const isWhole = drawn.sent === 1000 && drawn.mutations.length === 0;
   const goesOn = isWhole && drawn.framing !== 'close';
   return {
@@ -328,8 +329,9 @@ function certainAnswer(drawn: Answer, isLast: boolean): Answer {
     // A digit more or less of it, and the proxy waits for minutes.
     retryAfter: drawn.mutations.length > 0 ? '' : drawn.retryAfter,
     size: drawn.ends === 'reset' || drawn.extra !== '' ? drawn.size % 100 : drawn.size,
-    // An answer that overtakes the request's body may end the client's connection.
-    reads: isLast ? drawn.reads : 'before',
+    // An answer that overtakes the request's body may end the client's connection before what follows,
+    // be that bytes which a changed head does not count.
+    reads: overtakes ? drawn.reads : 'before',
     // What waits for more than comes would wait for ever.
     ends: goesOn || drawn.ends !== 'keep' ? drawn.ends : 'end',
   };
