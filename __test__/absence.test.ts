@@ -43,6 +43,16 @@ const UNDER_WAY: Record<string, [request: Buffer, handler: (exchange: Exchange) 
         await exchange.gone();
       },
     ],
+    'a tunnel that upstream sends by': [
+      requestBytes('GET', '/queue/v1/busy-tunnel', { fields: UPGRADE }),
+      async (exchange) => {
+        await exchange.sendHead(101, { reason: 'Switching Protocols', fields: UPGRADE });
+        for (;;) {
+          await exchange.send('a line\n');
+          await pause(50);
+        }
+      },
+    ],
   };
 
 const POST = requestBytes('POST', '/queue/v1/again', { body: '{}' });

@@ -13,7 +13,8 @@ import { freshDirectory } from './harness/directory.js';
 import { accepts, unusedPort } from './harness/port.js';
 import { requestBytes, startProxy } from './harness/proxy.js';
 import { pathOf, testWith } from './harness/tools.js';
-import { startUpstream } from './harness/upstream.js';
+import { answerOk, startUpstream } from './harness/upstream.js';
+import { value } from './harness/wire.js';
 
 const MIB = 1024 * 1024;
 const TIMES = 20;
@@ -76,6 +77,35 @@ for (const [wire, { bytes, flags }] of Object.entries(UPLOADS)) {
     }
   });
 }
+
+const HEAD = 'POST /x/v1/y HTTP/1.1\r\nHost: taskcluster\r\n';
+
+test('the last answer of a connection says so where the body was not read', async (t) => {
+  const upstream = await startUpstream(t, {
+    handler: (exchange) => exchange.respond(413, { body: 'no' }),
+  });
+  const proxy = await startProxy(t, { rootUrl: upstream.url });
+  const unread = {
+    'of a known length': `${HEAD}Content-Length: 20000\r\n\r\nx`,
+    'in chunks': `${HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n`,
+    'that waits for 100': `${HEAD}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n`,
+    'of a request that is refused here': `${HEAD.replace('/x/v1/y', '/x')}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n`,
+  };
+  for (const [what, bytes] of Object.entries(unread)) {
+    const connection = await proxy.connect();
+    await connection.send(bytes);
+    const answer = await connection.response('POST');
+    t.is(value(answer.fields, 'connection'), 'close', what);
+    connection.destroy();
+  }
+  const connection = await proxy.connect();
+  const read = `${HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n`;
+  upstream.handler = answerOk;
+  for (const _ of 'twice') {
+    const answer = await connection.exchange(read);
+    t.is(value(answer.fields, 'connection'), undefined);
+  }
+});
 
 test('an upload that is refused is not sent again', async (t) => {
   let requests = 0;

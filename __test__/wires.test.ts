@@ -217,6 +217,11 @@ const WHOLE: Record<string, Row> = {
     gets: /HTTP\/1\.1 502 .*\r\n\r\n[^\r\n]*is not HTTP: message head is too large/s,
     renews: true,
   },
+  'over 64 KiB of interim answers without fields, and an answer': {
+    answer: `${'HTTP/1.1 102 Processing\r\n\r\n'.repeat(5_000)}${OK}Connection: close\r\nContent-Length: 2\r\n\r\nok`,
+    gets: /HTTP\/1\.1 502 .*\r\n\r\n[^\r\n]*is not HTTP: message head is too large/s,
+    renews: true,
+  },
   'a change of protocol': notHttp(
     'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n',
   ),
@@ -451,7 +456,9 @@ test('HTTP/1.0 that would stay gets the end of an answer that only the close tel
     upstream.handler = answers({ answer: chunked('2\r\nok\r\n0\r\n\r\n'), gets: '' });
     const ending = await proxy.connect();
     await ending.send(bytes);
-    t.regex((await ending.closed()).toString(), /^HTTP\/1\.0 200 .*\r\nok$/s);
+    const ended = (await ending.closed()).toString();
+    t.regex(ended, /^HTTP\/1\.0 200 .*\r\nok$/s);
+    t.deepEqual(ended.match(/^connection: .*$/gim), ['Connection: close']);
     upstream.handler = answers({ answer: NEXT, gets: '' });
     const staying = await proxy.connect();
     t.is((await staying.exchange(bytes)).body.toString(), 'next');

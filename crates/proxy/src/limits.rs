@@ -50,6 +50,8 @@ pub const CLIENT_STREAM_WINDOW: u32 = 32 * 1024;
 pub const CLIENT_CONNECTION_WINDOW: u32 = CLIENT_STREAMS * CLIENT_STREAM_WINDOW;
 /// Bytes of an answer that one HTTP/2 stream may hold unsent.
 pub const CLIENT_SEND_BUFFER: usize = 256 * 1024;
+/// Bytes of an answer by HTTP/1 behind which hyper gets no more of it before it has written some.
+pub const CLIENT_UNSENT: usize = 16 * 1024;
 /// The same bound as an HTTP/1 head has.
 pub const CLIENT_HEADER_LIST: u32 = 64 * 1024;
 

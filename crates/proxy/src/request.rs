@@ -15,6 +15,7 @@ use std::rc::Rc;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -79,6 +80,7 @@ pub async fn serve_held(
     };
     let verdict = judge(session, &asked);
     let body = KnownBody::new(gate, &shared.metrics);
+    let mut is_within_interim = false;
     let outcome = match verdict {
         Verdict::Forward(target, scopes) => {
             let target = record.goes_to(target);
@@ -111,6 +113,7 @@ pub async fn serve_held(
                     .await;
                 }
                 Err(failed) => {
+                    is_within_interim = wire.is_within_interim();
                     record.audit(|entry| not_answered(entry, &order, session));
                     Err(refusal_of(failed, session))
                 }
@@ -123,6 +126,10 @@ pub async fn serve_held(
         }
     };
     let (Made { answer, set, .. }, closes) = made_here(session, outcome, &mut record);
+    // Its reader would take any answer for more fields of the interim one.
+    if is_within_interim {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
     // What has come of a body that was not read is passed over; behind one that has not, no head
     // could be found.
     gate.skip_held_body();
@@ -150,13 +157,16 @@ pub async fn serve(
     let recorder = &session.thread.recorder;
     let mut record = Record::begin(recorder, &parts.method, uri, refused.is_some());
     record.audit(|entry| entry.asked(&session.peer, &parts.headers));
+    // Behind a body that has not been read, no head could be found.
+    let mut is_read = refused.is_none();
     let outcome = match refused {
         Some(error) => Err(Refusal::Framing(error)),
-        None => match pass(&session, parts, body, &mut record).await {
+        None => match pass(&session, parts, body, &mut record, &mut is_read).await {
             Ok(Passed::Upstream(answered)) => {
                 let mut response = relay_upstream(&session, *answered, record, running);
-                // It has no chunks: only the close tells such an answer's end, whatever was asked.
-                if is_old && response.body().is_of_unknown_length() {
+                // A client of HTTP/1.0 has no chunks: only the close tells such an answer's end.
+                let is_open = is_old && response.body().is_of_unknown_length();
+                if is_open || !is_read {
                     end_with(&session, &mut response);
                 }
                 return Ok(response);
@@ -168,7 +178,7 @@ pub async fn serve(
     session.connection.no_upgrade();
     let (Made { answer, set, .. }, closes) = made_here(&session, outcome, &mut record);
     let mut response = relay::answer(answer, &set, record, running);
-    if closes {
+    if closes || !is_read {
         end_with(&session, &mut response);
     }
     Ok(response)
@@ -180,6 +190,8 @@ fn end_with(session: &Session, response: &mut Response<RelayBody>) {
     if !session.http2 {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
+        // hyper would tell a client that asked for it that the connection is kept.
+        *response.version_mut() = Version::HTTP_10;
     }
 }
 
@@ -188,12 +200,14 @@ enum Passed {
     Here(Made),
 }
 
-/// The steps up to the answer of a request that hyper has read.
+/// The steps up to the answer of a request that hyper has read; `is_read` tells behind them whether
+/// the connection may go on with what follows the request's body.
 async fn pass(
     session: &Session,
     mut parts: Parts,
     body: Incoming,
     record: &mut Record,
+    is_read: &mut bool,
 ) -> Result<Passed, Refusal> {
     // The gate has looked at it where the request came by HTTP/1.
     headers::content_length(&mut parts.headers).map_err(HeadError::from)?;
@@ -222,6 +236,7 @@ async fn pass(
             record.audit(|entry| entry.narrowed(order.scopes.is_some()));
             let mut wire = HyperWire::new(exchange, &order, parts.headers, body, session.http2);
             let answered = exchange.run(&order, &mut wire).await;
+            *is_read = session.http2 || wire.has_read_body();
             let answered = answered.map_err(|failed| {
                 record.audit(|entry| not_answered(entry, &order, session));
                 refusal_of(failed, session)
@@ -231,11 +246,13 @@ async fn pass(
         }
         Verdict::Here(here, scopes) => {
             let made = answers::make(session, here, scopes, &mut body).await;
+            *is_read = session.http2 || body.is_end_stream();
             pass_over(session, &mut body).await?;
             made.map(Passed::Here)
         }
         Verdict::Refuse(denied, target) => {
             record.would_go_to(target);
+            *is_read = session.http2 || body.is_end_stream();
             pass_over(session, &mut body).await?;
             Err(denied.into())
         }

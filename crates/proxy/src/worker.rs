@@ -187,7 +187,7 @@ impl Worker {
         let mut ended = Vec::new();
         for tracked in self.connections.borrow().values() {
             let connection = &tracked.connection;
-            if connection.ends_with_its_client() && self.thread.is_gone(connection) {
+            if connection.usage.is_busy() && self.thread.is_gone(connection) {
                 ended.push(tracked.task.clone());
             } else if is_overdue(connection, head_limit, now) {
                 if connection.expire() {

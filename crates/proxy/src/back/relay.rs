@@ -5,7 +5,7 @@
 //! the body is dropped because one side left.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
@@ -41,7 +41,7 @@ enum Source {
 /// What ends with the answer.
 struct Guards {
     record: Record,
-    _running: InFlight,
+    running: InFlight,
     _entered: Option<Entered>,
     _held: Option<HeldBody>,
 }
@@ -71,7 +71,7 @@ pub fn relay(
     record.answered(parts.status);
     let guards = Guards {
         record,
-        _running: running,
+        running,
         _entered: Some(entered),
         _held: held,
     };
@@ -103,7 +103,7 @@ pub fn answer(
     record.answered(parts.status);
     let guards = Guards {
         record,
-        _running: running,
+        running,
         _entered: None,
         _held: None,
     };
@@ -133,6 +133,9 @@ impl Body for RelayBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(guards) = &this.guards {
+            ready!(guards.running.connection().poll_takes_more(cx));
+        }
         let polled = match &mut this.source {
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
             Source::Made(body) => Pin::new(body)
@@ -143,6 +146,7 @@ impl Body for RelayBody {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(guards), Some(data)) = (&mut this.guards, frame.data_ref()) {
                     guards.record.relayed(data.len());
+                    guards.running.connection().takes(data.len());
                 }
             }
             Poll::Ready(Some(Err(error))) => {

@@ -44,7 +44,7 @@ impl Connection {
     /// Whether its client waits for nothing any more.
     pub fn is_abandoned(&self, lookup: &mut Lookup) -> bool {
         match self.with_stream(|stream| lookup.presence(stream)) {
-            Some(Presence::Gone) => true,
+            Some(Presence::Gone) => !self.outlives_client(),
             Some(Presence::Unheard(silence)) => {
                 let ticks = self.owes_acknowledgement();
                 silence.min(Clock::TICK * ticks) > UNHEARD

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use crate::client::clock::{Clock, Tick};
 use crate::client::crowd::Member;
 use crate::client::usage::Usage;
+use crate::limits::CLIENT_UNSENT;
 use crate::message::head::HeadError;
 
 /// What the time that passes on a connection counts against.
@@ -50,6 +51,9 @@ pub struct Connection {
     reader: RefCell<Option<Waker>>,
     ends: Cell<bool>,
     closes_answers: Cell<bool>,
+    /// Bytes of an answer's body that hyper has got and not written, and the task that has more.
+    unsent: Cell<usize>,
+    giver: RefCell<Option<Waker>>,
     /// What the client has sent is worth passing on when it has left.
     outlives_client: Cell<bool>,
     /// Since when the client has owed an acknowledgement whenever it was looked at, and when that
@@ -77,6 +81,8 @@ impl Connection {
             reader: RefCell::new(None),
             ends: Cell::new(false),
             closes_answers: Cell::new(false),
+            unsent: Cell::new(0),
+            giver: RefCell::new(None),
             outlives_client: Cell::new(false),
             owing: Cell::new(None),
         })
@@ -117,6 +123,35 @@ impl Connection {
         true
     }
 
+    /// Ready where hyper may have more of an answer. It would keep as much as it may read at once,
+    /// for each client that does not read.
+    pub fn poll_takes_more(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.unsent.get() < CLIENT_UNSENT || self.http2.get() {
+            return Poll::Ready(());
+        }
+        self.giver.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// hyper has got so many bytes more.
+    pub fn takes(&self, bytes: usize) {
+        self.unsent.set(self.unsent.get() + bytes);
+    }
+
+    /// So many bytes have been written.
+    pub(super) fn has_written(&self, bytes: usize) {
+        let unsent = self.unsent.get();
+        if unsent > 0 {
+            let left = unsent.saturating_sub(bytes);
+            self.unsent.set(left);
+            if left < CLIENT_UNSENT
+                && let Some(giver) = self.giver.take()
+            {
+                giver.wake();
+            }
+        }
+    }
+
     /// Its client, of HTTP/1.0, takes the end of the connection for the end of an answer.
     pub fn closes_answers(&self) {
         self.closes_answers.set(true);
@@ -137,10 +172,10 @@ impl Connection {
         self.ends.get()
     }
 
-    /// Whether what is under way ends when the client has left: a request does at once, and a tunnel
-    /// once it has passed on what the client sent.
-    pub fn ends_with_its_client(&self) -> bool {
-        self.usage.is_busy() && !self.outlives_client.get()
+    /// Whether what is under way goes on when the client has left: a request does not, and a tunnel
+    /// until it has passed on what the client sent.
+    pub(super) fn outlives_client(&self) -> bool {
+        self.outlives_client.get()
     }
 
     /// A tunnel begins, or has passed on all that its client sent.
@@ -242,6 +277,12 @@ impl Connection {
 
 /// A request that is under way on a connection, until this is dropped.
 pub struct InFlight(Rc<Connection>);
+
+impl InFlight {
+    pub fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

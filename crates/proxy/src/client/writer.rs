@@ -35,6 +35,18 @@ impl ClientWriter {
         self.write_by(|stream| write(&stream))
     }
 
+    /// Tells the connection how many bytes have been written.
+    fn write_bytes(
+        &self,
+        write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let written = self.write_by(write);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.0.has_written(bytes);
+        }
+        written
+    }
+
     /// Says of the connection whether bytes wait for the client to read.
     fn write_by<T>(
         &self,
@@ -52,7 +64,7 @@ impl AsyncWrite for ClientWriter {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.write_by(|stream| stream.poll_write(cx, bytes))
+        self.write_bytes(|stream| stream.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -60,7 +72,7 @@ impl AsyncWrite for ClientWriter {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write_by(|stream| stream.poll_write_vectored(cx, parts))
+        self.write_bytes(|stream| stream.poll_write_vectored(cx, parts))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -39,6 +39,13 @@ pub struct Backoff {
 
 // === impl RetryPolicy ===
 
+impl RetryPolicy {
+    /// The shortest pause that there may be.
+    fn least(&self) -> Duration {
+        times(self.first, 1.0 - JITTER).min(self.cap)
+    }
+}
+
 impl From<Retry> for RetryPolicy {
     fn from(Retry { first, cap, limit }: Retry) -> Self {
         Self { first, cap, limit }
@@ -71,13 +78,17 @@ impl Backoff {
     /// hand is final.
     ///
     /// `retry_after` is what upstream asked for (see [`retry_after`]). It takes the place of the
-    /// pause, also where it is longer than the cap.
+    /// pause, also where it is longer than the cap. None is shorter than the first one may be, or an
+    /// upstream that asks for no time would be asked without end.
     pub fn next(&mut self, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
         let left = self
             .policy
             .limit
             .checked_sub(now.saturating_duration_since(self.began))?;
-        let pause = retry_after.unwrap_or_else(|| spread(self.pause, chance(), self.policy.cap));
+        let pause = match retry_after {
+            None => spread(self.pause, chance(), self.policy.cap),
+            Some(asked) => asked.max(self.policy.least()),
+        };
         self.pause = times(self.pause, FACTOR).min(self.policy.cap);
         (!left.is_zero() && pause <= left).then_some(pause)
     }
@@ -186,6 +197,16 @@ mod tests {
         ] {
             let case = (limit, elapsed, retry_after);
             assert_eq!(next(limit, elapsed, retry_after), expected, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn no_pause_is_shorter_than_the_first_may_be() {
+        let began = Instant::now();
+        for (asked, expected) in [(0, 250), (249, 250), (251, 251)] {
+            let mut backoff = Backoff::new(policy(500, 60_000, 900_000), began);
+            let pause = backoff.next(began, Some(Duration::from_millis(asked)));
+            assert_eq!(pause, Some(Duration::from_millis(expected)), "{asked}");
         }
     }
 

@@ -32,6 +32,9 @@ use crate::signing::credentials::CredentialSet;
 /// from other clients (RFC 9110 10.1.1 leaves it open).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
+/// The least that an interim answer begins with.
+const STATUS_LINE: &str = "HTTP/1.1 100 \r\n";
+
 /// Sends one request by hyper.
 pub struct HyperWire<'a> {
     exchange: &'a Exchange,
@@ -105,13 +108,19 @@ impl<'a> HyperWire<'a> {
         }
     }
 
+    /// Whether all of the body has been read from the client.
+    pub fn has_read_body(&self) -> bool {
+        self.replay.has_ended()
+    }
+
     fn need(&self, fresh: bool) -> Need {
         let length = if self.upgrades { None } else { self.length };
         let need = Need::of_body(length, self.replay.is_kept());
         Need {
             http1: self.upgrades,
             new: need.new || fresh,
-            ..need
+            // A peer may let a tunnel wait.
+            long: need.long || self.upgrades,
         }
     }
 
@@ -169,11 +178,14 @@ impl Wire for HyperWire<'_> {
             }
             self.answer(in_time(&mut sending, limit, &mut alarm).await?, None)
         };
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
-            answer = answer => answer,
-            () = interim.too_many.notified() => Err(Unanswered::not_http(origin, LONG_HEAD).into()),
-        }
+            answer = answer => Some(answer),
+            () = interim.too_many.notified() => None,
+        };
+        // The answer may have come in one piece with them.
+        let answer = answer.filter(|_| !interim.are_too_many());
+        answer.unwrap_or_else(|| Err(Unanswered::not_http(origin, LONG_HEAD).into()))
     }
 
     fn can_resend(&self) -> bool {
@@ -198,12 +210,18 @@ impl Interim {
             hold.release();
         }
         let fields = fields.iter();
-        let bytes = fields
-            .map(|(name, value)| name.as_str().len() + value.len())
+        let lines: usize = fields
+            .map(|(name, value)| name.as_str().len() + ": \r\n".len() + value.len())
             .sum();
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > INTERIM_ANSWERS {
+        let bytes = STATUS_LINE.len() + lines + "\r\n".len();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.are_too_many() {
             self.too_many.notify_one();
         }
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > INTERIM_ANSWERS
     }
 }
 

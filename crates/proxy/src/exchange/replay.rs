@@ -249,6 +249,13 @@ where
             .is_some_and(|state| state.borrow().flow == Flow::Failed)
     }
 
+    /// Whether the client has sent all of it.
+    pub fn has_ended(&self) -> bool {
+        self.state
+            .as_ref()
+            .is_none_or(|state| state.borrow().flow == Flow::Ended)
+    }
+
     /// Whether the current attempt waits for more of the body to come from the client.
     pub fn awaits_client(&self) -> bool {
         self.state

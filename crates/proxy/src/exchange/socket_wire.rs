@@ -37,6 +37,7 @@ pub struct SocketWire<'a, 'g> {
     length: Option<u64>,
     asked: Asked,
     upload: Upload<'g>,
+    interim: Interim,
     client: &'a mut ClientWriter,
     alarm: &'a mut Alarm,
 }
@@ -71,6 +72,7 @@ impl<'a, 'g> SocketWire<'a, 'g> {
             length,
             asked,
             upload: Upload::new(body, exchange),
+            interim: Interim::default(),
             client,
             alarm,
         }
@@ -79,6 +81,11 @@ impl<'a, 'g> SocketWire<'a, 'g> {
     /// What may still have to be sent of the body, once there is an answer.
     pub fn into_upload(self) -> Upload<'g> {
         self.upload
+    }
+
+    /// Whether the client has got a part of an interim answer, behind which no other can begin.
+    pub fn is_within_interim(&self) -> bool {
+        self.interim.written > 0
     }
 
     /// Appends the head to `out`, signed for one try.
@@ -139,7 +146,7 @@ impl Wire for SocketWire<'_, '_> {
             upload: &mut self.upload,
             refused: None,
             reader: HeadReader::new(self.asked),
-            interim: Vec::new(),
+            interim: &mut self.interim,
             client: self.client,
             exchange: self.exchange,
         };
@@ -165,6 +172,14 @@ impl Answer for SocketAnswer {
     }
 }
 
+/// Interim answers on their way to the client.
+#[derive(Default)]
+struct Interim {
+    lines: Vec<u8>,
+    /// So many of their bytes the client has; zero once it has all.
+    written: usize,
+}
+
 /// One try.
 struct Sending<'t, 'g> {
     socket: Socket,
@@ -175,8 +190,7 @@ struct Sending<'t, 'g> {
     /// Why upstream takes no more; what it has said before may still be there to be read.
     refused: Option<io::Error>,
     reader: HeadReader,
-    /// What of interim answers the client has still to get.
-    interim: Vec<u8>,
+    interim: &'t mut Interim,
     client: &'t mut ClientWriter,
     exchange: &'t Exchange,
 }
@@ -198,14 +212,14 @@ impl Awaiting for Sending<'_, '_> {
                 .reader
                 .poll(cx, &mut self.socket, &self.exchange.buffers);
             match ready!(came).map_err(|fault| self.fault(fault))? {
-                Came::Interim(lines) => self.interim = lines,
+                Came::Interim(lines) => self.interim.lines = lines,
                 Came::Final(head, body) => return Poll::Ready(Ok((head, body))),
             }
         }
     }
 
     fn awaits_client(&self) -> bool {
-        self.upload.awaits_client()
+        self.upload.awaits_client() || !self.interim.lines.is_empty()
     }
 
     fn last_progress(&self) -> Option<Instant> {
@@ -234,12 +248,14 @@ impl Sending<'_, '_> {
     /// The client gets an interim answer before more is read. One that has left is noticed
     /// elsewhere.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        while !self.interim.is_empty() {
-            match ready!(Pin::new(&mut *self.client).poll_write(cx, &self.interim)) {
-                Ok(written) if written > 0 => drop(self.interim.drain(..written)),
+        let Interim { lines, written } = &mut *self.interim;
+        while *written < lines.len() {
+            match ready!(Pin::new(&mut *self.client).poll_write(cx, &lines[*written..])) {
+                Ok(more) if more > 0 => *written += more,
                 Ok(_) | Err(_) => return Poll::Ready(Err(Failure::ClientBody)),
             }
         }
+        *self.interim = Interim::default();
         Poll::Ready(Ok(()))
     }
 

@@ -22,6 +22,8 @@ use crate::record::metrics::Metrics;
 pub struct Whole<B> {
     body: B,
     http2: bool,
+    /// It has been read to its end.
+    ended: bool,
     counted: Option<Arc<Metrics>>,
 }
 
@@ -51,6 +53,7 @@ impl<B> Whole<B> {
         Self {
             body,
             http2: version == Version::HTTP_2,
+            ended: false,
             counted: None,
         }
     }
@@ -82,6 +85,7 @@ where
             self.http2 = false;
             return Poll::Ready(Some(Err(BodyError::CutShort)));
         }
+        self.ended |= frame.is_none();
         if let Some(Ok(frame)) = &mut frame
             && let Some(trailers) = frame.trailers_mut()
         {
@@ -97,7 +101,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

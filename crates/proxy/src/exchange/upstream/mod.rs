@@ -91,7 +91,7 @@ pub struct Need {
     /// again if it were.
     pub new: bool,
     /// More is sent than fits a peer's receive window for sure, as a body does that goes out with its
-    /// head; or nothing is known of it.
+    /// head.
     pub long: bool,
 }
 
@@ -99,11 +99,10 @@ impl Need {
     /// What a request needs that has a body of this length, if that is known; `is_kept` says that the
     /// body could be sent again.
     pub fn of_body(length: Option<u64>, is_kept: bool) -> Self {
-        let long = length.is_none_or(|length| length > BODY_WITH_HEAD);
         Self {
             http1: false,
-            new: long && !is_kept,
-            long,
+            new: length.is_none_or(|length| length > BODY_WITH_HEAD) && !is_kept,
+            long: length.is_some_and(|length| length > BODY_WITH_HEAD),
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::client::TlsStream;
 
 use super::permits::Permit;
+use crate::limits::{BODY_WITH_HEAD, REQUEST_HEAD};
 
 /// A connection's bytes. With it goes its place among the connections that there may be.
 pub(super) struct UpstreamIo {
@@ -24,6 +25,8 @@ pub(super) struct UpstreamIo {
     pub(super) line: Line,
     /// As the socket has been told.
     may_stall: bool,
+    /// Bytes of the request that is on it.
+    sent: u64,
     unacknowledged: Duration,
     _permit: Permit,
 }
@@ -44,6 +47,9 @@ struct Refusal {
     unread: Pin<Box<Sleep>>,
 }
 
+/// What fits a peer's receive window in any case: a head, and a body that goes out with it.
+const SURELY_TAKEN: u64 = REQUEST_HEAD as u64 + BODY_WITH_HEAD;
+
 /// Longer than a slow client lets an answer wait that has come before its request was refused.
 const UNREAD: Duration = Duration::from_secs(60);
 
@@ -63,6 +69,8 @@ struct Told {
     /// How often something has been received.
     heard: AtomicU64,
     may_stall: AtomicBool,
+    /// A request begins.
+    begins: AtomicBool,
 }
 
 // === impl Line ===
@@ -78,13 +86,14 @@ impl Line {
         self.0.heard.store(self.heard() + 1, Ordering::Relaxed);
     }
 
-    /// Says whether the peer may let what is sent wait.
+    /// Says of the request that begins whether the peer may let what is sent of it wait.
     ///
     /// A peer that has vanished acknowledges nothing, and the system gives it up by its timeout. It
-    /// gives up one that is there and has no room, too: so the timeout holds only where no more is
+    /// gives up one that is there and has no room, too: so the timeout holds only until more has been
     /// sent than fits a peer's receive window.
     pub(super) fn may_stall(&self, may_stall: bool) {
         self.0.may_stall.store(may_stall, Ordering::Relaxed);
+        self.0.begins.store(true, Ordering::Relaxed);
     }
 }
 
@@ -98,6 +107,7 @@ impl UpstreamIo {
             stream,
             line: Line::default(),
             may_stall: false,
+            sent: 0,
             unacknowledged,
             _permit: permit,
         }
@@ -105,11 +115,23 @@ impl UpstreamIo {
 
     /// Lets the socket know what has been said since it last wrote.
     fn tell_socket(&mut self) {
-        let may_stall = self.line.0.may_stall.load(Ordering::Relaxed);
+        let told = &*self.line.0;
+        if told.begins.load(Ordering::Relaxed) {
+            told.begins.store(false, Ordering::Relaxed);
+            self.sent = 0;
+        }
+        let may_stall = told.may_stall.load(Ordering::Relaxed) || self.sent > SURELY_TAKEN;
         if may_stall != self.may_stall {
             self.may_stall = may_stall;
             let limit = (!may_stall).then_some(self.unacknowledged);
             limit_unacknowledged(self.stream.tcp(), limit);
+        }
+    }
+
+    fn count(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.sent = self.sent.saturating_add(*bytes as u64);
+            self.tell_socket();
         }
     }
 
@@ -182,7 +204,9 @@ impl AsyncWrite for UpstreamIo {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.tell_socket();
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.count(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -191,7 +215,9 @@ impl AsyncWrite for UpstreamIo {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.tell_socket();
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.count(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

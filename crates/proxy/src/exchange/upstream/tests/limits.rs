@@ -289,10 +289,18 @@ fn whatever_happens_no_permit_is_lost() {
 fn what_is_sent_has_to_be_acknowledged_in_time_unless_the_peer_may_stall() {
     run(async {
         let (listener, address) = listen().await;
-        serve(listener, vec![vec![HELLO; 3]]);
+        serve(listener, vec![vec![HELLO; 6]]);
         let (upstream, origin) = (upstream(), plain(address));
         let thirty = Some(Duration::from_secs(30));
-        for (length, limit) in [(Some(16_384), thirty), (None, None), (Some(0), thirty)] {
+        for (length, more, limit) in [
+            (Some(16_384), 0, thirty),
+            (Some(16_385), 0, None),
+            (Some(0), 0, thirty),
+            // What nothing is known of tells how much it is as it goes out.
+            (None, 60_000, thirty),
+            (None, 90_000, None),
+            (None, 0, thirty),
+        ] {
             let need = Need::of_body(length, true);
             let socket = upstream.socket(&origin, need).await;
             let mut socket = socket.expect("a socket");
@@ -300,9 +308,19 @@ fn what_is_sent_has_to_be_acknowledged_in_time_unless_the_peer_may_stall() {
                 .write_all(b"GET / HTTP/1.1\r\n\r\n")
                 .await
                 .expect("sent");
+            let mut left = more;
+            while left > 0 {
+                let part = left.min(10_000);
+                socket.write_all(&vec![b'x'; part]).await.expect("sent");
+                left -= part;
+            }
             let tcp = socket2::SockRef::from(socket.plain().expect("it is plain"));
             let set = tcp.tcp_user_timeout().expect("an open socket");
-            assert_eq!(set.filter(|limit| !limit.is_zero()), limit, "{length:?}");
+            assert_eq!(
+                set.filter(|limit| !limit.is_zero()),
+                limit,
+                "{length:?} {more}"
+            );
             let mut answer = vec![0; HELLO.len()];
             socket.read_exact(&mut answer).await.expect("an answer");
             socket.give_back();
@@ -348,8 +366,8 @@ fn a_body_tells_what_its_request_needs() {
         (Some(16_384), false, false, false),
         (Some(16_385), true, false, true),
         (Some(16_385), false, true, true),
-        (None, true, false, true),
-        (None, false, true, true),
+        (None, true, false, false),
+        (None, false, true, false),
     ] {
         let need = Need::of_body(length, is_kept);
         assert_eq!((need.new, need.long), (new, long), "{length:?} {is_kept}");
