@@ -57,10 +57,10 @@ test('an endpoint cannot be declared twice, nor a GET with a body', (t) => {
 
 const TEMPLATE_ERRORS: [template: unknown, message: string][] = [
   ['', 'a scope cannot be empty: write one'],
-  [{ AllOf: [] }, '{"AllOf":[]} asks for nothing or lets nobody pass: write what it is of'],
+  [{ AllOf: [] }, '{"AllOf":[]} is empty, so it needs no scope or never passes: write its scopes'],
   [
     { AllOf: ['a', { AnyOf: [] }] },
-    '{"AnyOf":[]} asks for nothing or lets nobody pass: write what it is of',
+    '{"AnyOf":[]} is empty, so it needs no scope or never passes: write its scopes',
   ],
   [{ for: 'a', in: 'b', each: '<a>' }, 'a scope expression cannot be a loop: put it into an AllOf'],
   [
@@ -514,7 +514,7 @@ test("an answer that is not as its schema says can be made a fault, for a servic
     t.is(status, checkOutput ? 500 : 200);
     t.regex(
       faults.join(),
-      checkOutput ? /^the answer of get is not as it says: [\s\S]*boolean/ : /^$/,
+      checkOutput ? /^the answer of get does not match its schema: [\s\S]*boolean/ : /^$/,
     );
   }
 });

@@ -105,8 +105,8 @@ test('one sentence for what it cannot do: 64 for usage, 1 for a port in use', as
   for (const [args, status, sentence] of [
     [['start', '--port', '65536'], 64, /port 65536 is not in range \[0,65535\]/],
     [['start', '--what'], 64, /unknown option '--what'/],
-    [['start', '--anonymous-scope', ''], 64, /'' is not a scope to grant to everybody: write/],
-    [['start', '--anonymous-scope', 'é'], 64, /'é' is not a scope to grant to everybody/],
+    [['start', '--anonymous-scope', ''], 64, /'' is not a scope to grant to every caller: write/],
+    [['start', '--anonymous-scope', 'é'], 64, /'é' is not a scope to grant to every caller/],
     [['stop'], 64, /unknown command 'stop'/],
     [['start', '--port', `${port}`], 1, /^taskcluster-local: listen EADDRINUSE: .*in use/],
     [['start', '--ip-address', 'x.invalid'], 1, /^taskcluster-local: .*x\.invalid/],

@@ -1,4 +1,4 @@
-/** What the role `anonymous` is given when a deployment starts, beside what its operator gives it. */
+/** The scopes that a starting deployment grants to the role `anonymous`, beside those of the operator. */
 import { changeOfRole } from './auth/grant-changes.js';
 import { RoleExpansion } from './auth/roles.js';
 import { publicScopes } from './exposure.js';
@@ -9,11 +9,11 @@ import type { Storage } from './storage/index.js';
 import type { Role, Store } from './storage/store.js';
 
 export interface AnonymousOptions {
-  /** New data let everybody read what is not secret. Data that are there stay as they are. */
+  /** With new data every caller may read what is not secret. Existing data keep their role. */
   readonly isPublic?: boolean;
-  /** Older data that were public are refused, instead of staying so. */
+  /** Older data that were public are refused, instead of staying public. */
   readonly mustBePrivate?: boolean;
-  /** Granted to everybody beside what the role has. */
+  /** Granted to every caller beside the scopes that the role has. */
   readonly anonymousScopes?: readonly string[];
 }
 
@@ -26,7 +26,7 @@ export class AnonymousScopeError extends Error {
 export function checkAnonymousScope(scope: string): string {
   if (!isScope(scope) || scope.trim() === '' || scope !== scope.trim() || scope.endsWith('**')) {
     throw new AnonymousScopeError(
-      `'${scope}' is not a scope to grant to everybody: write printable ASCII without a space at ` +
+      `'${scope}' is not a scope to grant to every caller: write printable ASCII without a space at ` +
         'either end, and one * at most at its end',
     );
   }
@@ -34,8 +34,8 @@ export function checkAnonymousScope(scope: string): string {
 }
 
 /**
- * Returns what everybody has been granted for the data's age. To be called before a client has been
- * added: data without one are new.
+ * Returns the scopes that the role `anonymous` was granted because the data are older than it. To be
+ * called before the start adds a client: data without a client are new.
  *
  * @throws PublicDataError, AnonymousScopeError
  */
@@ -80,9 +80,9 @@ async function addToRole(store: Store, scopes: readonly string[]): Promise<void>
 }
 
 const ROLE_ID = 'anonymous';
-const DESCRIPTION = 'What everybody may do, with credentials or without.';
+const DESCRIPTION = 'What every caller may do, with credentials or without.';
 
-/** As the one who starts a deployment is told in the history. */
+/** The start of a deployment as an entry of the history. */
 const STARTED = {
   entityType: 'role',
   entityId: ROLE_ID,

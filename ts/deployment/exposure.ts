@@ -1,28 +1,28 @@
 /**
- * What a deployment lets somebody do, endpoint by endpoint, by the declarations of the endpoints
- * themselves; and what a public deployment lets everybody do.
+ * Which endpoints of a deployment a caller may use, from the declarations of the endpoints themselves; and
+ * which scopes a public deployment grants to every caller.
  */
 import { granters, type Passage, passage, sufficient } from './api/passage.js';
 import type { ApiReference, Declarations } from './api/reference.js';
 import type { ScopeTemplate } from './api/scope-template.js';
 import { union } from './scopes.js';
 
-/** An endpoint, and whether somebody may call it. */
+/** An endpoint, and whether a caller may use it. */
 export interface Exposure {
   readonly service: string;
   readonly endpoint: string;
   readonly method: string;
-  /** From `/api/` on, with `<name>` where a parameter stands. */
+  /** The path from `/api/` on, with `<name>` for a parameter. */
   readonly path: string;
-  /** `null` where none are needed. */
+  /** `null` for an endpoint without scopes. */
   readonly scopes: ScopeTemplate | null;
-  /** `sometimes` depends on parameters. */
+  /** `sometimes`: it depends on the parameters. */
   readonly passes: Passage;
-  /** The scopes held that let the caller pass; none where none are needed. */
+  /** The caller's scopes that let it pass; empty for an endpoint without scopes. */
   readonly by: readonly string[];
 }
 
-/** Every endpoint of the references, for whoever holds these scopes, roles expanded. */
+/** Every endpoint of the references, for a caller with these scopes, roles expanded. */
 export function exposure(references: readonly ApiReference[], held: readonly string[]): Exposure[] {
   return references.flatMap(({ serviceName, apiVersion, entries }) =>
     entries
@@ -38,7 +38,7 @@ export function exposure(references: readonly ApiReference[], held: readonly str
   );
 }
 
-/** The same endpoints, for whoever holds these scopes instead. */
+/** The same endpoints, for a caller with these scopes instead. */
 export function exposureTo(rows: readonly Exposure[], held: readonly string[]): Exposure[] {
   return rows.map((row) => ({ ...row, ...passing(row.scopes, held) }));
 }
@@ -54,7 +54,7 @@ function passing(
   return { passes, by: passes === 'never' ? [] : granters(scopes, held) };
 }
 
-/** The scopes that the role `anonymous` has where everybody may read what is not secret. */
+/** The scopes of the role `anonymous` in a public deployment: every caller may read what is not secret. */
 export function publicScopes(services: readonly Declarations[]): string[] {
   return union(
     services.flatMap(({ endpoints }) =>

@@ -1,12 +1,12 @@
 /**
- * A small Taskcluster deployment in one process, on one port: auth, queue, secrets, and the place
- * where artifacts lie. It verifies every signature and refuses what the real services refuse.
+ * A small Taskcluster deployment in one process, on one port: auth, queue, secrets, and a store for
+ * artifacts. It verifies every signature and refuses what the real services refuse.
  *
- * What it is for: trying the proxy on a machine without a network, and tests that want a strict
- * upstream. What it is not: it has no pages but for signing in, and no provisioning of workers.
+ * It is for trying the proxy on a machine without a network, and for tests that need a strict upstream. It
+ * has no pages except those for users who sign in, and provisions no workers.
  *
- * The folders: `api` declares and serves endpoints, `auth` knows who calls, `queue` and `secrets`
- * are services, `web` signs people in, `storage` keeps what they know.
+ * The folders: `api` declares and serves endpoints, `auth` authenticates callers, `queue` and `secrets` are
+ * services, `web` signs users in, `storage` keeps their data.
  */
 import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
@@ -66,34 +66,34 @@ import { CREATE_PATH, NEW_CLIENT_PATH } from './web/new-client.js';
 import { webServer } from './web/service.js';
 
 export interface DeploymentOptions extends StorageOptions, AnonymousOptions, PublicUrlOptions {
-  /** An IP address; 127.0.0.1 when absent. */
+  /** IP address to listen on; 127.0.0.1 when absent. */
   readonly host?: string;
-  /** A free one when absent or 0. */
+  /** Port to listen on; a free one when absent or 0. */
   readonly port?: number;
   /**
-   * Clients beside `static/taskcluster/root`, who may do everything. Those under `static/` are
-   * removed once they are not given any more.
+   * Clients beside `static/taskcluster/root`, which may do everything. The start removes clients under
+   * `static/` that are not listed.
    */
   readonly clients?: readonly ClientOptions[];
-  /** `anonymous` is everybody's; without it nobody may do anything without credentials. */
+  /** Every caller has the role `anonymous`; without it a caller without credentials may do nothing. */
   readonly roles?: readonly NewRole[];
-  /** People who may sign in at `/login`, beside those that the data have. */
+  /** Users who may sign in at `/login`, beside the users in the data. */
   readonly users?: readonly UserOptions[];
-  /** For how many seconds a claimed task is its worker's until it must reclaim it; 1200 if absent. */
+  /** Seconds after which a claim ends unless the worker reclaims the task; 1200 if absent. */
   readonly claimTimeout?: number | undefined;
-  /** Where metrics can be read, `9090` on loopback or `192.0.2.1:9090`; nowhere when absent. */
+  /** Address of the metrics, `9090` on loopback or `192.0.2.1:9090`; no metrics when absent. */
   readonly metrics?: string | undefined;
-  /** How many connections of clients there may be at once; as many as the system has when absent. */
+  /** Most concurrent client connections; limited only by the system when absent. */
   readonly maxConnections?: number | undefined;
-  /** What the body of a call may have at most where scopes are needed, in bytes; 10 MiB when absent. */
+  /** Largest body of a call that needs scopes, in bytes; 10 MiB when absent. */
   readonly bodyLimit?: number | undefined;
-  /** Every request, fault and notice, on stderr; without it what the next two do not hear is. */
+  /** Log of every request, fault and notice on stderr; without it, only those without a callback below. */
   readonly log?: Log;
-  /** Hears of faults, whose clients get a number only; they go to the log when absent. */
+  /** Receives faults, of which the client learns only a number; they go to the log when absent. */
   readonly onFault?: FaultListener;
-  /** Hears, in a sentence each, what an operator ought to know; the log when absent. */
+  /** Receives notices for the operator, one sentence each; they go to the log when absent. */
   readonly onNotice?: (sentence: string) => void;
-  /** Take an answer that is not as its schema says for a fault. It costs time: for tests. */
+  /** Treat an answer that does not match its schema as a fault. For tests: it takes time. */
   readonly checkOutput?: boolean;
 }
 
@@ -101,38 +101,38 @@ export interface ClientOptions {
   readonly clientId: string;
   readonly accessToken: string;
   readonly scopes: readonly string[];
-  /** A thousand years from now when absent. */
+  /** In a thousand years when absent. */
   readonly expires?: Date;
   readonly disabled?: boolean;
 }
 
-/** What callers have turned out to be, request by request. */
+/** Counts of requests by the result of authentication. */
 export interface DeploymentCounters {
   /** Signatures found valid. */
   readonly verified: number;
   /** Signatures refused. */
   readonly refused: number;
-  /** Requests for which a signature was looked for and none was there. */
+  /** Requests without a signature. */
   readonly anonymous: number;
 }
 
 /** A running deployment. */
 export interface Deployment {
-  /** What was given, or where it listens. */
+  /** The given root URL, or the address that it listens on. */
   readonly rootUrl: string;
-  /** Those of `static/taskcluster/root`. */
+  /** The credentials of `static/taskcluster/root`. */
   readonly credentials: PermanentCredentials;
-  /** Where metrics can be read, if they can. */
+  /** URL of the metrics, if there are any. */
   readonly metricsUrl: string | undefined;
   counters(): DeploymentCounters;
   /**
-   * Without options it closes every connection, whatever is running on it; also where it has been told
-   * before to let that end.
+   * Without options it closes every connection at once, also those with a running request and also after
+   * an earlier call that lets requests end.
    */
   stop(options?: StopOptions): Promise<void>;
 }
 
-/** What is to be listened on is no address. */
+/** The host to listen on is no IP address. */
 export class HostError extends Error {
   override readonly name = 'HostError';
 
@@ -144,8 +144,8 @@ export class HostError extends Error {
 const DEFAULT_CLAIM_TIMEOUT = 20 * 60;
 
 /**
- * Starts a deployment; it answers when the promise is kept. Rejects as listening or opening the
- * data does.
+ * Starts a deployment; it answers requests when the promise resolves. Rejects with the errors of listening
+ * and of opening the data.
  */
 export async function startDeployment(options: DeploymentOptions): Promise<Deployment> {
   if (options.rootUrl !== undefined) {
@@ -197,7 +197,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
     await unshare();
     throw error;
   });
-  // From here on nothing is waited for: a request would find nobody to answer it.
+  // No await from here on: a request in between would find no handler.
   const publicUrl = new PublicUrl(server, options);
   const ownValidator = counted(counters, resolver);
   const stopping = new Stopping(server, () => claims.stopWaiting());
@@ -266,7 +266,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   };
 }
 
-/** To a page under `/login`, where its session is known. */
+/** Redirects to a page under `/login`, the path of the session's cookie. */
 function toPage(path: string): RequestHandler {
   return (request, response) => {
     const query = request.originalUrl.replace(/^[^?]*/, '');
@@ -274,7 +274,7 @@ function toPage(path: string): RequestHandler {
   };
 }
 
-/** Lets commands at a database that only this process has. */
+/** Lets commands use a database that this process holds alone. */
 async function share(
   database: Database,
   { folder, ...options }: DeploymentOptions,
@@ -284,7 +284,7 @@ async function share(
     : async () => undefined;
 }
 
-/** Where nothing is heard, workers that wait are told once a second to look for themselves. */
+/** If LISTEN is not heard, wakes waiting workers once a second so that they ask the database. */
 function proveListening(
   database: Database,
   claims: Claims,
@@ -297,7 +297,7 @@ function proveListening(
   });
 }
 
-/** Nothing of it is loaded where nobody reads them. @throws MetricsAddressError */
+/** Serves metrics; without an address it loads nothing of them. @throws MetricsAddressError */
 async function startMetrics(
   { metrics: address }: DeploymentOptions,
   measured: Measured,
@@ -319,7 +319,7 @@ function recorder(log: Log, metrics: Metrics | undefined): RequestListener {
   };
 }
 
-/** Once the server stops, auth is not reached by a connection of its own any more. */
+/** Validates without a connection to auth once the server stops. */
 function untilStopped(
   stopping: Stopping,
   remote: SignatureValidator,
@@ -341,14 +341,14 @@ function untilStopped(
 }
 
 const KEPT_PUBLIC =
-  'the data are older than anonymous scopes, and were public: so that they stay so, everybody has ' +
-  'been granted what could be read before without credentials';
-const HEARD = 'LISTEN is heard: what other processes change shows here at once';
+  'the data are older than anonymous scopes, and were public: to keep them public, the role anonymous has ' +
+  'been granted what every caller could read before';
+const HEARD = 'LISTEN is heard: changes of other processes apply here at once';
 const UNHEARD =
-  'LISTEN is not heard: what other processes change shows here within a second, since the ' +
-  'database is asked for it. If there is a pooler in transaction mode, name the server itself';
+  'LISTEN is not heard: changes of other processes apply here within a second, since this process asks ' +
+  'the database. If there is a pooler in transaction mode, name the server itself';
 
-/** What there is from the start: what was asked for, and the deployment's own clients. */
+/** Adds the given clients and roles, and the deployment's own clients. */
 async function addClientsAndRoles(
   store: Store,
   { clients = [], roles = [], users = [] }: DeploymentOptions,
@@ -368,10 +368,10 @@ async function addClientsAndRoles(
   return syncStaticClients(store, clients);
 }
 
-/** As Taskcluster's services have it, in milliseconds: longer than what is in front of them. */
+/** As in Taskcluster's services, in milliseconds: longer than the time-out of a load balancer. */
 const KEEP_ALIVE = 90_000;
 
-/** An empty one would be every interface. */
+/** Refuses an empty host, which would mean every interface. */
 function checkHost(host: string | undefined): void {
   if (host !== undefined && isIP(host) === 0) {
     throw new HostError(host);
@@ -413,10 +413,10 @@ function counted(
   };
 }
 
-/** As Taskcluster's services have it: what a browser shows of an API runs nothing. */
+/** As in Taskcluster's services: a page that a browser makes of an API answer runs no script. */
 const NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'";
 
-/** For whom TLS ends in front of us: 90 days, as Taskcluster's services have it. */
+/** For deployments behind a TLS terminator: 90 days, as in Taskcluster's services. */
 const STRICT_TRANSPORT = 'max-age=7776000; includeSubDomains';
 
 interface ApplicationOptions {
@@ -426,12 +426,12 @@ interface ApplicationOptions {
   readonly record: RequestListener;
 }
 
-/** What every answer has, and what belongs to no service. */
+/** Headers of every answer, and routes that belong to no service. */
 function application({ listening, publicUrl, stopping, record }: ApplicationOptions): Express {
   const app = express();
   app.disable('x-powered-by');
   app.set('json spaces', 2);
-  // The address of who signs in, by the forwarder that is next to us.
+  // The address of a user who signs in, from the nearest forwarder.
   app.set('trust proxy', publicUrl.isForwarderTrusted ? 1 : false);
   app.use(observe(record));
   app.use((request, response, next) => {
@@ -461,7 +461,7 @@ function application({ listening, publicUrl, stopping, record }: ApplicationOpti
   return app;
 }
 
-/** What is left to say when no route matched, or a path could not be read. */
+/** Answers a request that matches no route, or has an unreadable path. */
 function finish(app: Express, onFault: FaultListener): void {
   app.use((_request, response) => {
     response.status(404).json({ error: 'Not found' });

@@ -1,22 +1,22 @@
 /**
- * Under which URL clients reach a deployment, for every URL that it hands out: what it was told, or
- * what a forwarder that is trusted says of a request, or the address that the request came in by. Never
- * what an untrusted client claims, and never an address such as 0.0.0.0 that nobody can reach.
+ * The URL under which clients reach a deployment, for every URL that it hands out: the configured one, or
+ * the one that a trusted forwarder names in a request, or the address at which the request arrived. Never
+ * the claim of an untrusted client, and never an address such as 0.0.0.0, which clients cannot reach.
  */
 import type { IncomingMessage, Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
 
 export interface PublicUrlOptions {
-  /** `https://tc.example.com`: what every URL that is handed out begins with. */
+  /** `https://tc.example.com`: the start of every URL that is handed out. */
   readonly rootUrl?: string | undefined;
   /**
-   * Whether `X-Forwarded-Proto`, `-Host`, `-Port` and `-For` are believed. When absent they are where
-   * the deployment listens on loopback alone.
+   * Whether `X-Forwarded-Proto`, `-Host`, `-Port` and `-For` are trusted. When absent, they are trusted if
+   * the deployment listens on loopback only.
    */
   readonly trustForwarded?: boolean | undefined;
 }
 
-/** A root URL that is none. The message says what to write. */
+/** An invalid root URL. The message says what to write. */
 export class PublicUrlError extends Error {
   override readonly name = 'PublicUrlError';
 }
@@ -34,7 +34,7 @@ export function checkRootUrl(text: string): string {
 }
 
 export class PublicUrl {
-  /** Where the deployment itself reaches what listens here. */
+  /** The URL at which the deployment reaches its own listener. */
   readonly own: string;
   readonly #given: string | undefined;
   readonly isForwarderTrusted: boolean;
@@ -49,12 +49,12 @@ export class PublicUrl {
     this.isForwarderTrusted = trustForwarded ?? isLoopback(address);
   }
 
-  /** What an operator is told. */
+  /** The URL that is printed for the operator. */
   get told(): string {
     return this.#given ?? this.own;
   }
 
-  /** What who sent this request can reach. */
+  /** The URL that the sender of this request can reach. */
   of(request: IncomingMessage): string {
     const said = this.isForwarderTrusted ? forwarded(request) : undefined;
     return this.#given ?? said ?? this.#reached(request);
@@ -77,7 +77,7 @@ function origin(scheme: string, address: string, port: number): string {
   return `${scheme}://${isIPv6(address) ? `[${address}]` : address}:${port}`;
 }
 
-/** As a forwarder says it, which may leave out what is as in the request; of several the first one. */
+/** The URL of a forwarder's headers. Missing parts come from the request; the first of several counts. */
 function forwarded({ headers }: IncomingMessage): string | undefined {
   const [scheme, host, port] = ['proto', 'host', 'port'].map((name) =>
     String(headers[`x-forwarded-${name}`] ?? '')

@@ -1,12 +1,11 @@
 /**
- * Scopes as Taskcluster has them: which scope satisfies which, sets of them in normal form, and
- * scope expressions.
+ * Taskcluster's scopes: which scope satisfies which, sets of scopes in normal form, and scope expressions.
  *
- * What it is not: it knows no roles (`auth/roles.ts` expands them) and no parameters
- * (`api/scope-template.ts` fills them in).
+ * Roles (`auth/roles.ts` expands them) and parameters (`api/scope-template.ts` fills them in) are not
+ * handled here.
  */
 
-/** A scope, or what a caller needs of several: all of a list, or one of it. */
+/** A scope expression: one scope, or all or any of a list of expressions. */
 export type ScopeExpression =
   | string
   | { readonly AllOf: readonly ScopeExpression[] }
@@ -20,23 +19,23 @@ export function isScope(value: unknown): value is string {
 }
 
 /**
- * Whether holding `held` grants `wanted`: they are equal, or `held` ends in `*` and what comes before
- * it begins whatever `wanted` stands for. By Taskcluster's own rule `a**` would grant `a*`, which
- * gives more than it.
+ * Whether the scope `held` grants `wanted`: they are equal, or `held` ends in `*` and the part before it is
+ * a prefix of `wanted`. One exception to Taskcluster's rule: there `a**` also grants `a*`, which gives more
+ * than `a**`.
  */
 export function grants(held: string, wanted: string): boolean {
   const begins = wanted.endsWith('*') ? wanted.slice(0, -1) : wanted;
   return held === wanted || (held.endsWith('*') && begins.startsWith(held.slice(0, -1)));
 }
 
-/** Whether a set of scopes grants what the expression asks for. */
+/** Whether a set of scopes satisfies the expression. */
 export function satisfies(scopes: readonly string[], wanted: ScopeExpression): boolean {
   return missing(scopes, wanted) === null;
 }
 
 /**
- * What is left of an expression once the scopes that are held are taken out of it, `null` when
- * nothing is. Of an `AnyOf`, each branch says what would be missing on that way.
+ * The part of an expression that a set of scopes does not satisfy; `null` if it satisfies all. Each branch
+ * of an `AnyOf` tells the scopes missing in that branch.
  */
 export function missing(
   scopes: readonly string[],
@@ -63,12 +62,12 @@ function missingFrom(
   return ways.length < left.length ? null : only(ways, { AnyOf: ways });
 }
 
-/** How often a set is looked through before it pays to put it in order. */
+/** Number of linear searches of a set after which sorting it pays off. */
 const FEW = 8;
 
 /**
- * Whether a set of scopes grants one, for whoever asks often: from then on each answer costs a search,
- * so that two sets are compared in the time that it takes to sort them.
+ * Whether a set of scopes grants one, for callers that ask often: after some questions the set is sorted
+ * and each answer is a binary search, so comparing two sets takes as long as sorting them.
  */
 export function granting(scopes: readonly string[]): (wanted: string) => boolean {
   let asked = 0;
@@ -90,7 +89,7 @@ function only(parts: readonly ScopeExpression[], whole: ScopeExpression): ScopeE
   return parts.length === 1 && first !== undefined ? first : whole;
 }
 
-/** The union of sets of scopes in normal form: sorted, nothing in it that another scope grants. */
+/** The union of sets of scopes in normal form: sorted, without scopes that another one grants. */
 export function union(...sets: readonly (readonly string[])[]): string[] {
   const plain: string[] = [];
   const above: string[] = [];
@@ -106,8 +105,8 @@ export function union(...sets: readonly (readonly string[])[]): string[] {
 }
 
 /**
- * As `union` of one long set, in steps of a few milliseconds: whoever goes through it can do other
- * things in between.
+ * As `union` of one long set, in steps of a few milliseconds: the caller can do other work between the
+ * steps.
  */
 export function* unionInSteps(scopes: readonly string[]): Generator<void, string[]> {
   let sets: string[][] = [];
@@ -126,10 +125,10 @@ export function* unionInSteps(scopes: readonly string[]): Generator<void, string
   return sets[0] ?? [];
 }
 
-/** So many scopes are sorted within a few milliseconds. */
+/** Number of scopes that are sorted within a few milliseconds. */
 const STEP = 5000;
 
-/** Two sets that are in the order of the normal form, without what another scope grants. */
+/** Merges two sets in the order of the normal form, without scopes that another one grants. */
 function merged(a: readonly string[], b: readonly string[]): string[] {
   const normal: string[] = [];
   let last: string | undefined;
@@ -150,20 +149,20 @@ function merged(a: readonly string[], b: readonly string[]): string[] {
   return normal;
 }
 
-/** What both sets grant, in normal form: of each set the scopes that the other one grants. */
+/** The scopes of either set that the other one grants, in normal form. */
 export function intersection(a: readonly string[], b: readonly string[]): string[] {
   const both = [...a.filter(granting(b)), ...b.filter(granting(a))];
   return union(both);
 }
 
-/** The scopes in the order of the normal form, none left out. */
+/** All the scopes in the order of the normal form. */
 export function ordered(scopes: readonly string[]): string[] {
   return [...scopes].sort((a, b) => (precedes(a, b) ? -1 : 1));
 }
 
 /**
- * The union of a long set and a short one, both in normal form: it costs a search for each scope
- * of the short one, and the long one itself is returned where nothing is added to it.
+ * The union of a long set and a short one, both in normal form. It takes one search for each scope of the
+ * short set, and returns the long set itself if that already grants the short one.
  */
 export function extended(long: readonly string[], short: readonly string[]): readonly string[] {
   const parts: (readonly string[])[] = [];
@@ -180,7 +179,7 @@ export function extended(long: readonly string[], short: readonly string[]): rea
   return parts.length === 0 ? long : ([] as string[]).concat(...parts, long.slice(from));
 }
 
-/** Where in a set in normal form the first scope is that does not come before the key. */
+/** The index of the first scope at or after the key, in a set in normal form. */
 function position(normal: readonly string[], key: string): number {
   let [low, high] = [0, normal.length];
   while (low < high) {
@@ -194,21 +193,20 @@ function position(normal: readonly string[], key: string): number {
   return low;
 }
 
-/** Below any character of a scope, so that `a*` comes before `a`, and `a` before all under it. */
+/** Sorts before any character of a scope, so that `a*` comes before `a`, and `a` before `ab`. */
 const STAR = '\u0000';
 const END = '\u0001';
-/** Above any character of a scope. */
+/** Sorts after any character of a scope. */
 const LAST = '\u007f';
 
 /**
- * Text in whose order what grants comes right before all that it grants, which is the order of the
- * normal form.
+ * The sort key of the normal form: a scope sorts directly before all the scopes that it grants.
  */
 function sortKey(scope: string): string {
   return scope.endsWith('*') ? scope.slice(0, -1) + STAR : scope + END;
 }
 
-/** Whether a scope comes first in the order of the normal form. */
+/** Whether `a` comes before `b` in the order of the normal form. */
 function precedes(a: string, b: string): boolean {
   return a.endsWith('*') || b.endsWith('*') ? sortKey(a) < sortKey(b) : a < b;
 }

@@ -1,15 +1,15 @@
 /**
- * Turns for work that takes long, whoever it is for: one slice of it at a time, and between two of
- * them everybody else is served. Of many who need long work each gets a slice in turn, so that what
- * one caller asks for, however often at once, keeps nobody waiting for longer than a slice or two.
+ * Turns for long work on the event loop: it runs one slice at a time, and other requests are served
+ * between two slices. Callers with long work take turns, so that a caller who sends many such requests
+ * delays the others by no more than a slice or two.
  */
 
-/** For how long work goes on before others get their turn, in milliseconds. */
+/** Length of a slice, in milliseconds. */
 const SLICE = 10;
 
 const waiting: (() => void)[] = [];
 
-/** Resolves in a turn of the event loop that no other slice is done in. */
+/** Resolves in a turn of the event loop in which no other slice runs. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);
@@ -19,11 +19,11 @@ export function turn(): Promise<void> {
   });
 }
 
-/** An immediate of an immediate is of the next turn of the loop. */
+/** An immediate set in an immediate runs in the next turn of the loop. */
 function next(): void {
   const [first] = waiting;
   first?.();
-  // What follows from it runs before this does.
+  // The continuation of the slice runs before this.
   queueMicrotask(() => {
     waiting.shift();
     if (waiting.length > 0) {
@@ -32,7 +32,7 @@ function next(): void {
   });
 }
 
-/** Goes through it to its end, a slice at a time. What is short is done at once. */
+/** Runs a generator to its end, a slice at a time. Short work is done at once. */
 export async function inSlices<Result>(steps: Generator<void, Result>): Promise<Result> {
   const slice = new Slice();
   for (;;) {
@@ -46,7 +46,7 @@ export async function inSlices<Result>(steps: Generator<void, Result>): Promise<
   }
 }
 
-/** As `Promise.all` of what `work` makes of each, one after the other, a slice at a time. */
+/** As `Promise.all` over the results of `work`, one after the other, a slice at a time. */
 export async function eachInSlices<Item, Result>(
   items: readonly Item[],
   work: (item: Item) => Promise<Result>,
@@ -62,7 +62,7 @@ export async function eachInSlices<Item, Result>(
   return results;
 }
 
-/** The time that work may take until it has to wait for its turn. */
+/** The rest of a slice, after which work waits for its turn. */
 export class Slice {
   #end = performance.now() + SLICE;
 

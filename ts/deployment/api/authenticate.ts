@@ -1,8 +1,8 @@
 /**
- * Authentication of a request, credentials or not, and authorisation by an endpoint's scopes.
+ * Authenticates each request, with credentials or without, and authorises it by an endpoint's scopes.
  *
- * A request without credentials is authenticated too: it carries what everybody holds
- * (`assume:anonymous` and what that expands to). Who checks signatures is not decided here.
+ * A request without credentials is authenticated, too: it has the scopes of every caller
+ * (`assume:anonymous` and its expansion). The signature validator is passed in.
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -12,11 +12,11 @@ import { ApiError } from './errors.js';
 import { passage } from './passage.js';
 import { render, type ScopeParameters, type ScopeTemplate } from './scope-template.js';
 
-/** What a signature is checked against: the body of `auth.authenticateHawk`. */
+/** The input of a signature check: the body of `auth.authenticateHawk`. */
 export interface HawkRequest {
-  /** In lower case. */
+  /** The method in lower case. */
   readonly method: string;
-  /** The request target as it came. */
+  /** The request target as received. */
   readonly resource: string;
   readonly host: string;
   readonly port: number;
@@ -24,7 +24,7 @@ export interface HawkRequest {
   readonly sourceIp?: string | undefined;
 }
 
-/** What the check found: the answer of `auth.authenticateHawk`, times not yet as text. */
+/** The result of the check: the answer of `auth.authenticateHawk`, with times as dates. */
 export type Authentication =
   | {
       readonly status: 'auth-success';
@@ -44,19 +44,19 @@ export type Authentication =
   | {
       readonly status: 'auth-failed';
       readonly message: string;
-      /** A better `WWW-Authenticate` than the bare scheme. */
+      /** A `WWW-Authenticate` with more than the bare scheme. */
       readonly challenge?: string;
     };
 
-/** Checks the signature of a request, or tells what a request without one holds. */
+/** Checks the signature of a request, or returns the scopes of a request without one. */
 export type SignatureValidator = (request: HawkRequest) => Promise<Authentication>;
 
-/** A request as it came, with the text of its body. */
+/** A received request with the text of its body. */
 export interface ReceivedRequest {
   readonly incoming: IncomingMessage;
   /** The request target before any routing. */
   readonly target: string;
-  /** `undefined` while it has not been read. */
+  /** `undefined` until it has been read. */
   readonly text: string | undefined;
 }
 
@@ -80,12 +80,12 @@ export class Caller {
     this.#authorized = required === null;
   }
 
-  /** Whether the endpoint needs no scopes, or `authorize` has passed. */
+  /** Whether `authorize` has passed, or the endpoint needs no scopes. */
   get authorized(): boolean {
     return this.#authorized;
   }
 
-  /** Who calls, where that has been looked at by now and the signature is good. */
+  /** The client id, once a good signature has been checked. */
   get knownClientId(): string | undefined {
     return this.#knownClientId;
   }
@@ -107,8 +107,8 @@ export class Caller {
   }
 
   /**
-   * Refuses a request without credentials, or with wrong ones, that no parameters could help, so
-   * that nothing is looked up for it; where the request is long, also one with credentials.
+   * Refuses a request without credentials, or with wrong ones, that passes with no parameters, before
+   * anything is looked up for it. Refuses a long request with credentials in the same way.
    */
   async screen({ isLong = false }: { readonly isLong?: boolean } = {}): Promise<void> {
     const required = this.#required;
@@ -126,7 +126,7 @@ export class Caller {
     }
   }
 
-  /** Refuses wrong credentials alone, where no parameters could make up for them. */
+  /** Refuses wrong credentials only, if the anonymous scopes pass with no parameters. */
   async screenCredentials(): Promise<void> {
     const required = this.#required;
     if (required === null) {
@@ -166,7 +166,7 @@ export class Caller {
   }
 }
 
-/** The 401 for credentials that were refused. */
+/** The 401 for refused credentials. */
 export function unauthenticated({
   message,
   challenge = 'hawk',
@@ -227,7 +227,7 @@ export async function authenticate(
   return authentication;
 }
 
-/** What the signature must cover, or why there cannot be one. */
+/** The parts that the signature must cover, or why the request can have no valid one. */
 function hawkRequest({ incoming, target }: ReceivedRequest): HawkRequest | string {
   const { authorization } = incoming.headers;
   if (authorization !== undefined && /[?&]bewit=/.test(target)) {
@@ -259,7 +259,7 @@ function parseHost(host: string | undefined): { name: string; port: number } | n
   return { name: hostname, port: port === '' ? 80 : Number(port) };
 }
 
-/** The port that the client addressed, where a reverse proxy in front of us says so. */
+/** The port that the client addressed, if a reverse proxy in front of the deployment names it. */
 function forwardedPort(incoming: IncomingMessage): number | undefined {
   const port = first(incoming.headers['x-forwarded-port']);
   if (port !== undefined) {

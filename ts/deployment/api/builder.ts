@@ -1,8 +1,8 @@
 /**
- * Declares a service's endpoints: method, route, scopes, schemas, handler. What is declared here
- * is all there is to know about an endpoint without running it; `router.ts` serves it.
+ * Declares a service's endpoints: method, route, scopes, schemas, handler. The declaration is complete: it
+ * describes an endpoint without running it; `router.ts` serves it.
  *
- * An endpoint says which scopes it needs, or `scopes: null` in so many words. Only endpoints that
+ * A declaration names the scopes of its endpoint, or says `scopes: null` explicitly. Only endpoints that
  * tell nothing (a ping) or that authenticate by themselves may say `null` (RFC 165).
  */
 import type { FromSchema, JSONSchema } from 'json-schema-to-ts';
@@ -11,7 +11,7 @@ import type { Caller, SignatureValidator } from './authenticate.js';
 import type { Schema } from './schema.js';
 import { checkTemplate, type ScopeParameters, type ScopeTemplate } from './scope-template.js';
 
-/** As Hawk signs it, in lower case as Express names it. */
+/** The signed method, in lower case as Express names it. */
 export type Method = 'get' | 'post' | 'put' | 'delete';
 
 /** Names of the parameters in a route: `:name` is one segment, `{*name}` the rest of the path. */
@@ -21,57 +21,57 @@ export type RouteParameter<Route extends string> = Route extends `${infer A}/${i
     ? Name
     : never;
 
-/** What is known of an endpoint without running it. */
+/** The declaration of an endpoint, without its handler. */
 export interface Endpoint<Route extends string = string> {
-  /** The name that clients call it by. */
+  /** The name of its method in the clients. */
   readonly name: string;
   readonly method: Method;
   /** Path after `/api/<service>/<version>`. */
   readonly route: Route;
   readonly title: string;
-  /** In Markdown; the title when absent. */
+  /** Description in Markdown; the title when absent. */
   readonly description?: string;
-  /** Under which heading it stands in documentation; the service's title when absent. */
+  /** Its heading in the documentation; the service's title when absent. */
   readonly category?: string;
   /** `stable` when absent. */
   readonly stability?: 'stable' | 'experimental' | 'deprecated';
   /**
-   * What the caller must satisfy. Where the route's parameters suffice to fill it in, it is
-   * checked before the handler runs; otherwise the handler calls `authorize`.
+   * The scope expression that the caller must satisfy. If the route's parameters suffice to fill it in, it
+   * is checked before the handler runs; otherwise the handler calls `authorize`.
    */
   readonly scopes: ScopeTemplate | null;
   /**
-   * Set where the handler asks for authorisation before it looks anything up: whoever is refused is
-   * told then which scopes are missing. Else a caller whom no parameters could help is refused before.
+   * Set if the handler calls `authorize` before it looks anything up: the refused caller then learns which
+   * scopes are missing. Otherwise a caller that passes with no parameters is refused earlier.
    */
   readonly authorizesFirst?: true;
   /**
-   * Set where a public deployment lets everybody call: whatever the parameters of the scopes are,
-   * or for these values of some, such as `{ name: 'public/*' }`.
+   * Set if a public deployment lets every caller call the endpoint: `true` with all parameters of the
+   * scopes, or only with certain values, such as `{ name: 'public/*' }`.
    */
   readonly everybody?: true | Readonly<Record<string, string>>;
-  /** Parameters of the query and what each must look like. All are optional. */
+  /** Parameters of the query and the pattern of each. All are optional. */
   readonly query?: Readonly<Record<string, RegExp>>;
-  /** What a parameter of the route must look like, beside what the service says. */
+  /** Patterns of the route's parameters, beside those of the service. */
   readonly params?: Readonly<Record<string, RegExp>>;
   /** Schema of the body; without one a body is ignored. */
   readonly input?: Schema;
-  /** Schema of the answer with status 200, or `blob` where that is no JSON. */
+  /** Schema of the answer with status 200, or `blob` for an answer that is not JSON. */
   readonly output?: Schema | 'blob';
-  /** What of the body may be quoted in an error. All of it, unless said otherwise. */
+  /** The part of the body that an error may quote; all of it when absent. */
   readonly cleanPayload?: (payload: unknown) => unknown;
 }
 
-/** A request that has been parsed and found in order. */
+/** A parsed and validated request. */
 export interface ApiRequest<Body = unknown, Parameter extends string = string> {
   readonly params: Readonly<Record<Parameter, string>>;
   readonly query: Readonly<Record<string, string | undefined>>;
   readonly body: Body;
-  /** The deployment's, as the client reaches it. */
+  /** The deployment's root URL, as the client reaches it. */
   readonly rootUrl: string;
-  /** Where the request came from, by a forwarder if that is trusted. For records only. */
+  /** The client's address, from a trusted forwarder if there is one. For records only. */
   readonly address: string;
-  /** Fires when the client has gone. */
+  /** Fires when the client disconnects. */
   readonly signal: AbortSignal;
   /**
    * Refuses the request unless its caller satisfies the endpoint's scopes.
@@ -79,11 +79,11 @@ export interface ApiRequest<Body = unknown, Parameter extends string = string> {
    * @throws ApiError `AuthenticationFailed`, `InsufficientScopes`
    */
   authorize(parameters: ScopeParameters): Promise<void>;
-  /** What the caller holds, anonymous scopes included; nothing if authentication failed. */
+  /** The caller's scopes, anonymous scopes included; none if authentication failed. */
   scopes(): Promise<readonly string[]>;
-  /** Who calls, for records only: it authorises nothing. */
+  /** The caller's client id, for records only: it authorises nothing. */
   clientId(): Promise<string>;
-  /** The same caller as another validator sees it: for endpoints that authenticate by themselves. */
+  /** The same caller under another validator: for endpoints that authenticate by themselves. */
   callerBy(validator: SignatureValidator, required: ScopeTemplate): Caller;
 }
 
@@ -108,24 +108,24 @@ export type Handler<Context, Body, Parameter extends string> = (
 
 type BodyOf<Input> = Input extends JSONSchema ? FromSchema<Input> : unknown;
 
-/** An endpoint and what it does. */
+/** An endpoint and its handler. */
 export interface DeclaredEndpoint<Context> extends Endpoint {
   readonly handler: Handler<Context, never, string>;
 }
 
-/** A declaration that contradicts itself or another one: a mistake in the program. */
+/** A declaration that contradicts itself or another one, which is a programming error. */
 export class DeclarationError extends Error {
   override readonly name = 'DeclarationError';
 }
 
-/** One service's endpoints, before there is a server. */
+/** The declared endpoints of one service. */
 export class ApiBuilder<Context> {
   readonly serviceName: string;
   readonly apiVersion: string;
   readonly title: string;
-  /** In Markdown. */
+  /** Description in Markdown. */
   readonly description: string;
-  /** What a parameter of this name must look like in every route. */
+  /** The pattern of a parameter of this name in every route. */
   readonly params: Readonly<Record<string, RegExp>>;
   readonly endpoints: DeclaredEndpoint<Context>[] = [];
 
@@ -180,7 +180,7 @@ export class ApiBuilder<Context> {
         name: 'ping',
         route: '/ping',
         title: 'Ping Server',
-        description: 'Says that the service is up, and for how many seconds.',
+        description: 'Tells that the service is up, and for how many seconds.',
       },
       () => ({ alive: true, uptime: process.uptime() }),
     );
@@ -190,7 +190,7 @@ export class ApiBuilder<Context> {
         name: 'version',
         route: '/__version__',
         title: 'Taskcluster Version',
-        description: 'Says which version answers, as Dockerflow has it.',
+        description: 'Tells which version answers, in the format of Dockerflow.',
       },
       () => VERSION,
     );
@@ -203,7 +203,7 @@ export class ApiBuilder<Context> {
   }
 }
 
-/** What every service answers to `__version__`. */
+/** The answer of every service to `__version__`. */
 export const VERSION = { version: native.version(), commit: native.revision() };
 
 function checkScopes({ name, scopes }: Endpoint): void {
@@ -221,7 +221,7 @@ function checkScopes({ name, scopes }: Endpoint): void {
   }
 }
 
-/** A route in parts: its text, and where a parameter stands in it. */
+/** The parts of a route: its texts and its parameters. */
 export function routeParts(route: string): ({ text: string } | { parameter: string })[] {
   return route
     .split(/(:\w+|\{\*\w+\})/)

@@ -1,14 +1,14 @@
 /**
- * Serves what clients are made from: `/references/` and `/schemas/`, as Taskcluster's references
- * service does. It is about the program alone, nothing in it depends on what a deployment keeps, so
- * that it is there for everybody.
+ * Serves the documents from which clients are generated: `/references/` and `/schemas/`, as Taskcluster's
+ * references service does. They describe only the program and nothing that a deployment stores, so every
+ * caller may read them.
  */
 import express, { type Router } from 'express';
 import type { PublicUrl } from '../public-url.js';
 import { apiReference, type Declarations, openApi, schemasOf } from './reference.js';
 import { REFERENCE_FORMAT } from './reference-format.js';
 
-/** What stands in a text where the root URL does, which depends on who asks. */
+/** The placeholder of the root URL, which depends on the client's request. */
 const PLACEHOLDER = 'https://root-url.invalid';
 
 const METASCHEMA = '/schemas/common/metaschema.json#';
@@ -29,7 +29,7 @@ export function documents(apis: readonly Declarations[], publicUrl: Pick<PublicU
       byPath.set(schema.$id.replace(/#$/, ''), { $schema: METASCHEMA, ...schema });
     }
   }
-  // Once, and not for whoever asks: some are long.
+  // Made once and not for each request: some are long.
   const texts = new Map(
     [...byPath].map(([path, document]) => [
       path,
@@ -49,7 +49,7 @@ export function documents(apis: readonly Declarations[], publicUrl: Pick<PublicU
   return router;
 }
 
-/** The document with its own address, and that of its format, in full. */
+/** The document with its own URL and the URL of its format. */
 function absolute(document: object, rootUrl: string): object {
   const entries = Object.entries(document).map(([key, value]) =>
     /^\$(schema|id)$/.test(key) && String(value).startsWith('/')
@@ -59,7 +59,7 @@ function absolute(document: object, rootUrl: string): object {
   return Object.fromEntries(entries);
 }
 
-/** What references there are. */
+/** The list of all references. */
 function manifest(apis: readonly Declarations[], rootUrl: string): object {
   return {
     $schema: '/schemas/common/manifest-v3.json#',
@@ -72,7 +72,7 @@ function manifest(apis: readonly Declarations[], rootUrl: string): object {
   };
 }
 
-/** Our schemas keep to what every draft since the sixth has. */
+/** The deployment's schemas use only keywords of every draft since the sixth. */
 const JSON_SCHEMA = {
   $schema: 'http://json-schema.org/draft-06/schema#',
   $id: METASCHEMA,

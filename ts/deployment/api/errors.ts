@@ -1,10 +1,9 @@
 /**
- * Errors in the shape of Taskcluster's services: a code with its status, a message in Markdown
- * that ends with what was asked, and `requestInfo`. Nothing of the program (no stack, no path)
- * reaches a client.
+ * Errors in the shape of Taskcluster's services: a code with its status, a message in Markdown that ends
+ * with a summary of the request, and `requestInfo`. No internals (a stack, a path) reach a client.
  */
 
-/** The codes of Taskcluster's API library, with the status that each stands for. */
+/** The codes of Taskcluster's API library, with the status of each. */
 export const STATUS_OF_CODE = {
   MalformedPayload: 400,
   InvalidRequestArguments: 400,
@@ -19,10 +18,10 @@ export const STATUS_OF_CODE = {
   InternalServerError: 500,
 } as const;
 
-/** Why a request was not served, as clients tell reasons apart. */
+/** The code of an error, by which clients distinguish errors. */
 export type ErrorCode = keyof typeof STATUS_OF_CODE;
 
-/** What a handler throws to answer with an error. `{{key}}` in the message names a detail. */
+/** A handler throws this to answer with an error. `{{key}}` in the message names a detail. */
 export class ApiError extends Error {
   override readonly name = 'ApiError';
   readonly code: ErrorCode;
@@ -44,7 +43,7 @@ export class ApiError extends Error {
   }
 }
 
-/** What was asked, as far as it was understood when the error arose. */
+/** The request, as far as it was parsed when the error arose. */
 export interface RequestInfo {
   /** Name of the endpoint. */
   readonly method: string;
@@ -59,7 +58,7 @@ export interface ErrorBody {
   readonly requestInfo: RequestInfo & { readonly time: string };
 }
 
-/** Tells clients what went wrong and with which request. */
+/** The body that tells the client the error and its request. */
 export function errorBody(error: ApiError, request: RequestInfo): ErrorBody {
   const time = new Date().toJSON();
   const trailer = [

@@ -1,9 +1,9 @@
-/** Times that clients give. */
+/** Reads times that clients send. */
 import { ApiError } from './errors.js';
 
 /**
- * The time that a text in a schema's `date-time` format stands for. The format knows leap seconds
- * and a year 0, which dates of JavaScript and PostgreSQL do not.
+ * Reads a text in a schema's `date-time` format. The format has leap seconds and a year 0, which dates of
+ * JavaScript and PostgreSQL do not have.
  *
  * @throws ApiError `InputError`
  */

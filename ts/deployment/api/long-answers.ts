@@ -1,21 +1,21 @@
 /**
- * Answers with lists of any length, written as they are made into text, a slice at a time, and no
- * faster than the client reads them: made whole, one of ten thousand roles would stall everybody.
+ * Answers with lists of any length: it serialises and writes them a slice at a time, no faster than the
+ * client reads. Serialised at once, a list of ten thousand roles stalls all other requests.
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Response } from 'express';
 import { Slice } from '../turns.js';
 
-/** From how many entries on a list is a long one. */
+/** Number of entries from which a list is long. */
 const MANY = 100;
 
-/** Whether the answer is a long list, or has one. */
+/** Whether the answer is or contains a long list. */
 export function isLong(answer: object): boolean {
   return [answer, ...Object.values(answer)].some((value) => isMany(value));
 }
 
-/** Answers with the same text that `response.json` would, but for the tag of the whole. */
+/** Answers with the same text as `response.json`, but without an ETag. */
 export async function sendLong(response: Response, answer: object): Promise<void> {
   response.type('application/json');
   await pipeline(Readable.from(texts(answer)), response);
@@ -25,7 +25,7 @@ function isMany(value: unknown): value is readonly unknown[] {
   return Array.isArray(value) && value.length > MANY;
 }
 
-/** So much is written at once. */
+/** Size of one write. */
 const PIECE = 64 * 1024;
 
 async function* texts(answer: object): AsyncGenerator<string> {
@@ -67,7 +67,7 @@ function* listed(list: readonly unknown[], indent: string): Generator<string> {
   yield `\n${indent}]`;
 }
 
-/** A line feed in a string is written as two letters: what there is of them is between lines. */
+/** JSON writes a line feed in a string as two letters, so a raw one only separates lines. */
 function pretty(value: unknown, indent: string): string {
   return (JSON.stringify(value, null, 2) ?? 'null').replaceAll('\n', `\n${indent}`);
 }

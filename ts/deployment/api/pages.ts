@@ -1,15 +1,15 @@
 /**
  * Lists in pages: a client gets as many entries as it asks for, up to a thousand, and a
- * `continuationToken` to ask for those after them. The token is the key of the last entry, which
- * stays good whatever is added or removed meanwhile.
+ * `continuationToken` for the next page. The token is the key of the last entry, which stays valid when
+ * entries are added or removed.
  */
 import type { PageRequest } from '../storage/store.js';
 import { ApiError } from './errors.js';
 
-/** The parameters of the query that such an endpoint declares. */
+/** The query parameters of an endpoint with pages. */
 export const PAGE_QUERY = { continuationToken: /./, limit: /^[0-9]+$/ } as const;
 
-/** Some entries, and the token where there are more of them. */
+/** The entries of a page, and the token if there are more. */
 export interface Page<Entry> {
   readonly entries: readonly Entry[];
   readonly continuationToken: string | undefined;
@@ -18,7 +18,7 @@ export interface Page<Entry> {
 const PAGE_SIZE = 1000;
 
 /**
- * The page that a query asks for, of a list that is ordered by `keyOf`.
+ * The page that a query asks for, of a list ordered by `keyOf`.
  *
  * @throws ApiError `InputError`
  */

@@ -1,10 +1,8 @@
 /**
- * What can be said of a scope expression template before anybody calls: whether a set of scopes
- * satisfies it whatever its parameters are, for some of them, or never; and which scopes satisfy it
- * for all.
+ * Analyses a scope expression template without a call: whether a set of scopes satisfies it for all
+ * parameters, for some or for none; and which scopes satisfy it for all.
  *
- * A loop counts as one over a list that is not empty: an endpoint that is asked for nothing has
- * nothing to tell.
+ * A loop counts as one over a list that is not empty: a call about nothing reveals nothing.
  */
 import { grants } from '../scopes.js';
 import type { ScopeTemplate, ScopeTemplatePart } from './scope-template.js';
@@ -12,20 +10,19 @@ import type { ScopeTemplate, ScopeTemplatePart } from './scope-template.js';
 /** Whether a caller passes. */
 export type Passage = 'always' | 'sometimes' | 'never';
 
-/** Whether a caller who holds these scopes passes. */
+/** Whether a caller with these scopes passes. */
 export function passage(template: ScopeTemplatePart, held: readonly string[]): Passage {
   return passageOf(template, held, { nothing: 'always', mayBeEmpty: false });
 }
 
-/** The same for one call, of which the lists that loops go over are not known: they may be empty. */
+/** The same for one call with unknown lists, which may be empty. */
 export function passageOfCall(template: ScopeTemplatePart, held: readonly string[]): Passage {
   return passageOf(template, held, { nothing: 'always', mayBeEmpty: true });
 }
 
 interface Counting {
   /**
-   * What an `if` without its `else` counts as where it leaves nothing: in an `AnyOf` that is no way to
-   * pass.
+   * The value of an `if` without an `else` if its condition is false: in an `AnyOf` it is no way to pass.
    */
   readonly nothing: Passage;
   readonly mayBeEmpty: boolean;
@@ -58,13 +55,13 @@ function passageOf(
   return then !== undefined && then === otherwise ? then : 'sometimes';
 }
 
-/** Of these scopes those that grant a scope of the template, for some of its parameters or for all. */
+/** Those of the scopes that grant a scope of the template, for some of its parameters or for all. */
 export function granters(template: ScopeTemplatePart, held: readonly string[]): string[] {
   const wanted = scopesOf(template);
   return held.filter((scope) => wanted.some((each) => grantedBy(scope, each) !== 'never'));
 }
 
-/** Every scope that stands in a template. */
+/** Every scope in a template. */
 function scopesOf(template: ScopeTemplatePart): string[] {
   if (typeof template === 'string') {
     return [template];
@@ -94,7 +91,7 @@ const PARAMETER = /<[a-zA-Z][a-zA-Z0-9_]*>/;
 function grantedBy(scope: string, template: string): Passage {
   const at = template.indexOf('<');
   const head = at < 0 ? template : template.slice(0, at);
-  // Most scopes are of another service, and there may be ten thousand.
+  // Most scopes belong to another service, and there may be ten thousand.
   if (!(scope.startsWith(head) || (scope.endsWith('*') && head.startsWith(scope.slice(0, -1))))) {
     return 'never';
   }
@@ -107,7 +104,7 @@ function grantedBy(scope: string, template: string): Passage {
     if (grants(scope, start)) {
       return 'always';
     }
-    // A parameter may go on as the stem does.
+    // A parameter may begin like the rest of the stem.
     return scope.slice(0, -1).startsWith(start) ? 'sometimes' : 'never';
   }
   return new RegExp(`^${texts.map(escaped).join('.*')}$`).test(scope) ? 'sometimes' : 'never';
@@ -118,8 +115,8 @@ function escaped(text: string): string {
 }
 
 /**
- * The scopes that satisfy a template whatever its parameters are, or for those values that `given`
- * restricts them to, each of which ends in `*` where anything may follow.
+ * The scopes that satisfy a template for all parameters, or for the values in `given`; a value that ends in
+ * `*` stands for all with that prefix.
  */
 export function sufficient(
   template: ScopeTemplatePart,
@@ -144,7 +141,7 @@ export function sufficient(
 
 const NO_WAY: Counting = { nothing: 'never', mayBeEmpty: false };
 
-/** The text up to where anything may stand. */
+/** The text up to the first `*`. */
 function upToStar(template: string, given: Readonly<Record<string, string>>): string {
   const filled = template.replace(new RegExp(PARAMETER, 'g'), (parameter) => {
     const name = parameter.slice(1, -1);

@@ -1,5 +1,5 @@
 // biome-ignore-all lint/suspicious/noThenProperty: scope expression templates have it
-/** The JSON schema of API references, version 0: what clients may rely on in one. */
+/** The JSON schema of API references, version 0, on which clients may rely. */
 
 const name = { type: 'string', pattern: '^[a-zA-Z][a-zA-Z0-9_]*$' } as const;
 const names = { type: 'array', items: { type: 'string' }, uniqueItems: true } as const;
@@ -54,7 +54,7 @@ export const REFERENCE_FORMAT = {
   }),
 } as const;
 
-/** An object that has the properties of the first kind, may have the others, and no more. */
+/** An object with all the required properties, any of the optional ones, and no others. */
 function object(required: Record<string, object>, optional: Record<string, object> = {}) {
   return {
     type: 'object',

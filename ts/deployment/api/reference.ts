@@ -1,15 +1,15 @@
 /**
- * What a service's declarations say of it, for programs that make clients or documentation: the
+ * Generates documents from a service's declarations, for programs that make clients or documentation: the
  * reference in Taskcluster's format (version 0) and an OpenAPI 3.1 document.
  *
- * What it is not: written by hand in any part. What is not in a declaration is not in here.
+ * Nothing in them is written by hand: the declarations are the only source.
  */
 import { type ApiBuilder, type Endpoint, routeParameters, routeParts } from './builder.js';
 import type { Schema } from './schema.js';
 import { schemaPath } from './schema.js';
 import type { ScopeTemplate } from './scope-template.js';
 
-/** A service as far as it is known without running it. */
+/** A service's declaration, without its handlers. */
 export type Declarations = Pick<
   ApiBuilder<never>,
   'serviceName' | 'apiVersion' | 'title' | 'description' | 'params'
@@ -19,7 +19,7 @@ export type Declarations = Pick<
 export interface ReferenceEntry {
   readonly type: 'function';
   readonly method: string;
-  /** With `<name>` where a parameter stands. */
+  /** The route, with `<name>` for a parameter. */
   readonly route: string;
   readonly query: readonly string[];
   readonly args: readonly string[];
@@ -28,14 +28,14 @@ export interface ReferenceEntry {
   readonly title: string;
   readonly description: string;
   readonly category: string;
-  /** Relative to `/schemas/<service>/`. */
+  /** The schema, relative to `/schemas/<service>/`. */
   readonly input?: string;
   readonly output?: string;
-  /** Absent where none are needed. */
+  /** Absent for an endpoint without scopes. */
   readonly scopes?: ScopeTemplate;
 }
 
-/** As `/references/<service>/<version>/api.json` has it. */
+/** The document `/references/<service>/<version>/api.json`. */
 export interface ApiReference {
   readonly $schema: '/schemas/common/api-reference-v0.json#';
   readonly title: string;
@@ -91,7 +91,7 @@ export function schemasOf(api: Declarations): Schema[] {
   return [...new Map(schemas.map((schema) => [schema.$id, schema])).values()];
 }
 
-/** A service as OpenAPI 3.1 has it. What scopes an endpoint needs is `x-taskcluster-scopes`. */
+/** A service in OpenAPI 3.1. `x-taskcluster-scopes` has the scopes of an endpoint. */
 export function openApi(api: Declarations, rootUrl: string): object {
   const paths: Record<string, Record<string, object>> = {};
   for (const endpoint of api.endpoints) {
@@ -127,15 +127,15 @@ function operation(api: Declarations, endpoint: Endpoint): object {
     ...(input && { requestBody: { required: true, content: json(input) } }),
     responses: {
       200: {
-        description: 'What was asked for',
+        description: 'The answer',
         ...(output && output !== 'blob' && { content: json(output) }),
       },
       default: {
-        description: 'Why there is none',
+        description: 'The error',
         content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
       },
     },
-    // Either is enough where everybody has been granted the scopes.
+    // Both are valid: a caller without credentials passes if the role anonymous has the scopes.
     security: scopes === null ? [] : [{ hawk: [] }, {}],
     ...(scopes !== null && { 'x-taskcluster-scopes': scopes }),
   };

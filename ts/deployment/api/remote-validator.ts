@@ -1,26 +1,27 @@
 /**
- * How services other than auth learn who calls them: they ask auth, which alone knows access tokens.
+ * Lets services other than auth authenticate their callers: they ask auth, which alone knows access
+ * tokens.
  *
- * What a request without credentials may do is the same for all of them. It is asked once for all
- * who wait, and kept so short that a change of the role `anonymous` shows everywhere within a second:
- * for as long as the roles are of the same version where that can be known, and else for less than
- * half a second. A burst of such requests costs auth one (RFC 165).
+ * All requests without credentials have the same scopes. One question to auth serves all waiting requests,
+ * and its answer expires so early that a change of the role `anonymous` applies everywhere within a second:
+ * it is kept while the version of the roles stays the same, if that is known, and else for less than half a
+ * second. A burst of such requests costs auth one (RFC 165).
  *
- * What it is not: it keeps nothing of requests with credentials. Each is asked for.
+ * Answers for requests with credentials are not kept: each request is a question.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OLDEST, type RolesVersion } from '../storage/roles-version.js';
 import type { Authentication, HawkRequest, SignatureValidator } from './authenticate.js';
 
-/** Auth could not be asked, or did not answer as it should. */
+/** Auth was unreachable, or its answer was invalid. */
 export class RemoteAuthError extends Error {
   override readonly name = 'RemoteAuthError';
 }
 
 export interface RemoteValidatorOptions {
-  /** Of the deployment whose auth service is asked. */
+  /** Root URL of the deployment that has the auth service. */
   readonly rootUrl: string;
-  /** What that auth service itself goes by, where it is served by this process. */
+  /** The version of the roles, if this process serves auth itself. */
   readonly roles?: RolesVersion | undefined;
 }
 
@@ -30,7 +31,7 @@ export interface RemoteValidatorOptions {
  */
 const LONGEST_AGE = 30_000;
 
-/** How long to wait before asking again when auth cannot be reached, in milliseconds. */
+/** Pause before the next question while auth is unreachable, in milliseconds. */
 const RETRY_DELAYS = [50, 200, 800];
 
 const ANSWER_TIMEOUT = 30_000;
@@ -58,13 +59,13 @@ async function authenticateHawk(auth: string, request: HawkRequest): Promise<Aut
 /** A question to auth, or its answer. */
 interface Asked<Found> {
   readonly found: Found;
-  /** Of the roles when it was asked. */
+  /** Version of the roles at the time of the question. */
   readonly version: number | undefined;
-  /** Until when others may go by it, by the monotonic clock. */
+  /** When the answer expires, by the monotonic clock. */
   readonly until: number;
 }
 
-/** Asks one question for all who ask while it is open, and for those who come soon after. */
+/** Asks one question for all requests that arrive while it is open or soon after. */
 function shared(
   question: () => Promise<Authentication>,
   roles: RolesVersion | undefined,

@@ -1,9 +1,9 @@
 /**
- * Serves a service's endpoints. A request passes, in this order: body, authentication, route
- * parameters, query, schema, handler; what any of them throws is answered in Taskcluster's shape.
+ * Serves a service's endpoints. A request passes, in this order: body, authentication, route parameters,
+ * query, schema, handler; an error of any of them is answered in Taskcluster's shape.
  *
- * Whoever has no right can make nothing here work for long: a long body is read when its caller may
- * call the endpoint, and then made sense of when it is its turn.
+ * A caller without the right scopes causes no long work: a long body is read only if its caller may call
+ * the endpoint, and then parsed in its turn.
  */
 import express, {
   type ErrorRequestHandler,
@@ -28,33 +28,33 @@ import { isLong, sendLong } from './long-answers.js';
 import { outputError, schemaError } from './schema.js';
 import { needsOnly } from './scope-template.js';
 
-/** A fault of the program, whose client was told no more than `incidentId`. */
+/** A fault of the program; the client learns only the `incidentId`. */
 export type FaultListener = (fault: unknown, incidentId: string) => void;
 
-/** What a service needs to be served. */
+/** The parameters of a service's router. */
 export interface ServeOptions<Context> {
   readonly context: Context;
   readonly validator: SignatureValidator;
   readonly publicUrl: Pick<PublicUrl, 'of'>;
   readonly onFault: FaultListener;
-  /** What a body may have at most, in bytes, where scopes are needed; 10 MiB when absent. */
+  /** Largest body of a call that needs scopes, in bytes; 10 MiB when absent. */
   readonly bodyLimit?: number | undefined;
-  /** Take an answer that is not as its schema says for a fault. It costs time: for tests. */
+  /** Treat an answer that does not match its schema as a fault. For tests: it takes time. */
   readonly checkOutput?: boolean;
 }
 
 const MIB = 1024 * 1024;
 
-/** What a body may have at most, in bytes, where scopes are needed that not everybody is given. */
+/** Largest body of a call that needs scopes beyond those of a public deployment, in bytes. */
 const BODY_LIMIT = 10 * MIB;
 
-/** The same where a public deployment lets everybody call. */
+/** The same for an endpoint that a public deployment opens to every caller. */
 const BODY_LIMIT_OF_EVERYBODY = 256 * 1024;
 
-/** The same where nobody needs a scope; beyond that a body is long anywhere. */
+/** The same for an endpoint without scopes; a larger body is long on any endpoint. */
 const SHORT = 64 * 1024;
 
-/** Up to here all that is wrong with a body is told, and nobody waits for a turn, in UTF-16 units. */
+/** Size up to which a body is checked at once and all its errors are told, in UTF-16 units. */
 const QUICKLY_READ = 16 * 1024;
 
 function bodyLimitOf({ scopes, everybody }: Endpoint, limit = BODY_LIMIT): number {
@@ -79,7 +79,7 @@ export function serve<Context>(api: ApiBuilder<Context>, options: ServeOptions<C
   return router;
 }
 
-/** For the log and metrics. */
+/** Notes the request for the log and the metrics. */
 function named(endpoint: string): RequestHandler {
   return (_request, response, next) => {
     note(response, { endpoint });
@@ -101,13 +101,13 @@ const corsAndCaching: RequestHandler = (_request, response, next) => {
   next();
 };
 
-/** Whether a body may be long, by what the request says of it. */
+/** Whether a body may be long, by the headers of the request. */
 function mayBeLong({ headers }: Request): boolean {
   const length = headers['content-length'];
   return length === undefined ? 'transfer-encoding' in headers : Number(length) > SHORT;
 }
 
-/** Refuses who may not call, before what is long has been read. */
+/** Refuses an unauthorised caller before a long body is read. */
 function screenLong<Context>(
   endpoint: DeclaredEndpoint<Context>,
   { validator }: ServeOptions<Context>,
@@ -134,7 +134,7 @@ function answer<Context>(
   const early = authorizedByRoute(endpoint);
   return async (request, response) => {
     const text = typeof request.body === 'string' ? request.body : '';
-    // Until it has been understood nothing of it is told again.
+    // Errors quote the body only after it has been parsed.
     request.body = {};
     if (text.length > QUICKLY_READ) {
       await turn();
@@ -180,7 +180,7 @@ function answer<Context>(
   };
 }
 
-/** Whether the route's own parameters are all that the endpoint's scopes need. */
+/** Whether the route's parameters suffice to fill in the endpoint's scopes. */
 function authorizedByRoute<Context>({ route, scopes }: DeclaredEndpoint<Context>): boolean {
   return scopes !== null && needsOnly(scopes, new Set(namesOf(route)));
 }
@@ -203,7 +203,7 @@ function parseBody(text: string): object {
   throw new ApiError('MalformedPayload', 'Failed to parse JSON: Must be an object or array');
 }
 
-/** How deeply a body may be nested: what keeps it, or tells it again, goes down level by level. */
+/** Deepest nesting of a body: the code that stores or quotes it is recursive. */
 const DEEPEST = 200;
 
 function checkDepth(text: string): void {
@@ -232,8 +232,7 @@ function checkDepth(text: string): void {
 }
 
 /**
- * Decoded; the rest of the path that `{*name}` stands for is one text again, empty where there is
- * none.
+ * The decoded parameters; the segments of `{*name}` are joined to one text, which may be empty.
  */
 function routeParameters<Context>(
   { route }: DeclaredEndpoint<Context>,
@@ -320,14 +319,14 @@ function checkAnswer<Context>({ name, output }: DeclaredEndpoint<Context>, reply
   if (output !== undefined && output !== 'blob' && status === 200) {
     const error = outputError(output, body);
     if (error !== null) {
-      throw new Error(`the answer of ${name} is not as it says: ${error}`);
+      throw new Error(`the answer of ${name} does not match its schema: ${error}`);
     }
   }
 }
 
 function closed(response: Response): AbortSignal {
   const controller = new AbortController();
-  // Who has gone while his signature was checked is not announced again.
+  // A client that disconnects while its signature is checked fires no further event.
   if (response.destroyed) {
     controller.abort();
   }
@@ -359,7 +358,7 @@ function answerError<Context>(
   };
 }
 
-/** Answers an error, or breaks off an answer that has begun, so that nobody takes it as whole. */
+/** Answers an error, or breaks off an answer that has begun, so that the client sees it is incomplete. */
 export function sendError(response: Response, error: ApiError, info: RequestInfo): void {
   if (response.headersSent) {
     response.destroy();
@@ -372,7 +371,7 @@ function inUnits(bytes: number): string {
   return bytes < MIB ? `${bytes / 1024} KiB` : `${bytes / MIB} MiB`;
 }
 
-/** What a client may learn of an error. An incident goes by the id of its request. */
+/** The part of an error that a client may learn. The id of an incident is that of its request. */
 export function asApiError(error: unknown, onFault: FaultListener, response: Response): ApiError {
   if (error instanceof ApiError) {
     return error;

@@ -1,6 +1,6 @@
 /**
- * Validation against JSON schemas, with the message that Taskcluster's services give: of what
- * comes in, into which defaults of a schema are filled, and of what goes out, which stays as it is.
+ * Validation against JSON schemas, with the messages of Taskcluster's services: of input, which also gets
+ * the defaults of its schema, and of output, which stays unchanged.
  */
 import { Ajv, type AnySchemaObject, type ValidateFunction } from 'ajv';
 import addFormats from 'ajv-formats';
@@ -12,7 +12,7 @@ export interface Schema {
 }
 
 const incoming = validator({ useDefaults: true, allErrors: true });
-/** Of something long there may be something wrong with every letter. */
+/** Reports the first error only, for long values: these may have an error at every character. */
 const long = validator({ useDefaults: true, allErrors: false });
 const outgoing = validator({ useDefaults: false, allErrors: true });
 
@@ -23,8 +23,7 @@ function validator(options: { useDefaults: boolean; allErrors: boolean }): Ajv {
 }
 
 /**
- * What is wrong with a value that came in, as one message in Markdown, or `null`. Of a long one what
- * was found first.
+ * The errors of an input value, as one message in Markdown, or `null`. Only the first error of a long one.
  */
 export function schemaError(
   schema: Schema,
@@ -34,7 +33,7 @@ export function schemaError(
   return errorOf(isLong ? long : incoming, schema, value);
 }
 
-/** What is wrong with a value that is to go out, as JSON has it, or `null`. */
+/** The errors of an output value in its JSON form, or `null`. */
 export function outputError(schema: Schema, value: unknown): string | null {
   return errorOf(outgoing, schema, JSON.parse(JSON.stringify(value ?? null)));
 }
@@ -61,7 +60,7 @@ function compiled(ajv: Ajv, schema: Schema): ValidateFunction {
   return ajv.getSchema(schema.$id) ?? ajv.compile(schema as AnySchemaObject);
 }
 
-/** Where a schema is, from `/schemas/<service>/` on, with the `#` that references carry. */
+/** The path of a schema after `/schemas/<service>/`, with the `#` that references have. */
 export function schemaPath(serviceName: string, { $id }: Schema): string {
   const root = `/schemas/${serviceName}/`;
   if (!$id.startsWith(root)) {

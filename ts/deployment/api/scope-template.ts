@@ -24,7 +24,7 @@ interface Loop {
   readonly each: string;
 }
 
-/** What may stand inside `AllOf` and `AnyOf`: also a loop, which adds a scope for each value. */
+/** The elements of `AllOf` and `AnyOf`: templates, or loops, which add a scope for each value. */
 export type ScopeTemplatePart = ScopeTemplate | Loop;
 
 /** Values for the parameters: text for `<…>`, lists for `in`, booleans for `if`. */
@@ -32,7 +32,7 @@ export type ScopeParameters = Readonly<
   Record<string, string | number | boolean | readonly string[]>
 >;
 
-/** A template that cannot be read, or a parameter that is missing or of the wrong kind. */
+/** A malformed template, or a parameter that is missing or of the wrong kind. */
 export class ScopeTemplateError extends Error {
   override readonly name = 'ScopeTemplateError';
 }
@@ -41,11 +41,11 @@ const PARAMETER = /<([a-zA-Z][a-zA-Z0-9_]*)>/g;
 
 const NAME = /^[a-zA-Z][a-zA-Z0-9_]*$/;
 
-/** What a parameter has to be: text for `<…>`, a list for `in`, a boolean for `if`. */
+/** The kind of a parameter: text for `<…>`, a list for `in`, a boolean for `if`. */
 export type ParameterKind = 'text' | 'list' | 'boolean';
 
 /**
- * Finds out whether what is said to be a template is one, and each of its parameters of one kind.
+ * Checks that a value is a template and uses each parameter as one kind only.
  *
  * @throws ScopeTemplateError
  */
@@ -57,7 +57,7 @@ export function checkTemplate(template: ScopeTemplate): void {
 }
 
 /**
- * The parameters of a template and what each has to be.
+ * The parameters of a template and their kinds.
  *
  * @throws ScopeTemplateError
  */
@@ -96,7 +96,7 @@ function kindsOfParts(template: object): Map<string, ParameterKind> {
   }
   if (parts.length === 0) {
     throw new ScopeTemplateError(
-      `${JSON.stringify(template)} asks for nothing or lets nobody pass: write what it is of`,
+      `${JSON.stringify(template)} is empty, so it needs no scope or never passes: write its scopes`,
     );
   }
   return merged(...Array.from(parts, (part: ScopeTemplatePart) => parameterKinds(part)));
@@ -145,8 +145,8 @@ function merged(
 }
 
 /**
- * The expression that remains once the parameters are filled in; `null` where an `if` leaves
- * nothing, which means that nothing is asked of the caller.
+ * The expression with the parameters filled in; `null` if an `if` leaves nothing, so that the caller needs
+ * no scopes.
  *
  * @throws ScopeTemplateError
  */
@@ -168,12 +168,12 @@ export function render(template: ScopeTemplate, given: ScopeParameters): ScopeEx
   return branch === undefined ? null : render(branch, given);
 }
 
-/** Whether text parameters of these names are all that the template needs. */
+/** Whether text parameters of these names suffice to fill in the template. */
 export function needsOnly(template: ScopeTemplate, names: ReadonlySet<string>): boolean {
   return [...parameterKinds(template)].every(([name, kind]) => kind === 'text' && names.has(name));
 }
 
-/** The template with the text parameters filled in that are given; the others stay. */
+/** The template with the given text parameters filled in; the others stay. */
 export function fillKnown(
   template: ScopeTemplatePart,
   given: Readonly<Record<string, string>>,

@@ -1,6 +1,7 @@
 /**
- * The log on stderr: a line for each entry, as text or as JSON, with the names of formats and levels
- * that `taskcluster-proxy` has. Its reader is not waited for: lines that find no room are counted.
+ * The log on stderr: one line for each entry, as text or as JSON, with the formats and levels of
+ * `taskcluster-proxy`. It does not wait for its reader: it counts the lines that are lost when its queue is
+ * full.
  */
 import { write } from 'node:fs';
 import { inspect } from 'node:util';
@@ -13,28 +14,28 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export interface LogOptions {
-  /** `text` when absent. */
+  /** Format; `text` when absent. */
   readonly format?: LogFormat;
   /** Least level that is logged; `info` when absent. */
   readonly level?: LogLevel;
-  /** Where lines go; stderr when absent. */
+  /** Receives the lines; stderr when absent. */
   readonly output?: LogOutput;
 }
 
-/** Takes some lines, and says when there is room for more. */
+/** Writes some lines, and resolves when it takes more. */
 export type LogOutput = (lines: string, done: () => void) => void;
 
-/** What waits for a reader at most, in UTF-16 units. */
+/** Longest queue, in UTF-16 units. */
 const ROOM = 512 * 1024;
 
-/** How long the end of the process waits for a reader, in milliseconds. */
+/** Longest wait for the reader at the end of the process, in milliseconds. */
 const LAST_WORDS = 1_000;
 
-/** What services ask of auth for a request of their own, and balancers of a process: of no interest. */
+/** Routine requests, of services to auth and of load balancers, which the log shows at level `debug`. */
 const ROUTINE =
   /^\/(?:__(?:lb)?heartbeat__|__version__|api\/auth\/v1\/authenticate-(?:hawk|anonymous))$/;
 
-/** A bewit belongs into a query, of which nothing is told; one in a path was mistyped. */
+/** The log shows no query, the place of a bewit; a mistyped one may be in the path. */
 const BEWIT = /(bewit(?:=|%3d))[^/]*/gi;
 
 export class Log {
@@ -51,22 +52,22 @@ export class Log {
     this.#output = output;
   }
 
-  /** How many lines found no room. */
+  /** Number of lost lines. */
   get lost(): number {
     return this.#lost;
   }
 
-  /** Something that an operator ought to know, in a sentence. */
+  /** Logs a warning for the operator, in a sentence. */
   notice(sentence: string): void {
     this.#add('warn', sentence, {}, sentence);
   }
 
-  /** What is as it should be, in a sentence. */
+  /** Logs normal operation, in a sentence. */
   inform(sentence: string): void {
     this.#add('info', sentence, {}, sentence);
   }
 
-  /** Why a client was told no more than `incidentId`, which is the request's id where there is one. */
+  /** Logs a fault; the client learns only `incidentId`, the request's id if there is one. */
   fault(fault: unknown, incidentId: string): void {
     const stack = fault instanceof Error ? inspect(fault) : String(fault);
     this.#add(
@@ -92,7 +93,7 @@ export class Log {
     );
   }
 
-  /** Resolves when all has been written, or its reader has been waited for. */
+  /** Resolves when all lines are written, or the wait for the reader is over. */
   async flush(): Promise<void> {
     const end = performance.now() + LAST_WORDS;
     while (this.#isWriting && performance.now() < end) {
@@ -130,21 +131,21 @@ export class Log {
   }
 }
 
-/** Above what a person reads at once no prefix stands. */
+/** The level `info` has no prefix. */
 const PREFIXES = { error: 'error: ', warn: 'warning: ', info: '', debug: 'debug: ' } as const;
 
 function inText(level: LogLevel, text: string): string {
   return `${stamp(new Date())} ${PREFIXES[level]}${escaped(text)}`;
 }
 
-/** As the proxy has it, in local time. */
+/** The time stamp of the proxy's log, in local time. */
 function stamp(time: Date): string {
   const two = (number: number) => String(number).padStart(2, '0');
   const date = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())].join('/');
   return `${date} ${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(':')}`;
 }
 
-/** So that what a caller sends forges no line and no order on a terminal; a stack has its lines. */
+/** Escapes control characters, so that a caller cannot forge a line or a terminal sequence. */
 function escaped(text: string): string {
   return text.replace(
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -159,12 +160,12 @@ function unicode(letter: string): string {
 
 const STDERR = 2;
 
-/** Not by `process.stderr`, which waits for the reader of a pipe. */
+/** Avoids `process.stderr`, which waits for the reader of a pipe. */
 function toStderr(lines: string, done: () => void): void {
   writeAll(Buffer.from(lines), done);
 }
 
-/** After a reader that takes nothing for the moment, in milliseconds. */
+/** Pause after a write to a full pipe, in milliseconds. */
 const AGAIN = 20;
 
 function writeAll(bytes: Buffer, done: () => void): void {
@@ -172,7 +173,7 @@ function writeAll(bytes: Buffer, done: () => void): void {
     if (error?.code === 'EAGAIN') {
       setTimeout(() => writeAll(bytes, done), AGAIN).unref();
     } else if (error !== null || written === bytes.length) {
-      // Where it cannot be written there is nobody to be told.
+      // A failed write cannot be reported anywhere.
       done();
     } else {
       writeAll(bytes.subarray(written), done);

@@ -1,7 +1,7 @@
-/** Where metrics can be read: an address and a port of their own, on loopback unless said otherwise. */
+/** The separate address and port of the metrics, by default on loopback. */
 import { isIP } from 'node:net';
 
-/** An address that is none, or that cannot be listened on. */
+/** An invalid address, or one that the process cannot listen on. */
 export class MetricsAddressError extends Error {
   override readonly name = 'MetricsAddressError';
 }

@@ -1,9 +1,9 @@
 /**
- * Metrics in Prometheus' format, on an address of their own. They belong to who operates the machine
- * and not to the API: no scope stands for reading them, so the API's address has no endpoint for them,
- * and what is in front of it cannot hand them out.
+ * Metrics in Prometheus' format, on a separate address. They are for the machine's operator and not part of
+ * the API: there is no scope to read them, so the API's address has no endpoint for them, and a reverse
+ * proxy in front of it cannot expose them.
  *
- * No label names a task, a client or a path. What the database has is asked for at each reading.
+ * No label names a task, a client or a path. Each reading queries the database.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
@@ -12,19 +12,19 @@ import { native } from 'taskcluster-proxy/internal';
 import { type MetricsAddress, MetricsAddressError } from './metrics-address.js';
 import type { EndedRequest, RequestListener } from './requests.js';
 
-/** What is measured anew whenever it is asked for. */
+/** The values that are measured at each reading. */
 export interface Measured {
-  /** By result: verified, refused, anonymous. */
+  /** Callers by result: verified, refused, anonymous. */
   authentications(): Readonly<Record<string, number>>;
   isListenHeard(): boolean;
   lostLogLines(): number;
-  /** Tasks that are not resolved, by the state of their last run. Rejects where the database cannot be asked. */
+  /** Unresolved tasks, by the state of their last run. Rejects if the database is unreachable. */
   tasks(): Promise<Readonly<Record<string, number>>>;
 }
 
 const PREFIX = 'taskcluster_local_';
 
-/** From a look-up to a long poll, in seconds. */
+/** Buckets from a look-up to a long poll, in seconds. */
 const BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 600];
 
 export class Metrics implements RequestListener {
@@ -42,7 +42,7 @@ export class Metrics implements RequestListener {
     collectDefaultMetrics({ register: this.#registry });
     this.#running = new Gauge({
       name: `${PREFIX}running_requests`,
-      help: 'Requests that run now, workers that wait for a task included',
+      help: 'Requests that run now, including workers that wait for a task',
       registers,
     });
     this.#requests = new Counter({
@@ -60,7 +60,7 @@ export class Metrics implements RequestListener {
     });
     this.#faults = new Counter({
       name: `${PREFIX}faults_total`,
-      help: 'What was answered with an incident, or failed without a request',
+      help: 'Faults: requests answered with an incident, and failures outside requests',
       registers,
     });
     measure(this.#registry, measured);
@@ -81,7 +81,7 @@ export class Metrics implements RequestListener {
     this.#faults.inc();
   }
 
-  /** Starts to serve them. @throws MetricsAddressError */
+  /** Starts to serve the metrics. @throws MetricsAddressError */
   static async listen({ host, port }: MetricsAddress, measured: Measured): Promise<Metrics> {
     const metrics = new Metrics(measured);
     const server = metrics.#server;
@@ -94,7 +94,7 @@ export class Metrics implements RequestListener {
     return metrics;
   }
 
-  /** Where they can be read. */
+  /** The URL of the metrics. */
   get url(): string {
     const { address, port } = this.#server.address() as AddressInfo;
     return `http://${isIPv6(address) ? `[${address}]` : address}:${port}/metrics`;
@@ -122,13 +122,13 @@ function measure(registry: Registry, measured: Measured): void {
   const registers = [registry];
   new Gauge({
     name: `${PREFIX}build_info`,
-    help: 'Always 1: its labels say what runs',
+    help: 'Always 1: its labels tell the version',
     labelNames: ['version', 'revision'],
     registers,
   }).set({ version: native.version(), revision: native.revision() }, 1);
   new Gauge({
     name: `${PREFIX}listen_heard`,
-    help: 'Whether notices of other processes arrive',
+    help: 'Whether notifications of other processes arrive',
     registers,
     collect() {
       this.set(measured.isListenHeard() ? 1 : 0);
@@ -136,7 +136,7 @@ function measure(registry: Registry, measured: Measured): void {
   });
   new Counter({
     name: `${PREFIX}authentications_total`,
-    help: 'What callers have turned out to be: verified, refused, anonymous',
+    help: 'Requests by the result of authentication: verified, refused, anonymous',
     labelNames: ['result'],
     registers,
     collect() {
@@ -148,7 +148,7 @@ function measure(registry: Registry, measured: Measured): void {
   });
   new Counter({
     name: `${PREFIX}lost_log_lines_total`,
-    help: 'Lines of the log that found no room, since nothing waits for its reader',
+    help: 'Lines of the log that were lost because its reader was too slow',
     registers,
     collect() {
       this.reset();
@@ -157,17 +157,17 @@ function measure(registry: Registry, measured: Measured): void {
   });
 }
 
-/** What the database tells, to be asked before the metrics are read. */
+/** The values that come from the database, read before the others. */
 function fromDatabase(registry: Registry, { tasks }: Measured): () => Promise<void> {
   const registers = [registry];
   const isUp = new Gauge({
     name: `${PREFIX}database_up`,
-    help: 'Whether the database answered when this was read',
+    help: 'Whether the database answered at this reading',
     registers,
   });
   const states = new Gauge({
     name: `${PREFIX}tasks`,
-    help: 'Tasks that are not resolved, by the state of their last run; absent without a database',
+    help: 'Unresolved tasks, by the state of their last run; absent without a database',
     labelNames: ['state'],
     registers,
   });

@@ -1,8 +1,8 @@
 /**
- * What there is to tell of each request when it has ended: for the log and for metrics. It also gives
- * each its id, which the answer has as `x-for-request-id`, and a fault as its incident.
+ * Records each ended request for the log and the metrics. It also gives each request its id, which is the
+ * answer's `x-for-request-id`, and the incident id of a fault.
  *
- * Of the target the path alone is told: queries have signatures, bewits and codes in them.
+ * It records only the path of the target: queries contain signatures, bewits and codes.
  */
 import { randomUUID } from 'node:crypto';
 import type { Request, RequestHandler, Response } from 'express';
@@ -10,23 +10,23 @@ import type { Request, RequestHandler, Response } from 'express';
 /** A request that has ended. */
 export interface EndedRequest {
   readonly requestId: string;
-  /** What the caller says that it belongs to, or one of its own. */
+  /** The caller's trace id, or a new one. */
   readonly traceId: string;
   readonly method: string;
   readonly path: string;
-  /** `queue.claimWork`; absent where no endpoint of the API was called. */
+  /** `queue.claimWork`; absent for a request to no endpoint of the API. */
   readonly endpoint?: string;
-  /** Who called, where the signature has been looked at and is good. */
+  /** The client id, once a good signature has been checked. */
   readonly clientId?: string;
-  /** Absent where the client left before there was an answer. */
+  /** Absent if the client left before the answer. */
   readonly status?: number;
-  /** Of the answer with its head, as far as it was sent. */
+  /** Bytes of the answer with its head, as far as sent. */
   readonly bytes: number;
   readonly milliseconds: number;
   readonly address: string;
 }
 
-/** What the parts that answer a request know of it. */
+/** Facts that the handlers of a request add to its record. */
 interface Known {
   endpoint?: string;
   caller?: { readonly knownClientId: string | undefined };
@@ -34,7 +34,7 @@ interface Known {
 
 const known = new WeakMap<Response, Known>();
 
-/** Says what is known of a request that is being answered. */
+/** Adds facts to the record of a request. */
 export function note(response: Response, what: Known): void {
   const before = known.get(response);
   if (before !== undefined) {
@@ -47,7 +47,7 @@ export interface RequestListener {
   onEnd(request: EndedRequest): void;
 }
 
-/** To be used before anything that answers. */
+/** The middleware that observes requests; it must come before every handler. */
 export function observe(listener: RequestListener): RequestHandler {
   return (request, response, next) => {
     const began = performance.now();

@@ -1,6 +1,6 @@
 /**
- * How a deployment stands, as its data tell it, whether a process serves them or not. Nothing is
- * changed: tables are left as old, or as new, as they are.
+ * The state of a deployment as read from its data, whether a process serves them or not. It changes
+ * nothing and applies no migrations.
  */
 import { type Database, one } from '../storage/database.js';
 import { ListenProof } from '../storage/listen-proof.js';
@@ -12,25 +12,25 @@ import {
 
 export interface Status {
   readonly database: string;
-  /** Processes that serve these data, as far as the database knows. */
+  /** Number of processes that serve these data, according to the database. */
   readonly processes: number;
-  /** Whether what one process changes is heard by others, on this way to the database. */
+  /** Whether processes receive each other's notifications over this connection to the database. */
   readonly listen: 'heard' | 'unheard';
   readonly migrations: {
     readonly applied: number;
-    /** How many this program has. */
+    /** Number of migrations of this program. */
     readonly known: number;
     readonly latest: AppliedMigration | undefined;
   };
-  /** Rows by what they are; without what these tables do not have yet. */
+  /** Number of rows of each kind, without tables that do not exist yet. */
   readonly counts: Readonly<Record<string, number>>;
-  /** What an operator has to do, in a sentence each; none where all is well. */
+  /** What the operator has to do, one sentence each; empty if all is well. */
   readonly problems: readonly string[];
 }
 
 export interface StatusOptions {
   readonly database: Database;
-  /** Whether a process has the database for itself, and is asked. */
+  /** Whether a running process holds the embedded database and answers for it. */
   readonly isShared: boolean;
 }
 
@@ -47,7 +47,7 @@ export async function readStatus({ database, isShared }: StatusOptions): Promise
   return { ...status, problems: problems(status) };
 }
 
-/** Each process of a deployment has one connection that listens. */
+/** Each process of a deployment has one listening connection. */
 async function processesOn(database: Database): Promise<number> {
   const row = await one<{ count: number }>(
     database,
@@ -59,7 +59,7 @@ async function processesOn(database: Database): Promise<number> {
   return row?.count ?? 0;
 }
 
-/** How long the first notice may take, in milliseconds. */
+/** Longest time for the first notification, in milliseconds. */
 const PATIENCE = 5_000;
 
 async function isHeard(database: Database): Promise<boolean> {
@@ -81,7 +81,7 @@ async function isHeard(database: Database): Promise<boolean> {
   }
 }
 
-/** What a table holds, as an operator calls it. */
+/** The tables and their names for an operator. */
 const COUNTED = {
   clients: 'clients',
   roles: 'roles',

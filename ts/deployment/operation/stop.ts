@@ -1,24 +1,24 @@
 /**
- * The end of a server that leaves nothing undone: what runs is answered, each connection ends behind
- * its answer, and who waits for something that may never come is told at once that there is none.
+ * Stops a server in order: running requests are answered, each connection ends after its answer, and
+ * workers that wait for a task are told at once that there is none.
  *
- * In this order: heartbeats say 503, so that a balancer in front turns to others; for `delay` all is
- * served as before; then nothing is accepted any more, and what still runs has `grace` to end.
+ * The steps: heartbeats answer 503, so that a load balancer turns to other processes; all requests are
+ * served for `delay`; then no connection is accepted, and running requests have `grace` to end.
  */
 import type { Server, ServerResponse } from 'node:http';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 
 export interface StopOptions {
-  /** For how long it goes on serving, until a balancer has noticed, in milliseconds; 0 when absent. */
+  /** Time to serve as before, until a load balancer has noticed, in milliseconds; 0 when absent. */
   readonly delay?: number;
   /**
-   * How long requests may take to end after that, in milliseconds; 0 when absent, which closes every
-   * connection, whatever is running on it.
+   * Time for running requests to end after that, in milliseconds; 0 when absent, which closes every
+   * connection at once.
    */
   readonly grace?: number;
 }
 
-/** Between looks at which connections have nothing running any more, in milliseconds. */
+/** Interval between checks for idle connections, in milliseconds. */
 const LOOK = 50;
 
 export class Stopping {
@@ -27,24 +27,24 @@ export class Stopping {
   readonly #hurry = new AbortController();
   #ended: Promise<void> | undefined;
 
-  /** @param onBegin - Called when it begins: lets those go who wait. */
+  /** @param onBegin - Called when the stop begins, to answer waiting workers. */
   constructor(server: Server, onBegin: () => void) {
     this.#server = server;
     this.#onBegin = onBegin;
   }
 
-  /** Whether it has begun. */
+  /** Whether the stop has begun. */
   get hasBegun(): boolean {
     return this.#ended !== undefined;
   }
 
-  /** To be called with each request, before it is answered. */
+  /** To be called with each request, before its handler. */
   serve(response: ServerResponse): void {
-    // The next request comes on another connection, to another process where there is a balancer.
+    // The client sends its next request on another connection; a balancer picks another process.
     response.shouldKeepAlive &&= !this.hasBegun;
   }
 
-  /** Resolves when every connection is closed. Called once more, it waits for nothing any longer. */
+  /** Resolves when every connection is closed. A second call closes them at once. */
   end(options: StopOptions): Promise<void> {
     if (this.#ended === undefined) {
       this.#ended = this.#end(options);
@@ -60,7 +60,7 @@ export class Stopping {
       await this.#pause(delay);
     }
     if (grace > 0) {
-      // What has arrived by now is seen to be a request on its way.
+      // A connection with received bytes now counts as one with a request.
       await setImmediate();
     }
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -71,7 +71,7 @@ export class Stopping {
     clearInterval(looking);
     this.#server.closeAllConnections();
     await closed;
-    // Ends the pause, where nothing had to be waited for any more.
+    // Ends the pause early if nothing is left to wait for.
     this.#hurry.abort();
   }
 

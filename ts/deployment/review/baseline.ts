@@ -1,13 +1,13 @@
 /**
- * Findings that have been accepted, each with a note, as a file that a build compares with: what is
- * open and not in it, or open wider than it says, is new.
+ * A baseline: a file of accepted findings, each with a note, that a build compares with. An open endpoint
+ * that it does not list, or that is open wider than listed, is new.
  */
 import type { Passage } from '../api/passage.js';
 import type { Exposure } from '../exposure.js';
 import { isWider } from './changes.js';
 import { ReviewError } from './subject.js';
 
-/** An endpoint that is open to the subject, and who has said why that is right. */
+/** An endpoint that is open to the subject, and the note that accepts it. */
 export interface Accepted {
   readonly endpoint: string;
   readonly passes: Exclude<Passage, 'never'>;
@@ -16,19 +16,19 @@ export interface Accepted {
 }
 
 export interface Baseline {
-  /** Whom it is for, in words: what is accepted for one client is not for everybody. */
+  /** The subject, in words: a finding accepted for one client is not accepted for every caller. */
   readonly of: string;
   readonly accepted: readonly Accepted[];
 }
 
 export interface Comparison {
-  /** Open, and not accepted to that extent. */
+  /** Endpoints that are open wider than accepted. */
   readonly fresh: readonly Exposure[];
-  /** Accepted, and not open any more. */
+  /** Accepted endpoints that are no longer open. */
   readonly gone: readonly string[];
 }
 
-/** What is open by scopes that were granted: what needs none is no finding. */
+/** Endpoints that are open by granted scopes: an endpoint that needs no scopes is no finding. */
 export function findings(rows: readonly Exposure[]): Exposure[] {
   return rows.filter(({ scopes, passes }) => scopes !== null && passes !== 'never');
 }
@@ -57,7 +57,7 @@ function nameOf({ service, endpoint }: Exposure): string {
   return `${service}.${endpoint}`;
 }
 
-/** @throws ReviewError where it is not as `baselineOf` makes it, or of somebody else */
+/** @throws ReviewError if it does not have the form of `baselineOf`, or is for another subject */
 export function readBaseline(text: string, file: string, of: string): Baseline {
   const baseline = jsonOf(text, file) as Partial<Baseline> | null;
   const { accepted } = baseline ?? {};

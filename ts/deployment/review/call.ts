@@ -1,9 +1,8 @@
 /**
- * Whether one concrete call passes: the endpoint that a method and a path lead to, its expression
- * filled in from the path, and the scopes that are held.
+ * Whether one concrete call passes: it finds the endpoint of a method and a path, fills in its expression
+ * from the path, and compares it with the caller's scopes.
  *
- * What it is not: it sees no body. Where the expression names what only a body says, the answer
- * depends on it.
+ * It sees no body. If the expression has a parameter of the body, the answer depends on the body.
  */
 import { passageOfCall } from '../api/passage.js';
 import type { ApiReference, ReferenceEntry } from '../api/reference.js';
@@ -14,19 +13,19 @@ import { ReviewError } from './subject.js';
 export interface Call {
   readonly service: string;
   readonly entry: ReferenceEntry;
-  /** What the path says. */
+  /** The parameters of the path. */
   readonly params: Readonly<Record<string, string>>;
 }
 
 export interface Verdict {
   readonly passes: 'yes' | 'no' | 'depends';
-  /** With what the path says filled in; `null` where nothing is needed. */
+  /** The expression with the parameters of the path; `null` for an endpoint without scopes. */
   readonly needs: ScopeTemplatePart | null;
 }
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH'];
 
-/** @throws ReviewError where there is no such endpoint */
+/** @throws ReviewError for an unknown endpoint */
 export function findCall(references: readonly ApiReference[], method: string, path: string): Call {
   const wanted = method.toUpperCase();
   if (!METHODS.includes(wanted)) {
@@ -51,14 +50,14 @@ export function findCall(references: readonly ApiReference[], method: string, pa
   return first;
 }
 
-/** From `/api/` on, without a query: of a URL its path, of a proxy's path what it stands for. */
+/** The path from `/api/` on, without a query, of a URL, a path or a path as the proxy takes it. */
 function pathOf(text: string): string {
   const path = text.replace(/^https?:\/\/[^/]*/, '').replace(/[?#].*$/, '');
   return path.startsWith('/api/') ? path : `/api/${path.replace(/^\//, '')}`;
 }
 
 interface Match extends Call {
-  /** How much of the path the route itself says. */
+  /** Number of literal segments of the route. */
   readonly literal: number;
 }
 
@@ -66,7 +65,7 @@ function closest(a: Match, b: Match): number {
   return b.literal - a.literal;
 }
 
-/** References do not say which parameter stands for many segments: the last may. */
+/** References do not tell which parameter takes several segments: the last one may. */
 function match(api: ApiReference, entry: ReferenceEntry, path: string): Match[] {
   const route = `/api/${api.serviceName}/${api.apiVersion}${entry.route}`;
   const names: string[] = [];
@@ -95,7 +94,7 @@ function decoded(segment = ''): string {
   }
 }
 
-/** For who holds these scopes, roles expanded. */
+/** Whether a caller with these scopes, roles expanded, passes. */
 export function judge({ entry: { scopes }, params }: Call, held: readonly string[]): Verdict {
   if (scopes === undefined) {
     return { passes: 'yes', needs: null };

@@ -1,12 +1,12 @@
-/** What has changed between two states of a deployment: which endpoints are open that were not. */
+/** The changes between two states of a deployment: which endpoints have been opened or closed. */
 import type { Passage } from '../api/passage.js';
 import type { Exposure } from '../exposure.js';
 import { granting } from '../scopes.js';
 
-/** `opens` gives more, `closes` less, `changes` both: other scopes let the caller pass. */
+/** `opens` lets more calls pass, `closes` fewer, `changes` both: other scopes let the caller pass. */
 export type Direction = 'opens' | 'closes' | 'changes';
 
-/** How an endpoint is open, or that there is no such endpoint. */
+/** How far an endpoint is open, or that it does not exist. */
 export type State = Passage | 'absent';
 
 export interface Change {
@@ -21,7 +21,7 @@ export interface Change {
 
 const RANK: Readonly<Record<State, number>> = { absent: 0, never: 0, sometimes: 1, always: 2 };
 
-/** Endpoints that are open to the same extent, by the same scopes, are left out. */
+/** Omits endpoints that are open to the same extent by the same scopes. */
 export function changes(before: readonly Exposure[], after: readonly Exposure[]): Change[] {
   const [old, now] = [byName(before), byName(after)];
   const names = new Set([...old.keys(), ...now.keys()]);
@@ -56,7 +56,7 @@ function changeOf(before: Exposure | undefined, after: Exposure | undefined): Ch
   };
 }
 
-/** Whether the second state lets a call pass that the first one does not. */
+/** Whether the second state lets a call pass that the first one refuses. */
 export function isWider(
   before: Pick<Exposure, 'passes' | 'by'> | undefined,
   after: Pick<Exposure, 'passes' | 'by'> | undefined,
@@ -65,7 +65,7 @@ export function isWider(
     return false;
   }
   const isRanked = RANK[after.passes] > RANK[before?.passes ?? 'absent'];
-  // Where all pass already, another scope adds nothing.
+  // If all calls already pass, another scope adds nothing.
   const isFull = before?.passes === 'always';
   return isRanked || !(isFull || after.by.every(granting(before?.by ?? [])));
 }

@@ -1,9 +1,9 @@
 /**
- * The fewest and narrowest scopes that would have sufficed for the calls of an audit log, by what the
- * endpoints of a deployment declare.
+ * The fewest and narrowest scopes that would have sufficed for the calls of an audit log, by the
+ * declarations of a deployment's endpoints.
  *
- * What it is not: it sees no body. Where an expression names what only a body says, the need of that
- * call is not known, and it is said so. It expands no roles.
+ * It sees no body: it reports a call as unknown if the expression has a parameter of the body. It expands
+ * no roles.
  */
 import type { ApiReference } from '../api/reference.js';
 import {
@@ -17,7 +17,7 @@ import { granting, grants, type ScopeExpression, satisfies, union } from '../sco
 import { type Call, findCall } from './call.js';
 import { ReviewError } from './subject.js';
 
-/** What of an audit log's line counts here. */
+/** The fields of an audit log's line that matter here. */
 export interface AuditLine {
   readonly method: string;
   readonly upstream?: string;
@@ -28,23 +28,23 @@ export interface AuditLine {
   readonly authorizedScopes?: readonly string[];
 }
 
-/** A call whose need cannot be told, with the reason. */
+/** A call with unknown scopes, and the reason. */
 export interface Unknown {
   readonly call: string;
   readonly why: string;
-  /** With what is known filled in, where there is an expression. */
+  /** The expression with the known parameters filled in, if there is one. */
   readonly needs?: ScopeTemplatePart;
 }
 
 export interface LeastScopes {
-  /** In normal form: with any one of them less, one of the calls would have been refused. */
+  /** In normal form: without any one of them, one of the calls would have been refused. */
   readonly scopes: readonly string[];
   readonly unknown: readonly Unknown[];
-  /** What the calls were signed with; `null` for all scopes of permanent credentials. */
+  /** The scopes that the calls were signed with; `null` for all scopes of permanent credentials. */
   readonly had: readonly string[] | null;
-  /** Of what the task had: what no call has used. Roles are not judged. */
+  /** The task's scopes that no call has used, without roles. */
   readonly unused: readonly string[];
-  /** Of what the task had: what ends in `*` and could be narrower. */
+  /** The task's scopes that end in `*` and could be narrower. */
   readonly tooWide: readonly string[];
 }
 
@@ -86,7 +86,7 @@ function heldBy(signed: readonly AuditLine[]): readonly string[] | null {
   return known.length < sets.length ? null : union(...known);
 }
 
-/** `null` where nothing is needed, or the call was not let pass and so needed what the task has not. */
+/** `null` if the call needs no scopes, or was refused because the task does not have them. */
 function needOf(
   { method, upstream = '', status }: AuditLine,
   references: readonly ApiReference[],
@@ -137,12 +137,12 @@ function needOfCall(
 
 // === The fewest ===
 
-/** More ways than these to satisfy one expression are not looked at. */
+/** Most ways to satisfy one expression that are examined. */
 const WAYS = 256;
 
 /**
- * Scopes that satisfy all expressions, none of which could be left out. Where there are several ways,
- * one that is `held` comes first, then the one that adds the fewest scopes, then the narrowest.
+ * Scopes that satisfy all expressions, with none to spare. Of several ways it prefers one that is `held`,
+ * then the one that adds the fewest scopes, then the narrowest.
  */
 function fewest(needs: readonly ScopeExpression[], held: readonly string[]): string[] {
   const isHeld = granting(held);
@@ -170,12 +170,12 @@ function fewest(needs: readonly ScopeExpression[], held: readonly string[]): str
   return chosen;
 }
 
-/** What is longer names more. */
+/** A longer scope is narrower. */
 function width(scopes: readonly string[]): number {
   return -scopes.join('').length;
 }
 
-/** The sets of scopes of which each satisfies the expression. */
+/** The sets of scopes that each satisfy the expression. */
 function waysOf(need: ScopeExpression): string[][] {
   if (typeof need === 'string') {
     return [[need]];

@@ -1,4 +1,4 @@
-/** A deployment as it sees itself: what `Source` asks, out of its own store. */
+/** Answers the questions of `Source` from the deployment's own store. */
 import { type ApiReference, apiReference } from '../api/reference.js';
 import type { ScopeResolver } from '../auth/clients.js';
 import type { RoleScopes } from '../auth/roles.js';

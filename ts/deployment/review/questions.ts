@@ -1,5 +1,5 @@
 /**
- * The questions of a review and their answers, for commands and pages alike: what a subject may do, what
+ * The questions of a review and their answers, for commands and pages: what a subject may do, what other
  * roles would change, and why.
  */
 import { RoleExpansion, type RoleScopes } from '../auth/roles.js';
@@ -8,12 +8,12 @@ import { reasons, type Tree } from './reasons.js';
 import { grantedTo, heldBy, heldUnder, type Source, type Subject } from './subject.js';
 import { withRoles } from './what-if.js';
 
-/** What the subject may do now. */
+/** The endpoints that the subject may use now. */
 export async function exposureNow(source: Source, subject: Subject): Promise<Exposure[]> {
   return exposure(await source.references(), await heldBy(source, subject));
 }
 
-/** The same if roles were as wanted, and which of them are not there yet. @throws RoleError */
+/** The same under the wanted roles, and which of these do not exist yet. @throws RoleError */
 export async function exposureIf(
   source: Source,
   subject: Subject,
@@ -27,7 +27,7 @@ export async function exposureIf(
   return { rows: exposureTo(now, held), made };
 }
 
-/** Why the subject passes one of these endpoints, by the roles as they are or would be. */
+/** Why the subject passes one of these endpoints, by the actual or the wanted roles. */
 export async function whyOf(
   source: Source,
   subject: Subject,

@@ -1,7 +1,7 @@
 /**
- * Why a subject passes an endpoint: from each scope that the endpoint asks for, over the scopes that
- * grant it and the roles that give those, to what the subject was granted. All ways are told, since
- * who wants to close an endpoint must close all of them.
+ * Why a subject passes an endpoint: from each scope that the endpoint needs, over the scopes that grant it
+ * and the roles that have those, to the subject's own scopes. It lists all ways, since an operator who
+ * closes an endpoint must close each of them.
  */
 import { granters, type Passage, passage } from '../api/passage.js';
 import type { ScopeTemplatePart } from '../api/scope-template.js';
@@ -10,13 +10,13 @@ import type { Exposure } from '../exposure.js';
 import { ANONYMOUS, described, type Subject } from './subject.js';
 import { WORDS } from './wording.js';
 
-/** What is said, and what follows from it. */
+/** A statement and its reasons. */
 export interface Tree {
   readonly text: string;
   readonly parts: readonly Tree[];
 }
 
-/** @param granted - What the subject has itself, roles not expanded. */
+/** @param granted - The subject's own scopes, roles not expanded. */
 export async function reasons(
   row: Exposure,
   expansion: RoleExpansion,
@@ -90,7 +90,7 @@ class Ways {
     return WORDS[passes];
   }
 
-  /** Each scope's way is told once. */
+  /** Explains each scope once. */
   #from(scope: string): Tree {
     const own = this.#granted.has(scope) ? [{ text: `granted to ${this.#who}`, parts: [] }] : [];
     const all = scope === ANONYMOUS ? [{ text: 'which everybody has', parts: [] }] : [];

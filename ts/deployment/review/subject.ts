@@ -1,8 +1,8 @@
 /**
- * Whom a review of a deployment is for, and what that one holds: everybody, a client, a role, or
- * scopes that are given. Roles may be taken as they are, or as they would be.
+ * The subject of a review of a deployment, and its scopes: every caller (`everybody`), a client, a role, or
+ * a list of scopes. Roles are the actual ones, or the wanted ones.
  *
- * What it is not: it reads nothing by itself. A deployment, near or far, is asked through `Source`.
+ * It reads nothing by itself: `Source` reads a local or a remote deployment.
  */
 import type { ApiReference } from '../api/reference.js';
 import { RoleExpansion, type RoleScopes } from '../auth/roles.js';
@@ -14,7 +14,7 @@ export type Subject =
   | { readonly kind: 'role'; readonly roleId: string }
   | { readonly kind: 'scopes'; readonly scopes: readonly string[] };
 
-/** A client, as far as it matters for what it may do. */
+/** The fields of a client that decide what it may do. */
 export interface KnownClient {
   readonly scopes: readonly string[];
   readonly expandedScopes: readonly string[];
@@ -22,25 +22,25 @@ export interface KnownClient {
   readonly expires: Date;
 }
 
-/** What a deployment says of itself. */
+/** The questions of a review to a deployment. */
 export interface Source {
   references(): Promise<readonly ApiReference[]>;
-  /** What a request without credentials holds. */
+  /** The scopes of a request without credentials. */
   everybody(): Promise<readonly string[]>;
   client(clientId: string): Promise<KnownClient>;
   roles(): Promise<readonly RoleScopes[]>;
-  /** With all that roles add. */
+  /** The scopes, with the roles expanded. */
   expand(scopes: readonly string[]): Promise<readonly string[]>;
 }
 
-/** A review that cannot be made as it was asked for. One sentence, which says what to write. */
+/** A review that is impossible as asked. One sentence, which says what to write. */
 export class ReviewError extends Error {
   override readonly name = 'ReviewError';
 }
 
 export const ANONYMOUS = 'assume:anonymous';
 
-/** In words, for a heading, and to tell one subject from another. */
+/** The subject in words, for a heading and for a baseline. */
 export function described(subject: Subject): string {
   switch (subject.kind) {
     case 'everybody':
@@ -54,7 +54,7 @@ export function described(subject: Subject): string {
   }
 }
 
-/** All that a subject holds now, and what everybody has, in normal form. */
+/** All scopes of a subject now, with those of every caller, in normal form. */
 export async function heldBy(source: Source, subject: Subject): Promise<string[]> {
   const everybody = await source.everybody();
   if (subject.kind === 'client') {
@@ -64,7 +64,7 @@ export async function heldBy(source: Source, subject: Subject): Promise<string[]
   return own.length === 0 ? union(everybody) : union(everybody, await source.expand(own));
 }
 
-/** The same under other roles. @throws RoleError */
+/** The same under the wanted roles. @throws RoleError */
 export async function heldUnder(
   roles: readonly RoleScopes[],
   source: Source,
@@ -74,7 +74,7 @@ export async function heldUnder(
   return new RoleExpansion(roles).expand(scopes);
 }
 
-/** What a subject has been granted itself, beside what everybody has: no role is expanded. */
+/** The subject's own scopes, beside those of every caller; no role is expanded. */
 export async function grantedTo(source: Source, subject: Subject): Promise<readonly string[]> {
   switch (subject.kind) {
     case 'everybody':

@@ -1,4 +1,4 @@
-/** A role as it would be, written `role=scope,scope`, and the roles with it. */
+/** Reads a wanted role, written `role=scope,scope`, and adds it to the roles. */
 import type { RoleScopes } from '../auth/roles.js';
 import { isScope } from '../scopes.js';
 import { ReviewError } from './subject.js';
@@ -6,8 +6,8 @@ import { ReviewError } from './subject.js';
 const FORM = 'write it as \'role=scope,scope\', or \'role=["scope", "scope"]\' as JSON';
 
 /**
- * All of the role's scopes stand behind the first `=`. A role without any is `role=[]`: an empty text
- * may be a variable that is not set.
+ * All of the role's scopes follow the first `=`. A role without scopes is `role=[]`: an empty text may come
+ * from an unset variable.
  *
  * @throws ReviewError
  */
@@ -34,7 +34,7 @@ function listOf(text: string): unknown[] {
       return list;
     }
   } catch {
-    // Said below.
+    // The error follows below.
   }
   throw new ReviewError(`'${text}' is no JSON list of scopes: ${FORM}`);
 }
@@ -48,7 +48,7 @@ function checked(scope: unknown): string {
   return scope;
 }
 
-/** The roles as they would be. */
+/** The roles with the wanted ones in place. */
 export function withRoles(
   roles: readonly RoleScopes[],
   wanted: readonly RoleScopes[],

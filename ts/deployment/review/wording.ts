@@ -1,4 +1,4 @@
-/** How a review is written, for terminals and for documents: the same words everywhere. */
+/** Formats a review for terminals and documents, with the same words everywhere. */
 import type { Passage } from '../api/passage.js';
 import type { ScopeTemplatePart } from '../api/scope-template.js';
 import type { Exposure } from '../exposure.js';
@@ -7,7 +7,7 @@ import type { Tree } from './reasons.js';
 
 export const WORDS = { always: 'yes', sometimes: 'for some', never: 'no' } as const;
 
-/** What an endpoint is to a subject; `free` is open without any scope. */
+/** How far an endpoint is open to a subject; `free`: it needs no scopes. */
 export type Answer = 'yes' | 'some' | 'no' | 'free';
 
 export const ANSWERS: readonly Answer[] = ['yes', 'some', 'no', 'free'];
@@ -22,7 +22,7 @@ export function answerOf({ scopes, passes }: Exposure): Answer {
   return scopes === null ? 'free' : ANSWER_OF[passes];
 }
 
-/** As it stands in a table. */
+/** The text in a table. */
 export function wordOf(row: Exposure): string {
   return row.scopes === null ? 'free' : WORDS[row.passes];
 }
@@ -31,7 +31,7 @@ export function needsOf({ scopes }: Exposure): string {
   return scopes === null ? '(none needed)' : readable(scopes);
 }
 
-/** In columns, under a heading. */
+/** A table in columns, under a heading. */
 export function table(rows: readonly Exposure[]): string {
   const cells = rows.map((row) => [
     wordOf(row),
@@ -42,7 +42,7 @@ export function table(rows: readonly Exposure[]): string {
   return columns([['passes', 'endpoint', 'request', 'scopes'], ...cells]);
 }
 
-/** One line for each change, what it opens first. */
+/** One line for each change, those that open an endpoint first. */
 export function changeTable(list: readonly Change[]): string {
   if (list.length === 0) {
     return 'nothing changes';
@@ -82,7 +82,7 @@ function columns(rows: readonly (readonly string[])[]): string {
   return rows.map(line).join('\n');
 }
 
-/** As `tree` of Unix draws it. */
+/** Draws a tree as Unix's `tree` does. */
 export function drawn({ text, parts }: Tree): string {
   const lines = (tree: Tree, indent: string): string[] =>
     tree.parts.flatMap((part, index) => {
@@ -95,7 +95,7 @@ export function drawn({ text, parts }: Tree): string {
   return [text, ...lines({ text, parts }, '')].join('\n');
 }
 
-/** A document for a review. */
+/** A review as a Markdown document. */
 export function markdown(title: string, rows: readonly Exposure[]): string {
   const cells = rows.map((row) => [
     wordOf(row),

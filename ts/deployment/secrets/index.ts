@@ -35,9 +35,9 @@ const secretList = {
 export const secrets = new ApiBuilder<SecretsContext>({
   serviceName: 'secrets',
   title: 'Secrets Service',
-  description: 'Small JSON objects by name, each for those who have the scope for it.',
+  description: 'Small JSON objects by name; reading each takes its own scope.',
   apiVersion: 'v1',
-  // As the service has it, any text; a database has no NUL.
+  // Any text, as in the real service, except NUL, which PostgreSQL cannot store.
   params: { name: /^[^\0]+$/ },
 });
 
@@ -101,7 +101,7 @@ secrets.declare(
   },
 );
 
-/** Names only: whoever may list secrets need not be able to read them. */
+/** Lists names only: a caller who may list secrets may lack the scope to read them. */
 secrets.declare(
   {
     name: 'list',

@@ -76,7 +76,7 @@ export function grantAnonymousScopes(
 function refuse(open: readonly string[]): void {
   if (open.length > 0) {
     throw new PublicDataError(
-      'the data are older than anonymous scopes, and were public: everybody would keep ' +
+      'the data are older than anonymous scopes, and were public: every caller would keep ' +
         `${open.join(', ')}. Close them by \`taskcluster-local migrate\`, then the same with ` +
         '--undo, or keep them open by --keep-public',
     );
@@ -127,7 +127,7 @@ async function anonymousRole(transaction: Queryable): Promise<Role | undefined> 
   return all.find(({ roleId }) => roleId === ANONYMOUS);
 }
 
-const DESCRIPTION = 'What everybody may do, with credentials or without.';
+const DESCRIPTION = 'What every caller may do, with credentials or without.';
 
 /** A role that is left without scopes stays, and grants nothing. */
 async function changeRole(
