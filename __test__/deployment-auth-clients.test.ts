@@ -256,7 +256,7 @@ onEveryBackend('a description that cannot come back as it is is refused', async 
     ]) {
       const [code, status, said] = await errorOf(call);
       t.deepEqual([code, status], ['InputError', 400]);
-      t.regex(said, /^A description cannot have a NUL or half of a surrogate pair/);
+      t.regex(said, /^A description cannot contain a NUL or half of a surrogate pair/);
     }
   }
   t.is((await errorOf(auth.client('new')))[1], 404);

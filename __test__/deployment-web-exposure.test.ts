@@ -159,7 +159,7 @@ test('the page is for who has signed in and may list roles, and runs no script',
 
   for (const [query, status, sentence] of [
     ['who=client&name=static/x', 403, /lack the scope auth:get-client:static\/x/],
-    ['who=client', 400, /write in “Which one” whom to tell for/],
+    ['who=client', 400, /write the id or the scopes in “Which one”/],
     ['who=nobody&name=x', 400, /choose one of the list/],
     ['what-if=anonymous%3D', 400, /gives no scope/],
     ['what-if=a%3Dassume:b%0Ab%3Dassume:a', 400, /Roles may not contain dependency cycles/],

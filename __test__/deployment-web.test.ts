@@ -257,7 +257,7 @@ test('whoever is refused learns nothing, and gets no session', async (t) => {
   for (const cookie of ['', 'taskcluster-session=', forged, `${forged}; ${forged}`]) {
     for (const answer of [await user(deployment, cookie), await credentials(deployment, cookie)]) {
       t.is(answer.status, 401);
-      t.regex(answer.json.message, /^Nobody has signed in: POST a name and a password to/);
+      t.regex(answer.json.message, /^You are not signed in: POST a name and a password to/);
     }
   }
 });

@@ -1,6 +1,6 @@
 /**
- * The history of clients, roles and secrets: who has changed them, and how. What changes one notes it
- * in the same transaction.
+ * The history of clients, roles and secrets: which client has changed them, and how. Each change is
+ * recorded in its own transaction.
  */
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
@@ -50,7 +50,7 @@ async function historyOf(
     ({ after, limit }: PageRequest) => fetch(numberOf(after), limit),
     ({ number }) => String(number),
   );
-  // As Taskcluster's auth service tells it, and no more.
+  // The fields of Taskcluster's auth service, and no more.
   const auditHistory = entries.map(({ clientId, actionType, created, entityId, entityType }) => ({
     clientId,
     actionType,

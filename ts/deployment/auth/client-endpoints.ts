@@ -1,4 +1,4 @@
-/** Endpoints that tell of clients, make, change and remove them. Static ones cannot be changed. */
+/** Endpoints that list, create, change and delete clients. Static clients cannot be changed. */
 import type { ApiBuilder, ApiRequest } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
@@ -80,7 +80,7 @@ function declareCreation(auth: Auth): void {
       route: '/clients/:clientId',
       title: 'Create Client',
       description:
-        'Makes a client and tells its `accessToken`, which nobody can find out again. The caller ' +
+        'Creates a client and returns its `accessToken`, which cannot be read again. The caller ' +
         'needs all of the scopes that the client gets.',
       category: CATEGORY,
       scopes: {
@@ -126,7 +126,7 @@ function declareUpdate(auth: Auth): void {
       output: getClientResponse,
     },
     async ({ params: { clientId }, body, authorize, ...caller }, { store, resolver }) => {
-      // Whoever may not change the client at all does not learn whether there is one.
+      // A caller that may not change the client at all does not learn whether it exists.
       await authorize({ clientId, scopesAdded: [] });
       checkNotStatic(clientId);
       checkScopes(body.scopes ?? []);
@@ -158,7 +158,7 @@ function declareReset(auth: Auth): void {
       method: 'post',
       route: '/clients/:clientId/reset',
       title: 'Reset `accessToken`',
-      description: 'Gives the client another `accessToken` and tells it; the old one ends now.',
+      description: 'Gives the client a new `accessToken` and returns it; the old one ends now.',
       category: CATEGORY,
       scopes: 'auth:reset-access-token:<clientId>',
       output: createClientResponse,
@@ -234,7 +234,7 @@ interface Noting extends Pick<AuthContext, 'store' | 'resolver'> {
   readonly action: AuditEntry['actionType'];
 }
 
-/** Changes a client and notes it, or neither. @throws ApiError `ResourceNotFound` */
+/** Changes a client and records it in one transaction. @throws ApiError `ResourceNotFound` */
 function change(
   { store, resolver, by, action }: Noting,
   clientId: string,
@@ -257,7 +257,7 @@ function change(
   });
 }
 
-/** Who sends a request, for the history. */
+/** The sender of a request, for the history. */
 export async function authorOf({
   clientId,
   address,
@@ -288,7 +288,7 @@ function checkNotStatic(clientId: string): void {
   }
 }
 
-/** Of scopes that are to be granted. */
+/** Checks scopes that a caller wants to grant. */
 export function checkScopes(scopes: readonly string[]): void {
   if (scopes.some((scope) => scope.endsWith('**'))) {
     throw new ApiError('InputError', 'scopes must not end with `**`');

@@ -1,6 +1,6 @@
 /**
- * The auth service's own view of its clients and roles: which client may be used now, and what
- * scopes stand for.
+ * The auth service's own view of its clients and roles: it tells which client may be used now, and expands
+ * scopes.
  */
 import { randomBytes } from 'node:crypto';
 import type { RolesVersion } from '../storage/roles-version.js';
@@ -10,14 +10,14 @@ import { checkDescription } from './names.js';
 import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
 import { type LoadedClient, RefusedError } from './signature-validator.js';
 
-/** How exactly the time of a client's last use is known, in milliseconds. */
+/** Precision of the stored time of a client's last use, in milliseconds. */
 const USE_NOTED_EVERY = 6 * 60 * 60 * 1000;
 
 export class ScopeResolver {
   readonly #store: Store;
   readonly #version: RolesVersion;
   #held: { readonly version: number; readonly expansion: Promise<RoleExpansion> } | undefined;
-  /** The last that there was: most roles are still as they were when one has changed. */
+  /** The last expansion, to be reused: most roles stay the same when one changes. */
   #before: RoleExpansion | undefined;
 
   constructor(store: Store, version: RolesVersion) {
@@ -25,12 +25,12 @@ export class ScopeResolver {
     this.#version = version;
   }
 
-  /** To be called when roles have been changed here: what was just done shows in the next answer. */
+  /** To be called when this process has changed roles: the change then applies to the next answer. */
   rolesChanged(): void {
     this.#version.changed();
   }
 
-  /** The scopes and all that roles add to them, in normal form. */
+  /** The scopes with the roles expanded, in normal form. */
   async expandScopes(scopes: readonly string[]): Promise<readonly string[]> {
     const version = await this.#version.current();
     if (this.#held?.version !== version) {
@@ -50,17 +50,17 @@ export class ScopeResolver {
     }
   }
 
-  /** Roles as they were or will be: most are still as they are. @throws RoleError */
+  /** The expansion of other roles, most of which equal the current ones. @throws RoleError */
   expansionOf(roles: readonly RoleScopes[]): RoleExpansion {
     return new RoleExpansion(roles, this.#before);
   }
 
-  /** Whether roles can be together. @throws RoleError */
+  /** Checks that a set of roles is valid. @throws RoleError */
   checkRoles(roles: readonly RoleScopes[]): void {
     checkRoles(roles, this.#before);
   }
 
-  /** @throws RefusedError where it is unknown, disabled or past its expiry */
+  /** @throws RefusedError if the client is unknown, disabled or expired */
   async loadClient(clientId: string): Promise<LoadedClient> {
     const client = await this.#store.clients.get(clientId);
     if (client === undefined) {
@@ -79,16 +79,16 @@ export class ScopeResolver {
   }
 }
 
-/** What has to be said of a client to make one. */
+/** The fields to create a client. */
 export type WantedClient = Pick<
   Client,
   'clientId' | 'description' | 'scopes' | 'expires' | 'deleteOnExpiration'
 >;
 
 /**
- * Makes a client with an access token of its own. Making it again as it was made gives the same
- * one, since the first answer may have been lost; undefined where there is another one of its id. `by`
- * says who does, for the history.
+ * Creates a client with a new access token. A repeated call with the same fields returns the same client,
+ * since the first answer may have been lost; undefined if another client has the id. `by` is the author in
+ * the history.
  */
 export async function createClient(
   { store, resolver }: { readonly store: Store; readonly resolver: ScopeResolver },
@@ -117,7 +117,7 @@ function isAs(client: WantedClient, wanted: WantedClient): boolean {
   return identity(client) === identity(wanted);
 }
 
-/** Disables a client of a user: the web server looks after those. */
+/** Disables a client of a user, in the name of the web server, which manages these clients. */
 export async function disableClient(store: Store, clientId: string): Promise<void> {
   const by = { clientId: 'static/taskcluster/web-server', address: '' };
   const lastModified = new Date();
@@ -132,7 +132,7 @@ export async function disableClient(store: Store, clientId: string): Promise<voi
   });
 }
 
-/** That `by` changes a client. */
+/** The entry of the history for a change of a client by `by`. */
 export function clientChange(
   by: Author,
   entityId: string,
@@ -142,7 +142,7 @@ export function clientChange(
   return { entityType: 'client', entityId, ...by, actionType, grants };
 }
 
-/** As long as two slugids, and as random. */
+/** An access token, as long and as random as two slugids. */
 export function newAccessToken(): string {
   return randomBytes(33).toString('base64url');
 }

@@ -1,4 +1,4 @@
-/** Tokens for repositories on GitHub. There is no GitHub app here to get them by, and each is refused. */
+/** Tokens for repositories on GitHub. The deployment has no GitHub app, so every request is refused. */
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import type { AuthContext } from './index.js';
@@ -12,7 +12,7 @@ export function declareGithubEndpoints(auth: ApiBuilder<AuthContext>): void {
       route: '/github/:appName/:owner/repo-token',
       params: { appName: /^[a-zA-Z0-9_-]+$/, owner: /^[A-Za-z0-9._-]+$/ },
       title: 'Get a repository scoped github token',
-      description: 'No app is configured in this deployment: whoever may have a token gets 404.',
+      description: 'This deployment has no app configured: every authorised caller gets 404.',
       category: 'Github Credentials',
       stability: 'experimental',
       scopes: {

@@ -1,7 +1,7 @@
 /**
- * What a change of a role or a client gives and takes away: its scopes, and the endpoints that it opens or
- * closes, for everybody and for who has it. It is worked out in the transaction of the change, from what
- * that one sees, and kept with it.
+ * The effect of a change of a role or a client: the scopes before and after, and the endpoints that it
+ * opens or closes, for every caller and for the holder of the role or client. It is computed in the
+ * transaction of the change, from the data that the transaction sees, and stored with it.
  */
 import { type ApiReference, apiReference } from '../api/reference.js';
 import { exposure } from '../exposure.js';
@@ -13,14 +13,14 @@ import { RoleExpansion, type RoleScopes } from './roles.js';
 
 const ANONYMOUS = 'assume:anonymous';
 
-/** Makes an expansion of roles. */
+/** Creates an expansion of roles. */
 type ExpansionOf = (roles: readonly RoleScopes[]) => RoleExpansion;
 
 type Expand = (scopes: readonly string[]) => Promise<readonly string[]>;
 
 /**
- * @param before - All roles, and those after it.
- * @param expansionOf - Makes an expansion of them.
+ * @param before - All roles before the change; `after`, those after it.
+ * @param expansionOf - Creates an expansion of roles.
  */
 export async function changeOfRole(
   roleId: string,
@@ -44,7 +44,7 @@ export async function changeOfRole(
 
 type Grantee = Pick<Client, 'scopes' | 'disabled'>;
 
-/** One that is disabled may do nothing: its calls are refused. */
+/** The scopes of a client; none if it is disabled, since its calls are refused. */
 export async function changeOfClient(
   before: Grantee | undefined,
   after: Grantee | undefined,
@@ -66,8 +66,8 @@ export async function changeOfClient(
 }
 
 /**
- * By the roles that a transaction sees. Nothing else may be asked of a database meanwhile: an embedded one
- * is the transaction's alone until it ends.
+ * Expands by the roles that a transaction sees. It must not query the database outside the transaction: an
+ * embedded database serves only the transaction until that ends.
  */
 export function expandingIn(
   { roles }: Pick<Store, 'roles'>,

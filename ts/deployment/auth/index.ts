@@ -1,6 +1,6 @@
 /**
- * The auth service: who a request comes from and what it may do, the clients that may sign and the
- * roles that grant.
+ * The auth service: it authenticates requests and tells their scopes, and keeps the clients that sign and
+ * the roles that grant.
  */
 import type { SignatureValidator } from '../api/authenticate.js';
 import { ApiBuilder, Reply } from '../api/builder.js';
@@ -32,7 +32,7 @@ export const auth = new ApiBuilder<AuthContext>({
   serviceName: 'auth',
   apiVersion: 'v1',
   title: 'Auth Service',
-  description: 'Says who signed a request and what that permits; keeps clients and roles.',
+  description: 'Tells which client signed a request and its scopes; keeps clients and roles.',
   params: { clientId: CLIENT_ID, roleId: ROLE_ID },
 });
 
@@ -50,7 +50,7 @@ auth.declare(
     method: 'post',
     route: '/scopes/expand',
     title: 'Expand Scopes',
-    description: 'The scopes with all that roles add to them; nothing that only everybody has.',
+    description: 'The scopes with the roles expanded; without the scopes of the role anonymous.',
     everybody: true,
     scopes: 'auth:expand-scopes',
     input: scopeSet,
@@ -66,7 +66,7 @@ auth.declare(
     method: 'get',
     route: '/scopes/current',
     title: 'Get Current Scopes',
-    description: 'The scopes of this request, from wherever they come.',
+    description: 'The scopes of this request, from all sources.',
     everybody: true,
     scopes: 'auth:current-scopes',
     output: scopeSet,
@@ -81,8 +81,8 @@ auth.declare(
     method: 'post',
     route: '/authenticate-hawk',
     title: 'Authenticate Hawk Request',
-    description: 'For other services: finds out who signed a request, and what that permits.',
-    // Whoever asks proves with the signature that he may know.
+    description: 'For other services: tells which client signed a request, and its scopes.',
+    // The signature in the body authorises the question.
     scopes: null,
     input: authenticateHawkRequest,
     output: authenticateHawkResponse,
@@ -93,7 +93,7 @@ auth.declare(
       return found;
     }
     const { status, message, challenge } = found;
-    // Beside the body, whose form is fixed, so that other services can tell a client the time.
+    // A header, since the form of the body is fixed: other services pass it on to tell a client the time.
     const headers = challenge === undefined ? {} : { 'www-authenticate': challenge };
     return new Reply(200, { status, message }, headers);
   },
@@ -106,7 +106,7 @@ auth.declare(
     method: 'get',
     route: '/authenticate-anonymous',
     title: 'Authenticate Anonymous Request',
-    description: 'For other services: what a request without credentials permits.',
+    description: 'For other services: the scopes of a request without credentials.',
     scopes: null,
     output: authenticateAnonymousResponse,
   },
@@ -114,7 +114,7 @@ auth.declare(
     validator({ method: 'get', resource: '/', host: 'localhost', port: 80 }),
 );
 
-/** What the two endpoints for testing a client's signatures ask of its fake credentials. */
+/** The scopes that the two endpoints for testing signatures need of the fake credentials. */
 const TEST_SCOPES: ScopeTemplate = {
   AllOf: [{ for: 'scope', in: 'requiredScopes', each: '<scope>' }],
 };
@@ -127,8 +127,8 @@ auth.declare(
     route: '/test-authenticate',
     title: 'Test Authentication',
     description:
-      'To test a client with: takes requests of the client `tester` with the access token ' +
-      '`no-secret`, which has the scopes that the body says.',
+      'For tests of a client library: accepts requests of the client `tester` with the access token ' +
+      '`no-secret`, which has the scopes in the body.',
     scopes: null,
     input: testAuthenticateRequest,
     output: testAuthenticateResponse,
@@ -148,8 +148,8 @@ auth.declare(
     route: '/test-authenticate-get/',
     title: 'Test Authentication (GET)',
     description:
-      'As `testAuthenticate`, with the scopes `test:*` and `auth:create-client:test:*`, of which ' +
-      '`test:authenticate-get` is needed.',
+      'As `testAuthenticate`, with the scopes `test:*` and `auth:create-client:test:*`; the endpoint ' +
+      'needs `test:authenticate-get`.',
     scopes: null,
     output: testAuthenticateResponse,
   },
@@ -160,7 +160,7 @@ auth.declare(
   },
 );
 
-/** A validator that knows one client: `tester`, whose access token everybody knows. */
+/** A validator that knows one client: `tester`, which has a public access token. */
 function tester(scopes: readonly string[]): SignatureValidator {
   return signatureValidator({
     loadClient: async (clientId) => {

@@ -1,6 +1,6 @@
 /**
- * What ids of clients and roles look like, as in Taskcluster's references, and what their descriptions
- * may be of.
+ * The patterns of client ids and role ids, as in Taskcluster's references, and the characters allowed in
+ * descriptions.
  */
 import { ApiError } from '../api/errors.js';
 
@@ -9,7 +9,7 @@ export const CLIENT_ID = /^[A-Za-z0-9!@/:.+|_-]+$/;
 export const ROLE_ID = /^[\x20-\x7e]+$/;
 
 /**
- * Text that comes back as it was given: a database has no NUL, and half a character in no encoding.
+ * Text that the database can return unchanged: PostgreSQL stores no NUL and no half of a surrogate pair.
  *
  * @throws ApiError `InputError`
  */
@@ -17,7 +17,7 @@ export function checkDescription(description: string): void {
   if (/[\0\p{Surrogate}]/u.test(description)) {
     throw new ApiError(
       'InputError',
-      'A description cannot have a NUL or half of a surrogate pair in it: leave it out',
+      'A description cannot contain a NUL or half of a surrogate pair: leave it out',
     );
   }
 }

@@ -1,4 +1,4 @@
-/** Endpoints that tell of roles, make, change and remove them. */
+/** Endpoints that list, create, change and delete roles. */
 import type { ApiBuilder, ApiRequest } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY } from '../api/pages.js';
@@ -55,7 +55,7 @@ function declareLists(auth: Auth): void {
       name: 'listRoles2',
       route: '/roles2/',
       title: 'List Roles',
-      description: 'Roles by their ids, all of them unless there is a `limit`.',
+      description: 'Roles by their ids; all of them without a `limit`.',
       query: PAGE_QUERY,
       output: listRoles2Response,
     },
@@ -70,7 +70,7 @@ function declareLists(auth: Auth): void {
       name: 'listRoleIds',
       route: '/roleids/',
       title: 'List Role IDs',
-      description: 'The ids of roles, of all of them unless there is a `limit`.',
+      description: 'The ids of roles; all of them without a `limit`.',
       query: PAGE_QUERY,
       output: listRoleIdsResponse,
     },
@@ -81,7 +81,7 @@ function declareLists(auth: Auth): void {
   );
 }
 
-/** Without a limit it is all, which other lists do not do: Taskcluster's clients rely on it. */
+/** Unlike other lists, this one has no default limit: Taskcluster's clients rely on it. */
 function rolesOfPage(
   { continuationToken, limit }: Readonly<Record<string, string | undefined>>,
   all: readonly Role[],
@@ -130,7 +130,7 @@ function declareCreation(auth: Auth): void {
       route: '/roles/:roleId',
       title: 'Create Role',
       description:
-        'Makes a role. The caller needs all of its scopes; a role that leads back to itself is ' +
+        'Creates a role. The caller needs all of its scopes; a role that leads back to itself is ' +
         'refused.',
       category: CATEGORY,
       scopes: CREATING,
@@ -150,8 +150,8 @@ function declareUpdate(auth: Auth): void {
       route: '/roles/:roleId',
       title: 'Update Role',
       description:
-        'Changes a role. The caller needs the scopes that it did not have, by itself or by other ' +
-        'roles; one that leads back to itself is refused.',
+        'Changes a role. The caller needs the scopes that the role did not have, by itself or by ' +
+        'other roles; a role that leads back to itself is refused.',
       category: CATEGORY,
       scopes: UPDATING,
       input: createRoleRequest,
@@ -162,7 +162,7 @@ function declareUpdate(auth: Auth): void {
   );
 }
 
-/** What creating a role asks of who does it, and what changing one does. */
+/** The scopes that a caller needs to create a role, and to change one. */
 export const CREATING: ScopeTemplate = {
   AllOf: ['auth:create-role:<roleId>', { for: 'scope', in: 'scopes', each: '<scope>' }],
 };
@@ -170,7 +170,7 @@ export const UPDATING: ScopeTemplate = {
   AllOf: ['auth:update-role:<roleId>', { for: 'scope', in: 'scopesAdded', each: '<scope>' }],
 };
 
-/** Who writes a role: `authorize` is of `CREATING` or `UPDATING`. */
+/** The request of a caller that writes a role: `authorize` checks `CREATING` or `UPDATING`. */
 export type RoleWriter = Pick<ApiRequest, 'authorize' | 'clientId' | 'address'>;
 
 type WantedRole = Pick<Role, 'roleId' | 'scopes' | 'description'>;
@@ -218,7 +218,7 @@ export async function updateRole(
   { roleId, scopes, description }: WantedRole,
   { store, resolver }: RoleContext,
 ): Promise<Role> {
-  // Who may not change the role at all does not learn whether there is one.
+  // A caller that may not change the role at all does not learn whether it exists.
   await authorize({ roleId, scopesAdded: [] });
   checkScopes(scopes);
   checkDescription(description);
@@ -236,7 +236,7 @@ export async function updateRole(
   return after;
 }
 
-/** Changes the role, unless it has got other scopes meanwhile. */
+/** Changes the role, unless its scopes have changed meanwhile. */
 async function update(
   { store, resolver, by }: RoleContext & { readonly by: Author },
   { roleId, scopes: before }: Role,

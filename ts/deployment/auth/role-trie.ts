@@ -1,25 +1,25 @@
 /**
- * A trie of role ids, with the letters that no role divides kept together: finds the roles that a
- * scope assumes among many thousands without looking at the others.
+ * A compressed trie of role ids: it finds the roles that a scope assumes among many thousands without
+ * visiting the others.
  *
- * What it is not: it follows no role to the next one, which `roles.ts` does.
+ * It does not follow a role to the next one; `roles.ts` does.
  */
 
-/** A role as the trie keeps it, by its id. */
+/** An entry of the trie, by its role id. */
 export interface Named {
   readonly roleId: string;
 }
 
 /**
- * Called with a role that is assumed and, where its id ends in `*`, the text that its `*` stands
- * for; that ends in `*` itself where it may be anything further.
+ * Called with an assumed role and, if its id ends in `*`, the text that replaces this `*`; a text that
+ * ends in `*` itself stands for all with that prefix.
  */
 export type Visit<Role> = (role: Role, parameter: string) => void;
 
 interface Node<Role> {
-  /** The letters between the node above and this one. */
+  /** The letters between the parent and this node. */
   label: string;
-  /** By the first letter of their labels. */
+  /** Children by the first letter of their labels. */
   readonly children: Map<string, Node<Role>>;
   /** The role whose id ends here. */
   exact: Role | undefined;
@@ -40,7 +40,7 @@ export class RoleTrie<Role extends Named> {
     }
   }
 
-  /** Visits the roles that `assume:<assumed>` stands for, where `assumed` may end in `*`. */
+  /** Visits the roles that `assume:<assumed>` assumes; `assumed` may end in `*`. */
   visit(assumed: string, visit: Visit<Role>): void {
     const open = assumed.endsWith('*');
     const end = open ? assumed.length - 1 : assumed.length;
@@ -75,7 +75,7 @@ export class RoleTrie<Role extends Named> {
     }
   }
 
-  /** The node of an id, which is made if there is none. */
+  /** The node of an id; creates it if necessary. */
   #reach(id: string): Node<Role> {
     let node = this.#root;
     for (let at = 0; at < id.length; ) {
@@ -93,7 +93,7 @@ function newNode<Role>(label: string): Node<Role> {
   return { label, children: new Map(), exact: undefined, prefix: undefined };
 }
 
-/** The node, or one above it that takes the first letters of its label. */
+/** Returns the node, or a new parent that has the first letters of its label. */
 function splitAfter<Role>(node: Node<Role>, length: number): Node<Role> {
   if (length === node.label.length) {
     return node;

@@ -1,52 +1,52 @@
 /**
- * Expansion of scopes by roles: `assume:<role>` stands for the role's scopes, theirs included.
+ * Expansion of scopes by roles: `assume:<role>` grants the role's scopes, recursively.
  *
- * A role whose id ends in `*` belongs to everybody who assumes a role under it, and a scope that
- * ends in `*` assumes every role under it. In the scopes of a role whose id ends in `*`, `<..>` is
- * what the `*` stood for.
+ * An assumed role also has the scopes of every role with an id that ends in `*` and is a prefix of it, and
+ * a scope that ends in `*` assumes every role under it. In the scopes of a role `prefix*`, `<..>` is
+ * replaced by the text that matches the `*`.
  */
 import { extended, union, unionInSteps } from '../scopes.js';
 import { inSlices } from '../turns.js';
 import { RoleTrie } from './role-trie.js';
 
-/** Scopes that come with `assume:<roleId>`. */
+/** The scopes that `assume:<roleId>` grants. */
 export interface RoleScopes {
   readonly roleId: string;
   readonly scopes: readonly string[];
 }
 
-/** Why a scope is held: a role adds it, and another scope assumes that role. */
+/** The origin of an expanded scope: the role that adds it, and the scope that assumes that role. */
 export interface Origin {
   readonly roleId: string;
   readonly assumedBy: string;
 }
 
-/** A set of roles that cannot be expanded: a scope with a `<..>` too many, or a cycle. */
+/** A set of roles that cannot be expanded: a scope has more than one `<..>`, or roles form a cycle. */
 export class RoleError extends Error {
   override readonly name = 'RoleError';
 }
 
-/** A role taken apart. */
+/** A parsed role. */
 interface Rule {
   readonly roleId: string;
-  /** What it was made of. */
+  /** The role. */
   readonly scopes: readonly string[];
-  /** What everybody gets who assumes it. */
+  /** The scopes without `<..>`. */
   readonly plain: readonly string[];
   /** The text before and after each scope's `<..>`. */
   readonly parameterised: readonly (readonly [before: string, after: string])[];
-  /** The roles that it may assume, whatever its `<..>` stands for. */
+  /** The roles that it may assume, with any text for `<..>`. */
   readonly assumes: readonly string[];
 }
 
 const PARAMETER = '<..>';
 
-/** How many scopes the results that are kept may hold together. */
+/** Most scopes in all cached results together. */
 const KEPT_SCOPES = 1_000_000;
 
 /**
- * Finds out whether no role leads back to itself, and whether each `<..>` has one meaning. It is
- * soon done with roles that are `known`.
+ * Checks that no role leads back to itself, and that each `<..>` is unambiguous. Roles that are already
+ * `known` take little time.
  *
  * @throws RoleError With the sentence of Taskcluster's auth service.
  */
@@ -54,18 +54,18 @@ export function checkRoles(roles: readonly RoleScopes[], known?: RoleExpansion):
   new RoleExpansion(roles, known);
 }
 
-/** What scopes stand for under a set of roles, which does not change. */
+/** Expands scopes by a fixed set of roles. */
 export class RoleExpansion {
   readonly #rules: ReadonlyMap<string, Rule>;
   readonly #trie: RoleTrie<Rule>;
-  /** Results by the scopes that assume something, the one used last at the end. */
+  /** Cached results by the assuming scopes, the most recently used last. */
   readonly #kept = new Map<string, readonly string[]>();
   #keptScopes = 0;
-  /** Those that are being worked out. */
+  /** Results that are being computed. */
   readonly #open = new Map<string, Promise<readonly string[]>>();
 
   /**
-   * Takes over from `before` what has not changed.
+   * Reuses the unchanged roles of `before`.
    *
    * @throws RoleError
    */
@@ -80,14 +80,14 @@ export class RoleExpansion {
     checkCycles(rules, this.#trie);
   }
 
-  /** The scopes and all that the roles add to them, in normal form. */
+  /** The scopes with the roles expanded, in normal form. */
   async expand(scopes: readonly string[]): Promise<readonly string[]> {
     const normal = await inSlices(unionInSteps(scopes));
     const assuming = normal.filter((scope) => assumed(scope) !== undefined);
     return assuming.length === 0 ? normal : extended(await this.#expandKept(assuming), normal);
   }
 
-  /** Every scope that roles add to these, also what another one grants, and why it is held. */
+  /** Every scope that roles add to these, even if another one grants it, and its origin. */
   async origins(scopes: readonly string[]): Promise<ReadonlyMap<string, readonly Origin[]>> {
     const found = new Map<string, Origin[]>(scopes.map((scope) => [scope, []]));
     await inSlices(
@@ -138,7 +138,7 @@ export class RoleExpansion {
     note?: (granted: string, origin: Origin) => void,
   ): Generator<void, string[]> {
     const held = new Set(assuming);
-    // Scopes that are added on the way are come to in their turn.
+    // The loop also visits scopes that it adds.
     for (const scope of held) {
       const role = assumed(scope);
       if (role !== undefined) {
@@ -202,7 +202,7 @@ function divide(scope: string): [before: string, after: string] {
   return [before, after];
 }
 
-/** Goes down from each rule to those that its scopes assume, and finds itself on no way twice. */
+/** Follows each rule to the rules that it assumes, and refuses a cycle. */
 function checkCycles(rules: readonly Rule[], trie: RoleTrie<Rule>): void {
   const done = new Set<Rule>();
   for (const rule of rules) {
@@ -233,7 +233,7 @@ function checkCycles(rules: readonly Rule[], trie: RoleTrie<Rule>): void {
   }
 }
 
-/** The rules that may follow from a rule, whatever its `<..>` stands for; the first one last. */
+/** The rules that a rule may assume, with any text for its `<..>`; the first one last. */
 function dependencies(rule: Rule, trie: RoleTrie<Rule>): Rule[] {
   const found = new Set<Rule>();
   for (const role of rule.assumes) {

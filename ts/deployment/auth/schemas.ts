@@ -1,4 +1,4 @@
-/** JSON schemas of what the auth service takes and answers, as in Taskcluster's references. */
+/** JSON schemas of the auth service's requests and answers, as in Taskcluster's references. */
 import { CLIENT_ID, ROLE_ID } from './names.js';
 
 const scopes = {

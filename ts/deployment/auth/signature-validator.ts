@@ -1,11 +1,10 @@
 /**
- * The rules by which a signed request is accepted, and which scopes it then carries: those of
- * Taskcluster's auth service.
+ * The rules of Taskcluster's auth service: which signed requests are accepted, and which scopes they have.
  *
- * The client is found, the signature verified, certificate and `authorizedScopes` applied. Every
- * request carries `assume:anonymous` and what that expands to: added before `authorizedScopes` are
- * checked, so that they may name anonymous scopes, and again after they have restricted the
- * request, since nobody can be kept from asking anonymously (RFC 165).
+ * The validator finds the client, verifies the signature, and applies certificate and `authorizedScopes`.
+ * Every request has `assume:anonymous` and its expansion. They are added before `authorizedScopes` are
+ * checked, so that these may name anonymous scopes, and again after `authorizedScopes` have restricted the
+ * request, since every caller can send the request anonymously (RFC 165).
  */
 import {
   type NativeRefusal,
@@ -16,38 +15,38 @@ import {
 import type { Authentication, HawkRequest, SignatureValidator } from '../api/authenticate.js';
 import { isScope, satisfies } from '../scopes.js';
 
-/** A client as it may be used now. */
+/** A client that may be used now. */
 export interface LoadedClient {
   readonly clientId: string;
   readonly accessToken: string;
-  /** Expanded. */
+  /** Scopes, expanded. */
   readonly scopes: readonly string[];
   readonly expires: Date;
 }
 
 export interface SignatureValidatorOptions {
-  /** Finds the client. @throws RefusedError where it may not be used */
+  /** Finds the client. @throws RefusedError if it may not be used */
   readonly loadClient: (clientId: string) => Promise<LoadedClient>;
-  /** Adds what roles grant. */
+  /** Expands scopes by the roles. */
   readonly expandScopes: (scopes: readonly string[]) => Promise<readonly string[]>;
 }
 
-/** By how many seconds a client's clock may be wrong. */
+/** Greatest error of a client's clock, in seconds. */
 const TIMESTAMP_SKEW = 15 * 60;
 
-/** For how long the scopes of a request without credentials may be relied on. */
+/** Validity of the scopes of a request without credentials. */
 const ANONYMOUS_LIFETIME = 15 * 60 * 1000;
 
-/** What everybody holds, with credentials or without. */
+/** The scope of every caller, with credentials or without. */
 const ANONYMOUS = ['assume:anonymous'];
 
 /**
- * Why a request's credentials were refused, as its client is told. Any other error is not the
- * client's fault: it passes through, so that the request ends as one that may be tried again.
+ * Why a request's credentials are refused, in words for its client. Any other error is not the client's
+ * fault: it passes through, and the client gets a status on which it may try again.
  */
 export class RefusedError extends Error {
   override readonly name = 'RefusedError';
-  /** The `WWW-Authenticate` that tells a client with a wrong clock the time. */
+  /** A `WWW-Authenticate` with the time, for a client with a wrong clock. */
   readonly challenge: string | undefined;
 
   constructor(message: string, challenge?: string) {
@@ -56,9 +55,9 @@ export class RefusedError extends Error {
   }
 }
 
-/** A signature that has been read, but not yet verified. */
+/** A parsed but not yet verified signature. */
 interface Signature {
-  /** Whose access token decides: the client's, or that of the issuer of its certificate. */
+  /** The client that owns the deciding access token: the issuer of the certificate, or the client itself. */
   readonly issuingClientId: string;
   /** @throws RefusedError */
   verify(accessToken: string): NativeVerified;
@@ -141,12 +140,12 @@ async function accept(
   };
 }
 
-/** In the order that they came in, which expansion need not keep. */
+/** In the order of the request, which the expansion need not keep. */
 function withAnonymous(scopes: readonly string[]): string[] {
   return [...new Set([...scopes, ...ANONYMOUS])];
 }
 
-/** Nobody can issue a name, or scopes, that are not his to give. */
+/** An issuer can only issue names and scopes that it has itself. */
 function checkCertificate(
   { clientId, issuingClientId, temporary }: NativeVerified,
   issuer: LoadedClient,

@@ -1,25 +1,25 @@
 /**
- * Clients that are there by configuration: those of whoever runs the deployment and of its own
- * services, and what the operator gives ids under `static/`. Nobody can change them by the API, and
- * those that are not configured any more are removed at the next start.
+ * Configured clients: the root client, those of the deployment's own services, and the operator's clients
+ * with ids under `static/`. The API cannot change them, and the next start removes those that are no longer
+ * configured.
  */
 import type { Client, NewClient, Store } from '../storage/store.js';
 import { newAccessToken } from './clients.js';
 
-/** Of a client that does not expire. */
+/** Credentials of a client, without a certificate. */
 export interface PermanentCredentials {
   readonly clientId: string;
   readonly accessToken: string;
 }
 
-/** Those of the deployment itself, by what they are for. */
+/** The deployment's own credentials, by their use. */
 export type OwnCredentials = Record<'root' | 'queue' | 'web', PermanentCredentials>;
 
 const PREFIX = 'static/';
 const ROOT = 'static/taskcluster/root';
 const WEB_SERVER = 'static/taskcluster/web-server';
 
-/** Adds the deployment's own clients, and removes static ones that are neither these nor given. */
+/** Adds the deployment's own and the given clients, and removes other static clients. */
 export async function syncStaticClients(
   store: Store,
   configured: readonly { readonly clientId: string }[],
@@ -41,7 +41,7 @@ export async function syncStaticClients(
   });
 }
 
-/** Gives the root client another access token. Undefined where there is none yet. */
+/** Gives the root client a new access token. Undefined if there is no root client yet. */
 export async function resetRoot(store: Store): Promise<PermanentCredentials | undefined> {
   const accessToken = newAccessToken();
   const now = new Date();
@@ -55,11 +55,11 @@ export async function resetRoot(store: Store): Promise<PermanentCredentials | un
 }
 
 /**
- * Lets the web server act for users as they are now, and for nobody else. To be called in the
- * transaction that has changed which users there are or which roles they have.
+ * Lets the web server act for the current users only. To be called in the transaction that changes the
+ * users or their roles.
  */
 export async function grantRolesOfUsers(transaction: Store): Promise<void> {
-  // Locks the client: of several who change users, the last one sees what all of them did.
+  // Locks the client: of several concurrent changes of users, the last one sees all the others.
   await transaction.clients.change(WEB_SERVER, (client) => client);
   const users = await transaction.users.all();
   const scopes = webServerScopes(users.flatMap(({ roles }) => roles));
@@ -67,8 +67,8 @@ export async function grantRolesOfUsers(transaction: Store): Promise<void> {
 }
 
 /**
- * As Taskcluster's web server has them, for its one provider of identities: what
- * `User.scopes` may consist of, and the clients of users.
+ * The scopes of Taskcluster's web server, for the one identity provider: all the scopes that `User.scopes`
+ * may contain, and those to manage the clients of users.
  */
 export function webServerScopes(rolesOfUsers: readonly string[]): string[] {
   const acts = ['create', 'delete', 'disable', 'enable', 'update'];
@@ -83,13 +83,13 @@ export function webServerScopes(rolesOfUsers: readonly string[]): string[] {
 
 const NEVER = 1000 * 365 * 24 * 60 * 60 * 1000;
 
-/** When a client expires that is to be there for good. */
+/** Expiry of a permanent client. */
 export function never(): Date {
   return new Date(Date.now() + NEVER);
 }
 
 /**
- * Its access token stays what it was given first, also where several processes give it one at the
+ * Adds a client. Its access token is the one that was stored first, even if several processes start at the
  * same moment.
  */
 async function ownClient(

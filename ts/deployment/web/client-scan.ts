@@ -1,6 +1,6 @@
 /**
- * Looks now and then at the clients of users, and disables those that may do what their user may
- * not, or not any more: whatever a client was made with does not outlive what its user has.
+ * Checks the clients of users at intervals, and disables those with scopes that their user does not have
+ * any more: the scopes of a client must not outlive those of its user.
  */
 import { disableClient, type ScopeResolver } from '../auth/clients.js';
 import { satisfies } from '../scopes.js';
@@ -10,11 +10,11 @@ import { localUser } from './user.js';
 export interface ClientScanOptions {
   readonly store: Store;
   readonly resolver: ScopeResolver;
-  /** Hears why it could not be done; it is tried again the next time. */
+  /** Receives the error of a failed scan; the next scan tries again. */
   readonly onFault: (fault: unknown) => void;
 }
 
-/** In milliseconds. */
+/** Interval, in milliseconds. */
 const INTERVAL = 60 * 60 * 1000;
 
 export class ClientScan {
@@ -28,7 +28,7 @@ export class ClientScan {
     this.#timer.unref();
   }
 
-  /** No more; what is under way is waited for. */
+  /** Stops after the current scan. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#running;

@@ -1,4 +1,4 @@
-/** What the page of the exposure is asked for: as a query, and as the form that makes one. */
+/** The question to the exposure page: its query, and the form that produces it. */
 import type { RoleScopes } from '../auth/roles.js';
 import type { Exposure } from '../exposure.js';
 import { ReviewError, type Subject } from '../review/subject.js';
@@ -8,17 +8,17 @@ import { isScope } from '../scopes.js';
 import { field } from './fields.js';
 import { type Html, html } from './pages.js';
 
-/** As it came, for the form to show it again, also where it makes no sense. */
+/** The fields as received, so that the form shows them again, even if they are invalid. */
 export interface Question {
   readonly who: string;
   /** A client's id, a role's, or scopes with spaces between. */
   readonly name: string;
   readonly show: readonly Answer[];
-  /** What a row must have in it. */
+  /** Text that a row must contain. */
   readonly search: string;
   /** An endpoint, as `queue.task`. */
   readonly why: string;
-  /** Roles as they would be, one on a line. */
+  /** The wanted roles, one on a line. */
   readonly whatIf: string;
 }
 
@@ -36,7 +36,7 @@ const SHOWN: Readonly<Record<Answer, string>> = {
   free: 'free: no scopes are needed',
 };
 
-/** Of a query or of a form, which have the same fields. */
+/** Reads a query or a form, which have the same fields. */
 export function questionIn(fields: unknown): Question {
   const given = (fields as { readonly show?: unknown } | undefined)?.show;
   const words = typeof given === 'string' ? [given] : Array.isArray(given) ? given : [];
@@ -57,10 +57,10 @@ export function subjectIn({ who, name }: Question): Subject {
     return { kind: 'everybody' };
   }
   if (!KINDS.some(([kind]) => kind === who)) {
-    throw new ReviewError(`'${who}' is nothing that can be told for: choose one of the list`);
+    throw new ReviewError(`'${who}' is not a kind of caller: choose one of the list`);
   }
   if (name === '') {
-    throw new ReviewError('write in “Which one” whom to tell for');
+    throw new ReviewError('write the id or the scopes in “Which one”');
   }
   if (who === 'client') {
     return { kind: 'client', clientId: name };
@@ -90,7 +90,7 @@ export function shownOf(rows: readonly Exposure[], { show, search }: Question): 
   );
 }
 
-/** The same question, but for what is changed in it. */
+/** A link to the same question with changed fields. */
 export function linkTo(path: string, question: Question, more: Readonly<Record<string, string>>) {
   const query = new URLSearchParams(fieldsOf(question).filter(([, value]) => value !== ''));
   for (const [name, value] of Object.entries(more)) {

@@ -1,11 +1,11 @@
 /**
- * The page on which an operator sees what a deployment lets whom do, why, and what a role would change;
- * compares it with a state that was kept; and writes a role once its effect has been seen.
+ * The exposure page: an operator sees which caller may use which endpoint, why, and what a role would
+ * change; compares the deployment with a saved state; and writes a role after seeing its effect.
  *
- * It tells of roles, so that it is for who has signed in and has `auth:list-roles`; of a client with
- * `auth:get-client:<clientId>`. A role is written by the rules of the API, as the one who has signed in.
+ * The page shows roles, so it is for signed-in users with `auth:list-roles`; a client takes
+ * `auth:get-client:<clientId>`. It writes a role by the rules of the API, as the signed-in user.
  *
- * What it is not: it decides nothing. `review/` does, for the commands as well.
+ * The page decides nothing: `review/` does, also for the commands.
  */
 import type { Request, RequestHandler, Response } from 'express';
 import { Caller } from '../api/authenticate.js';
@@ -45,7 +45,7 @@ import { type Html, html, problem, sendPage } from './pages.js';
 import type { Sessions } from './sessions.js';
 import { userOf } from './user.js';
 
-/** Where it is under `/login`, whose cookie it needs. */
+/** Its path under `/login`, the path of the session cookie. */
 export const EXPOSURE_PATH = '/exposure';
 export const COMPARE_PATH = '/exposure/compare';
 export const WRITE_ROLE_PATH = '/exposure/role';
@@ -58,7 +58,7 @@ export interface ExposurePageOptions {
   readonly sessions: Sessions;
 }
 
-/** Who looks, with all that roles give. */
+/** The signed-in user and the user's expanded scopes. */
 interface Viewer {
   readonly identity: string;
   readonly scopes: readonly string[];
@@ -85,17 +85,17 @@ export function exposurePage(options: ExposurePageOptions): RequestHandler {
   });
 }
 
-/** With a state that was kept, which comes with the form. */
+/** Compares with a saved state, which is a field of the form. */
 export function compareStates(options: ExposurePageOptions): RequestHandler {
   return forViewers(options, async (viewer, request, response) => {
     const question = questionIn(request.body);
     const review = await reviewOf(options, viewer, question);
-    const kept = readState(field(request.body, 'state') ?? '', 'what you have pasted');
+    const kept = readState(field(request.body, 'state') ?? '', 'the pasted text');
     show(response, viewer, question, { ...review, since: changes(kept, review.now) });
   });
 }
 
-/** Roles as the form has them, by the one who has signed in. */
+/** Writes the role of the form, as the signed-in user. */
 export function writeRoles(options: ExposurePageOptions): RequestHandler {
   return forViewers(options, async (viewer, request, response) => {
     const question = questionIn(request.body);
@@ -127,7 +127,7 @@ async function writeRole(
   await write(writer, { roleId, scopes, description }, { store, resolver });
 }
 
-/** As who signs a request with these scopes is to the API. */
+/** The writer of a role, with the scopes that the API sees in a signed request. */
 function writerFor(
   { identity: clientId, scopes, expires }: Viewer,
   request: Request,
@@ -150,7 +150,7 @@ function writerFor(
 
 type Action = (viewer: Viewer, request: Request, response: Response) => Promise<void>;
 
-/** Sends to sign in who has not, and says in a sentence what keeps it from being done. */
+/** Redirects a user who has not signed in, and answers an error with one sentence. */
 function forViewers({ sessions, resolver }: ExposurePageOptions, action: Action): RequestHandler {
   return async (request, response) => {
     const session = await sessions.of(request);
@@ -179,7 +179,7 @@ function forViewers({ sessions, resolver }: ExposurePageOptions, action: Action)
 
 const LIST_ROLES = 'auth:list-roles';
 
-/** The viewer lacks a scope for what is asked. */
+/** The viewer lacks a scope for the question. */
 class LackingScopeError extends Error {
   override readonly name = 'LackingScopeError';
 }
@@ -210,19 +210,19 @@ function refusalOf(error: unknown): Refusal | undefined {
     : undefined;
 }
 
-/** What the page tells. */
+/** The content of the page. */
 interface Review {
   readonly subject: Subject;
   readonly now: readonly Exposure[];
-  /** As it is, or would be. */
+  /** The endpoints under the actual or the wanted roles. */
   readonly rows: readonly Exposure[];
   readonly wanted: readonly RoleScopes[];
-  /** What the wanted roles would change. */
+  /** The changes that the wanted roles would make. */
   readonly would: readonly Change[];
   readonly reason: Tree | undefined;
-  /** What has changed since a kept state, or by what has just been written. */
+  /** The changes since a saved state, or by the role just written. */
   readonly since?: readonly Change[];
-  /** The role that has just been written. */
+  /** The role just written. */
   readonly written?: string;
 }
 
@@ -296,7 +296,7 @@ function noticeOf({ written }: Review): Html {
 within a second, in every process.</p>`;
 }
 
-/** What a locked deployment is proven by. */
+/** The number of open endpoints, which is 0 for a locked-down deployment. */
 function summaryOf({ rows, wanted }: Review): Html {
   const open = findings(rows).length;
   const all = rows.filter(({ scopes }) => scopes !== null).length;

@@ -1,4 +1,4 @@
-/** The page at `/`: where people sign in, see what is open, and find the references. It knows no session. */
+/** The page at `/`, with links to the sign-in, the exposure and the references. It reads no session. */
 import type { RequestHandler } from 'express';
 import type { Declarations } from '../api/reference.js';
 import { html, sendPage } from './pages.js';

@@ -1,14 +1,14 @@
 /**
- * What a deployment has for people: local users sign in with a password, get temporary credentials
- * of their own for as long as they are.
+ * The web server for users: local users sign in with a password and get temporary credentials while their
+ * session lasts.
  *
- * For programs, `POST /login/local` with `{"name", "password"}` begins a session, `POST
- * /login/logout` ends it; `GET /login/user` says who has signed in, and `POST /login/credentials`
- * gives credentials. For people, `GET /login` is a page, `GET /login/client` one on which they make
- * a client, as `taskcluster signin` has them do, and `GET /login/exposure` one on which operators see what
- * is open to whom.
+ * For programs, `POST /login/local` with `{"name", "password"}` begins a session, and `POST /login/logout`
+ * ends it; `GET /login/user` tells the signed-in user, and `POST /login/credentials` issues credentials. For
+ * browsers, `GET /login` is the sign-in page; `GET /login/client` is a page on which a user creates a
+ * client, as `taskcluster signin` asks for; and `GET /login/exposure` shows operators which caller may use
+ * which endpoint.
  *
- * What it is not: it is no service of the API. No endpoint of the services knows its cookie.
+ * It is no service of the API. No endpoint of the services reads its cookie.
  */
 import express, { type ErrorRequestHandler, type RequestHandler, type Router } from 'express';
 import type { NativeCredentials } from 'taskcluster-proxy/internal';
@@ -34,19 +34,19 @@ import { LONGEST_PASSWORD, type SignIn, signInByForm, signInPage, signingIn } fr
 import { TooManySignInsError } from './sign-in-queue.js';
 import { userOf } from './user.js';
 
-/** The path that all of it is under. */
+/** The path of all its pages. */
 export const LOGIN_PATH = '/login';
 
 export interface WebOptions {
   readonly store: Store;
   readonly resolver: ScopeResolver;
-  /** The web server's own, which issue the credentials of users. */
+  /** The web server's own credentials, which issue those of users. */
   readonly credentials: NativeCredentials;
   readonly publicUrl: Pick<PublicUrl, 'of'>;
   readonly onFault: FaultListener;
 }
 
-/** To be mounted at `LOGIN_PATH`. */
+/** The router to mount at `LOGIN_PATH`. */
 export function web(options: WebOptions): Router {
   const { store, credentials, publicUrl, onFault } = options;
   const sessions = new Sessions(store, publicUrl);
@@ -90,12 +90,12 @@ export function web(options: WebOptions): Router {
 }
 
 const BODY_LIMIT = '16kb';
-/** A state that was kept tells of every endpoint. */
+/** A saved state lists every endpoint. */
 const STATE_LIMIT = '1mb';
 
 /**
- * A page of somebody else must neither use a session nor begin one. `SameSite` alone would let in
- * those of other ports of this machine, which are of the same site.
+ * Refuses requests from pages of other origins: they must neither use a session nor begin one. `SameSite`
+ * alone admits pages of other ports of this machine, which belong to the same site.
  */
 const ownPagesOnly: RequestHandler = ({ headers }, _response, next) => {
   const { origin, host } = headers;
@@ -131,7 +131,7 @@ function signInByJson(signIn: SignIn): RequestHandler {
   };
 }
 
-/** What is wrong with it is said without repeating it. */
+/** Checks the payload; its errors do not repeat it. */
 function readSignIn(text: unknown): { name: string; password: string } {
   let body: unknown;
   try {
@@ -153,17 +153,17 @@ function signedIn(session: OpenSession | undefined): OpenSession {
   if (session === undefined) {
     throw new ApiError(
       'AuthenticationFailed',
-      'Nobody has signed in: POST a name and a password to /login/local and keep the cookie',
+      'You are not signed in: POST a name and a password to /login/local and keep the cookie',
     );
   }
   return session;
 }
 
-/** In milliseconds, as Taskcluster's own web server has them. */
+/** Lifetime of credentials in milliseconds, as in Taskcluster's own web server. */
 const CREDENTIALS_LIFETIME = 15 * 60 * 1000;
-/** By how much earlier a client is told to come for new ones. */
+/** How long before the expiry the client is told to renew. */
 const RENEW_BEFORE = 30 * 1000;
-/** By how much a client's clock may be behind. */
+/** How far a client's clock may be behind. */
 const CLOCK_SKEW = 60 * 1000;
 
 function issue(session: OpenSession, issuer: NativeCredentials): object {
@@ -182,7 +182,7 @@ function answerError(onFault: FaultListener): ErrorRequestHandler {
         .json({ code: error.name, message: error.message });
       return;
     }
-    // Nothing of the payload: there is a password in it.
+    // The error quotes nothing of the payload, which contains a password.
     const info = {
       method: `${request.method} ${request.baseUrl}${request.path}`,
       params: {},

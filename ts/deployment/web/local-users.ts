@@ -1,34 +1,34 @@
-/** The people whom the deployment itself knows, by a name and a password. */
+/** The deployment's own users, with a name and a password each. */
 import { disableClient } from '../auth/clients.js';
 import { ROLE_ID } from '../auth/names.js';
 import { grantRolesOfUsers } from '../auth/static-clients.js';
 import type { Store } from '../storage/store.js';
 import { hashPassword, isPassword } from './passwords.js';
 
-/** Somebody who may sign in. */
+/** A user who may sign in. */
 export interface UserOptions {
-  /** Of letters, digits and `@:.+|_-`, at most 100; the identity is `local/<name>`. */
+  /** At most 100 letters, digits and `@:.+|_-`; the identity is `local/<name>`. */
   readonly name: string;
   /** Eight characters or more. */
   readonly password: string;
-  /** Beside `login-identity:local/<name>`, which everybody has his own of. */
+  /** Roles beside `login-identity:local/<name>`, which every user has. */
   readonly roles?: readonly string[];
 }
 
-/** What is allowed in a client's id, but for `/`, which ends the name in ids of his clients. */
+/** The characters of client ids without `/`, which ends the name in the ids of the user's clients. */
 export const NAME = /^[A-Za-z0-9@:.+|_-]{1,100}$/;
 
 const SHORTEST = 8;
 const LONGEST = 1024;
 
-/** A user who cannot be. The message says what to change. */
+/** An invalid user. The message says what to change. */
 export class UserError extends Error {
   override readonly name = 'UserError';
 }
 
 /**
- * Adds the user, or gives the one of this name this password and these roles. Another password ends
- * his sessions.
+ * Adds the user, or gives an existing user this password and these roles. Another password ends the user's
+ * sessions.
  *
  * @throws UserError
  */
@@ -44,7 +44,7 @@ export async function addUser(store: Store, options: UserOptions): Promise<void>
   });
 }
 
-/** Adds somebody who is not there yet. @throws UserError */
+/** Adds a new user. @throws UserError */
 export async function addNewUser(store: Store, options: UserOptions): Promise<void> {
   const { name, password, roles = [] } = options;
   check(options);
@@ -57,7 +57,7 @@ export async function addNewUser(store: Store, options: UserOptions): Promise<vo
   });
 }
 
-/** Ends the user's sessions, also where the password is the same. @throws UserError */
+/** Sets the password and ends the user's sessions, even if the password is the same. @throws UserError */
 export async function setPassword(store: Store, name: string, password: string): Promise<void> {
   check({ name, password });
   const passwordHash = await hashPassword(password);
@@ -71,7 +71,7 @@ export async function setPassword(store: Store, name: string, password: string):
 }
 
 /**
- * Ends the user's sessions too, and disables the clients that he or third parties made for him.
+ * Removes the user, ends the user's sessions, and disables the user's clients.
  *
  * @throws UserError
  */
@@ -85,7 +85,7 @@ export async function removeUser(store: Store, name: string): Promise<void> {
   });
 }
 
-/** Those of a user: of his identity's own name, and what is under it. */
+/** The client ids of a user: the identity itself, and all ids under it. */
 async function disableClients(store: Store, identity: string): Promise<void> {
   const limit = 100;
   for (let after = '', isMore = true; isMore; ) {

@@ -1,8 +1,8 @@
 /**
- * The page that `taskcluster signin` opens: whoever has signed in makes a client of his own, and the
- * command line gets it at the address of this machine on which it waits.
+ * The page that `taskcluster signin` opens: a signed-in user creates a client, and the page sends it to the
+ * local address on which the command line waits.
  *
- * What it is not: a way for third parties, of which a deployment knows none.
+ * It serves no third parties: a deployment has none.
  */
 import type { Request, RequestHandler, Response } from 'express';
 import { createClient, type ScopeResolver } from '../auth/clients.js';
@@ -15,10 +15,10 @@ import type { Sessions } from './sessions.js';
 import { readTimeExpression } from './time-expression.js';
 import { userOf } from './user.js';
 
-/** Where Taskcluster's command line looks for the page. */
+/** The path at which Taskcluster's command line looks for the page. */
 export const CREATE_PATH = '/auth/clients/create';
 
-/** Under the path of the login, which is where a session counts. */
+/** Its path under `/login`, the path of the session cookie. */
 export const NEW_CLIENT_PATH = '/client';
 
 export interface NewClientOptions {
@@ -27,19 +27,19 @@ export interface NewClientOptions {
   readonly resolver: ScopeResolver;
 }
 
-/** What a person is asked, filled in as the command line wishes. */
+/** The fields of the form, filled in as the command line asks. */
 interface Wish {
-  /** Behind the user's identity and a slash. */
+  /** The part of the client id after the user's identity and a slash. */
   readonly name: string;
   readonly description: string;
   readonly scopes: readonly string[];
-  /** In words. */
+  /** A time span in words. */
   readonly expires: string;
-  /** Where the client is waited for; undefined where the person is to see it. */
+  /** The URL at which the command line waits; undefined to show the client on the page. */
   readonly callback: string | undefined;
 }
 
-/** Asks the user who has signed in, and whoever has not to sign in. */
+/** Shows the form to a signed-in user, and the sign-in page to others. */
 export function newClientPage({ sessions, resolver }: NewClientOptions): RequestHandler {
   return async (request, response) => {
     const session = await sessions.of(request);
@@ -59,7 +59,7 @@ export function newClientPage({ sessions, resolver }: NewClientOptions): Request
   };
 }
 
-/** Makes the client that the user has decided on. */
+/** Creates the client that the user has confirmed. */
 export function makeNewClient(options: NewClientOptions): RequestHandler {
   return async (request, response) => {
     const session = await options.sessions.of(request);
@@ -95,7 +95,7 @@ function scopesOf({ scope = [] }: Request['query']): string[] {
   return [scope].flat().filter((each) => typeof each === 'string');
 }
 
-/** What is wished for, or a sentence about why it cannot be given to whoever wishes it. */
+/** The requested client, or a sentence about why the requester cannot have it. */
 function readWish(from: unknown, scopes: readonly string[]): Wish | string {
   const callback = field(from, 'callback_url');
   if (callback !== undefined && !isOfThisMachine(callback)) {
@@ -110,12 +110,12 @@ function readWish(from: unknown, scopes: readonly string[]): Wish | string {
   };
 }
 
-/** Nobody else's page gets an access token, whatever a link says: as Taskcluster's own page has it. */
+/** An access token goes to this machine only, as from Taskcluster's own page: a link may name any URL. */
 function isOfThisMachine(url: string): boolean {
   return /^https?:\/\/localhost(:[0-9]{1,5})?(\/|$)/.test(url) && URL.canParse(url);
 }
 
-/** The client, or a sentence about what has to be another. */
+/** The client, or a sentence about what to change. */
 async function make(
   { store, resolver }: NewClientOptions,
   session: OpenSession,

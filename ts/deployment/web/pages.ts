@@ -1,11 +1,11 @@
 /**
- * Pages for people, without a script. Their policy lets them load one style sheet of this
- * deployment, post to it, and nothing else; nobody can put them into a frame.
+ * Pages for users, without scripts. Their content security policy lets them load one style sheet of this
+ * deployment and post to it, and nothing else; no other page can put them into a frame.
  */
 import type { RequestHandler, Response } from 'express';
 import { ApiError } from '../api/errors.js';
 
-/** Text that is HTML already. */
+/** Text that is already HTML. */
 export class Html {
   readonly text: string;
 
@@ -16,7 +16,7 @@ export class Html {
 
 type Part = string | Html | readonly Html[];
 
-/** HTML in which every value that is not HTML stands for itself, also within quotes. */
+/** HTML that escapes every value that is not HTML, also within quotes. */
 export function html(strings: TemplateStringsArray, ...values: readonly Part[]): Html {
   return new Html(String.raw({ raw: strings }, ...values.map(written)));
 }
@@ -32,11 +32,11 @@ export interface Page {
   readonly status?: number;
   readonly title: string;
   readonly content: Html;
-  /** Where a form's answer may redirect to: browsers hold it to the policy as well. */
+  /** Where a form's answer may redirect to: browsers apply the policy to it as well. */
   readonly redirectUri?: string | undefined;
   /** For tables. */
   readonly isWide?: boolean;
-  /** Who has signed in, where the page shows it. */
+  /** The signed-in user, if the page shows it. */
   readonly user?: string;
 }
 
@@ -50,7 +50,7 @@ export function sendPage(response: Response, page: Page): void {
       `default-src 'none'; style-src 'self'; form-action ${targets.join(' ')}; ` +
       "base-uri 'none'; frame-ancestors 'none'",
     'X-Frame-Options': 'DENY',
-    // With no-referrer a form would be posted as from nowhere.
+    // With no-referrer a browser would post a form without its origin.
     'Referrer-Policy': 'same-origin',
     'Content-Type': 'text/html; charset=utf-8',
   });
@@ -81,7 +81,7 @@ function navigation(user: string | undefined): Html {
 </nav>`;
 }
 
-/** A source as policies have them (CSP3, 2.3.1), which know no IPv6 addresses. */
+/** A source expression of a policy (CSP3, 2.3.1), which has no IPv6 addresses. */
 function sourceOf(uri: string): string {
   const { protocol, origin, hostname } = new URL(uri);
   return /^https?:$/.test(protocol) && !hostname.startsWith('[') ? origin : protocol;
@@ -137,21 +137,21 @@ td:first-child { white-space: nowrap; font-weight: bold; }
 `;
 
 /**
- * Pages are gone to, by whatever link. What loads one in another way, a script or a frame, may act
- * for its user without his seeing it.
+ * Serves pages to navigations only, from any link. A script or a frame that loads a page could act for the
+ * user unseen.
  */
 export const navigationsOnly: RequestHandler = ({ headers }, _response, next) => {
   const { 'sec-fetch-mode': mode = 'navigate', 'sec-fetch-dest': target = 'document' } = headers;
   if (mode !== 'navigate' || target !== 'document') {
     throw new ApiError(
       'InsufficientScopes',
-      'This page is for people: open it in a tab of its own, neither in a frame nor by a script',
+      'This page is for users: open it in a browser tab, neither in a frame nor by a script',
     );
   }
   next();
 };
 
-/** A sentence about what was wrong, if anything was. */
+/** A sentence about an error, if there is one. */
 export function problem(text: string | undefined) {
   return text === undefined ? '' : html`<p class="problem" role="alert">${text}</p>`;
 }

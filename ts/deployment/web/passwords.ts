@@ -1,36 +1,36 @@
 /**
- * Passwords as they are kept: `$scrypt$ln=..,r=..,p=..$<salt>$<hash>` (the PHC string format), so
- * that the cost can be raised later and what is there still verifies.
+ * Password hashes: `$scrypt$ln=..,r=..,p=..$<salt>$<hash>` (the PHC string format), so that a later version
+ * can raise the cost and still verify stored hashes.
  *
- * Whether a password is right takes as long where there is nobody of that name. In which order those
- * of many are looked at, one at a time, is for `sign-in-queue.ts` to say.
+ * Checking a password takes the same time for an unknown user. `sign-in-queue.ts` decides the order in
+ * which passwords are checked, one at a time.
  */
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 
-/** Of what OWASP holds to be equally strong, the one that takes 16 MiB. `ln` is log2 of N. */
+/** One of OWASP's equivalent parameter sets, the one that takes 16 MiB. `ln` is log2 of N. */
 const COST = { ln: 14, r: 8, p: 5 } as const;
 
 const SALT_LENGTH = 16;
 const HASH_LENGTH = 32;
 
-/** The text to keep for a password. */
+/** The hash to store for a password. */
 export async function hashPassword(password: string): Promise<string> {
   return written(COST, randomBytes(SALT_LENGTH), password);
 }
 
-/** Whether a password is kept as it was when less work was thought to be enough. */
+/** Whether a stored hash has older, cheaper parameters. */
 export function isCheaper(kept: string): boolean {
   const { ln, r, p } = read(kept);
   return 2 ** ln * r * p < 2 ** COST.ln * COST.r * COST.p;
 }
 
-/** Whether this is the password that was kept as `kept`, which is absent for an unknown user. */
+/** Whether the password matches the stored hash `kept`, which is absent for an unknown user. */
 export async function isPassword(password: string, kept: string | undefined): Promise<boolean> {
   return (await check(password, kept ?? NOBODYS)) && kept !== undefined;
 }
 
-/** That of no password. */
+/** A hash that matches no password. */
 const NOBODYS = phcString(COST, randomBytes(SALT_LENGTH), randomBytes(HASH_LENGTH));
 
 interface Cost {
@@ -50,7 +50,7 @@ async function check(password: string, kept: string): Promise<boolean> {
 function read(kept: string): Cost & { readonly salt: Buffer; readonly hash: Buffer } {
   const [, ln, r, p, salt, hash] = FORM.exec(kept) ?? [];
   if (salt === undefined || hash === undefined) {
-    throw new Error('what is kept of a password is not as this program writes it');
+    throw new Error('a stored password hash does not have the form that this program writes');
   }
   return {
     ...{ ln: Number(ln), r: Number(r), p: Number(p) },
@@ -75,7 +75,7 @@ const scryptAsync = promisify<string, Buffer, number, object, Buffer>(scrypt);
 
 function derive({ ln, r, p }: Cost, salt: Buffer, password: string): Promise<Buffer> {
   const N = 2 ** ln;
-  // Keyboards differ in how they compose a character.
+  // Keyboards compose the same character differently.
   const text = password.normalize('NFKC');
   return scryptAsync(text, salt, HASH_LENGTH, { N, r, p, maxmem: 128 * r * (N + p + 2) });
 }

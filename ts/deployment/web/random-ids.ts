@@ -1,6 +1,6 @@
 /**
- * Ids that are nobody's to guess: whoever holds one has what it stands for. The store knows them by
- * their hashes only, so that nobody can use one who can read the data.
+ * Random ids that cannot be guessed: the holder of an id owns its session. The store keeps only their
+ * hashes, so that a reader of the data cannot use one.
  */
 import { createHash, randomBytes } from 'node:crypto';
 
@@ -11,7 +11,7 @@ export function newId(): string {
   return randomBytes(LENGTH).toString('base64url');
 }
 
-/** By which it is kept. They are as random as can be, so that a fast hash does. */
+/** The stored form. The ids have full entropy, so a fast hash suffices. */
 export function hashOf(id: string): Uint8Array {
   return createHash('sha256').update(id).digest();
 }

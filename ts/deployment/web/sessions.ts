@@ -1,4 +1,4 @@
-/** Who has signed in where: a browser, or whatever else keeps cookies, holds a random id. */
+/** Sessions of signed-in users: a browser or another client with cookies holds a random id. */
 import type { CookieOptions, Request, Response } from 'express';
 import type { PublicUrl } from '../public-url.js';
 import type { LocalUser, OpenSession, Store } from '../storage/store.js';
@@ -6,7 +6,7 @@ import { hashOf, newId } from './random-ids.js';
 
 const COOKIE = 'taskcluster-session';
 
-/** As Taskcluster's own web server has it: a week, in milliseconds. */
+/** A week, as in Taskcluster's own web server, in milliseconds. */
 const LIFETIME = 7 * 24 * 60 * 60 * 1000;
 
 const ID = new RegExp(`(?:^|;)\\s*${COOKIE}=([A-Za-z0-9_-]{43})\\s*(?:;|$)`);
@@ -22,8 +22,8 @@ export class Sessions {
   }
 
   /**
-   * Begins a session under a new id, and ends the one that the request is part of. False where the
-   * user's password is not that any more.
+   * Begins a session under a new id, and ends the session of the request. False if the user's password has
+   * changed meanwhile.
    */
   async open(request: Request, response: Response, user: LocalUser): Promise<boolean> {
     const id = newId();
@@ -40,13 +40,13 @@ export class Sessions {
     return true;
   }
 
-  /** The session that a request is part of. */
+  /** The session of a request. */
   async of(request: Request): Promise<OpenSession | undefined> {
     const id = idOf(request);
     return id === undefined ? undefined : this.#store.sessions.get(hashOf(id), new Date());
   }
 
-  /** What tells a request's session from others, and is of no use to anybody else. */
+  /** A value that identifies the request's session and cannot be used to take it over. */
   mark(request: Request): string | undefined {
     const id = idOf(request);
     return id === undefined ? undefined : Buffer.from(hashOf(id)).toString('base64url');
@@ -58,8 +58,8 @@ export class Sessions {
   }
 
   /**
-   * Lax, since a user comes to where third parties ask by a link of theirs. What changes anything is
-   * a POST, and `ownPagesOnly` looks at those.
+   * `lax`, since users follow links from other sites to the pages. Every change is a POST, which
+   * `ownPagesOnly` checks.
    */
   #attributes(request: Request): CookieOptions {
     const secure = this.#publicUrl.of(request).startsWith('https:');

@@ -1,24 +1,24 @@
 /**
- * Who waits for a password to be looked at, which takes long on purpose and is done for one after the
- * other. Addresses take turns, and names at each address: whoever guesses waits for himself, and
- * neither another address nor another name waits for more than one guess of each.
+ * The queue of sign-ins that wait for a password check. A check takes long on purpose, and runs one at a
+ * time. Addresses take turns, and names at each address: a client that guesses passwords delays itself, and
+ * any other address or name by no more than one guess of each.
  *
- * What it is not: it looks at no password, and it remembers nobody who is not waiting.
+ * The queue checks no password, and remembers only waiting sign-ins.
  */
 import { isIPv6 } from 'node:net';
 
-/** More sign-ins at once than there is time for. */
+/** Too many sign-ins at once. */
 export class TooManySignInsError extends Error {
   override readonly name = 'TooManySignInsError';
-  override readonly message = 'Too many people are signing in just now: try again in a few seconds';
+  override readonly message = 'Too many users are signing in just now: try again in a few seconds';
 }
 
-/** How many may wait: with one name at one address, at one address, and in all. */
+/** Most waiting sign-ins: with one name at one address, at one address, and in all. */
 const MOST_OF_NAME = 4;
 const MOST_OF_ADDRESS = 64;
 const MOST = 1024;
 
-/** Who wants to sign in. */
+/** A waiting sign-in. */
 export interface Applicant {
   readonly address: string;
   readonly name: string;
@@ -27,7 +27,7 @@ export interface Applicant {
 type Start = () => Promise<void>;
 
 export class SignInQueue {
-  /** By address and name; whose turn is next comes first. */
+  /** Waiting sign-ins by address and name, in the order of their turns. */
   readonly #waiting = new Map<string, Map<string, Start[]>>();
   #count = 0;
   #isRunning = false;
@@ -64,7 +64,7 @@ export class SignInQueue {
     this.#isRunning = false;
   }
 
-  /** The next one, whose address and name go behind the others. */
+  /** Takes the next sign-in and moves its address and name to the end. */
   #take(): Start | undefined {
     const names = first(this.#waiting);
     const starts = names && first(names.rest);
@@ -83,7 +83,7 @@ export class SignInQueue {
   }
 }
 
-/** Takes out what has been in longest. */
+/** Removes the first entry. */
 function first<Value>(map: Map<string, Value>): { key: string; rest: Value } | undefined {
   const [entry] = map;
   if (entry === undefined) {
@@ -94,7 +94,7 @@ function first<Value>(map: Map<string, Value>): { key: string; rest: Value } | u
   return { key, rest };
 }
 
-/** Of an IPv6 address its /64, all of which one host may have (RFC 6177, section 2). */
+/** Of an IPv6 address the /64, since one host may have all of it (RFC 6177, section 2). */
 function networkOf(address: string): string {
   if (!isIPv6(address) || address.startsWith('::ffff:')) {
     return address;

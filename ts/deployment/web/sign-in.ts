@@ -1,4 +1,4 @@
-/** The pages by which a person signs in and out, and what a password begins on any way. */
+/** The pages to sign in and out, and the start of a session, which programs use as well. */
 import type { Request, RequestHandler, Response } from 'express';
 import type { OpenSession, Store } from '../storage/store.js';
 import { EXPOSURE_PATH } from './exposure-page.js';
@@ -11,7 +11,7 @@ import type { Sessions } from './sessions.js';
 import { SignInQueue, TooManySignInsError } from './sign-in-queue.js';
 import { userOf } from './user.js';
 
-/** In UTF-16 code units. */
+/** Longest password, in UTF-16 code units. */
 export const LONGEST_PASSWORD = 1024;
 
 /** Begins a session. @throws TooManySignInsError */
@@ -24,7 +24,7 @@ export type SignIn = (
 export function signingIn(store: Store, sessions: Sessions): SignIn {
   const queue = new SignInQueue();
   const attempts: SignIn = async (request, response, { name, password }) => {
-    // Once more where what is kept of the password has changed while it was looked at.
+    // Try again if the stored hash has changed during the check.
     for (let attempt = 1; attempt <= 2; attempt += 1) {
       const user = await store.users.get(name);
       if (!(await isPassword(password, user?.passwordHash)) || user === undefined) {
@@ -45,7 +45,7 @@ export function signingIn(store: Store, sessions: Sessions): SignIn {
   };
 }
 
-/** Asks for name and password, or says who has signed in. */
+/** Asks for name and password, or shows the signed-in user. */
 export function signInPage(sessions: Sessions): RequestHandler {
   return async (request, response) => {
     const target = continuation(field(request.query, 'continue'));
@@ -60,7 +60,7 @@ export function signInPage(sessions: Sessions): RequestHandler {
   };
 }
 
-/** Takes the form, and goes on to where the user was kept from going. */
+/** Takes the form, and redirects to the page that asked for the sign-in. */
 export function signInByForm(signIn: SignIn): RequestHandler {
   return async (request, response) => {
     const name = field(request.body, 'name') ?? '';
@@ -85,7 +85,7 @@ export function signInByForm(signIn: SignIn): RequestHandler {
   };
 }
 
-/** Where a user was going: to make a client or to see what is open, and nowhere else. */
+/** The page that asked for the sign-in: only that for a new client, or the exposure page. */
 function continuation(given: string | undefined): string | undefined {
   const own = [`/login${NEW_CLIENT_PATH}?`, `/login${EXPOSURE_PATH}?`];
   const isOwn = own.some((start) => given?.startsWith(start)) || given === `/login${EXPOSURE_PATH}`;

@@ -1,4 +1,4 @@
-/** Spans of time in words, `1 year`, `3 days`, `2h 30min`, as Taskcluster's `fromNow` has them. */
+/** Reads time spans in words, `1 year`, `3 days`, `2h 30min`, as Taskcluster's `fromNow` does. */
 
 const EXPRESSION = new RegExp(
   [
@@ -28,10 +28,10 @@ const UNITS: readonly (readonly [name: string, milliseconds: number])[] = [
   ['seconds', 1000],
 ];
 
-/** A longer text is none. */
+/** Longest accepted text. */
 const LONGEST = 100;
 
-/** In milliseconds; undefined where the text is no such expression, or an empty one. */
+/** The span in milliseconds; undefined for any other or an empty text. */
 export function readTimeExpression(text: string): number | undefined {
   const groups = text.length > LONGEST ? undefined : EXPRESSION.exec(text)?.groups;
   if (groups === undefined || !/\d/.test(text)) {

@@ -1,4 +1,4 @@
-/** Somebody who has signed in, and what that permits. */
+/** A signed-in user and the user's scopes. */
 import { type NativeCredentials, native } from 'taskcluster-proxy/internal';
 import type { LocalUser, OpenSession } from '../storage/store.js';
 
@@ -13,8 +13,8 @@ export class User {
   }
 
   /**
-   * As granted, roles not expanded: the user's own roles, what the operator gives to each identity
-   * by roles that begin with `login-identity:`, and what everybody has (RFC 165).
+   * The scopes as granted, roles not expanded: the user's own roles, the role `login-identity:` of the
+   * identity, and the scope of every caller (RFC 165).
    */
   scopes(): string[] {
     return [
@@ -36,12 +36,12 @@ export class User {
   }
 }
 
-/** Somebody who signs in with a password. */
+/** A user who signs in with a password. */
 export function localUser({ name, roles }: Pick<LocalUser, 'name' | 'roles'>): User {
   return new User(`local/${name}`, roles);
 }
 
-/** Whose session it is. */
+/** The user of the session. */
 export function userOf({ user }: OpenSession): User {
   return localUser(user);
 }
