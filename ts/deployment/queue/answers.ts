@@ -1,4 +1,4 @@
-/** JSON schemas of what the queue answers, as in Taskcluster's references. */
+/** JSON schemas of the queue's answers, as in Taskcluster's references. */
 import { PRIORITIES } from '../storage/store.js';
 import { createTaskRequest, identifier, slugid, time } from './schemas.js';
 
@@ -6,7 +6,7 @@ const text = { type: 'string' } as const;
 const count = { type: 'integer', minimum: 0 } as const;
 const continuationToken = text;
 
-/** An object with these properties and no others, of which the optional ones may be missing. */
+/** An object with these properties and no others; the optional ones may be missing. */
 function object<Properties extends Record<string, unknown>>(
   properties: Properties,
   optional: readonly (keyof Properties & string)[] = [],
@@ -24,7 +24,7 @@ function answer<Properties extends Record<string, unknown>>(
   return { $id: `/schemas/queue/v1/${name}.json#`, title, ...object(properties, optional) };
 }
 
-/** What a definition consists of is what it was created from, every default filled in. */
+/** A definition has the properties of the request that created it, with all defaults filled in. */
 const definitions = Object.fromEntries(
   Object.entries<object>(createTaskRequest.properties).map(([name, schema]) => {
     const { default: _, ...rest } = schema as { readonly default?: unknown };
@@ -200,7 +200,7 @@ export const taskQueueCountsResponse = answer(
   { ...taskQueue, pendingTasks: count, claimedTasks: count },
 );
 
-/** A page of tasks that wait, or are worked on. */
+/** A page of pending or claimed tasks. */
 const listOf = (name: string, title: string, properties: Record<string, unknown>) =>
   answer(
     name,
@@ -238,7 +238,7 @@ export const taskGroupPriorityChangeResponse = answer(
   },
 );
 
-/** What is known of a task queue or a provisioner beside its name. */
+/** The fields of a task queue or a provisioner beside its name. */
 const served = {
   stability: { enum: ['experimental', 'stable', 'deprecated'] },
   description: text,

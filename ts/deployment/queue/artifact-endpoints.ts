@@ -1,4 +1,4 @@
-/** Endpoints that create artifacts, list them, tell of them and hand them out. */
+/** Endpoints that create, list, describe and download artifacts. */
 import { type ApiBuilder, type ApiRequest, Reply } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
@@ -25,7 +25,7 @@ import { finishArtifactRequest, postArtifactRequest } from './schemas.js';
 
 type Queue = ApiBuilder<QueueContext>;
 
-/** For how long the URLs of uploads and downloads are good, in seconds. */
+/** Lifetime of the URLs of uploads and downloads, in seconds. */
 const UPLOAD_LIFETIME = 45 * 60;
 const DOWNLOAD_LIFETIME = 30 * 60;
 
@@ -67,7 +67,7 @@ function declareCreation(queue: Queue): void {
   );
 }
 
-/** No artifact that there can be here has to be finished: there is no object service. */
+/** No artifact needs to be finished, since there is no object service. */
 function declareFinish(queue: Queue): void {
   queue.declare(
     {
@@ -111,7 +111,7 @@ function latestRunId(task: Task | undefined): number {
   return task.runs.length - 1;
 }
 
-/** Every name on the way to the artifact counts, links included. */
+/** The scopes for every name on the way to the artifact, links included. */
 const GET_ARTIFACT: ScopeTemplate = {
   AllOf: [{ for: 'name', in: 'names', each: 'queue:get-artifact:<name>' }],
 };
@@ -150,10 +150,10 @@ function declareDownloads(queue: Queue): void {
   );
 }
 
-/** Who asks, and from where. */
+/** The caller of an artifact endpoint. */
 type Asking = Pick<ApiRequest, 'authorize' | 'rootUrl'>;
 
-/** Where the artifact can be had, as a redirect that clients follow. */
+/** A redirect to the artifact's content. */
 async function download(key: ArtifactName, request: Asking, context: QueueContext): Promise<Reply> {
   const content = await contentOf(key, request, context);
   const headers = { 'x-taskcluster-artifact-storage-type': content.storageType };
@@ -163,7 +163,7 @@ async function download(key: ArtifactName, request: Asking, context: QueueContex
   return new Reply(303, content, { ...headers, location: content.url });
 }
 
-/** What `artifact` answers: the URL of the content, or why there is none. */
+/** The answer of `artifact`: the URL of the content, or why there is none. */
 type Content =
   | { readonly storageType: 's3' | 'reference'; readonly url: string }
   | { readonly storageType: 'error'; readonly reason: string; readonly message: string };
@@ -237,7 +237,7 @@ async function listArtifacts(
   return { artifacts: entries.map(serializeArtifact), continuationToken };
 }
 
-/** What is known of an artifact is for those who may list it; its content is not. */
+/** The description of an artifact takes the scope to list it, its content another one. */
 function declareInfo(queue: Queue): void {
   queue.declare(
     {

@@ -1,5 +1,5 @@
 /**
- * Artifacts of a run: created by its worker, listed, and handed out by a redirect to a URL that
+ * Artifacts of a run: its worker creates them, and clients list them and follow a redirect to a URL that
  * expires. Their bytes never pass through the queue.
  */
 import { isDeepStrictEqual } from 'node:util';
@@ -14,14 +14,14 @@ import { MAX_RUNS, taskStatus } from './task.js';
 /** The body of `createArtifact`. */
 export type PostArtifactRequest = FromSchema<typeof postArtifactRequest>;
 
-/** Which artifact. */
+/** The key of an artifact. */
 export interface ArtifactName {
   readonly taskId: string;
   readonly runId: number;
   readonly name: string;
 }
 
-/** How long after an exception a worker may still upload what it has, in milliseconds. */
+/** Time after an exception in which the worker may still upload artifacts, in milliseconds. */
 const UPLOAD_AFTER_EXCEPTION = 25 * 60 * 1000;
 const CLOCK_SKEW = 15 * 60 * 1000;
 
@@ -72,7 +72,7 @@ function acceptsArtifacts({ state, resolved = '' }: Run): boolean {
   );
 }
 
-/** Adds an artifact, or finds the one that the same request made before. */
+/** Adds an artifact, or returns the one that an earlier copy of the request added. */
 export function createArtifact(
   store: Store,
   objects: ObjectPlaces,
@@ -106,7 +106,7 @@ export function createArtifact(
         { originalArtifact: serializeArtifact(present) },
       );
     }
-    // An object stays where it is.
+    // The object stays in its place.
     const content = present.content.storageType === 's3' ? present.content : wanted.content;
     return { ...present, content, expires: wanted.expires };
   });
@@ -139,7 +139,7 @@ function contentOf(
   }
 }
 
-/** Artifacts do not change, but a reference may, also into a link, and any may live longer. */
+/** Artifacts do not change, except that a reference may, even into a link, and any may live longer. */
 function mayReplace(present: Artifact, wanted: Artifact): boolean {
   const [was, is] = [present.content, wanted.content];
   if (present.expires.getTime() > wanted.expires.getTime()) {
@@ -155,7 +155,7 @@ function mayReplace(present: Artifact, wanted: Artifact): boolean {
       : isDeepStrictEqual(was, is);
 }
 
-/** What is known of an artifact. No task has as many runs as a route may ask for. */
+/** The record of an artifact. A route may name a higher run number than any task can have. */
 export async function findArtifact(
   store: Store,
   { taskId, runId, name }: ArtifactName,
@@ -164,8 +164,8 @@ export async function findArtifact(
 }
 
 /**
- * The content of the artifact of this name, or of what it links to in the end. `authorize` is
- * asked before each is looked at, with all the names so far.
+ * The content of the artifact of this name, or of the artifact at the end of its links. It calls
+ * `authorize` before each look-up, with all the names so far.
  *
  * @throws ApiError `ResourceNotFound`, `ResourceExpired`, `InputError`
  */

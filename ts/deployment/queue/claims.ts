@@ -10,7 +10,7 @@ import type { Run, Store, Task, TaskRun } from '../storage/store.js';
 import { claimed, foundRun, foundTask, isLastRun, reclaimed, taskStatus } from './task.js';
 import { checkQuarantine, queueSeen, workerSeen } from './workers.js';
 
-/** Who claims. */
+/** The claiming worker. */
 export interface Worker {
   readonly workerGroup: string;
   readonly workerId: string;
@@ -27,9 +27,9 @@ export interface Claim extends Worker {
 
 export interface ClaimsOptions {
   readonly store: Store;
-  /** The queue's own, which sign the credentials of tasks. */
+  /** The queue's own credentials, which sign those of tasks. */
   readonly credentials: NativeCredentials;
-  /** For how many seconds a claim holds. */
+  /** Duration of a claim, in seconds. */
   readonly claimTimeout: number;
 }
 
@@ -38,7 +38,7 @@ const CLAIM_WORK_TIMEOUT = 20_000;
 
 export class Claims {
   readonly #options: ClaimsOptions;
-  /** Says the id of each task queue that has got something to claim. */
+  /** Emits the id of each task queue that has a new pending task. */
   readonly #pending = new EventEmitter().setMaxListeners(0);
   #isStopping = false;
 
@@ -46,7 +46,7 @@ export class Claims {
     this.#options = options;
   }
 
-  /** To be called when a task has become pending, or may have in any task queue. */
+  /** To be called when a task has become pending; without an id, when one may have in any task queue. */
   wake(taskQueueId?: string): void {
     const woken = taskQueueId === undefined ? this.#pending.eventNames() : [taskQueueId];
     // `once` listens to errors as well, of which there are none: an id has a slash in it.
@@ -55,15 +55,14 @@ export class Claims {
     }
   }
 
-  /** From now on no worker waits: where there is no task yet it is told so at once. */
+  /** Ends the waiting of all workers: from now on a worker without a task is answered at once. */
   stopWaiting(): void {
     this.#isStopping = true;
     this.wake();
   }
 
   /**
-   * Claims up to `count` tasks, and waits a while if there is none yet. For a worker in quarantine
-   * there is none.
+   * Claims up to `count` tasks, and waits a while if there is none yet. A worker in quarantine gets none.
    */
   async claimWork(
     taskQueueId: string,
@@ -83,7 +82,7 @@ export class Claims {
       const { store } = this.#options;
       const mayWork = await workerSeen(store, { taskQueueId, ...worker });
       for (;;) {
-        // Listening first, so that no task can come in between unheard.
+        // Listen first, so that no task that arrives in between is missed.
         const woken = once(this.#pending, taskQueueId, { signal }).catch(() => undefined);
         const claims =
           signal.aborted || !mayWork ? [] : await this.#claimPending(taskQueueId, worker, count);
@@ -162,7 +161,7 @@ export class Claims {
     return this.#claim(task, runId, { workerGroup, workerId }, takenUntil);
   }
 
-  /** Claims what there is; tries again where others were faster with all that it had seen. */
+  /** Claims pending tasks; tries again if other workers were faster with all the tasks found. */
   async #claimPending(taskQueueId: string, worker: Worker, count: number): Promise<Claim[]> {
     for (;;) {
       const taskIds = await this.#options.store.tasks.pending(taskQueueId, count);
@@ -191,7 +190,7 @@ export class Claims {
     }
   }
 
-  /** To the next full second, since it is compared as text. */
+  /** Rounded up to a full second, since the text is compared. */
   #takenUntil(): string {
     return new Date((Math.ceil(Date.now() / 1000) + this.#options.claimTimeout) * 1000).toJSON();
   }
@@ -206,7 +205,7 @@ export class Claims {
     };
   }
 
-  /** What acts for the task: its own scopes, and those that a worker needs to report on it. */
+  /** Credentials for the task: its own scopes, and those that a worker needs to report on it. */
   #taskCredentials(task: Task, runId: number, worker: Worker, until: Date): NativeCredentials {
     const { workerGroup, workerId } = worker;
     const run = `${task.taskId}/${runId}`;
@@ -225,7 +224,7 @@ export class Claims {
   }
 }
 
-/** Without what else may be in a body. */
+/** The outcome without other properties of the body. */
 function nameOf({ workerGroup, workerId }: Worker): Worker {
   return { workerGroup, workerId };
 }

@@ -1,4 +1,4 @@
-/** Endpoints that tell how much work there is, and which. */
+/** Endpoints that count and list pending and claimed tasks. */
 import type { ApiBuilder } from '../api/builder.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import { claimedKey, type Task, waitingKey } from '../storage/store.js';

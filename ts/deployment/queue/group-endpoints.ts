@@ -142,7 +142,7 @@ function declareCancellation(queue: Queue): void {
   );
 }
 
-/** Cancels what is not resolved yet, and returns the ids of that. */
+/** Cancels the unresolved tasks, and returns their ids. */
 function cancelGroup(store: Store, taskGroupId: string): Promise<string[]> {
   return changeGroup(
     store,
@@ -152,7 +152,7 @@ function cancelGroup(store: Store, taskGroupId: string): Promise<string[]> {
   );
 }
 
-/** Puts what `change` makes of a group's tasks in their place, and returns the ids of what is another now. */
+/** Replaces a group's tasks by the results of `change`, and returns the ids of those that changed. */
 async function changeGroup(
   store: Store,
   taskGroupId: string,

@@ -1,9 +1,9 @@
 /**
- * What happens by itself as time passes: runs past their claim and tasks past their deadline are
- * resolved, what has expired is removed, and so are files that nothing refers to.
+ * Periodic work: it resolves runs past their claim and tasks past their deadline, and removes expired rows
+ * and files without a row.
  *
- * Any number of processes may do this at once on the same data; each step is a transaction that
- * looks again before it changes anything.
+ * Any number of processes may do this at once on the same data: each step is a transaction that checks
+ * again before it changes anything.
  */
 import type { ObjectBucket } from '../storage/object-bucket.js';
 import type { ObjectFolder } from '../storage/object-folder.js';
@@ -14,25 +14,25 @@ export interface HousekeepingOptions {
   readonly store: Store;
   readonly folder: ObjectFolder;
   readonly bucket?: ObjectBucket | undefined;
-  /** Hears why something could not be done; it is tried again the next time. */
+  /** Receives the error of a failed step; the next round tries again. */
   readonly onFault: (fault: unknown) => void;
-  /** Between looks at the clock, in milliseconds. */
+  /** Interval between rounds, in milliseconds. */
   readonly interval?: number;
 }
 
 const INTERVAL = 500;
 const REMOVAL_INTERVAL = 60_000;
 
-/** After a fault, such as a database that is away, in milliseconds. */
+/** Pause after an error, such as an unreachable database, in milliseconds. */
 const PAUSE = 5_000;
 
-/** How many rows are removed in one transaction. */
+/** Rows that are removed in one transaction. */
 const BATCH = 100;
 
-/** For how long a file may lie in the folder before it must be in the store, in milliseconds. */
+/** Age at which a file without a row is removed, in milliseconds. */
 const GRACE = 60 * 60 * 1000;
 
-/** For how long it is kept who changed what, in milliseconds. */
+/** Age at which entries of the history are removed, in milliseconds. */
 const AUDIT_KEPT = 30 * 24 * 60 * 60 * 1000;
 
 const EXPIRED = {
@@ -54,7 +54,7 @@ export class Housekeeping {
     this.#timer.unref();
   }
 
-  /** No more; what is under way is waited for. */
+  /** Stops after the current round. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#running;
@@ -88,7 +88,7 @@ export class Housekeeping {
   }
 }
 
-/** Removes what is past its `expires` at that time. */
+/** Removes the rows that are past their `expires` at that time. */
 export async function removeExpired(
   store: Store,
   folder: ObjectFolder,
@@ -116,8 +116,8 @@ export async function removeExpired(
 }
 
 /**
- * Removes artifacts that are past their `expires` at that time from a bucket. The objects go first: where the bucket
- * cannot be reached, what is known of them stays, and none is forgotten in it.
+ * Removes artifacts that are past their `expires` at that time from a bucket. The objects go first: while the
+ * bucket is unreachable their rows stay, so that no object is forgotten in it.
  */
 export async function removeExpiredObjects(
   store: Store,
@@ -153,7 +153,7 @@ async function removeArtifacts(
   return { count: removed.length, stored };
 }
 
-/** Removes files that a process left when it was killed between the disk and the store. */
+/** Removes files of a process that was killed after it wrote the file and before it stored the row. */
 export async function removeOrphans(
   store: Store,
   folder: ObjectFolder,

@@ -1,9 +1,9 @@
 /**
- * The queue: tasks are created, wait for the tasks that they depend on, are claimed by workers,
- * worked on and resolved; their artifacts are kept.
+ * The queue: clients create tasks, tasks wait for their dependencies, workers claim and resolve them and
+ * upload artifacts.
  *
- * What it is not: it sends no messages (there is no Pulse), and knows of workers no more than what
- * they and their operators say of them; it starts none.
+ * It sends no messages (there is no Pulse) and starts no workers: it knows only what workers and operators
+ * tell it.
  */
 import { ApiBuilder } from '../api/builder.js';
 import type { ObjectPlaces } from '../storage/object-places.js';

@@ -1,9 +1,9 @@
 /**
- * Stored tasks going through their states: creation into a group, waiting for other tasks, and
- * what their resolution sets off. What each step does to a task by itself is in `task.ts`.
+ * Moves stored tasks through their states: it creates a task in a group, lets it wait for other tasks, and
+ * schedules the tasks that wait for a resolved one. `task.ts` has the changes of a single task.
  *
- * Each step is one transaction, so that nothing is left half done: a task that has been resolved
- * has also scheduled those that waited for it.
+ * Each step is one transaction, so that no step is left half done: the transaction that resolves a task
+ * also schedules the tasks that wait for it.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { ApiError } from '../api/errors.js';
@@ -62,7 +62,7 @@ async function joinGroup(
   }
 }
 
-/** Notes what a new task waits for, and tells whether there is anything. */
+/** Stores the dependencies of a new task, and tells whether it has to wait. */
 async function addDependencies(store: Store, task: Task): Promise<boolean> {
   const { dependencies, requires, deadline } = task.definition;
   const required = await store.tasks.several(dependencies);
@@ -74,8 +74,8 @@ async function addDependencies(store: Store, task: Task): Promise<boolean> {
 }
 
 /**
- * Tasks must exist before others can wait for them: else somebody could create one under the id
- * that is waited for, and so decide when a task of others runs.
+ * A dependency must exist before a task can wait for it. Otherwise another client could create a task under
+ * that id, and so decide when the waiting task runs.
  *
  * @throws ApiError `InputError`
  */
@@ -113,8 +113,8 @@ function checkDependencies(
 }
 
 /**
- * Puts what `change` makes of a task in its place and returns it; nobody else changes it meanwhile.
- * If that resolves it, tasks that waited for nothing else are scheduled.
+ * Replaces a task by the result of `change` and returns it; other transactions wait meanwhile. If the change
+ * resolves the task, tasks that wait for nothing else are scheduled.
  */
 export function resolveTask(
   store: Store,
@@ -135,7 +135,7 @@ export function resolveTask(
   });
 }
 
-/** A task past its own deadline is left to end by that. */
+/** A task past its own deadline is not scheduled: the deadline ends it. */
 async function scheduleDependents(store: Store, task: Task): Promise<void> {
   const relations = (['all-completed', 'all-resolved'] as const).filter((requires) =>
     satisfiesDependency(stateOf(task), requires),
@@ -147,7 +147,7 @@ async function scheduleDependents(store: Store, task: Task): Promise<void> {
   }
 }
 
-/** How many overdue tasks are looked up at once. */
+/** Overdue tasks in one look-up. */
 const BATCH = 100;
 
 /** Ends tasks past their deadline and runs past their claim. Several processes may do so at once. */

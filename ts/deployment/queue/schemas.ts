@@ -1,4 +1,4 @@
-/** JSON schemas of what the queue takes, as in Taskcluster's references. */
+/** JSON schemas of the queue's requests, as in Taskcluster's references. */
 import { PRIORITIES } from '../storage/store.js';
 
 const SLUGID = '^[A-Za-z0-9_-]{8}[Q-T][A-Za-z0-9_-][CGKOSWaeimquy26-][A-Za-z0-9_-]{10}[AQgw]$';
@@ -18,7 +18,7 @@ const contentType = { type: 'string', maxLength: 255 } as const;
 const contentLength = { type: 'integer', minimum: 0 } as const;
 const scope = { type: 'string', pattern: '^[ -~]*$' } as const;
 
-/** What each parameter in a route of the queue must look like. */
+/** The patterns of the parameters in the queue's routes. */
 export const ROUTE_PARAMETERS = {
   taskId: new RegExp(SLUGID),
   taskGroupId: new RegExp(SLUGID),
@@ -105,7 +105,7 @@ export const taskClaimRequest = {
   required: ['workerGroup', 'workerId'],
 } as const;
 
-/** Ids may stand in it twice, and be of tasks that do not exist. */
+/** The list may repeat ids and contain ids of unknown tasks. */
 export const tasksRequest = {
   $id: '/schemas/queue/v1/tasks-request.json#',
   type: 'object',

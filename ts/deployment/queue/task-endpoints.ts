@@ -1,4 +1,4 @@
-/** Endpoints that create tasks, tell of them, and schedule, rerun or cancel them. */
+/** Endpoints that create, describe, schedule, rerun and cancel tasks. */
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
@@ -79,7 +79,7 @@ function declareReading(queue: Queue): void {
   );
 }
 
-/** Those of the tasks asked for that exist: many at once cost one call. */
+/** The existing tasks of a list of ids, in one query. */
 function declareReadingMany(queue: Queue): void {
   queue.declare(
     {
@@ -178,14 +178,14 @@ function declareCreation(queue: Queue): void {
   );
 }
 
-/** A scope for a priority is good for those below it too. */
+/** A scope for a priority includes all lower priorities. */
 function creationParameters(definition: TaskDefinition) {
   const { provisionerId, workerType, projectId, schedulerId, scopes, routes } = definition;
   const priorities = PRIORITIES.slice(0, PRIORITIES.indexOf(definition.priority) + 1);
   return { provisionerId, workerType, projectId, schedulerId, scopes, routes, priorities };
 }
 
-/** Who may schedule, rerun or cancel a task: by its id, its project, or its group's scheduler. */
+/** The scopes to schedule, rerun or cancel a task: by its id, its project, or its group's scheduler. */
 function controlScopes(verb: 'schedule' | 'rerun' | 'cancel'): ScopeTemplate {
   return {
     AnyOf: [
@@ -201,7 +201,7 @@ function controlParameters({ taskId, definition }: Task) {
   return { taskId, schedulerId, taskGroupId, projectId };
 }
 
-/** @throws ApiError `RequestConflict` when it is too late for what `verb` says. */
+/** @throws ApiError `RequestConflict` if it is too late for `verb`. */
 function checkDeadline({ taskId, definition: { deadline } }: Task, verb: string): void {
   if (Date.parse(deadline) < Date.now()) {
     throw new ApiError(

@@ -1,6 +1,6 @@
 /**
- * A task's definition with its defaults, its status as workers and clients see it, and the changes
- * that a run goes through. Pure: what is given in comes out changed, and nothing is stored here.
+ * A task's definition with its defaults, its status as workers and clients see it, and the changes of a
+ * run. Pure functions: each returns a changed task and stores nothing.
  */
 import type { FromSchema } from 'json-schema-to-ts';
 import { ApiError } from '../api/errors.js';
@@ -42,7 +42,7 @@ function addYear(time: Date): Date {
 
 type TaskQueue = Pick<TaskDefinition, 'provisionerId' | 'workerType' | 'taskQueueId'>;
 
-/** A task queue is named whole, or by its two parts. */
+/** Reads the name of a task queue, given whole or as its two parts. */
 function taskQueue(request: CreateTaskRequest): TaskQueue {
   const parts = [request.provisionerId, request.workerType];
   const joined = parts.includes(undefined) ? undefined : parts.join('/');
@@ -60,7 +60,7 @@ function taskQueue(request: CreateTaskRequest): TaskQueue {
   return { provisionerId, workerType, taskQueueId };
 }
 
-/** @throws ApiError `InputError` unless created < now < deadline < expires, give or take. */
+/** @throws ApiError `InputError` unless created < now < deadline < expires, with some tolerance. */
 export function checkTimes(definition: TaskDefinition): void {
   const now = Date.now();
   const created = Date.parse(definition.created);
@@ -119,7 +119,7 @@ export function stateOf({ runs }: Pick<Task, 'runs'>): Run['state'] | 'unschedul
   return runs.at(-1)?.state ?? 'unscheduled';
 }
 
-/** Whether nothing more will come of the task unless it is run again. */
+/** Whether the task is resolved: it stays so unless a client reruns it. */
 export function isResolved(task: Pick<Task, 'runs'>): boolean {
   return ['completed', 'failed', 'exception'].includes(stateOf(task));
 }
@@ -129,15 +129,15 @@ export function isLastRun(task: Task, runId: number, state: Run['state']): boole
   return task.runs.length - 1 === runId && task.runs[runId]?.state === state;
 }
 
-/** The task with its first run waiting for a worker; as it is if it has been scheduled before. */
+/** The task with its first run pending; unchanged if it is already scheduled. */
 export function scheduled(task: Task): Task {
   return task.runs.length === 0 ? { ...task, runs: [pendingRun('scheduled')] } : task;
 }
 
-/** How many runs a task can have. */
+/** Most runs of a task. */
 export const MAX_RUNS = 50;
 
-/** The task with one more run and its retries back; as it is while a run is not resolved. */
+/** The task with a new run and all its retries; unchanged while a run is not resolved. */
 export function rerun(task: Task): Task {
   const { length } = task.runs;
   if (['pending', 'running'].includes(stateOf(task)) || length >= MAX_RUNS) {
@@ -150,7 +150,7 @@ export function rerun(task: Task): Task {
   };
 }
 
-/** The task with another priority; as it is once it has been resolved, even if it was run again. */
+/** The task with another priority; unchanged once it has been resolved, even if it was rerun. */
 export function reprioritized(task: Task, priority: Priority, time: Date): Task {
   const { definition, runs } = task;
   const wasResolved =
@@ -162,7 +162,7 @@ export function reprioritized(task: Task, priority: Priority, time: Date): Task 
     : { ...task, definition: { ...definition, priority } };
 }
 
-/** The task with its last run, or one made for it, ended; as it is if it is resolved. */
+/** The task with its last run, or a new one, ended; unchanged if it is resolved. */
 export function ended(task: Task, reason: 'canceled' | 'deadline-exceeded'): Task {
   if (isResolved(task)) {
     return task;
@@ -174,29 +174,29 @@ export function ended(task: Task, reason: 'canceled' | 'deadline-exceeded'): Tas
     : withRun(task, runId, outcome);
 }
 
-/** Who has taken a run, until when, and on which hint if it was not asked for by its id. */
+/** The worker of a run, the end of its claim, and the hint of a claim that named no run. */
 export type Taking = Required<Pick<Run, 'workerGroup' | 'workerId' | 'takenUntil'>> &
   Pick<Run, 'hintId'>;
 
-/** The task with this run started; as it is if that is not its last one or not pending. */
+/** The task with this run started; unchanged unless it is the last run and pending. */
 export function claimed(task: Task, runId: number, taking: Taking): Task {
   return isLastRun(task, runId, 'pending')
     ? withRun(task, runId, { ...taking, state: 'running', started: now() })
     : task;
 }
 
-/** The task with its claim on this run lasting longer; as it is if the run is not running. */
+/** The task with a longer claim on this run; unchanged unless the run is running. */
 export function reclaimed(task: Task, runId: number, takenUntil: string): Task {
   return isLastRun(task, runId, 'running') ? withRun(task, runId, { takenUntil }) : task;
 }
 
 /** How a run that was running ends. */
 export type Outcome = Pick<Run, 'state' | 'reasonResolved'> & {
-  /** Why there is to be another run, if there are retries left. */
+  /** The reason of another run, if there are retries left. */
   readonly retry?: 'retry' | 'task-retry';
 };
 
-/** The task with this run resolved; as it is if that is not its last one or not running. */
+/** The task with this run resolved; unchanged unless it is the last run and running. */
 export function resolved(task: Task, runId: number, { retry, ...outcome }: Outcome): Task {
   if (!isLastRun(task, runId, 'running')) {
     return task;
@@ -207,7 +207,7 @@ export function resolved(task: Task, runId: number, { retry, ...outcome }: Outco
     : { ...over, retriesLeft: task.retriesLeft - 1, runs: [...over.runs, pendingRun(retry)] };
 }
 
-/** The task after a look at the clock: past its deadline it ends, past its claim it is retried. */
+/** The task at this time: past its deadline it is ended, past its claim it is retried. */
 export function overdue(task: Task, time: Date): Task {
   if (Date.parse(task.definition.deadline) <= time.getTime()) {
     return ended(task, 'deadline-exceeded');
@@ -237,7 +237,7 @@ function now(): string {
   return new Date().toJSON();
 }
 
-/** Whether a dependency asks no more of a task that is in this state. */
+/** Whether a task in this state satisfies a dependency. */
 export function satisfiesDependency(
   state: ReturnType<typeof stateOf>,
   requires: TaskDefinition['requires'],

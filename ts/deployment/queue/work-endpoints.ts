@@ -1,4 +1,4 @@
-/** Endpoints for workers: claiming tasks, and saying what came of them. */
+/** Endpoints for workers: they claim tasks and report the outcome. */
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import type { Store, Task } from '../storage/store.js';
@@ -101,7 +101,7 @@ function declareReport(
       scopes: 'queue:resolve-task:<taskId>/<runId>',
     },
     async ({ params, body }, { store }) => {
-      // Workers of long ago reported a failure as a completion without success.
+      // Old workers reported a failure as a completion without success.
       const outcome = (body as { success?: unknown }).success === false ? 'failed' : state;
       const runId = Number(params.runId);
       return { status: taskStatus(await resolveRun(store, params.taskId, runId, outcome)) };
@@ -109,7 +109,7 @@ function declareReport(
   );
 }
 
-/** Resolves a running run; doing so again with the same outcome changes nothing. */
+/** Resolves a running run; a repeated report of the same outcome changes nothing. */
 async function resolveRun(
   store: Store,
   taskId: string,
@@ -146,7 +146,7 @@ function notRunning(taskId: string, runId: number): ApiError {
   );
 }
 
-/** Reasons for which the queue itself tries again, and how the new run says so. */
+/** Reasons for which the queue itself adds another run, and the reason of that run. */
 const RETRIED = { 'worker-shutdown': 'retry', 'intermittent-task': 'task-retry' } as const;
 
 function declareException(queue: Queue): void {

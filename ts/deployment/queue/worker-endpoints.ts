@@ -1,4 +1,4 @@
-/** Endpoints that tell of task queues and their workers, and keep a worker from getting tasks. */
+/** Endpoints that describe task queues and their workers, and put workers into quarantine. */
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
@@ -27,7 +27,7 @@ type Queue = ApiBuilder<QueueContext>;
 
 const CATEGORY = 'Worker Metadata';
 
-/** How long a worker lives at least that has just been put into quarantine, or taken out. */
+/** Shortest lifetime of a worker's record after a change of its quarantine. */
 const DAY = 24 * 60 * 60 * 1000;
 
 export function declareWorkerEndpoints(queue: Queue): void {
@@ -41,7 +41,7 @@ export function declareWorkerEndpoints(queue: Queue): void {
 
 const keyOf = ({ id }: ServedQueue) => id;
 
-/** Nobody describes them any more: the service says the same of all. */
+/** The fixed description of every task queue: the real service no longer stores others. */
 function serializeTimes({ expires, lastActive }: ServedQueue) {
   return {
     expires: expires.toJSON(),
@@ -211,7 +211,7 @@ function declareTaskQueues(queue: Queue): void {
   );
 }
 
-/** As a worker is named in a route. */
+/** The worker that a route names. */
 interface WorkerParameters {
   readonly provisionerId: string;
   readonly workerType: string;
@@ -241,7 +241,7 @@ function serializeWorker(worker: KnownWorker) {
   };
 }
 
-/** In lists there is less of it, and its quarantine only while it lasts. */
+/** The form of a worker in lists: fewer fields, and the quarantine only while it lasts. */
 function summarizeWorker(worker: KnownWorker, time: Date) {
   const { workerGroup, workerId, firstClaim, lastActive, recentTasks, quarantineUntil } = worker;
   const latestTask = recentTasks.at(-1);

@@ -1,14 +1,14 @@
-/** What the queue notes of workers as they claim: when they were there, and what they took. */
+/** Records the workers that claim: the time of their last claim, and the runs that they took. */
 import { ApiError } from '../api/errors.js';
 import type { KnownWorker, Store, WorkerName } from '../storage/store.js';
 
 const MINUTE = 60 * 1000;
 const DAY = 24 * 60 * MINUTE;
 
-/** How often it is noted that a worker is there, in milliseconds: a claim writes no more than it must. */
+/** Interval between two writes of a worker's last claim, in milliseconds, to spare most claims a write. */
 const NOTED_EVERY = 30 * MINUTE;
 
-/** Notes that a worker is there, and that its task queue is served; tells whether it may have tasks. */
+/** Records a worker and its task queue as active; tells whether the worker may have tasks. */
 export async function workerSeen(store: Store, worker: WorkerName): Promise<boolean> {
   const now = new Date();
   const known = await store.workers.get(worker);
@@ -18,7 +18,7 @@ export async function workerSeen(store: Store, worker: WorkerName): Promise<bool
   return known === undefined || !isQuarantined(known, now);
 }
 
-/** As `workerSeen`, whenever that was last noted. */
+/** As `workerSeen`, without regard to the last write. */
 export async function noteWorker(store: Store, worker: WorkerName, expires: Date): Promise<void> {
   const times = { lastActive: new Date(), expires };
   await store.transaction(async ({ taskQueues, workers }) => {
@@ -27,7 +27,7 @@ export async function noteWorker(store: Store, worker: WorkerName, expires: Date
   });
 }
 
-/** Notes that somebody serves a task queue who says no more of himself. */
+/** Records a task queue as active for a worker that names no more than the queue. */
 export async function queueSeen(store: Store, taskQueueId: string): Promise<void> {
   const now = new Date();
   const known = await store.taskQueues.get(taskQueueId, now);
@@ -37,7 +37,7 @@ export async function queueSeen(store: Store, taskQueueId: string): Promise<void
   }
 }
 
-/** @throws ApiError `RequestConflict` where a worker may have no tasks. */
+/** @throws ApiError `RequestConflict` if the worker is in quarantine. */
 export async function checkQuarantine(store: Store, worker: WorkerName): Promise<void> {
   const known = await store.workers.get(worker);
   if (known !== undefined && isQuarantined(known, new Date())) {

@@ -1,10 +1,9 @@
 /**
- * The migration of RFC 165. Endpoints that once asked for no scope now ask for one. A deployment
- * whose data are older than that was public: the role `anonymous` gets what its endpoints newly
- * need, once, so that whoever used it without credentials still can.
+ * The migration of RFC 165. Endpoints that once needed no scope now need one. A deployment with older data
+ * was public: the role `anonymous` gets the newly needed scopes, once, so that clients without credentials
+ * can still use it.
  *
- * What it is not: it does not decide which scopes those are. They are derived from the endpoints'
- * declarations and given to it.
+ * The caller passes in these scopes, which it derives from the endpoints' declarations.
  */
 import { granting } from '../scopes.js';
 import type { Queryable } from './database.js';

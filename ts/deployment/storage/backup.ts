@@ -6,9 +6,9 @@
  *     artifacts/<file>          the bytes of objects
  *     tables/<name>/<number>    rows as JSON, one a line
  *
- * The keys to what is sealed are not in it: whoever finds a backup can read no token and no secret.
- * They have to be kept as well, but elsewhere. A backup of PGlite restores into PostgreSQL and the
- * other way round.
+ * The backup does not contain the encryption keys, so a finder of the file can read no token and no
+ * secret. The operator keeps the keys in another place. A backup of PGlite restores into PostgreSQL and
+ * the other way round.
  */
 import { createReadStream, createWriteStream, existsSync } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
@@ -42,7 +42,7 @@ interface Manifest {
 
 const FORMAT = 'taskcluster-local backup 1';
 
-/** So many rows are in memory at once. */
+/** Rows in memory at once. */
 const ROWS = 500;
 
 /** Writes a backup, which appears under its name when it is whole. @throws BackupError */

@@ -1,10 +1,10 @@
 /**
- * Lets commands use a database that one process has for itself, while that process serves it: they
- * ask it by a socket, and each of their transactions is one of the process's own. Whoever may read the
- * data folder may do this, and nobody else: the way to the socket, with a word that it asks for, is in
- * a file that belongs to the folder's owner.
+ * Lets commands use an embedded database through the process that holds it: they send their statements over
+ * a socket, and each of their transactions becomes one of that process. Only users who may read the data
+ * folder can do this: the path of the socket and its password are in a file that belongs to the folder's
+ * owner.
  *
- * What it is not: a way for deployments to share data. Several processes take a PostgreSQL server.
+ * It is no way for deployments to share data; that takes a PostgreSQL server.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
@@ -45,7 +45,7 @@ export async function shareDatabase(
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket.once('close', () => sockets.delete(socket)));
-    // Whoever asked has gone: what it began is undone.
+    // The command has disconnected: roll its transaction back.
     socket.on('error', () => undefined);
     serveOne(database, new Line(socket), word).catch(() => socket.destroy());
   });

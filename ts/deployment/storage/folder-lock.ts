@@ -1,9 +1,9 @@
 /**
- * A claim on a folder by one process, as PostgreSQL's postmaster.pid is: a file that names the
- * process. A claim whose process has ended, by whatever signal, is void.
+ * A lock of a folder by one process, like PostgreSQL's postmaster.pid: a file that names the process. The
+ * lock of a process that has ended in any way is void.
  *
- * What it is not: it sees processes of this machine only, and of this PID namespace. A folder that
- * two containers share is for them to keep apart.
+ * It sees processes of this machine and this PID namespace only: the operator must not let two containers
+ * share a folder.
  */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ interface Owner extends Process {
   readonly since: number;
 }
 
-/** A folder, or whatever else the file stands for, is in use. */
+/** The locked resource, such as a folder, is in use. */
 export class LockedError extends Error {
   override readonly name = 'LockedError';
   readonly pid: number;
@@ -35,11 +35,11 @@ export class LockedError extends Error {
 
 export interface FolderLock {
   /**
-   * What has last been written before that is on disk, whoever has ended without releasing the lock,
-   * in milliseconds since the epoch; 0 if that is not known.
+   * All that was written before this time is on disk, even if an earlier process ended without releasing
+   * the lock, in milliseconds since the epoch; 0 if unknown.
    */
   readonly syncedUntil: number;
-  /** Says that what was written before that is on disk. */
+  /** Records that all that was written before this time is on disk. */
   setSyncedUntil(time: number): Promise<void>;
   release(): Promise<void>;
 }
@@ -63,7 +63,7 @@ export async function lockFolder(file: string): Promise<FolderLock> {
   };
 }
 
-/** Whole or not at all, so that no one sees a claim that names nobody. */
+/** Creates the file in one step, so that no process sees a lock without an owner. */
 async function claim(file: string, since: number): Promise<boolean> {
   const written = await writeBeside(file, since);
   try {
@@ -86,7 +86,7 @@ async function writeBeside(file: string, since: number): Promise<string> {
   return beside;
 }
 
-/** Says whose it is, for `removeLeft`. */
+/** The name contains the process id, for `removeLeft`. */
 function nameBeside(file: string): string {
   return `${file}.${process.pid}.${randomUUID()}`;
 }

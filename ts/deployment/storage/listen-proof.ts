@@ -1,17 +1,17 @@
 /**
- * Finds out whether what a process listens to is heard, by a notice to itself once a second. A pooler
- * in transaction mode takes `LISTEN` without an error, and what is between may forget a connection
- * without a word: nothing but a notice that arrives tells.
+ * Checks that `LISTEN` works, by a notification to the process itself once a second. A pooler in
+ * transaction mode accepts `LISTEN` without an error, and a firewall may drop an idle connection silently:
+ * only a notification that arrives is proof.
  *
- * The notice goes out on another connection than the one that listens, which would hear itself through
- * a pooler as well.
+ * The notification goes out on another connection than the listening one, which would receive its own even
+ * through a pooler.
  */
 import { randomBytes } from 'node:crypto';
 import type { Database } from './database.js';
 
 export interface ListenProofOptions {
   readonly database: Database;
-  /** Hears whether notices arrive, when that is known first and whenever it changes. */
+  /** Called with whether notifications arrive, first when that is known and then at each change. */
   readonly onChange: (isHeard: boolean) => void;
   /** Called once a second for as long as they do not. */
   readonly onSilence: () => void;
@@ -42,7 +42,7 @@ export class ListenProof {
   static async start(options: ListenProofOptions): Promise<ListenProof> {
     const proof = new ListenProof(options);
     const { database } = options;
-    // Whoever changes anything in such a database is this process.
+    // Only this process changes an embedded database.
     if (database.isExclusive) {
       proof.#isHeard = true;
       return proof;

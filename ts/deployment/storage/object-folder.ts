@@ -71,7 +71,7 @@ export class ObjectFolder {
     }
   }
 
-  /** Removes a file. Whoever is reading it still gets it whole. */
+  /** Removes a file. A running download still gets all of it. */
   async remove(file: string): Promise<void> {
     await rm(join(this.root, file), { force: true });
   }

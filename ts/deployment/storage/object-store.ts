@@ -1,7 +1,7 @@
 /**
- * The place that artifacts are uploaded to and downloaded from, as S3 is for a deployment in the
- * cloud: whoever holds a URL that this deployment signed may make the one request it was signed
- * for, until it expires. Ranges and conditional requests work as for any static file.
+ * The store to which workers upload artifacts and from which clients download them, as S3 for a deployment
+ * in the cloud: the holder of a signed URL may make the one request for which the deployment signed it,
+ * until it expires. Ranges and conditional requests work as for any static file.
  *
  * It lies under `/api/` so that it can be reached through the proxy as any service can. A Hawk
  * signature that the proxy adds is checked as well, where a cloud's bucket would refuse it.
@@ -28,8 +28,8 @@ const READ_BUFFER = 256 * 1024;
 export const OBJECTS_PATH = '/api/objects/v1';
 
 /**
- * An artifact may be a page that whoever made a task has written. It is shown as if from an origin of
- * its own: else it could use the session of the person who looks at it (CSP3, 6.2.2 `sandbox`).
+ * An artifact may be a page by the author of a task. The browser gives it a separate origin, so that it
+ * cannot use the viewer's session (CSP3, 6.2.2 `sandbox`).
  */
 const FOREIGN_PAGE = 'sandbox allow-scripts allow-popups allow-downloads';
 

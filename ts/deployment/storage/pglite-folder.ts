@@ -13,8 +13,8 @@ import { NodeFS } from '@electric-sql/pglite/nodefs';
 const CLOCK_MARGIN = 2000;
 
 /**
- * Makes a folder that is there with all that `fill` puts into it, on disk, or not at all. Whoever
- * calls it keeps others from doing so.
+ * Creates a folder in one step: it appears with all that `fill` writes into it, on disk, or not at all. The
+ * caller holds the lock that keeps other processes from doing so.
  */
 export async function makeFolder(
   folder: string,

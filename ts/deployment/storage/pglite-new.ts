@@ -8,7 +8,7 @@ import { NodeFS } from '@electric-sql/pglite/nodefs';
 /** WAL in segments of 1 MiB, since the default of 16 MiB is most of a small database's size. */
 const INITDB_PARAMETERS = ['--wal-segsize=1', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync'];
 
-// Whoever asked for it has ended.
+// The parent process has ended.
 process.once('disconnect', () => process.exit(1));
 
 const [, , data = ''] = process.argv;

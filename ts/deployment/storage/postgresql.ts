@@ -16,8 +16,8 @@ const RECONNECT_DELAY = 100;
 const CONNECT_TIMEOUT = 10_000;
 
 /**
- * After how long of silence a connection is probed, in milliseconds. The one that listens is silent by
- * nature: what is between may forget it, and nobody would hear of another change.
+ * Idle time after which a connection is probed, in milliseconds. The listening connection is idle most of
+ * the time: a firewall may drop it, and the process would miss all further changes.
  */
 const PROBE_AFTER = 10_000;
 
@@ -147,7 +147,7 @@ function queryable(on: Pick<pg.ClientBase, 'query'>): Queryable {
   return itself;
 }
 
-/** The connection that listens, made when somebody first does. */
+/** The listening connection, opened by the first `listen`. */
 class Notifications {
   readonly #config: pg.ClientConfig;
   readonly #listeners = new Map<string, Set<Listener>>();

@@ -1,10 +1,10 @@
 /**
- * Which version of the roles there is now, for whatever a process holds that follows from them. A
- * notice says at once that there is another one; but a pooler, a cut connection or a process that was
- * stopped for a while keep notices from coming. So what was learnt from the database counts for less
- * than half a second, heard or not: then it is asked again, once for all who wait.
+ * The current version of the roles, for all data that a process derives from them. A notification tells a
+ * change at once, but a pooler, a cut connection or a suspended process may miss it. So an answer of the
+ * database is valid for less than half a second in any case: then the process asks again, once for all
+ * waiting requests.
  *
- * What it is not: it reads no roles, which `auth/clients.ts` does.
+ * It reads no roles; `auth/clients.ts` does.
  */
 
 /**

@@ -8,7 +8,7 @@ import type { KeyRing } from './sealing.js';
 import { tokenPlace } from './sql/clients.js';
 import { secretPlace } from './sql/secrets.js';
 
-/** A sealed column, whose key id is in the column `<column>_key`. */
+/** A sealed column; the id of its key is in the column `<column>_key`. */
 interface SealedColumn {
   readonly table: string;
   readonly column: string;

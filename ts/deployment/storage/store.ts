@@ -198,14 +198,14 @@ export interface StoredObject {
   readonly contentEncoding?: string;
 }
 
-/** A secret, whose value is any JSON object. */
+/** A secret; its value is any JSON object. */
 export interface Secret {
   readonly name: string;
   readonly secret: Readonly<Record<string, unknown>>;
   readonly expires: Date;
 }
 
-/** Somebody who may sign in with a password. */
+/** A user who may sign in with a password. */
 export interface LocalUser {
   readonly name: string;
   /** As `web/passwords.ts` writes it. */
@@ -242,7 +242,7 @@ export function workerKey({ workerGroup, workerId }: WorkerName): string {
   return `${workerGroup}/${workerId}`;
 }
 
-/** Who changes something, and the address that the request came from, if one did. */
+/** The author of a change, and the address of the request, if there was one. */
 export interface Author {
   readonly clientId: string;
   readonly address: string;
@@ -253,16 +253,16 @@ export interface GrantChange {
   /** Its scopes; `null` where it may do nothing: it is not there, or disabled. */
   readonly before: readonly string[] | null;
   readonly after: readonly string[] | null;
-  /** What it opens or closes for everybody, and for who has it. */
+  /** The endpoints that it opens or closes for every caller, and for the holder of the role or client. */
   readonly everybody: readonly Change[];
   readonly holder: readonly Change[];
 }
 
-/** That somebody has changed something. */
+/** An entry of the history: a client has changed an entity. */
 export interface AuditEntry {
   readonly entityType: 'client' | 'role' | 'secret';
   readonly entityId: string;
-  /** Who. */
+  /** The author. */
   readonly clientId: string;
   /** How, in the words of Taskcluster's services. */
   readonly actionType:
@@ -273,13 +273,13 @@ export interface AuditEntry {
     | 'client disabled'
     | 'access token reset'
     | 'expired';
-  /** From where; none for what a process does by itself. */
+  /** The author's address; absent for a change by a process itself. */
   readonly address?: string;
-  /** Where scopes were granted or taken away. */
+  /** The effect of a change of scopes. */
   readonly grants?: GrantChange | undefined;
 }
 
-/** Of a history what is asked for. */
+/** A query of the history. */
 export interface AuditFilter {
   readonly entityType?: string | undefined;
   readonly entityId?: string | undefined;
@@ -306,12 +306,12 @@ export interface Store {
     put(client: NewClient): Promise<void>;
     /** Adds the client, or gives the one that has its id already. */
     add(client: Client): Promise<Client>;
-    /** Puts what `change` makes of it in its place; nobody else changes it meanwhile. */
+    /** Replaces the client by the result of `change`; other transactions wait meanwhile. */
     change(clientId: string, change: (client: Client) => Client): Promise<Client | undefined>;
     /** Notes when it was used. */
     used(clientId: string, time: Date): Promise<void>;
     remove(clientId: string): Promise<void>;
-    /** Those whose id begins with `prefix`, by id. */
+    /** The clients with this prefix of their ids, by id. */
     list(prefix: string, page: PageRequest): Promise<readonly Client[]>;
     /** Removes those that were to be once they had expired, and returns their ids. */
     removeExpired(time: Date): Promise<readonly string[]>;
@@ -324,8 +324,8 @@ export interface Store {
     /** Adds it, or changes the one that has its id to this. */
     put(role: NewRole): Promise<void>;
     /**
-     * Puts what `change` makes of a role in its place, removes it for `undefined`, and leaves it for
-     * the same; nobody else changes any role meanwhile. Every process hears of it.
+     * Replaces a role by the result of `change`, removes it for `undefined`, and keeps it for the same
+     * role; other changes of roles wait meanwhile. Every process is notified.
      */
     change(
       roleId: string,
@@ -357,9 +357,9 @@ export interface Store {
     /** Adds the task, or gives the one that has its id already. */
     add(task: Task): Promise<{ readonly added: boolean; readonly task: Task }>;
     /**
-     * Puts what `change` makes of the task in its place and returns it; `change` sees the latest
-     * state, and nobody else changes the task meanwhile. Of its definition the priority alone can
-     * change. Where a run becomes pending, every process hears of it.
+     * Replaces the task by the result of `change` and returns it; `change` sees the latest state, and other
+     * changes of the task wait meanwhile. Only the priority of the definition can change. Every process is
+     * notified of a run that becomes pending.
      */
     change(taskId: string, change: (task: Task) => Task): Promise<Task | undefined>;
     /** Ids of tasks that can be claimed now, first the highest priority, then the oldest. */
@@ -374,7 +374,7 @@ export interface Store {
     countInGroup(taskGroupId: string): Promise<number>;
     /** How many are not resolved, by the state of their last run. */
     countOpen(): Promise<Readonly<Record<string, number>>>;
-    /** Until the transaction ends, nobody else resolves a task or adds one that waits for others. */
+    /** Until the transaction ends, no other transaction resolves a task or adds one with dependencies. */
     lockDependencies(): Promise<void>;
     /** Notes which tasks a new one depends on, and which of them it has to wait for. */
     depend(
@@ -430,7 +430,7 @@ export interface Store {
   };
   readonly groups: {
     get(taskGroupId: string): Promise<TaskGroup | undefined>;
-    /** Adds the group, or makes the one that is there last as long; nobody else changes it. */
+    /** Adds the group, or extends the existing one; other changes of the group wait. */
     join(group: TaskGroup): Promise<TaskGroup>;
     /** Seals it, unless it has been sealed before. */
     seal(taskGroupId: string, time: Date): Promise<TaskGroup | undefined>;

@@ -1,8 +1,8 @@
 import type { Migration } from './index.js';
 
 /**
- * Whether the role `anonymous` has been given what everybody could do before it was asked for
- * (RFC 165). Data that are older than this table are of a deployment that was public.
+ * Whether the role `anonymous` has been granted the scopes of calls that once needed none (RFC 165). Data
+ * older than this table belong to a deployment that was public.
  */
 export const ANONYMOUS_SCOPES: Migration = {
   name: '0004-anonymous-scopes',

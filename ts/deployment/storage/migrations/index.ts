@@ -39,12 +39,12 @@ export const MIGRATIONS: readonly Migration[] = [
   GRANT_CHANGES,
 ];
 
-/** A database whose tables are not those that this program, or an older one, has made. */
+/** A database with tables that neither this version nor an older one has made. */
 export class MigrationError extends Error {
   override readonly name = 'MigrationError';
 }
 
-/** Any number that nobody else takes an advisory lock on in this database. */
+/** A number for an advisory lock that no other code uses in this database. */
 const LOCK = 7_241_650_165;
 
 /** Applies what is missing and returns the names. @throws MigrationError */
@@ -65,8 +65,8 @@ export async function migrate(
 }
 
 /**
- * For how long a migration waits for a table: whoever wants that table too, though only to read it,
- * waits behind the migration (PostgreSQL 13.3.1), such as all that an older process does meanwhile.
+ * Longest wait of a migration for a table lock: meanwhile all other statements on that table, even reads of
+ * an older process, wait behind the migration (PostgreSQL 13.3.1).
  */
 const LOCK_TIMEOUT = '1s';
 

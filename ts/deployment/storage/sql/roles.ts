@@ -1,6 +1,6 @@
 /**
- * Roles of the auth service. Whoever changes one, every process hears of it on `roles_changed`,
- * which a trigger of the table sees to, as to their version.
+ * Roles of the auth service. A trigger of the table notifies every process of each change on
+ * `roles_changed`, and raises the version of the roles.
  */
 import { one, type Queryable } from '../database.js';
 import type { Role, Store } from '../store.js';

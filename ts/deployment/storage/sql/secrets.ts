@@ -1,4 +1,4 @@
-/** Secrets, whose values are sealed. */
+/** Secrets, with sealed values. */
 import { one, type Queryable } from '../database.js';
 import type { KeyRing } from '../sealing.js';
 import type { Secret, Store } from '../store.js';

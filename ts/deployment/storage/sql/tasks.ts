@@ -12,7 +12,7 @@ interface Row {
 const COLUMNS = 'task_id, definition, retries_left, runs';
 const SELECT = `SELECT ${COLUMNS} FROM tasks`;
 
-/** Any number that nobody else takes an advisory lock on in this database. */
+/** A number for an advisory lock that no other code uses in this database. */
 const DEPENDENCIES_LOCK = 7_241_650_166;
 
 /** The channel on which every process hears of tasks to claim; says their task queue's id. */

@@ -51,7 +51,7 @@ export function users(database: Queryable): Store['users'] {
   };
 }
 
-/** What somebody has begun who signed in by this name. */
+/** Ends all sessions of the user. */
 async function endAllOf(transaction: Queryable, name: string): Promise<void> {
   await transaction.query('DELETE FROM sessions WHERE user_name = $1', [name]);
 }
