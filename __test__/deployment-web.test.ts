@@ -55,7 +55,7 @@ const user = (deployment: Deployment, cookie: string) =>
 const credentials = (deployment: Deployment, cookie: string) =>
   send(deployment, { method: 'POST', target: '/login/credentials', headers: { cookie } });
 
-test('the scopes of a user are the roles, the identity and what everybody has', (t) => {
+test('the scopes of a user are the roles, the identity and the anonymous scopes', (t) => {
   const scopes = ['assume:a', 'assume:b', 'assume:login-identity:local/x', 'assume:anonymous'];
   t.deepEqual(new User('local/x', ['a', 'b', 'a']).scopes(), scopes);
   t.deepEqual(new User('local/x', []).scopes(), scopes.slice(2));
@@ -243,7 +243,7 @@ onEveryBackend('a password is kept anew at sign-in once that costs more', async 
   t.is(await hash(), kept);
 });
 
-test('whoever is refused learns nothing, and gets no session', async (t) => {
+test('a refused user learns nothing, and gets no session', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE] });
   const unknown = await signIn(deployment, { name: 'bob', password: ALICE.password });
   const wrong = await signIn(deployment, { name: ALICE.name, password: 'hunter2-hunter2' });
@@ -325,7 +325,7 @@ test('a session is new with every sign-in, and secure behind TLS', async (t) => 
   t.is((await user(deployment, `a=b; ${cookieOf(again)}; c=d`)).status, 200);
 });
 
-test.serial('a password takes as long to refuse where there is nobody of that name', async (t) => {
+test.serial('a wrong password takes as long to refuse for an unknown name', async (t) => {
   const kept = await hashPassword('a password');
   t.regex(kept, /^\$scrypt\$ln=14,r=8,p=5\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
   t.true(await isPassword('a password', kept));
@@ -339,13 +339,15 @@ test.serial('a password takes as long to refuse where there is nobody of that na
   const known = await cost(kept);
   const unknown = await cost(undefined);
   t.true(unknown > known / 2 && unknown < known * 2, `${unknown} and ${known} us`);
-  await t.throwsAsync(isPassword('a', 'plain'), { message: /is not as this program writes it$/ });
+  await t.throwsAsync(isPassword('a', 'plain'), {
+    message: /does not have the form that this program writes$/,
+  });
 });
 
 /** Of `password` and the salt `NaCl` with N = 1024, r = 8 and p = 16 (RFC 7914, section 12). */
 const WEAKER = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI';
 
-test('whoever guesses waits for himself, and nobody else for him', async (t) => {
+test('a client that guesses passwords delays only itself', async (t) => {
   const queue = new SignInQueue();
   const order: string[] = [];
   const hold = gate();
@@ -381,7 +383,7 @@ test('one host has no more for all its addresses of IPv6, nor for a name with ea
   t.is((await Promise.all(running)).length, 66);
 });
 
-test('wrong passwords that wait keep nobody out', async (t) => {
+test('waiting wrong passwords do not keep other users out', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE] });
   const guesses = Array.from({ length: 48 }, (_, guess) =>
     signIn(deployment, { name: guess % 4 ? 'mallory' : `m${guess}`, password: 'a wrong one' }),
