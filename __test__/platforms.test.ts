@@ -1,11 +1,20 @@
 // The platforms: each has its package, what building for each needs is said, the Linux builds run on
-// an old glibc, and the addon's loader says what is missing.
+// an old glibc, the addon's loader says what is missing, and what was built for other platforms does the
+// work of a proxy where this machine can run it.
 import { execFile } from 'node:child_process';
-import { copyFileSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { version } from 'taskcluster-proxy';
+import { TEST_PATIENCE_MS } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 
 const ROOT = path.resolve(import.meta.dirname, '..');
@@ -117,6 +126,47 @@ test('TASKCLUSTER_PROXY_BINARY names another addon', async (t) => {
   const empty = await say('');
   t.regex(lastLine(empty.stderr), /its package taskcluster-proxy-\S+ is not installed; /);
 });
+
+// === What `npm run build -- --all` has made ===
+
+const BUILT = path.join(ROOT, 'build/platforms');
+const builds = existsSync(BUILT)
+  ? NAMES.filter((name) => existsSync(path.join(BUILT, `taskcluster-proxy.${name}.node`)))
+  : [];
+if (builds.length === 0) {
+  console.log(
+    'skipped here: builds for other platforms, of which there is none in build/platforms',
+  );
+}
+
+/** A program that is a platform's Node on this machine; tools/emulation-setup makes those of others. */
+function nodeOf(name: string): string | undefined {
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  const libc = header.glibcVersionRuntime === undefined ? 'musl' : 'gnu';
+  const here = `${process.platform}-${process.arch}`;
+  const emulated = path.join(ROOT, 'build/test-platforms', name, 'node');
+  const isHere = [here, `${here}-${libc}`, `${here}-msvc`].includes(name);
+  return isHere ? process.execPath : [emulated].find(existsSync);
+}
+
+for (const name of builds) {
+  const program = nodeOf(name);
+  if (program === undefined) {
+    console.log(
+      `skipped here: the build for ${name}: there is no build/test-platforms/${name}/node`,
+    );
+    continue;
+  }
+  test.serial(`the build for ${name} does the work of a proxy`, async (t) => {
+    t.timeout(TEST_PATIENCE_MS);
+    const binary = path.join(BUILT, `taskcluster-proxy.${name}.node`);
+    const smoke = path.join(ROOT, 'tools/smoke.mjs');
+    const env = { ...process.env, TASKCLUSTER_PROXY_BINARY: binary };
+    const { code, stdout, stderr } = await node([smoke, program, COMMAND], env);
+    t.is(code, 0, stderr);
+    t.is(stdout.trimEnd().split('\n').length, 5, stdout);
+  });
+}
 
 test('the package of a platform is for that platform and no other', (t) => {
   for (const name of NAMES) {

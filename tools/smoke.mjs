@@ -2,8 +2,9 @@
  * Whether a build works on this machine, without a test runner: it starts, has a request signed, takes
  * new credentials, moves 100 MiB up and down, and ends on SIGTERM.
  *
- * Usage: node tools/smoke.mjs [PROGRAM], the one file for instance. By default dist/ with the addon of
- * build/platforms/, or where there is none that beside package.json.
+ * Usage: node tools/smoke.mjs [PROGRAM [ARGUMENT]...], the one file for instance, or another platform's
+ * Node with the command. By default dist/ with the addon of build/platforms/, or where there is none that
+ * beside package.json.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -43,16 +44,16 @@ const [code] = await exited;
 if (process.platform !== 'win32' && code !== 0) {
   fail(`SIGTERM: it ended with ${code}`);
 }
-console.log(`${process.platform} on ${process.arch}, Node ${process.versions.node}: it works`);
+console.log(`${whatRan()}: it works`);
 process.exit(0);
 
 function start(rootUrl) {
-  const [named] = process.argv.slice(2);
-  const addon = PLATFORMS.filter(({ name }) => `${name}-`.startsWith(machine()))
-    .map((platform) => join(ROOT, 'build/platforms', binaryOf(platform)))
-    .find(existsSync);
-  const command = [process.execPath, join(ROOT, 'dist/cli/taskcluster-proxy.cjs')];
-  const [program, ...args] = named === undefined ? command : [resolve(named)];
+  const [named, ...more] = process.argv.slice(2);
+  const [program, ...args] =
+    named === undefined
+      ? [process.execPath, join(ROOT, 'dist/cli/taskcluster-proxy.cjs')]
+      : [resolve(named), ...more];
+  const addon = named === undefined ? addonOfThisMachine() : undefined;
   const { clientId, accessToken } = CREDENTIALS;
   const flags = ['--port', '0', '--ip-address', '127.0.0.1', '--log-level', 'warn'];
   return spawn(program, [...args, ...flags, '--root-url', rootUrl, '--client-id', clientId], {
@@ -63,6 +64,18 @@ function start(rootUrl) {
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+}
+
+function whatRan() {
+  const command = process.argv.slice(2);
+  const { platform, arch, versions } = process;
+  return command.length === 0 ? `${platform} on ${arch}, Node ${versions.node}` : command.join(' ');
+}
+
+function addonOfThisMachine() {
+  return PLATFORMS.filter(({ name }) => `${name}-`.startsWith(machine()))
+    .map((platform) => join(ROOT, 'build/platforms', binaryOf(platform)))
+    .find(existsSync);
 }
 
 /** As the names of the platforms begin; on Linux with the C library of this process. */
