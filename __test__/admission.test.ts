@@ -201,7 +201,7 @@ testUsers('what runs already as the allowed user is warned of', async (t) => {
 
 for (const [args, sentence] of [
   [['--allowed-user', 'no-such-user'], /there is no user "no-such-user" on this machine/],
-  [['--allowed-user', '65534'], /"65534" stands for everybody whom a user namespace does not know/],
+  [['--allowed-user', '65534'], /"65534" stands for all users that a user namespace does not map/],
   [['--allowed-network', '10.0.0.0/8'], /--allowed-network needs --allowed-user beside it/],
   [['--allowed-user', 'root', '--allowed-network', '0.0.0.0/0'], /"0\.0\.0\.0\/0" is too broad/],
   [['--allowed-user', 'root', '--allowed-network', '9.9.9.9/0'], /"9\.9\.9\.9\/0" is too broad/],
@@ -248,7 +248,7 @@ test('the overflow user is refused by its name too', async (t) => {
   }
   const run = await runCommand(t, ['--port', '0', '--allowed-user', 'nobody'], ENOUGH);
   t.not(run.code, 0);
-  t.regex(run.stderr, /"nobody" stands for everybody/);
+  t.regex(run.stderr, /"nobody" stands for all users/);
 });
 
 // === Networks ===

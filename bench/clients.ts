@@ -1,5 +1,5 @@
-// Clients by the thousand, in this process: connections that idle after a first answer, streams that
-// their upstream lets flow slowly, and those whose client stops reading.
+// Clients by the thousand, in this process: connections that idle after a first answer, streams from a
+// slow upstream, and streams to a client that stops reading.
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';

@@ -1,6 +1,6 @@
-// Clients that put load on a peer, as programs of their own, so that their CPU time is nobody else's.
-// wrk drives small requests as fast as they are answered, curl is what a user would have instead of a
-// proxy; bench/load does what they do not.
+// Clients that put load on a peer, as programs of their own, so that their CPU time is counted apart.
+// wrk sends small requests as fast as they are answered, curl stands for a user without a proxy, and
+// bench/load does the rest.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, copyFileSync } from 'node:fs';

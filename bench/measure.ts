@@ -1,8 +1,8 @@
 // What a program and its children cost, as the kernel counts it: CPU time, memory and descriptors of a
 // process tree, from /proc. Nothing here knows what the program does meanwhile.
 //
-// CPU time of a thread is read from `schedstat`, in nanoseconds. `stat` counts for the whole process
-// in ticks of 10 ms; it is what counts once a thread has ended, whose `schedstat` is gone.
+// CPU time of a thread is read from `schedstat`, in nanoseconds. Once a thread has ended, its `schedstat`
+// is gone, and `stat` of the whole process counts, in ticks of 10 ms.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
 /** `sysconf(_SC_CLK_TCK)` of every Linux that Node runs on. */

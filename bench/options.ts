@@ -6,14 +6,14 @@ export const HELP = `Measures the proxy beside others, in alternation, on Linux.
 
   npm run bench -- [options]
 
-  --only NAME,...     These scenarios alone, each by its name, or all whose names begin so (--list
-                      shows them).
+  --only NAME,...     These scenarios alone: a name, or the beginning of several names (--list shows
+                      them).
   --peers NAME,...    These peers alone, of direct, ours, nginx, haproxy and those of --with.
   --with NAME=COMMAND Another proxy beside them; may be repeated. The command is split at white
                       space; {port}, {rootUrl} and {log} stand for what it is given, credentials
                       are in its environment:
                       --with 'go=taskcluster-proxy --ip-address 127.0.0.1 --port {port} --root-url {rootUrl}'
-  --rounds N          Measurements of each peer, whose median counts. [default: 5]
+  --rounds N          Measurements of each peer; their median counts. [default: 5]
   --seconds N         How long load lasts, where time bounds it. [default: 2]
   --long              Also what takes many minutes: bodies of 16 GiB.
   --json FILE         Write every value as JSON.

@@ -147,7 +147,7 @@ http {
 `;
 }
 
-/** Root's nginx works as nobody otherwise, who cannot read the bench's directory. */
+/** Without it, root's nginx runs as the user `nobody`, who cannot read the bench's directory. */
 export function userLine(): string {
   return process.geteuid?.() === 0 ? 'user root;' : '';
 }

@@ -1,7 +1,7 @@
 /**
  * The npm packages as npm packs them. The proxy's is the checkout itself. Those of the platforms and
- * taskcluster-local, whose manifests lie under npm/, are put together elsewhere: what they hold is not
- * beside their manifests. Builds nothing.
+ * taskcluster-local have their manifests under npm/ and their files elsewhere, so they are put together
+ * in directories of their own. Builds nothing.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';

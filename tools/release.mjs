@@ -9,7 +9,7 @@
  *
  * `--tag v1.2.3` also compares the version with a tag. `--registry URL` publishes elsewhere. There
  * `--trial` publishes what one machine has: its own platform with the addon beside package.json,
- * whatever glibc that needs. A release that broke off is gone on with by the same command.
+ * for any glibc. After a release has broken off, the same command continues it.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';

@@ -60,7 +60,7 @@ function main(tests) {
   }
 }
 
-/** The addon's file, whose name tells the platform. */
+/** The addon's file; its name contains the platform. */
 function addon() {
   const found = readdirSync(ROOT).filter((name) => /^taskcluster-proxy\..*\.node$/.test(name));
   return found[0] || 'taskcluster-proxy.node';

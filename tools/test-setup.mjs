@@ -111,7 +111,7 @@ function prepareGoClient() {
   return buildWithGo('go', 'test-go', 'client', '.');
 }
 
-/** Taskcluster's own worker, whose tasks run as the user who starts it. */
+/** Taskcluster's own worker; its tasks run as the user who starts it. */
 function prepareWorker() {
   const [, generation] = readFileSync(join(CLIENTS, 'worker/go.mod'), 'utf8').match(
     /require github.com\/taskcluster\/taskcluster\/(v\d+)/,
@@ -136,7 +136,7 @@ function prepareH2spec() {
   return buildWithGo('h2spec', 'test-h2spec', 'h2spec', 'github.com/summerwind/h2spec/cmd/h2spec');
 }
 
-/** A server with S3's protocol, whose objects are files. */
+/** A server with S3's protocol that keeps objects as files. */
 function prepareObjectStore() {
   const what = 'github.com/versity/versitygw/cmd/versitygw';
   return buildWithGo('object-store', 'test-object-store', 'versitygw', what);

@@ -1,4 +1,4 @@
-// nginx as a reverse proxy that signs nothing, set up as somebody would who wants it fast.
+// nginx as a reverse proxy that signs nothing, configured for speed.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -15,7 +15,7 @@ export interface Peer {
 export interface Destination {
   upstream: Upstream;
   endpoint: Endpoint;
-  /** For configuration and logs; nobody else's. */
+  /** For configuration and logs of this peer alone. */
   directory: string;
 }
 

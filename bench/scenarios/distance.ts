@@ -1,6 +1,6 @@
-// A download from a deployment that is a long way off: what windows and buffers allow for in a round
-// trip bounds its rate, whatever the machine could do. It is held against curl that goes there itself,
-// over TLS as the proxies do. Each has a new connection, since the proxy is a new one each time.
+// A download from a deployment that is far away: windows and buffers limit the bytes of a round trip,
+// and so its rate, on any machine. It is compared with curl that goes there directly, over TLS as the
+// proxies do. Each has a new connection, since the proxy is a new one each time.
 import { findCurl, runCurl } from '../load.js';
 import { PART_BYTES, rootUrl, TARGETS } from '../upstream.js';
 import { inTurn, type Scenario, url } from './scenario.js';

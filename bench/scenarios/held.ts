@@ -1,5 +1,4 @@
-// Memory of what is held open: connections that idle, streams whose bytes come slowly, and answers that
-// their client has stopped to read.
+// Memory of open connections: idle ones, slow streams, and answers that the client has stopped reading.
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { closeAll, descriptorLimit, openIdle, openStopped, openStreams } from '../clients.js';
@@ -95,7 +94,7 @@ export const held: readonly Scenario[] = [
   }),
 ];
 
-/** A proxy may need a descriptor for each connection's request on the way out, too. */
+/** A proxy may need a second descriptor for each connection: that of its request to upstream. */
 function idleCount(): number {
   return Math.min(IDLE, Math.floor((descriptorLimit() - OTHER_DESCRIPTORS) / 2));
 }

@@ -1,5 +1,5 @@
 //! What the rules read beside the target: the page and the host behind a request, its scopes, and the
-//! way out that the environment names.
+//! outgoing proxy that the environment names.
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use taskcluster_proxy_core::fuzzing;
@@ -87,8 +87,8 @@ pub fn scopes(bytes: &[u8]) {
     }
 }
 
-/// A proxy goes by no password that it holds, an error repeats nothing of a variable, loopback and
-/// what `NO_PROXY` names are reached directly, and whatever else is there changes nothing about it.
+/// The name of an outgoing proxy shows no password, an error repeats nothing of a variable, and
+/// loopback and the exceptions of `NO_PROXY` are reached directly, with any other exceptions beside.
 pub fn outgoing_proxy(bytes: &[u8]) {
     let Some([proxy, no_proxy, host]) = lines::<3>(bytes) else {
         return;
@@ -111,7 +111,7 @@ pub fn outgoing_proxy(bytes: &[u8]) {
     };
     match way(no_proxy) {
         Err(sentence) => {
-            // The sentence is one of few, whatever the variable holds.
+            // The sentence is one of few, for every value of the variable.
             assert!(sentence.len() < 200 && !sentence.contains('@'));
         }
         Ok(Some(shown)) => {
@@ -125,7 +125,7 @@ pub fn outgoing_proxy(bytes: &[u8]) {
             assert!(host != "localhost" && !address.is_ok_and(|ip| ip.is_loopback()));
         }
         Ok(None) => {
-            // An exception stays one whatever else is excepted.
+            // An exception stays one beside others.
             if !proxy.trim().is_empty() {
                 assert_eq!(way(&format!("{no_proxy},other.example.com")), Ok(None));
             }

@@ -129,7 +129,7 @@ fn reads_alike(text: &str, host: &str, port: u16, target: &str) {
                 assert_eq!(host[1..host.len() - 1].parse(), Ok(ip));
             }
             Some(Host::Ipv4(ip)) => {
-                // `1.2` is an address to it, and to resolvers; a dotted quad is one to everybody.
+                // `1.2` is an address to it, and to resolvers; a dotted quad is one to every reader.
                 assert!(host.parse() == Ok(ip) || host.parse::<std::net::Ipv4Addr>().is_err());
             }
             _ => {}

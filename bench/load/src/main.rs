@@ -1,5 +1,5 @@
-//! Clients that wrk is not: requests at a fixed rate, whose latency counts from when each was due;
-//! long bodies, either way; connections without end. And the server that takes bodies in, since
+//! Clients that wrk is not: requests at a fixed rate, each with a latency that counts from when it was
+//! due; long bodies, either way; connections without end. And the server that takes bodies in, since
 //! nginx answers before it has read what it throws away, and the relay that makes the way to an
 //! upstream long. HTTP/1.1 as far as the bench needs it, blocking threads for each connection.
 //!

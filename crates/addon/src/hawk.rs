@@ -4,7 +4,7 @@ use napi::{Either, Error};
 use napi_derive::napi;
 use taskcluster_proxy_hawk as hawk;
 
-/// An error whose code is kept: it becomes `code` of the JavaScript error.
+/// An error with its code, which becomes `code` of the JavaScript error.
 pub type Coded = Error<&'static str>;
 
 /// See `NativeCredentials` in `ts/native.ts`, also for what follows.

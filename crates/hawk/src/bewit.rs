@@ -1,5 +1,5 @@
-//! Bewits: a signature in the query of a URL, which lets whoever holds the URL GET it until it
-//! expires.
+//! Bewits: a signature in the query of a URL. Every client that has the URL can GET it until the
+//! bewit expires.
 
 use base64::Engine as _;
 use base64::alphabet;

@@ -1,7 +1,7 @@
 //! The certificate of temporary credentials: what it says, how it is signed, and by which rules
 //! it is accepted.
 //!
-//! A certificate travels as the JSON it came as: whoever checks it may know more of it than we do.
+//! A certificate stays the JSON as it came: its verifier may know keys that this crate does not.
 //! The rules are those of Taskcluster's auth service (`limitClientWithExt` in
 //! `services/auth/src/signaturevalidator.js`).
 
@@ -143,8 +143,8 @@ impl Certificate {
         self.limits.expiry
     }
 
-    /// Whether it is of use at `now`, in milliseconds since the epoch. Verifiers go on for five
-    /// minutes after the expiry; nobody should count on them.
+    /// Whether it is valid at `now`, in milliseconds since the epoch. Verifiers accept it for five
+    /// more minutes; a signer must not rely on that.
     pub fn check_time(&self, now: i64) -> Result<(), CertificateError> {
         self.limits.check_time(now, 0)
     }
@@ -237,7 +237,7 @@ impl Fields {
         Ok((limits, temporary_access_token(&key, seed)))
     }
 
-    /// Named credentials have an issuer who is somebody else; others name no client.
+    /// Named credentials have another client as their issuer; unnamed ones name no client.
     fn check_issuer(&self, client_id: &str) -> Result<(), CertificateError> {
         match self.issuer() {
             Some(issuer) if issuer == client_id => Err(CertificateError::IssuerIsClient),
@@ -272,7 +272,7 @@ impl Fields {
         })
     }
 
-    /// Adds the signature of the issuer whose key it is.
+    /// Adds the issuer's signature, by the issuer's `key`.
     pub(crate) fn sign(&mut self, key: &hmac::Key, client_id: &str) {
         let signature = hmac::sign(key, self.signed_text(client_id).as_bytes());
         self.signature = Some(STANDARD.encode(signature));

@@ -1,7 +1,7 @@
-//! The timestamp challenge: how a server tells a client with a wrong clock the time, in a way that
-//! only somebody with the client's key can.
+//! The timestamp challenge: a server tells a client with a wrong clock the time, and proves that it
+//! has the client's key.
 //!
-//! A challenge proves who made it, not when: whoever saw one can repeat it.
+//! A challenge proves its maker, not its age: an attacker who has seen one can repeat it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

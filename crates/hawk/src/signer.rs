@@ -119,8 +119,8 @@ impl Signer {
 
     /// The bewit for `resource`: the value to append as the query's last parameter, `bewit=`.
     ///
-    /// `expires` is in seconds since the epoch. A bewit is for GET (and so for HEAD), whatever
-    /// `resource.method` says.
+    /// `expires` is in seconds since the epoch. A bewit is always for GET (and so for HEAD);
+    /// `resource.method` does not count.
     pub fn bewit(&self, resource: &SignedRequest<'_>, expires: u64) -> String {
         bewit::encode(
             &self.client.id,
@@ -132,7 +132,7 @@ impl Signer {
     }
 
     /// The server's time in seconds since the epoch, from the value of a `WWW-Authenticate` header
-    /// field; none unless it is a Hawk challenge whose `tsm` was made with our key.
+    /// field; none unless it is a Hawk challenge with a `tsm` by the client's key.
     pub fn challenge_time(&self, www_authenticate: &str) -> Option<u64> {
         challenge::time(&self.client.key, www_authenticate)
     }

@@ -55,10 +55,10 @@ pub struct Verification<'a> {
 /// A claim that has been found true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Who asks.
+    /// The client of the request.
     pub client_id: String,
-    /// Whose access token signed the request, or the certificate. Where this is not `client_id`,
-    /// it must have the scope `auth:create-client:<client_id>`.
+    /// The client that signed the request or the certificate by its access token. If it is not
+    /// `client_id`, it must have the scope `auth:create-client:<client_id>`.
     pub issuing_client_id: String,
     /// The limits of temporary credentials. The issuer must satisfy their scopes.
     pub temporary: Option<Temporary>,
@@ -90,7 +90,7 @@ pub enum VerifyError {
     /// The certificate in `ext` was refused.
     #[error("ext.{0}")]
     Certificate(#[from] CertificateError),
-    /// Nobody has the client id, or that of the certificate's issuer.
+    /// No client has the client id, or that of the certificate's issuer.
     #[error("Unknown credentials: check the client id")]
     UnknownClient,
     /// The MAC is not that of the request by the client's key.
@@ -194,7 +194,7 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// Whose access token decides: the certificate's issuer, or the client itself.
+    /// The client with the access token that decides: the certificate's issuer, or the client itself.
     pub fn issuing_client_id(&self) -> &str {
         self.issuer().unwrap_or_else(|| self.client_id())
     }
@@ -204,8 +204,8 @@ impl<'a> Claim<'a> {
     }
 
     /// Finds out whether the claim is true of `request`. `access_token` must be the one of
-    /// [`Claim::issuing_client_id`], and of nobody else: that the MAC fits it is all that proves
-    /// the id, which the MAC itself does not cover.
+    /// [`Claim::issuing_client_id`] and of no other client: only the token proves the id, which the
+    /// MAC does not cover.
     pub fn verify(
         &self,
         request: &SignedRequest<'_>,
@@ -278,7 +278,7 @@ impl Header<'_> {
         if !normalised.verify(&mac::key(access_token), self.mac) {
             return Err(VerifyError::Mac);
         }
-        // Both hashes are known to whoever sent the body, so there is no timing to hide.
+        // The sender of the body knows both hashes, so there is no timing to hide.
         match (verification.payload_hash, self.hash) {
             (Some(_), None) => return Err(VerifyError::NoPayloadHash),
             (Some(body), Some(signed)) if body != signed => return Err(VerifyError::PayloadHash),
@@ -294,8 +294,8 @@ impl Header<'_> {
     }
 }
 
-/// Verifies an `Authorization` header. `access_token` looks up the access token of the client whose
-/// id it is given; `None` if there is no such client.
+/// Verifies an `Authorization` header. `access_token` looks up a client's access token by its id;
+/// `None` if there is no such client.
 pub fn verify_header(
     request: &SignedRequest<'_>,
     authorization: &str,

@@ -1,6 +1,5 @@
-//! Tries to get a request through a proxy that serves another user, in every way that a socket's
-//! owner can be made to look like somebody else. For the tests; Linux, and root, because it acts
-//! as several users.
+//! Tries to get a request through a proxy that serves another user, in every way that can give a
+//! socket a wrong owner. For the tests; Linux, and root, because it acts as several users.
 //!
 //! ```text
 //! attacker --target 127.0.0.1:8080 --uid 2 --mode close --tries 1000
@@ -41,7 +40,7 @@ mod linux {
         modes beside --allowed-uid: shared-port reused given-up reused-late twin twin-reversed\n\
         --stop holds the proxy by SIGSTOP while a batch of connections is made";
 
-    /// How long somebody waits for an answer or a connection.
+    /// How long the attacker and the allowed user wait for an answer or a connection.
     const PATIENCE: Duration = Duration::from_secs(3);
 
     /// After this long what is left of the tries counts as not sent.
@@ -261,7 +260,7 @@ mod linux {
         }
         let leaves = match plan.mode.as_str() {
             "close" | "linger0" | "rebind" => true,
-            // Both kinds, with and without somebody who stays.
+            // Every second one stays.
             "fastopen" | "time-wait" => number.is_multiple_of(2),
             _ => false,
         };
@@ -298,7 +297,7 @@ mod linux {
         }
     }
 
-    /// The allowed user talks to somebody else from the very ports that the attacker uses.
+    /// The allowed user talks to another server from the same ports that the attacker uses.
     fn shared_port(plan: &Plan, first: usize, tally: &mut Tally, stopped: Stopped) {
         let elsewhere = Elsewhere::open(plan.target);
         let allowed = plan.allowed.expect("--allowed-uid");

@@ -1,4 +1,4 @@
-//! The process that started this one, and how to wait for its end, by whatever it comes.
+//! The process that started this one, and how to wait for its end of any kind.
 //!
 //! What it is not: it ends nothing. The wait is the system's own (a pidfd, a kqueue, a process
 //! handle), so that it costs nothing until it is over. `PR_SET_PDEATHSIG` would not do: it fires
@@ -19,7 +19,8 @@ pub enum Launcher {
     Init,
 }
 
-/// A running process whose end can be waited for. Not its id: that may be given away afterwards.
+/// A running process, to wait for its end. It is not a process id, which another process may get
+/// afterwards.
 #[derive(Debug)]
 pub struct Watch(platform::Watch);
 
@@ -107,16 +108,16 @@ mod platform {
     /// systemd names the process that it starts (systemd.exec(5)).
     const STARTED_BY_SYSTEMD: &str = "SYSTEMD_EXEC_PID";
 
-    /// Whether init can have started this process, whose parent it is. A launcher whose end came
-    /// before anybody looked leaves the same parent, so what is in doubt counts as adopted.
+    /// Whether init, the parent of this process, can have started it. If the launcher ended before
+    /// this look, init is the parent, too; so a doubtful case counts as adopted.
     fn can_be_of_init() -> bool {
         // SAFETY: getpid, getsid and getpgid take integers alone.
         let (own, session, group) = unsafe { (libc::getpid(), libc::getsid(0), libc::getpgid(0)) };
         if session == own {
             return env::var(STARTED_BY_SYSTEMD).is_ok_and(|pid| pid == own.to_string());
         }
-        // In init's own session, as in a container: the group is of one that init has started,
-        // unless whoever led it has ended.
+        // In init's own session, as in a container: init has started the group's leader, unless the
+        // leader has ended.
         group == own || group == 0 || exists(group)
     }
 
@@ -139,7 +140,7 @@ mod platform {
         }
     }
 
-    /// A pidfd, which names this very process whatever becomes of its id.
+    /// A pidfd, which names this process even after its id belongs to another.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn descriptor(id: libc::pid_t) -> io::Result<OwnedFd> {
         use std::os::fd::FromRawFd;

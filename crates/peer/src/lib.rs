@@ -1,11 +1,11 @@
-//! Which operating system user owns the other end of a TCP connection, and whether somebody still
-//! holds that end open.
+//! Which operating system user owns the other end of a TCP connection, and whether a process still
+//! has that end open.
 //!
-//! The proxy lends a task's credentials to whoever reaches its port, so before it serves a
-//! connection it asks the kernel whose socket is at the other end. What else admission rests on is
-//! told here, too: which processes of a user run already, and when the process that started this
-//! one ends. This crate asks and answers; it does not decide who may be served (that is `admit.rs`
-//! of the proxy), reads nothing from the connection and keeps no list of connections.
+//! The proxy lends a task's credentials to its clients, so before it serves a connection it asks
+//! the kernel for the owner of the socket at the other end. Admission also needs to know which
+//! processes of a user run already, and when the process that started this one ends; both are here.
+//! This crate asks and answers. It does not decide which clients are served (`admit.rs` of the
+//! proxy does), reads nothing from the connection and keeps no list of connections.
 //!
 //! ```no_run
 //! use taskcluster_proxy_peer::{Lookup, is_root, user_id};
@@ -28,9 +28,9 @@
 //! | Windows | `GetExtendedTcpTable`, exact 4-tuple, SID of the owning process | compiles; not run |
 //! | others | [`Lookup::open`] answers [`LookupError::Unsupported`] | |
 //!
-//! What no check of a socket's owner can see: a process of the allowed user that forwards what
-//! others send it (`socat`, `ssh -L`), or that hands its connected socket to somebody else. Both
-//! are that user's own doing.
+//! A check of a socket's owner does not see a process of the allowed user that forwards other
+//! users' data (`socat`, `ssh -L`), or that gives its connected socket away. The allowed user is
+//! responsible for both.
 
 mod launcher;
 mod machine;
@@ -94,15 +94,14 @@ impl Lookup {
     /// The user who holds the other end of `accepted` open, at the moment of the answer.
     ///
     /// # Errors
-    /// Every error means that nobody is named: refuse the connection. The one that may be judged
-    /// by the peer's address instead is [`LookupError::NotFound`].
+    /// Every error means that the owner is not known: refuse the connection. Only after
+    /// [`LookupError::NotFound`] may the caller judge by the peer's address instead.
     pub fn owner(&mut self, accepted: &impl AsConnection) -> Result<UserId, LookupError> {
         self.0.owner(accepted)
     }
 
-    /// Whether somebody still waits at the other end of `accepted`, which an end of file alone
-    /// does not tell: a client that has shut down writing sends the same one as a client that
-    /// has left.
+    /// Whether the client still waits at the other end of `accepted`. An end of file does not say
+    /// so: a client that has shut down writing and a client that has left send the same one.
     pub fn presence(&mut self, accepted: &impl AsConnection) -> Presence {
         self.0.presence(accepted)
     }
@@ -113,17 +112,17 @@ impl Lookup {
 pub enum Presence {
     /// The connection is open both ways, or its client has shut down writing and still reads.
     Alive,
-    /// The connection was reset, or nobody holds the other end open any more.
+    /// The connection was reset, or no process has the other end open any more.
     Gone,
     /// The peer has shut down writing, and this machine cannot see its socket.
     Unknown,
-    /// The connection is open, but nothing at all has been heard for so long of a peer that has to
-    /// acknowledge what was sent. That it owes an acknowledgement may be new: whoever asks is to
-    /// see for how long it does. Linux alone tells.
+    /// The connection is open, but a peer that has to acknowledge sent bytes has sent nothing for so
+    /// long. The bytes may have been sent just now, so the caller has to measure for how long they
+    /// are not acknowledged. Linux alone reports this.
     Unheard(Duration),
 }
 
-/// Why [`Lookup::owner`] names nobody.
+/// Why [`Lookup::owner`] finds no owner.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     /// No socket here has the peer's end, and its address is none of this machine's own: the
@@ -142,15 +141,15 @@ pub enum LookupError {
     Vanished,
     /// The peer's socket is there, in this state, but no process holds it open for reading.
     #[error(
-        "the client has closed its end of the connection ({0}), so it belongs to nobody: keep it \
-         open until the answer is there"
+        "the client has closed its end of the connection ({0}), so it has no owner: keep it open \
+         until the answer is there"
     )]
     NotAlive(TcpState),
-    /// Our own end was reset or closed before the answer: the address pair may belong to somebody
-    /// else by now.
+    /// The proxy's own end was reset or closed before the answer: the address pair may belong to
+    /// another user by now.
     #[error("the connection ended while its owner was looked up: connect again")]
     Replaced,
-    /// The owner has no name in this user namespace; everybody unmapped looks the same.
+    /// The owner has no name in this user namespace; all unmapped users look the same.
     #[error(
         "the client's user is not mapped into the proxy's user namespace: run both in the same one"
     )]
@@ -223,8 +222,8 @@ mod tests {
             ),
             (
                 LookupError::NotAlive(TcpState::FinWait2),
-                "the client has closed its end of the connection (FIN-WAIT-2), so it belongs to \
-                 nobody: keep it open until the answer is there",
+                "the client has closed its end of the connection (FIN-WAIT-2), so it has no \
+                 owner: keep it open until the answer is there",
             ),
             (
                 LookupError::Replaced,

@@ -57,7 +57,7 @@ impl Lookup {
 
     fn owner_of(&mut self, ends: &Ends, accepted: &impl AsFd) -> Result<UserId, LookupError> {
         let found = self.find(ends);
-        // Whatever was found, an ended connection is refused as such.
+        // An ended connection is refused as such, even if its owner was found.
         if !matches!(
             own_state(accepted)?,
             TcpState::Established | TcpState::CloseWait
@@ -105,8 +105,8 @@ impl Lookup {
         presence
     }
 
-    /// Our CLOSE-WAIT means that the peer's socket, while there is one, is in FIN-WAIT; a socket
-    /// of the tuple in another state is somebody else's attempt.
+    /// CLOSE-WAIT on this end means that the peer's socket, while there is one, is in FIN-WAIT. A
+    /// socket of the tuple in another state is another process's attempt to connect.
     fn half_closed_presence(&mut self, accepted: &impl AsFd) -> Presence {
         let ends = match Ends::of(accepted) {
             Ok(ends) => ends,
@@ -320,7 +320,7 @@ mod tests {
         let target = listener.local_addr().expect("bound").into();
         let first = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         first.set_reuse_address(true).expect("an option");
-        // An address of this test's own: on 127.0.0.1 anybody's TIME_WAIT may hold the port.
+        // An address of this test's own: on 127.0.0.1 the port may be in another test's TIME_WAIT.
         let own_address = SocketAddr::from(([127, 11, 12, 13], 0));
         first.bind(&own_address.into()).expect("a free port");
         first.connect(&target).expect("connects");

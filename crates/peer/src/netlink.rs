@@ -462,7 +462,7 @@ mod tests {
             source: (IpAddr::from([127, 0, 0, 1]), 1),
             destination: (IpAddr::from([127, 0, 0, 1]), 2),
         };
-        // A question whose answer nobody reads.
+        // A question with an answer that stays unread.
         let socket = sockets.0.socket.as_ref().expect("open");
         send(socket, libc::RTM_GETLINK, 0, 0xdead, &[0; 56]).expect("sent");
         assert!(sockets.find(&tuple, 0).expect("an answer").is_none());

@@ -1,4 +1,4 @@
-//! Platforms whose kernels this crate cannot ask: nobody is ever named, so the proxy refuses to
+//! Platforms with a kernel that this crate cannot ask: it finds no owner, so the proxy refuses to
 //! start with `--allowed-user` here. FreeBSD could answer by `sysctl net.inet.tcp.pcblist` and
 //! its `xsocket.so_uid`; that is not written because there is no machine to try it on.
 

@@ -7,15 +7,15 @@ pub use self::unix::{UserId, is_root, own_user, user_id};
 #[cfg(windows)]
 pub use crate::windows::{UserId, is_root, own_user, user_id};
 
-/// Why [`user_id`] names nobody.
+/// Why [`user_id`] finds no user.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// Neither a user's name nor a number.
     #[error("there is no user \"{0}\" on this machine: give the name of an existing one")]
     Unknown(String),
-    /// The user that stands for everybody who is not mapped into a user namespace.
+    /// The user that stands for all users who are not mapped into a user namespace.
     #[error(
-        "user \"{0}\" stands for everybody whom a user namespace does not know, so it cannot be \
+        "user \"{0}\" stands for all users that a user namespace does not map, so it cannot be \
          allowed: run the task as a user of its own"
     )]
     Overflow(String),
@@ -51,7 +51,7 @@ mod unix {
     /// The user of that name, or of that decimal uid where no user has such a name.
     ///
     /// # Errors
-    /// Nobody of that name, a database that does not answer, or the user namespace's overflow
+    /// No user has that name, the database does not answer, or it is the user namespace's overflow
     /// user (`nobody`).
     pub fn user_id(name: &str) -> Result<UserId, UserError> {
         let uid = match uid_by_name(name)? {
@@ -75,8 +75,8 @@ mod unix {
         user.0 == 0
     }
 
-    /// The uid that the kernel reports for everybody who is not mapped into the asker's user
-    /// namespace, 65534 unless the machine's owner changed it.
+    /// The uid that the kernel reports for all users who are not mapped into this process's user
+    /// namespace: 65534, unless an administrator has changed it.
     pub(crate) fn overflow_user() -> u32 {
         std::fs::read_to_string("/proc/sys/kernel/overflowuid")
             .ok()
@@ -170,7 +170,7 @@ mod tests {
             let error = user_id("nobody").expect_err("the overflow user");
             assert_eq!(
                 error.to_string(),
-                "user \"nobody\" stands for everybody whom a user namespace does not know, so it \
+                "user \"nobody\" stands for all users that a user namespace does not map, so it \
                  cannot be allowed: run the task as a user of its own"
             );
         }

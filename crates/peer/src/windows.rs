@@ -305,7 +305,7 @@ fn is_own(address: IpAddr) -> io::Result<bool> {
     Ok(address.is_loopback() || crate::own_addresses()?.contains(&address))
 }
 
-/// An open process, whose id is nobody else's while it is open.
+/// An open process. While it is open, no other process gets its id.
 #[derive(Debug)]
 pub(crate) struct Process(HANDLE);
 
@@ -375,7 +375,7 @@ fn token_user(process: HANDLE) -> io::Result<UserId> {
     // A TOKEN_USER and the longest SID (68 bytes) behind it.
     let mut buffer = [0_u64; 16];
     let mut length = 0;
-    // SAFETY: an open token, and a buffer whose length is given.
+    // SAFETY: an open token, and a buffer with its own length.
     let read = unsafe {
         GetTokenInformation(
             token.0,
@@ -388,7 +388,7 @@ fn token_user(process: HANDLE) -> io::Result<UserId> {
     if read == 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the buffer holds a TOKEN_USER whose SID lies within the buffer.
+    // SAFETY: the buffer holds a TOKEN_USER with a SID that lies within the buffer.
     Ok(unsafe { UserId::from_sid((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) })
 }
 
@@ -438,8 +438,7 @@ impl fmt::Display for UserId {
 /// The user of that name (`name`, `DOMAIN\name` or `name@domain`).
 ///
 /// # Errors
-/// Nobody of that name, a name of something that is not a user, or a database that does not
-/// answer.
+/// No user has that name, the name is not a user's, or the database does not answer.
 pub fn user_id(name: &str) -> Result<UserId, UserError> {
     let unknown = || UserError::Unknown(name.to_owned());
     if name.is_empty() || name.contains('\0') {
@@ -451,7 +450,7 @@ pub fn user_id(name: &str) -> Result<UserId, UserError> {
     let mut domain = [0_u16; 256];
     let mut domain_length = domain.len() as u32;
     let mut kind = 0;
-    // SAFETY: a terminated name, and buffers whose lengths are given.
+    // SAFETY: a terminated name, and buffers with their own lengths.
     let found = unsafe {
         LookupAccountNameW(
             ptr::null(),

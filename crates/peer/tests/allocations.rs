@@ -1,5 +1,4 @@
-//! What a look-up costs the allocator: nothing, since whoever may not be served must be cheap to
-//! refuse.
+//! A look-up allocates nothing, since a refusal must be cheap.
 
 #![cfg(target_os = "linux")]
 

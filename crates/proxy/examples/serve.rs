@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It signs with made-up credentials, takes no update of them and runs until it is killed. What it
-//! is not: the proxy. Nobody is refused by user, and nothing can be set.
+//! is not: the proxy. It checks no user, and has no options.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use taskcluster_proxy_core::{
 };
 use tokio::sync::oneshot;
 
-/// Takes no credentials.
-struct Nobody;
+/// Accepts no credentials.
+struct NoUpdates;
 
-impl Validator for Nobody {
+impl Validator for NoUpdates {
     fn validate(&self, _body: Bytes, verdict: oneshot::Sender<Result<Credentials, String>>) {
         let _ = verdict.send(Err("this program takes no credentials".to_owned()));
     }
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(port), Some(root_url)) = (arguments.next(), arguments.next()) else {
         return Err("give a port and the root URL of a deployment".into());
     };
-    let proxy = Proxy::start(&options(port.parse()?, root_url)?, Arc::new(Nobody))?;
+    let proxy = Proxy::start(&options(port.parse()?, root_url)?, Arc::new(NoUpdates))?;
     println!("Listening on {:?}", proxy.addresses());
     loop {
         std::thread::park();

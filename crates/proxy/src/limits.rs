@@ -1,4 +1,4 @@
-//! Every bound that a client or an upstream can meet, once, by a name that says whose it is.
+//! Every limit that a client or an upstream can meet, once; its name says which side it limits.
 //!
 //! What it is not: times and sizes that the operator sets are options ([`crate::Options`]), and sizes
 //! that only tune (buffers, batches) stand where they are used.

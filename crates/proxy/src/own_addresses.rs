@@ -1,4 +1,5 @@
-//! The addresses of this machine's interfaces, read anew when they are a second old. It judges nobody.
+//! The addresses of this machine's interfaces, read again when they are a second old. What this is
+//! not: it judges no address.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};

@@ -44,8 +44,8 @@ use crate::record::audit::Entry;
 use crate::record::{Record, RequestTarget};
 use crate::session::Session;
 
-/// Serves `request`, whose `head` the gate holds and `length` bytes of body behind it; `ends` tells
-/// whether the connection is to end with it. Gives whether another request may follow.
+/// Serves `request`. The gate has its `head`, and `length` bytes of body follow. `ends` says whether
+/// the connection has to end with it. Returns whether another request may follow.
 ///
 /// # Errors
 /// When the client or upstream has left before the end.

@@ -1,7 +1,7 @@
 //! Listening, and handing admitted connections to the threads that serve.
 //!
-//! One thread accepts and admits, so that refusing costs the serving threads nothing, however fast
-//! somebody connects, and ends idle connections where there are too many. What this is not: it reads
+//! One thread accepts and admits, so that a refusal costs the serving threads nothing, however fast
+//! clients connect. It also ends idle connections when there are too many. What this is not: it reads
 //! nothing from a connection.
 
 use std::cell::RefCell;
@@ -186,7 +186,7 @@ fn shared(options: &Options, validator: Arc<dyn Validator>) -> Result<Shared, St
 // === Listening ===
 
 /// The listeners that the options ask for, and one on 127.0.0.1 beside an allowed network, so that
-/// the launcher has a way whose address nothing rewrites.
+/// the launcher can connect without address translation.
 fn listen(options: &Options) -> Result<Vec<TcpListener>, StartError> {
     let mut addresses = options.ip_addresses.clone();
     let everywhere = addresses.is_empty();

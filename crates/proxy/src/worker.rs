@@ -376,8 +376,7 @@ async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
         .max_send_buf_size(CLIENT_SEND_BUFFER)
         .max_header_list_size(CLIENT_HEADER_LIST)
         .serve_connection(TokioIo::new(gate), service);
-    // The end of an HTTP/2 connection is told to its streams by hyper; there is nobody left to
-    // hear of an error.
+    // hyper ends the streams of an HTTP/2 connection with it; no client is left for an error.
     let _ = driver.until_served(&mut http).await;
 }
 

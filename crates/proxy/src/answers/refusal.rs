@@ -18,8 +18,8 @@ use crate::message::names::ERROR;
 /// Why the proxy itself answers a request, and not upstream.
 #[derive(Debug, Error)]
 pub enum Refusal {
-    /// A head that is not well formed, or a message whose end is not certain; the connection is
-    /// closed. The sentence names no value.
+    /// A malformed head, or a message without a certain end; the connection is closed. The sentence
+    /// names no value.
     #[error(transparent)]
     Framing(#[from] HeadError),
     /// For what its head asks.

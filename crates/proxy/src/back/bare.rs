@@ -143,7 +143,7 @@ struct Relay<'a> {
     pipe: Option<Lease>,
 }
 
-/// Whose fault it is that a body does not come to its end.
+/// The side that has broken a body off.
 enum Side {
     Client(io::Error),
     Upstream(BodyError),

@@ -1,8 +1,8 @@
-//! Who is served: the other end of a connection must belong to the allowed user or to root.
+//! Which clients are served: the other end of a connection must belong to the allowed user or root.
 //!
-//! The kernel's answer comes from `taskcluster-proxy-peer`; this file holds the policy. A look-up
-//! that fails, or names nobody, is a refusal. What it is not: it reads nothing from a connection,
-//! and the guards against a browser's pages, which need the head, are in [`crate::decision::browser`].
+//! `taskcluster-proxy-peer` asks the kernel for the owner; this file has the policy. A look-up that
+//! fails, or finds no owner, is a refusal. What it is not: it reads nothing from a connection. The
+//! guards against a browser's pages, which need the head, are in [`crate::decision::browser`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,7 +18,7 @@ use crate::own_addresses::OwnAddresses;
 /// Why the rules cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmitError {
-    /// The user is not known, or is everybody.
+    /// The user is not known, or stands for all unmapped users.
     #[error("--allowed-user: {0}")]
     User(#[from] UserError),
     /// The platform cannot look a peer up.
@@ -27,13 +27,13 @@ pub enum AdmitError {
     /// Not a network.
     #[error("invalid --allowed-network CIDR \"{0}\": write it as 172.17.0.0/16")]
     NotNetwork(String),
-    /// Everybody, everywhere.
+    /// The network holds all addresses.
     #[error("--allowed-network CIDR \"{0}\" is too broad: it allows all addresses")]
     TooBroad(String),
-    /// This machine's users, whom `--allowed-user` is to tell apart.
+    /// This machine's own clients, which `--allowed-user` checks.
     #[error(
-        "--allowed-network CIDR \"{0}\" overlaps loopback, whose clients --allowed-user checks: \
-         leave loopback out"
+        "--allowed-network CIDR \"{0}\" overlaps loopback, where --allowed-user checks the \
+         clients: leave loopback out"
     )]
     Loopback(String),
     /// A network alone.
@@ -114,7 +114,7 @@ impl Rules {
 
 impl Rules {
     /// A warning of the processes that run as the allowed user before the proxy listens, and so
-    /// before its task: they are served as the task is. Root is served whatever is allowed.
+    /// before its task: they are served like the task. For root there is none: root is always served.
     pub fn already_running(&self) -> Option<String> {
         if is_root(&self.allowed) {
             return None;
@@ -248,7 +248,7 @@ impl Admission {
             .networks
             .iter()
             .any(|network| network.contains(&address));
-        // An address of this machine whose socket cannot be seen is nobody's that could be admitted.
+        // A client at an address of this machine without a visible socket is never admitted.
         inside && !self.own_addresses.contain(address)
     }
 }

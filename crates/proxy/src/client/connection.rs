@@ -109,7 +109,7 @@ impl Connection {
         )
     }
 
-    /// Ends a head that has taken too long with an answer; whether there is somebody to make it.
+    /// Ends a head that has taken too long with an answer; whether a reader is there to make it.
     pub fn expire(&self) -> bool {
         let reader = self.reader.borrow_mut().take();
         let Some(reader) = reader.filter(|_| self.phase.get() == Phase::Head && !self.http2.get())

@@ -150,7 +150,7 @@ impl Gate {
                     Ok(None) => {}
                     Ok(Some(head)) => match head.body {
                         BodyLength::Known(length) if head.plain => {
-                            // Whatever time it takes from here on is not the head's.
+                            // The time from here on does not count as the head's.
                             self.connection.enter(Phase::Idle);
                             return Next::Plain(head, length);
                         }

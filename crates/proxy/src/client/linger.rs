@@ -1,9 +1,9 @@
 //! The end of a client's connection, so that its last answer arrives.
 //!
-//! What is sent to a socket that is closed is answered by a reset, which overtakes the answer where
-//! a client still sends: one whose upload was refused, above all. So writing is shut down first, and
-//! what still comes is read and dropped for a while (RFC 9112 9.6). Such a connection is idle: it
-//! makes room like any other.
+//! If a client still sends to a closed socket, as after a refused upload, the kernel answers with a
+//! reset, which overtakes the last answer. So the proxy first shuts down writing, and for a while
+//! reads and drops the bytes that still come (RFC 9112 9.6). Such a connection is idle: it makes room
+//! like any other.
 
 use std::net::Shutdown;
 use std::time::Duration;

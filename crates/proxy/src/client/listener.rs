@@ -1,8 +1,8 @@
 //! A listening socket that hands out connections as the system gives them.
 //!
-//! Tokio's own registers each connection with the runtime before anybody has looked at it, and takes
-//! it out again when it goes to another thread or is refused: a fifth of what refusing costs. Here
-//! only who serves a connection registers it. What this is not: it decides on no connection.
+//! Tokio's own registers each connection with the accepting thread's runtime, and removes it when it
+//! goes to another thread or is refused, which is a fifth of the cost of a refusal. Here only the
+//! serving thread registers a connection. What this is not: it decides on no connection.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,10 +1,9 @@
-//! How many connections there may be, by the descriptors that this process has, and which of them
-//! makes room for another.
+//! How many connections there may be, by the descriptors of this process, and which of them makes
+//! room for another.
 //!
-//! Some places are held back, so that a task which opens connections without end never keeps a
-//! launcher out that updates the credentials. Who waits for a place looks again whenever one of either
-//! kind has become free, by an end that was asked for or by any other. What this is not: it closes
-//! nothing; see [`crate::start`].
+//! Some places are reserved, so that a task which opens connections without end never keeps out a
+//! launcher that updates the credentials. A client that waits for a place looks again whenever any
+//! connection has ended. What this is not: it closes nothing; see [`crate::start`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,12 +18,12 @@ use crate::client::usage::{Moment, Usage};
 use crate::sync::Notify;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// Descriptors that tasks' connections never take: the runtime's own, the log's, the pipes of
-/// downloads, and what an update of the credentials needs.
+/// Descriptors that tasks' connections never take: those of the runtime, of the log, of the pipes of
+/// downloads, and of an update of the credentials.
 const HELD_BACK: usize = 128;
 
-/// Of those held back, connections that may ask for an update or for health. Once half of them are
-/// open, the one that has been idle for longest makes room for the next.
+/// Of the reserved descriptors, connections that may ask for an update or for health. Once half of
+/// them are open, the one that has been idle for longest makes room for the next.
 const RESERVED: usize = 64;
 
 /// Places that are kept free of connections that are idle: a sixteenth, but no more than this.
@@ -75,7 +74,7 @@ struct Open {
 pub struct Slot {
     open: Arc<Open>,
     load: Arc<AtomicUsize>,
-    /// It is one of those held back.
+    /// It is one of the reserved places.
     pub reserved: bool,
     /// Names the connection.
     pub number: u64,
@@ -95,9 +94,9 @@ impl Places {
         }
     }
 
-    /// A place for a connection to the thread `worker`, whose load is counted there; one of those held
-    /// back where that is `reserved`. If need be, that of a connection that is idle, which `end` is
-    /// asked to have ended, and says whether it will. `None` where all are in use.
+    /// A place for a connection on the thread `worker`, counted in its `load`; a reserved one where
+    /// `reserved`. If none is free, `end` is asked to end an idle connection, and says whether it
+    /// will. `None` if all are in use.
     pub async fn claim<E: Future<Output = bool>>(
         &self,
         reserved: bool,

@@ -1,10 +1,11 @@
 //! Guards against the pages of a task's own browser: a page of another origin must not spend the
-//! task's credentials, nor one whose name was made to resolve to the proxy (DNS rebinding).
+//! task's credentials, and neither must a page from a name that was made to resolve to the proxy
+//! (DNS rebinding).
 //!
-//! It judges what a browser cannot forge: `Origin`, `Sec-Fetch-Site` and `Host`. It is no defence
-//! against programs, which send what they like; those are a matter of admission. A page may still
-//! cause a request that it cannot read where a browser sends none of the three, as for an image
-//! over plain HTTP from a name that is not loopback.
+//! It judges fields that a page cannot forge: `Origin`, `Sec-Fetch-Site` and `Host`. It is no defence
+//! against programs, which can forge them; admission is for those. If a browser sends none of the
+//! three, as for an image over plain HTTP from a name that is not loopback, a page may still cause a
+//! request, but cannot read the answer.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -298,7 +299,7 @@ mod tests {
 
     const OK: u16 = 200;
 
-    /// Judges a head whose fields are written `name: value` and separated by `|`.
+    /// Judges a head with fields written as `name: value` and separated by `|`.
     fn judged(guard: &BrowserGuard, version: Version, target: Option<&str>, head: &str) -> u16 {
         let mut headers = HeaderMap::new();
         for field in head.split('|').filter(|field| !field.is_empty()) {
@@ -568,7 +569,7 @@ mod tests {
             ("host: localhost|origin: http://localhost:80", OK),
             ("host: [::1]:8080|origin: http://[::1]:8080", OK),
             ("host: 127.0.0.1|origin: http://127.0.0.1", OK),
-            // Somebody else's.
+            // Another origin.
             ("host: localhost:8080|origin: http://localhost", 403),
             ("host: localhost:8080|origin: http://localhost:8081", 403),
             ("host: localhost|origin: https://localhost", 403),

@@ -59,7 +59,7 @@ const fn v6(address: Ipv6Addr, prefix: u8) -> Ipv6Net {
 /// The hosts that signatures may go to.
 #[derive(Debug, Clone)]
 pub struct Destinations {
-    /// It is served whatever is listed, and wherever it is.
+    /// It is always served, at any address and without being listed.
     root: Origin,
     /// `None`: any name.
     names: Option<Names>,
@@ -171,7 +171,7 @@ impl Names {
 
 // === Addresses ===
 
-/// Whether `host`, which may be an address, is kept off whatever resolves it.
+/// Whether `host` is kept off by itself, as an address or by its name, with any resolver.
 pub fn is_kept_off_by_name(origin: &Origin, is_own: impl Fn(IpAddr) -> bool) -> bool {
     if let Some(address) = origin.ip() {
         return is_kept_off(address, is_own);

@@ -1,7 +1,7 @@
 //! Where a request goes: by the first segment of its path, exactly.
 //!
 //! The path after the prefix and the query go out byte for byte; nothing here decodes, joins or
-//! normalises. What this is not: it knows no methods (the stations that answer do) and looks at no
+//! normalises. What this is not: it knows no methods (the code that answers does) and looks at no
 //! header.
 
 use std::borrow::Cow;
@@ -288,7 +288,7 @@ impl RootUrl {
         &self.0
     }
 
-    /// The same, whose origin has no clone yet.
+    /// The same, with an origin that has no clone yet.
     pub fn apart(&self) -> Self {
         let Self(Origin(parts)) = self;
         Self(Origin(Arc::new(OriginParts::clone(parts))))
@@ -360,7 +360,7 @@ impl Origin {
         }
     }
 
-    /// Whether it is on this machine, whatever the network says.
+    /// Whether it is on this machine, by its name or address alone.
     pub fn is_loopback(&self) -> bool {
         match self.ip() {
             Some(ip) => ip.to_canonical().is_loopback(),

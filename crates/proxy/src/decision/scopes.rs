@@ -78,8 +78,8 @@ pub fn narrow(restriction: Option<&[String]>, asked: &[String]) -> Result<(), Na
     }
 }
 
-/// Whether one of `have` is `want`, or ends in `*` and what comes before it begins whatever `want`
-/// stands for. By Taskcluster's own rule `a**` would satisfy `a*`, which gives more than it.
+/// Whether one of `have` equals `want`, or ends in `*` and stands for every scope that `want` stands
+/// for. By Taskcluster's own rule `a**` would satisfy `a*`, which stands for more scopes.
 pub fn satisfies(have: &[String], want: &str) -> bool {
     let begins = want.strip_suffix('*').unwrap_or(want);
     have.iter().any(|have| {

@@ -23,7 +23,7 @@ pub struct AnswerBody {
 pub enum Length {
     /// So many bytes are left.
     Known(u64),
-    /// The chunked coding, whose sizes and data pass as they are.
+    /// The chunked coding; its sizes and data pass as they are.
     Chunked(Coding),
     /// The end of the connection; the client gets it in chunks.
     UntilClose,
@@ -145,9 +145,9 @@ impl Coding {
     }
 }
 
-/// Appends the end of a chunked body, whose trailers came as `section`. The client gets those that
-/// were declared, as by hyper; those that would be of the framing, of the connection, or ours if
-/// they stood in the head are left out (RFC 9110 6.5.1).
+/// Appends the end of a chunked body with its trailers, which came as `section`. The client gets
+/// those that were declared, as with hyper. Fields of the framing, of the connection or of the
+/// proxy are left out (RFC 9110 6.5.1).
 fn write_trailers(
     out: &mut Vec<u8>,
     section: &[u8],

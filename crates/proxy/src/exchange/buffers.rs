@@ -9,7 +9,7 @@ use crate::message::fields::FieldLines;
 /// Most that is read of an answer at once.
 pub const READ: usize = 64 * 1024;
 
-/// Heads for whose fields room is kept, and most room for one in bytes.
+/// Most buffers for the fields of a head that are kept, and the largest of them in bytes.
 const MAX_LINES: usize = 32;
 const MAX_LINES_ROOM: usize = 4 * 1024;
 

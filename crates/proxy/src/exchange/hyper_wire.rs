@@ -47,7 +47,7 @@ pub struct HyperWire<'a> {
     expects_continue: bool,
 }
 
-/// An answer whose head has come.
+/// An answer; its head is complete.
 pub struct HyperAnswer {
     pub response: Response<ResponseBody>,
     /// What the request's body still waits behind, to be kept until the answer has been relayed.
@@ -65,7 +65,7 @@ impl Drop for HeldBody {
 }
 
 impl<'a> HyperWire<'a> {
-    /// The wire for `order`, whose request came with `headers` and `body`, over HTTP/2 where
+    /// The wire for `order`. Its request came with `headers` and `body`, over HTTP/2 where
     /// `from_http2`.
     pub fn new(
         exchange: &'a Exchange,

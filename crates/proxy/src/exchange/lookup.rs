@@ -1,8 +1,8 @@
-//! A request of the proxy's own: one signed GET to the deployment, whose answer is read whole. By it
-//! the task of `--task-id` is read before anything listens.
+//! A request of the proxy's own: one signed GET to the deployment; its answer is read to the end. It
+//! reads the task of `--task-id` before the listeners open.
 //!
-//! It has the way out, the signature, the clock and the tries of every request. What this is not: no
-//! client waits for it, and what the answer says is the caller's to judge.
+//! It has the connections, the signature, the clock and the tries of every request. What this is not:
+//! no client waits for it, and the caller judges the answer.
 
 use std::cell::Cell;
 use std::io;

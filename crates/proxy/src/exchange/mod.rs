@@ -67,7 +67,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What there is to warn of before anything is sent by this way out.
+    /// Warnings before the first request goes out by these connections.
     pub fn warnings(&self, config: &UpstreamConfig) -> Vec<String> {
         let mut warnings = config.warnings();
         warnings.extend(self.in_force.current().time_warning());

@@ -13,8 +13,8 @@
 //! - Framing stays as it came. A body of known length announces that length in each attempt, one of
 //!   unknown length never announces any, even when its end is known by then, and an empty body is
 //!   empty from the start and costs no allocation.
-//! - A body whose announced length is over the limit is not kept at all. It can be tried again for
-//!   as long as nothing of it has been given out.
+//! - A body with an announced length over the limit is not kept at all. It can be tried again for as
+//!   long as no byte of it has been given out.
 //! - Kept bytes are copied into blocks of the replay's own. A frame is a slice of some connection's
 //!   read buffer, of unknown size, which keeping the slice would pin; so what is accounted for is
 //!   what is in memory.

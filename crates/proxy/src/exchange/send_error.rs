@@ -12,23 +12,23 @@ use crate::decision::route::Origin;
 use crate::exchange::reasons;
 use crate::exchange::replay::ReplayError;
 
-/// Why an answer is refused whose body's length is not certain.
+/// Why the proxy refuses an answer without a certain length of its body.
 pub const ODD_LENGTH: &str = "invalid content-length parsed";
-/// Why one is refused whose body is not what it would pass for.
-pub const ODD_CODING: &str = "it has a transfer coding that nobody asked for";
-/// Why one of HTTP/1.0 is refused that has a transfer coding.
+/// The same with a transfer coding other than `chunked`: its body would be taken for the content.
+pub const ODD_CODING: &str = "it has a transfer coding that was not requested";
+/// The same of HTTP/1.0 with a transfer coding.
 pub const OLD_CODING: &str = "unexpected transfer-encoding parsed";
-/// Why one is refused whose head is past its limit.
+/// The same with a head over the limit.
 pub const LONG_HEAD: &str = "message head is too large";
-/// Why one is refused whose fields are none.
+/// The same with malformed fields.
 pub const ODD_FIELD: &str = "invalid HTTP header parsed";
-/// Why one is refused whose status is none.
+/// The same with a malformed status.
 pub const ODD_STATUS: &str = "invalid HTTP status-code parsed";
-/// Why one is refused that is of no version of HTTP/1.
+/// The same of a version other than HTTP/1.
 pub const ODD_VERSION: &str = "invalid HTTP version parsed";
-/// Why one is refused that leaves HTTP without having been asked to.
-pub const ODD_UPGRADE: &str = "it changes to a protocol that nobody asked for";
-/// Why one is refused that came before there was a request.
+/// The same with an upgrade that the request did not ask for.
+pub const ODD_UPGRADE: &str = "it changes to a protocol that was not requested";
+/// The same before there was a request.
 pub const SPOKE_FIRST: &str = "it spoke before it was asked";
 
 /// An end of the connection before the end of the answer's head.
@@ -95,13 +95,13 @@ pub enum SendError {
     /// The certificate does not verify.
     #[error("the certificate of {host} does not verify: {reason}")]
     Certificate {
-        /// Whose.
+        /// Its server.
         host: Box<str>,
         /// Why, in a few words.
         reason: Box<str>,
     },
-    /// The handshake failed: an alert, or what is no TLS. It says nothing of the certificate, and
-    /// may be the doing of a load balancer whose servers are being changed: worth another try.
+    /// The handshake failed: an alert, or bytes that are not TLS. It says nothing of the certificate.
+    /// A load balancer that is replacing its servers may cause it, so it is worth another try.
     #[error("{host} does not speak TLS as expected: {reason}")]
     Tls {
         /// Who.
@@ -122,7 +122,7 @@ pub enum SendError {
     /// What came is no HTTP answer.
     #[error("the answer of {host} is not HTTP: {reason}")]
     NotHttp {
-        /// Whose.
+        /// Its server.
         host: Box<str>,
         /// Why, in a few words.
         reason: Box<str>,

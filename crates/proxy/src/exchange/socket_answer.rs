@@ -204,8 +204,8 @@ pub fn parse(bytes: &[u8], asked: Asked, buffers: &Buffers) -> Result<Option<Par
     }
 }
 
-/// The lines of an interim answer as the client gets them; it has no body, whatever it says (RFC
-/// 9110 15.2).
+/// The lines of an interim answer as the client gets them. It never has a body, even if its fields
+/// announce one (RFC 9110 15.2).
 fn interim(parsed: &httparse::Response<'_, '_>, mut fields: FieldLines) -> Vec<u8> {
     headers::strip_response(&mut fields);
     clear_ours(&mut fields);
@@ -225,7 +225,7 @@ fn interim(parsed: &httparse::Response<'_, '_>, mut fields: FieldLines) -> Vec<u
     lines
 }
 
-/// Reads the answer that `text` begins with, whose head has `len` bytes, into `lines`.
+/// Reads the answer at the beginning of `text`, with a head of `len` bytes, into `lines`.
 fn read_final(
     parsed: &httparse::Response<'_, '_>,
     text: &[u8],

@@ -1,9 +1,9 @@
 //! The wire of bare sockets: HTTP/1.1, one write and one read in the usual case.
 //!
-//! For a request whose body has a known length. While it goes out, what comes back is read: an
-//! answer that comes before the body has been sent is the answer, also where upstream then refuses
-//! to take more. Interim answers pass to the client as they come. What it is not: no message of
-//! unknown length, no upgrade, no HTTP/2; those are [`crate::exchange::hyper_wire`]'s.
+//! For a request with a body of known length. The wire reads while it sends: an answer that comes
+//! before the end of the body is the answer, also if upstream then takes no more. Interim answers
+//! pass to the client as they come. What it is not: it sends no message of unknown length, no
+//! upgrade and no HTTP/2; [`crate::exchange::hyper_wire`] does.
 
 use std::io::{self, ErrorKind};
 use std::mem;
@@ -42,7 +42,7 @@ pub struct SocketWire<'a, 'g> {
     alarm: &'a mut Alarm,
 }
 
-/// An answer whose head has come, and the connection that it comes on. Dropped, it is closed.
+/// An answer with a complete head, and its connection, which is closed when this is dropped.
 pub struct SocketAnswer {
     pub head: AnswerHead,
     pub body: AnswerBody,

@@ -255,7 +255,7 @@ fn tries_go_by_what_is_known_of_the_sending_before() {
         (get, NONE, true, &[Refused], "502 upstream", ".", 0),
         (post, QUARTER, false, &[Refused], "502 too large", ".", 0),
         (post, NONE, false, &[Refused], "502 upstream", ".", 0),
-        // It has processed nothing: at once, as often as that happens, whatever the method.
+        // It has processed nothing: at once, as often as that happens, for every method.
         (post, NONE, true, &[NotProcessed, NotProcessed, Status(200)], "200", "...", 0),
         (post, NONE, false, &[NotProcessed], "502 upstream", ".", 0),
         // A pooled connection closed after something was written: once, on a new connection.

@@ -102,7 +102,7 @@ impl<'g> Upload<'g> {
         }
     }
 
-    /// Begins a try whose head is `head`; a small body becomes part of the head's write.
+    /// Begins a try with this `head`; a small body becomes part of the head's write.
     pub fn begin(&mut self, head: &mut Vec<u8>) {
         self.pending = Bytes::new();
         self.state = State::Sending;

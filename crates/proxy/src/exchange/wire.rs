@@ -27,7 +27,7 @@ pub trait Wire {
     fn can_resend(&self) -> bool;
 }
 
-/// An answer whose head has come.
+/// An answer; its head is complete.
 pub trait Answer {
     type Fields: Fields;
 

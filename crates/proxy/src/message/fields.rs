@@ -13,7 +13,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 /// thousand.
 const FEW: usize = 16;
 
-/// The fields of a head, whoever holds them.
+/// The fields of a head, in hyper's map or as lines.
 pub trait Fields {
     /// The values that stand under `name`, in their order.
     fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]>;

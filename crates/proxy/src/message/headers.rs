@@ -1,8 +1,8 @@
 //! Hop-by-hop header fields: they speak of one connection and stop here, in both directions.
 //!
 //! Everything else passes, repeated fields in their order. `Trailer` passes too: the trailers that
-//! it announces are forwarded. What this is not: it adds nothing, and message framing
-//! (`Content-Length`, `Transfer-Encoding`) is made anew from the body by whoever sends it.
+//! it announces are forwarded. What this is not: it adds nothing, and each sender makes the message
+//! framing (`Content-Length`, `Transfer-Encoding`) anew from the body.
 
 use std::iter::once;
 use std::sync::LazyLock;
@@ -155,9 +155,9 @@ fn named_by_connection(headers: &impl Fields) -> Option<Names> {
     (!named.is_empty()).then(|| Names::from_iter(named))
 }
 
-/// Whether an HTTP/1 message has the chunked coding. `None` where it has another one: nobody asked
-/// for that, and since it stops here, its bytes would pass for the content (RFC 9112 6.1, 7). Also
-/// where anything stands behind `chunked`, since some readers look at the very end alone.
+/// Whether an HTTP/1 message has the chunked coding. `None` if it has another one: the field is
+/// hop-by-hop, so the receiver would take the coded bytes for the content (RFC 9112 6.1, 7). `None`
+/// also if anything follows `chunked`, since some readers look at the last coding alone.
 pub fn is_chunked(headers: &impl Fields) -> Option<bool> {
     let codings = headers
         .values(&TRANSFER_ENCODING)

@@ -58,7 +58,7 @@ impl<B> Whole<B> {
         }
     }
 
-    /// The body of a client's request of this version, whose bytes are counted.
+    /// The body of a client's request of this version; its bytes are counted.
     pub fn counted(body: B, version: Version, metrics: &Arc<Metrics>) -> Self {
         Self {
             counted: Some(Arc::clone(metrics)),
@@ -81,7 +81,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() && self.http2 && !self.body.is_end_stream() {
-            // Once is enough: whoever asks again after an error is told the end.
+            // The error comes once; the next poll gives the end.
             self.http2 = false;
             return Poll::Ready(Some(Err(BodyError::CutShort)));
         }

@@ -41,7 +41,7 @@ pub struct Record {
     came: Instant,
     method: Method,
     request_target: RequestTarget,
-    /// The request stands in for one whose head was refused.
+    /// The request stands in for one with a refused head.
     stands_in: bool,
     target: Option<Rc<Target>>,
     status: Option<StatusCode>,

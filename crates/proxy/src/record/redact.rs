@@ -1,9 +1,9 @@
-//! Takes secrets out of request targets and URLs before they are written anywhere: the values of
-//! `bewit` and whatever a URL says of a user.
+//! Removes secrets from request targets and URLs before they are written: the values of `bewit`, and
+//! the user and password of a URL.
 //!
-//! It reads a text as a decoder would, however often its characters are percent-encoded, because a
-//! log is read by people and programs that decode. It errs towards taking out too much. It is not
-//! a URL parser and changes nothing that goes out.
+//! It reads a text as a decoder would, however often its characters are percent-encoded, since people
+//! and programs that decode read a log. In doubt it removes too much. It is not a URL parser and
+//! changes no request.
 
 use std::borrow::Cow;
 
@@ -100,7 +100,7 @@ pub fn has_bewit(query: &str) -> bool {
     })
 }
 
-/// Bounds of the value of a `bewit=` whose first letter is at `at`.
+/// Bounds of the value of the `bewit=` that begins at `at`.
 fn bewit_value(text: &[Decoded], at: usize) -> Option<(usize, usize)> {
     let start = reads(text, at + 1, b"ewit=")?;
     let length = text[start..].iter().position(|read| {

@@ -1,9 +1,9 @@
-//! What is known of the verifiers' clock, and what the refusal of a signature teaches about it.
+//! The verifiers' clock, learned from the refusal of a signature.
 //!
-//! A signature names its time, and verifiers refuse one that is a minute off (npm `hawk`), on a
-//! machine whose clock is wrong each of them. A Hawk challenge tells the right time and proves who
-//! says so. Taskcluster's services make none; there the `Date` of the refusal tells it, where
-//! nobody on the way could have written it. What this is not: no request is sent here again.
+//! A signature contains its time, and verifiers refuse one that is a minute off (npm `hawk`). With a
+//! wrong clock they refuse all. A Hawk challenge contains the right time and proves its maker.
+//! Taskcluster's services make no challenge. There the `Date` of the refusal serves, if an attacker
+//! on the network cannot have written it. What this is not: it sends no request again.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -38,7 +38,7 @@ impl Connections {
         }
     }
 
-    /// Keeps one whose request has ended, unless others need its permit.
+    /// Keeps the connection of a request that has ended, unless others need its permit.
     pub fn give_back(&self, connection: Permit) {
         if !self.permits.are_wanted() || self.pool.is_awaited() {
             self.pool.put(connection);

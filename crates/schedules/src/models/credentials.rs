@@ -24,7 +24,7 @@ struct Model {
     in_force: InForce,
     /// Sets are numbered in the order of their turns.
     turns: AtomicUsize,
-    /// The latest set whose update has been answered.
+    /// The set of the latest update that has been answered.
     answered: AtomicUsize,
     /// Requests that run, by their sets.
     running: [AtomicUsize; UPDATES + 1],

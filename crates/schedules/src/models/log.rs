@@ -3,7 +3,7 @@
 //! - Every line is written once, whole, and in the order of its thread, or is counted as lost; the
 //!   numbers told in the log add up to that count.
 //! - Who waits for the lines so far does so until they are written, and waits for no later ones.
-//! - A line is written although nobody waits for it.
+//! - A line is written although no thread waits for it.
 //! - What came before the end is written, and the thread that writes comes to its end.
 
 use std::io::{self, Write};

@@ -18,7 +18,7 @@ use shuttle::thread;
 
 use crate::exchange::replay::{Replay, ReplayBudget};
 
-/// The first block that is kept of a body whose length is not known, and here each chunk of one.
+/// The first block that is kept of a body of unknown length, and here the size of each chunk.
 const BLOCK: usize = 4 * 1024;
 
 /// Room for two bodies of two blocks, and for the first of a third.

@@ -27,7 +27,7 @@ pub struct UpstreamConfig {
     pub metrics: Arc<Metrics>,
     /// Whether https origins are offered HTTP/2.
     pub http2: bool,
-    /// How long a connection is kept that nobody uses.
+    /// How long an idle connection is kept.
     pub idle_timeout: Duration,
     /// How long a TCP connection may take to come about, over all addresses of the name; also a
     /// proxy's answer to CONNECT.
@@ -40,7 +40,7 @@ pub struct UpstreamConfig {
 }
 
 impl UpstreamConfig {
-    /// The way out that the environment describes, of at most so many `connections`.
+    /// The outgoing connections that the environment describes, at most so many `connections`.
     pub fn from_env(connections: usize) -> Self {
         Self::new(Proxies::from_env(), Roots::from_env(), connections)
     }
@@ -53,7 +53,7 @@ impl UpstreamConfig {
         proxies.chain(roots).collect()
     }
 
-    /// A way out with the usual times.
+    /// Outgoing connections with the usual times.
     pub fn new(proxies: Proxies, roots: Roots, connections: usize) -> Self {
         Self {
             proxies,

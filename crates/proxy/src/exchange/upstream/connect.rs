@@ -71,8 +71,8 @@ pub(super) struct Http1Link<B> {
 }
 
 impl<B> Http1Link<B> {
-    /// Begins a request: from now on what is heard may be its answer. What a new connection has said
-    /// so far counts, too, since nobody had asked it anything.
+    /// Begins a request: bytes from now on may be its answer. Bytes that a new connection has sent so
+    /// far count, too, since no request had been sent on it.
     pub(super) fn begin(&mut self) {
         self.reused = std::mem::replace(&mut self.used, true);
         if self.reused {

@@ -128,7 +128,7 @@ impl<B> Held<B> {
             return Err(Unanswered::not_http(&self.host.origin, reason));
         }
         // After 101 the connection is no HTTP connection any more. On one that speaks HTTP/1.0,
-        // the next request could have no body whose length is not known beforehand.
+        // the next request could not have a body of unknown length.
         let is_last = is_odd
             || response.status() == StatusCode::SWITCHING_PROTOCOLS
             || response.version() == Version::HTTP_10;
@@ -151,7 +151,7 @@ impl<B> Held<B> {
     }
 }
 
-/// Why nobody can tell what the body of an answer is, though hyper took it.
+/// Why the body of an answer is not certain, though hyper accepted it.
 fn odd_framing<T>(response: &mut Response<T>) -> Option<&'static str> {
     let status = response.status();
     let headers = response.headers_mut();

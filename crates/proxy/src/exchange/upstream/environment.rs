@@ -4,14 +4,14 @@
 //! `golang.org/x/net/http/httpproxy`), since every Taskcluster worker is set up for that:
 //!
 //! - A name in capitals goes before the same name in small letters; an empty value is none.
-//! - `HTTP_PROXY` is for http origins and `HTTPS_PROXY` for https ones, whatever the proxy's own
-//!   scheme; neither stands in for the other. There is no `ALL_PROXY`.
+//! - `HTTP_PROXY` is for http origins and `HTTPS_PROXY` for https ones; the proxy's own scheme does
+//!   not matter. Neither replaces the other. There is no `ALL_PROXY`.
 //! - A value without a scheme is an http proxy. `http`, `https`, `socks5` and `socks5h` are known.
 //! - `localhost` and loopback addresses are never asked of a proxy.
 //! - `NO_PROXY` is a list with commas: `*` for everything, addresses, networks, and names. A name
 //!   stands for itself and what is below it; with a leading `.` or `*.` for what is below it alone.
 //!   Addresses and names may have a port.
-//! - In a CGI program (`REQUEST_METHOD`), `HTTP_PROXY` is a field of somebody's request and is
+//! - In a CGI program (`REQUEST_METHOD`), `HTTP_PROXY` is a field of a client's request and is
 //!   refused.
 //!
 //! Unlike Go, which would go out directly without a word, a value that is no proxy's URL is warned of
@@ -606,7 +606,7 @@ mod tests {
                 ("[fe80::424b:c8be:1643:a1b6]", true),
             ],
         );
-        // An address is no name, whatever it ends in.
+        // An address never counts as a name, with any ending.
         check(".1.1, 1.1", &[("192.168.1.1", true)]);
         // IPv4 is in no network of IPv6.
         check("::/0", &[("192.168.1.1", true), ("[2001:db8::1]", false)]);

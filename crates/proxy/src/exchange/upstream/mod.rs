@@ -1,4 +1,4 @@
-//! The way out: a request goes to its origin over HTTP/1.1 or HTTP/2, on a connection that is
+//! Outgoing connections: a request goes to its origin over HTTP/1.1 or HTTP/2, on a connection that is
 //! pooled per thread.
 //!
 //! [`Upstream`] belongs to one thread and shares nothing with the others but its
@@ -117,7 +117,7 @@ enum Found<'h, T, B> {
 // === impl Upstream ===
 
 impl<B: RequestBody> Upstream<B> {
-    /// One thread's way out. To be made and used inside a `LocalSet`.
+    /// One thread's outgoing connections. To be made and used inside a `LocalSet`.
     pub fn new(config: Arc<UpstreamConfig>) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             connector: Connector::new(Arc::clone(&config)),
@@ -244,7 +244,7 @@ impl<B: RequestBody> Upstream<B> {
 
 impl<B> Upstream<B> {
     fn give_back(&self, link: Http1Link<B>, pool: &Pool<B>) {
-        // Somebody else may have it sooner as a permit.
+        // Another request gets it sooner as a permit.
         if self.config.permits.are_wanted() && !pool.is_awaited() {
             return;
         }

@@ -162,7 +162,7 @@ impl<B> Pool<B> {
         }
     }
 
-    /// Takes back an HTTP/1.1 connection whose answer has been read, or which was not used.
+    /// Takes back an HTTP/1.1 connection after its answer has been read, or unused.
     pub(super) fn put(&self, link: Http1Link<B>) {
         if link.sender.is_closed() {
             return;
@@ -186,7 +186,7 @@ impl<B> Pool<B> {
         }
     }
 
-    /// Takes back a socket whose answer has been read.
+    /// Takes back a socket after its answer has been read.
     pub(super) fn put_socket(&self, socket: UpstreamIo) {
         self.sockets.borrow_mut().push_back(Idle {
             link: socket,
@@ -201,7 +201,7 @@ impl<B> Pool<B> {
         }
     }
 
-    /// Whether somebody waits for a connection of this pool.
+    /// Whether a request waits for a connection of this pool.
     pub(super) fn is_awaited(&self) -> bool {
         self.waiting.get() > 0
     }
@@ -278,7 +278,7 @@ impl Making {
     /// Waits until the connection stands, or was given up.
     ///
     /// # Errors
-    /// Where it failed: as whoever makes the next would fail, too.
+    /// If it failed, since the next attempt would fail, too.
     pub(super) async fn done<B>(&self, pool: &Pool<B>) -> Result<(), SendError> {
         let mut done = pin!(self.done.notified());
         done.as_mut().enable();

@@ -13,7 +13,7 @@ use super::http2::Http2Body;
 use crate::exchange::replay::ReplayBody;
 use crate::message::whole::BodyError;
 
-/// What is left of an answer that nobody wants is worth reading for its connection up to this.
+/// Up to this many bytes, the rest of an unwanted answer is read to keep its connection.
 const MAX_DRAIN: u64 = 8 * 1024;
 
 /// The body of an answer; it holds the connection until its end.
@@ -52,7 +52,7 @@ impl<B> Body for ResponseBody<B> {
         match &frame {
             // Where it was the last one, the connection is free when the body is dropped.
             Some(Ok(frame)) if frame.is_data() => {}
-            // Nothing follows trailers, and not everybody asks.
+            // Nothing follows trailers, and not every caller polls again.
             Some(Ok(_)) | None => {
                 if let Some(held) = held.take() {
                     held.give_back();

@@ -87,7 +87,7 @@ impl<B> Socket<B> {
     /// Gives the connection back once its answer has been read to its end.
     pub fn give_back(self) {
         let pool = &self.host.pool;
-        // Somebody else may have it sooner as a permit.
+        // Another request gets it sooner as a permit.
         if self.upstream.config.permits.are_wanted() && !pool.is_awaited() {
             return;
         }
@@ -123,8 +123,8 @@ impl<B> Socket<B> {
         self.io.consume(bytes);
     }
 
-    /// What an error means for a request of which something may have been `written`, and of whose
-    /// answer nothing has come, or something where `heard`.
+    /// What an error means for a request: whether a byte of it may have been `written`, and whether a
+    /// byte of its answer was `heard`.
     pub fn failure(&self, error: &io::Error, heard: bool, written: bool) -> Unanswered {
         let progress = Progress {
             reused: self.reused,

@@ -1,4 +1,4 @@
-//! A connection's bytes, whatever they go through.
+//! A connection's bytes: over TCP, through TLS or through an outgoing proxy.
 //!
 //! What this is not: it knows no message.
 
@@ -170,11 +170,11 @@ impl UpstreamIo {
         }
     }
 
-    /// Whether nothing has come since the last answer: neither an end nor what nobody asked for.
+    /// Whether nothing has come since the last answer: neither an end nor unrequested bytes.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let mut context = Context::from_waker(Waker::noop());
-        // A task whose turn is over is told that everything is pending.
+        // To a task without budget, tokio says that everything is pending.
         let look = pin!(unconstrained(poll_fn(|cx| {
             Pin::new(&mut *self).poll_read(cx, &mut ReadBuf::new(&mut byte))
         })));

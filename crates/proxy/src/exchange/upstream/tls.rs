@@ -274,7 +274,7 @@ fn add(
 
 fn system_roots() -> Trusted {
     let mut roots = Trusted::none();
-    // What cannot be read or parsed vouches for nobody; the others still do.
+    // Files that cannot be read or parsed are left out; the others count.
     roots.add(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         roots.add_mozilla_s();
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(roots.faults(), []);
     }
 
-    /// Whatever is wrong with what was named, it is named, and the system's roots stay out.
+    /// The warning names every unusable file, and the system's roots do not replace it.
     #[test]
     fn what_cannot_be_used_is_named_and_nothing_takes_its_place() {
         let there = env!("CARGO_MANIFEST_DIR");

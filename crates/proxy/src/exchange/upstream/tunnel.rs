@@ -105,7 +105,7 @@ async fn socks(tcp: TcpStream, proxy: &ProxyServer, origin: &Origin) -> Result<S
     }
 }
 
-/// A connector whose connection is there already.
+/// A connector with a connection that is open already.
 struct Connected(Option<TcpStream>);
 
 impl Service<Uri> for Connected {

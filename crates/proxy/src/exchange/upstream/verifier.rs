@@ -1,10 +1,10 @@
-//! Who is trusted to be an upstream: servers for whom a trusted authority vouches, and servers whose
-//! own certificate is among the trusted ones.
+//! Which servers are trusted as an upstream: those with a certificate by a trusted authority, and
+//! those with a certificate that is itself among the trusted ones.
 //!
-//! The first is `webpki`'s to judge. The second it refuses where the certificate is an authority's
-//! by its form, as `openssl req -x509` makes it, though Go, curl and Node take it, and where the
-//! certificate's issuer is not trusted as well. There is nobody else to be asked then: what was
-//! named is the server's certificate, to the byte. Its name, its time and its purpose still count.
+//! `webpki` judges the first. It refuses the second if the certificate has the form of an
+//! authority's, as from `openssl req -x509`, or if its issuer is not trusted as well. Go, curl and
+//! Node accept it, and so does this file: the operator has named the server's certificate, to the
+//! byte. Its name, its validity and its purpose are still checked.
 //!
 //! What this is not: it reads no files. That is [`super::tls`].
 

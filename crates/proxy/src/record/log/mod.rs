@@ -1,6 +1,6 @@
 //! The log on stderr: one line per request, and what else an operator has to know.
 //!
-//! A thread that serves requests never waits for whoever reads the log. It renders its line into
+//! A thread that serves requests never waits for the log's reader. It renders its line into
 //! memory of its own and appends it to a bounded queue; one thread writes the queue out, many lines
 //! at a time. A line that finds the queue full is dropped and counted. Control characters are
 //! escaped, so that a request cannot forge a line, and secrets are taken out here, for every line
@@ -64,7 +64,7 @@ pub enum UnknownName {
 #[derive(Clone)]
 pub struct Log(Arc<Handle>);
 
-/// Ends the writing thread when nobody can write any more.
+/// Ends the writing thread when the last [`Log`] is dropped.
 struct Handle(Arc<Shared>);
 
 impl Log {

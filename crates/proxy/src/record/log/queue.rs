@@ -43,8 +43,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Queue {
     pending: Vec<u8>,
-    /// Lines that were queued, ever; those that have been written, or could not be; and those that
-    /// somebody waits for.
+    /// Lines that were queued, ever; those that have been written, or could not be; and those that a
+    /// flush waits for.
     queued: u64,
     written: u64,
     awaited: u64,

@@ -232,7 +232,7 @@ struct Unseen;
 
 impl fmt::Display for Unseen {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        panic!("rendered although nobody reads it")
+        panic!("rendered although it is not logged")
     }
 }
 
@@ -417,7 +417,7 @@ fn refusals_are_one_line_a_second_with_the_number_left_out() {
     log.refused(format_args!("refused once more"));
     assert_eq!(read().len(), 2);
 
-    // Nobody comes any more, and still the number is told.
+    // No further line comes, and still the number is written.
     let began = Instant::now();
     while read().len() < 3 && began.elapsed() < Duration::from_secs(10) {
         thread::sleep(BATCH);

@@ -199,7 +199,7 @@ pub(super) async fn drive(mut connection: Connection<UpstreamIo, Bytes>, told: R
 /// Pings, and what they are for.
 struct Pulse {
     pings: PingPong,
-    /// A ping is on the way, whatever for.
+    /// A ping is on the way, for any purpose.
     asked: bool,
     /// What had been heard when the alarm was set.
     heard: u64,
@@ -225,7 +225,7 @@ impl Pulse {
 
     fn ping(&mut self, cx: &mut Context<'_>) -> bool {
         self.asked = self.pings.send_ping(Ping::opaque()).is_ok();
-        // Whoever asks is told.
+        // Registers this task to be woken by the pong.
         let _ = self.pings.poll_pong(cx);
         self.asked
     }

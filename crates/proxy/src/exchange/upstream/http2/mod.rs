@@ -1,4 +1,4 @@
-//! HTTP/2 to upstream: connections whose streams are requests.
+//! HTTP/2 to upstream: each stream of a connection is a request.
 //!
 //! It stands on h2 itself. hyper, which is on top of it elsewhere, tells nothing of interim answers,
 //! has windows that are as large for a connection as for one stream (so that one reader which has

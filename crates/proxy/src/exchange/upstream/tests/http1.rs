@@ -1,4 +1,4 @@
-//! HTTP/1.1: the bytes of a request, whose a connection is and when, and what becomes of it.
+//! HTTP/1.1: the bytes of a request, which request has a connection and when, and its end.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -418,7 +418,7 @@ fn nobody_there_is_said_in_one_sentence() {
         ] {
             let nowhere = origin(&format!("http://{host}"));
             let unanswered = upstream().send(&nowhere, get("/"), false).await;
-            let error = unanswered.expect_err("nobody is there").error;
+            let error = unanswered.expect_err("no server").error;
             let sentence = error.to_string();
             assert!(matches!(error, SendError::Network { .. }), "{error:?}");
             assert!(
@@ -468,7 +468,7 @@ fn an_answer_to_an_unfinished_upload_comes_at_once() {
         let answer = answer.expect("an answer");
         assert_eq!(answer.status(), 403);
         assert_eq!(text(answer).await, "no");
-        // The rest still goes where it was meant to; nobody else gets the connection meanwhile.
+        // The rest goes on to the same upstream; no other request gets the connection meanwhile.
         let _ = tokio::join!(scene.connect(Need::default()), scene.listener.accept());
         sender.send(Ok("world")).expect("it is read");
         assert_eq!(peer.bytes(5).await, b"world");

@@ -17,7 +17,7 @@ fn an_http2_request_has_an_authority_and_no_connection_fields() {
     run(async {
         let (server, upstream, origin) = over_tls(&["h2"]).await;
         let request = Request::get("//a%2F/../b;c?")
-            .header("host", "somebody.else")
+            .header("host", "another.host")
             .header("connection", "x-kept")
             .header("x-kept", "1")
             .header("x-kept", "2")
@@ -95,8 +95,8 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
         for attempt in attempts {
             assert!(attempt.await.expect("no panic").error.is_retryable());
         }
-        let nobody = tokio::time::timeout(Duration::from_millis(20), listener.accept()).await;
-        assert!(nobody.is_err(), "they have not tried one by one");
+        let another = tokio::time::timeout(Duration::from_millis(20), listener.accept()).await;
+        assert!(another.is_err(), "they have not tried one by one");
 
         // The one leaves, and the next takes over.
         let leaving = {
@@ -194,8 +194,8 @@ fn bodies_pass_over_http2() {
     });
 }
 
-/// A server of frames: each request on each connection gets what `react` does to it. Gives a way out
-/// to it.
+/// A server of frames: each request on each connection gets what `react` does to it. Returns outgoing
+/// connections to it.
 async fn frames(
     react: impl Fn(usize, usize, SendResponse<Bytes>) -> bool + 'static,
 ) -> (Rc<Upstream<Plain>>, Origin) {
@@ -294,7 +294,7 @@ async fn settled(counter: &Cell<usize>) -> usize {
     }
 }
 
-/// Passes connections on to `origin`, whose bytes come so late.
+/// Passes connections on to `origin`; its bytes come so late.
 async fn far_away(origin: &Origin, late: Duration) -> Origin {
     let (listener, address) = listen().await;
     let target = format!("127.0.0.1:{}", origin.port());
@@ -434,7 +434,7 @@ fn a_connection_that_we_end_ourselves_is_worth_another_try() {
         let broken = async {
             let (stream, _) = listener.accept().await.expect("a connection");
             let mut stream = acceptor.accept(stream).await.expect("TLS");
-            // The preface and whatever comes with it.
+            // The preface and all that comes with it.
             let mut preface = [0; 24];
             stream.read_exact(&mut preface).await.expect("a preface");
             // SETTINGS, and DATA that belong to no stream (RFC 9113 6.1).

@@ -39,7 +39,7 @@ fn the_connection_used_last_is_used_first_and_the_others_grow_old() {
         };
         let closing = async {
             older.closed().await;
-            assert!(older.read.is_empty(), "nobody has used it");
+            assert!(older.read.is_empty(), "no request has used it");
             started.elapsed()
         };
         let both = async { tokio::join!(using, closing).1 };

@@ -1,4 +1,4 @@
-//! The way out against real sockets: servers that do what the test says, byte for byte where it
+//! Outgoing connections to real sockets: servers that do what the test says, byte for byte where it
 //! matters.
 
 mod http1;
@@ -185,7 +185,7 @@ impl Peer {
     }
 }
 
-/// An upstream that the test plays, and a way out that leads to it.
+/// An upstream that the test plays, and the outgoing connections to it.
 struct Scene<B = Plain> {
     listener: TcpListener,
     upstream: Rc<Upstream<B>>,
@@ -299,7 +299,7 @@ impl Authority {
         accepting(certificate.der().clone(), key, protocols)
     }
 
-    /// A way out that trusts this authority, and offers HTTP/2, too.
+    /// Outgoing connections that trust this authority, and offer HTTP/2, too.
     fn upstream(&self) -> Rc<Upstream<Plain>> {
         Upstream::new(Arc::new(UpstreamConfig {
             http2: true,

@@ -159,7 +159,7 @@ fn a_proxy_that_is_none_is_named_for_what_it_is() {
         drop(listener);
         let upstream = upstream_by(proxies(&[("HTTPS_PROXY", address.to_string())]), &authority);
         let error = upstream.send(&origin(HIDDEN), get("/path"), false).await;
-        let error = error.expect_err("nobody there").error;
+        let error = error.expect_err("no server").error;
         assert!(
             error
                 .to_string()

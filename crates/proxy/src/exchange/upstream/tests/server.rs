@@ -142,7 +142,7 @@ pub async fn hello(upstream: &Rc<Upstream<Plain>>, origin: &Origin, needs_http1:
     assert_eq!(text(answer.expect("an answer")).await, "hello");
 }
 
-/// The server, and a way out to it that trusts it and offers HTTP/2, too.
+/// The server, and outgoing connections that trust it and offer HTTP/2, too.
 pub async fn over_tls(protocols: &[&str]) -> (Rc<Server>, Rc<Upstream<Plain>>, Origin) {
     let authority = Authority::new();
     let (server, origin) = server(&authority, protocols).await;
