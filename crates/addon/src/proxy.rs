@@ -130,7 +130,7 @@ pub struct NativeVerdict {
 type Validate = ThreadsafeFunction<Buffer, NativeVerdict, Buffer, Status, false>;
 
 /// The JavaScript function that judges credentials. While it is held, Node's event loop lives on;
-/// it is let go when the proxy has stopped.
+/// it is released when the proxy has stopped.
 #[derive(Clone)]
 struct Validator(Arc<Mutex<Option<Validate>>>);
 

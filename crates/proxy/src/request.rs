@@ -99,7 +99,7 @@ pub async fn serve_held(
                     let upload = wire.into_upload();
                     buffers.give_back_lines(request.fields);
                     record.answered(answered.answer.status());
-                    record.audit(|entry| told(entry, &order, &answered));
+                    record.audit(|entry| record_answered(entry, &order, &answered));
                     let last = head.closes || ends();
                     return bare::relay(
                         &mut client,
@@ -114,7 +114,7 @@ pub async fn serve_held(
                 }
                 Err(failed) => {
                     is_within_interim = wire.is_within_interim();
-                    record.audit(|entry| not_answered(entry, &order, session));
+                    record.audit(|entry| record_unanswered(entry, &order, session));
                     Err(refusal_of(failed, session))
                 }
             }
@@ -130,8 +130,8 @@ pub async fn serve_held(
     if is_within_interim {
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
-    // What has come of a body that was not read is passed over; behind one that has not, no head
-    // could be found.
+    // The part of an unread body that has come is skipped. Behind a part that has not come, no head
+    // could be found, so the connection ends.
     gate.skip_held_body();
     let last = closes || head.closes || gate.body_left() > 0 || ends();
     let method = &request.method;
@@ -238,10 +238,10 @@ async fn pass(
             let answered = exchange.run(&order, &mut wire).await;
             *is_read = session.http2 || wire.has_read_body();
             let answered = answered.map_err(|failed| {
-                record.audit(|entry| not_answered(entry, &order, session));
+                record.audit(|entry| record_unanswered(entry, &order, session));
                 refusal_of(failed, session)
             })?;
-            record.audit(|entry| told(entry, &order, &answered));
+            record.audit(|entry| record_answered(entry, &order, &answered));
             Ok(Passed::Upstream(Box::new(answered)))
         }
         Verdict::Here(here, scopes) => {
@@ -259,9 +259,9 @@ async fn pass(
     }
 }
 
-/// Reads what is left of a short body before its request is answered without it: once a stream of
-/// HTTP/2 has its answer, its client is not told any more that the body was not as long as it said
-/// (RFC 9113 8.1.1). On HTTP/1 what follows a head cannot be another length than it says.
+/// Reads the rest of a short body before its request is answered without it: after the answer, an
+/// HTTP/2 client would not learn that the body had another length than announced (RFC 9113 8.1.1). On
+/// HTTP/1 the body ends where the head says.
 async fn pass_over(session: &Session, body: &mut Whole<Incoming>) -> Result<(), Refusal> {
     if !session.http2 {
         return Ok(());
@@ -309,13 +309,13 @@ fn judge<F: Fields>(session: &Session, asked: &Asked<'_, F>) -> Verdict {
 }
 
 /// What the audit log has of an exchange.
-fn told<A: Answer>(entry: &mut Entry, order: &Order<'_>, answered: &Answered<A>) {
+fn record_answered<A: Answer>(entry: &mut Entry, order: &Order<'_>, answered: &Answered<A>) {
     entry.sent(order.sendings.get(), answered.entered.set());
     entry.answered(answered.answer.fields());
 }
 
 /// The same of one without an answer.
-fn not_answered(entry: &mut Entry, order: &Order<'_>, session: &Session) {
+fn record_unanswered(entry: &mut Entry, order: &Order<'_>, session: &Session) {
     let set = session.thread.exchange.settings.in_force.current();
     entry.sent(order.sendings.get(), &set);
 }

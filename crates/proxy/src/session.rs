@@ -1,5 +1,5 @@
-//! What a request is served with: what all threads share, what its thread has, and what is known of
-//! its connection. What this is not: it does nothing with them; see [`crate::request`].
+//! The state for serving a request: that which all threads share, that of its thread, and that of its
+//! connection. What this is not: it does nothing with it; see [`crate::request`].
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -51,7 +51,7 @@ const MAX_WORKERS: usize = 4;
 
 /// How long a client waits for the place of a connection that is idle, and so about to end.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long one who may update the credentials waits for any place where all are in use.
+/// How long a client who may update the credentials waits for any place when all are in use.
 const LAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Before accepting again when the system has no descriptor left.
@@ -323,9 +323,9 @@ impl Acceptor {
         Ok((worker, slot.ok_or(Refused::NoPlace)?))
     }
 
-    /// A place among the connections. Where none is left, those that are idle make room: without
-    /// that, a task that opens connections and says nothing would keep all others out. Where all
-    /// are in use, there is one of those held back for a client who may update the credentials.
+    /// A place among the connections. If none is left, idle ones make room: otherwise a task that
+    /// opens connections and sends nothing would keep all others out. If all are in use, a client who
+    /// may update the credentials gets a reserved one.
     async fn slot(&self, rights: Rights, worker: usize) -> Option<Slot> {
         let thread = (worker, &self.workers[worker].load);
         let end = |candidate: &Candidate| self.order_end(candidate);
@@ -407,7 +407,7 @@ impl Running {
             log.flush(Duration::from_secs(1));
             done();
         };
-        // Without a thread to wait on, the end is told when it has come.
+        // If no thread can be started, `done` is dropped.
         let _ = std::thread::Builder::new()
             .name("stop".to_owned())
             .spawn(wait);
@@ -500,7 +500,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One serving thread: takes orders until it is told to stop and its connections have ended.
+/// One serving thread: takes orders until it has to stop and its connections have ended.
 async fn work(
     shared: Arc<Shared>,
     upstream: Arc<UpstreamConfig>,

@@ -1,7 +1,7 @@
-//! What threads share things by, under one name, and the clock that they wait by.
+//! The primitives by which threads share state, under one name, and the clock by which they wait.
 //!
-//! `crates/schedules` compiles the files that take these, with others in their place that try the
-//! orders in which threads can run. What this is not: a layer. A build has the primitives themselves.
+//! `crates/schedules` compiles the files that use them with other primitives, which try the orders in
+//! which threads can run. What this is not: a layer. A build has the primitives themselves.
 
 pub use std::sync::{Condvar, Mutex, MutexGuard};
 pub use std::{thread, thread_local};

@@ -1,9 +1,9 @@
 //! One thread that serves: its connections and its clock.
 //!
-//! Everything here belongs to the thread and takes no lock. The clock walks over the connections a
-//! few times a second: it ends heads that take too long and connections that are not used, and
-//! notices clients that have left while their request runs, which an end of file alone does not
-//! tell from a client that has only shut down writing.
+//! Everything here belongs to the thread and has no lock. The clock looks at the connections a few
+//! times a second. It ends heads that take too long and idle connections. It also notices clients that
+//! have left while their request runs: an end of file alone may come from a client that has only shut
+//! down writing.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -73,7 +73,7 @@ struct Tracked {
     task: AbortHandle,
 }
 
-/// How a connection's task is told to come to an end.
+/// How a connection's task is asked to end.
 #[derive(Default)]
 struct Driver {
     stop: Cell<bool>,
@@ -395,21 +395,21 @@ impl Driver {
         .await
     }
 
-    /// What `connection` ends with; told to end with what runs on it when the proxy stops.
+    /// The result of `connection`. When the proxy stops, it ends after its running requests.
     async fn until_served<C: GracefulConnection + Unpin>(
         &self,
         connection: &mut C,
     ) -> Result<(), C::Error> {
-        let mut told = false;
+        let mut is_ending = false;
         std::future::poll_fn(|cx| {
             self.remember(cx.waker());
-            // First what is held already: told before it has read anything, hyper would close on a
-            // request that runs.
+            // First the bytes that have come: asked to end before it has read any, hyper would close
+            // a connection with a running request.
             let served = Pin::new(&mut *connection).poll(cx);
-            if served.is_ready() || told || !self.stop.get() {
+            if served.is_ready() || is_ending || !self.stop.get() {
                 return served;
             }
-            told = true;
+            is_ending = true;
             Pin::new(&mut *connection).graceful_shutdown();
             Pin::new(&mut *connection).poll(cx)
         })

@@ -1,8 +1,8 @@
 //! An answer from a bare socket to the client: its head, and its body out of one buffer.
 //!
-//! Nothing is read before the client can take something, and what it does not take at once is all
-//! that is kept: so a client that stops reading costs one read, and a busy one no copy but the
-//! kernel's. What is left of the request's body goes out meanwhile.
+//! It reads only when the client can take bytes, and keeps only the part of a read that the client
+//! does not take at once. So a client that stops reading costs the memory of one read, and a busy one
+//! no copy but the kernel's. Meanwhile it sends the rest of the request's body.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};

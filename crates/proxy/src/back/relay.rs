@@ -1,8 +1,8 @@
 //! An answer goes back to the client: upstream's, or one made here.
 //!
-//! Bodies pass as the chunks they came in. What a request holds while it runs (its place among the
-//! running ones, its line in the log) is let go when the last byte has been handed over, or when
-//! the body is dropped because one side left.
+//! Bodies pass in the chunks in which they came. A running request has a place in its credential set
+//! and a line for the log. Both are released when the last byte has been handed over, or when the body
+//! is dropped because one side has left.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

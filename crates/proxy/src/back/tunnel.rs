@@ -1,9 +1,9 @@
 //! After a 101 (RFC 9110 7.8): bytes in both directions until both have ended.
 //!
-//! What passes is not HTTP any more and is not looked at. The request that led here was signed; the
-//! tunnel does not count as running, so it holds no update of the credentials back. It keeps its
-//! connection in use, for however long. A client that leaves ends it once all that it sent has been
-//! passed on; one that vanishes is noticed by its connection.
+//! The bytes are not HTTP any more, and the proxy does not inspect them. The request that led here was
+//! signed. The tunnel does not count as running, so it delays no update of the credentials. It keeps
+//! its connection in use, for however long. When its client leaves, it ends after the client's last
+//! byte has been forwarded. The connection notices a client that vanishes.
 
 use std::io;
 use std::rc::Rc;

@@ -1,9 +1,9 @@
 //! Whether the client of a connection is still there.
 //!
-//! A client of this machine that leaves is seen by its socket, which the kernel tells from that of
-//! one who has only shut down writing. A client in another network namespace, or on another machine,
-//! cannot be looked up so: keepalive asks its kernel. One that vanishes without a word, with its
-//! machine or its namespace, acknowledges nothing any more. What this is not: it ends nothing.
+//! If a client of this machine has left, its socket shows it: the kernel distinguishes it from the
+//! socket of a client that has only shut down writing. A client in another network namespace, or on
+//! another machine, cannot be looked up: keepalive asks its kernel. A client that vanishes with its
+//! machine or its namespace acknowledges nothing any more. What this is not: it ends nothing.
 
 use std::io;
 use std::time::Duration;

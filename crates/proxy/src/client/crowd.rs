@@ -1,5 +1,5 @@
-//! How many connections one thread has, which tells how much one of them may read at once; and the
-//! room that they read heads into in turn.
+//! The number of a thread's connections, which limits how much one of them may read at once, and the
+//! buffer into which they read heads in turn.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,13 +1,12 @@
 //! The gate that a client's bytes pass before hyper reads them.
 //!
-//! It lets a message through only when its framing is certain ([`head`], [`chunked`]) and keeps the
-//! times that a head may take; hyper does the rest. A head that is refused is replaced by the
-//! shortest valid one, and [`Connection::begin`] tells the service that this request is to be
-//! answered with the refusal: so the answer comes in its turn behind pipelined requests and is made
-//! like every other.
+//! It passes a message only if its framing is certain ([`head`], [`chunked`]), and limits the time of
+//! a head; hyper does the rest. It replaces a refused head by the shortest valid one, and
+//! [`Connection::begin`] gives the refusal to the service as the answer. So the answer comes in its
+//! turn behind pipelined requests and is made like every other.
 //!
-//! It copies nothing in the usual case: bytes are read into hyper's own buffer and inspected there;
-//! only what is not yet certain is held back.
+//! In the usual case it copies nothing: it reads bytes into hyper's own buffer and inspects them
+//! there. It keeps back only bytes that are not yet certain.
 
 use std::io;
 use std::mem;

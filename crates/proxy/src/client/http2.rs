@@ -1,8 +1,8 @@
 //! Whether an HTTP/2 client is in the middle of a header block or of its preface (RFC 9113 3.4,
 //! 4.1, 4.3).
 //!
-//! It follows frames by their nine-byte headers and looks at nothing else: a header block that has
-//! begun and does not end is what holds a server's memory, and what `--header-timeout` bounds.
+//! It follows frames by their nine-byte headers and looks at nothing else. A header block that begins
+//! and does not end occupies a server's memory, so `--header-timeout` limits it.
 
 /// RFC 9113 3.4.
 pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -35,7 +35,7 @@ pub async fn close(connection: &Connection) {
 /// Breaks a connection off, so that its client does not take the end for that of an answer.
 pub fn reset(connection: &Connection) {
     if let Some(stream) = connection.take_stream() {
-        // Without it the client is told the same a little later, by a close.
+        // Without it a close says the same to the client a little later.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }
 }

@@ -227,7 +227,7 @@ impl Drop for Slot {
             .counter(self.reserved)
             .fetch_sub(1, Ordering::Relaxed);
         self.load.fetch_sub(1, Ordering::Relaxed);
-        // Who knows that it has ended finds its place free, and who is told knows that it has ended.
+        // First the place, then the end, then the notice: each reader of a later one sees the earlier.
         self.usage.leave();
         // All of them: the first may wait for a place of the other kind.
         self.open.freed.notify_waiters();
@@ -275,8 +275,8 @@ impl Candidate {
     }
 }
 
-/// Connections in the order in which they were last used, as far as that is known: a use is not
-/// told, and shows when its turn to make room has come.
+/// Connections in the order in which they were last used, as far as the queue knows: it learns of a
+/// use only when the connection's turn to make room has come.
 #[derive(Debug, Default)]
 struct Queue(BTreeMap<(Moment, u64), Candidate>);
 

@@ -1,11 +1,11 @@
 //! Whether a client's connection is in use, and since when it is not.
 //!
-//! It is in use while a request, a tunnel or a part of an answer that waits to be written is on it.
-//! All that ends idle connections, for their age or to make room, asks here. What this is not: it
-//! ends nothing, and it knows nothing of the time that a head may take.
+//! It is in use while it has a request, a tunnel or an unwritten part of an answer. All code that ends
+//! idle connections, for their age or to make room, asks here. What this is not: it ends nothing, and
+//! it does not know the time that a head may take.
 //!
-//! The connection's own thread changes it, and the accepting thread reads it: so nothing is locked,
-//! and what is read may be out of date by the time it is used.
+//! The connection's own thread changes it, and the accepting thread reads it. So it needs no lock, and
+//! a value may be out of date when it is used.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};

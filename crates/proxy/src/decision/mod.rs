@@ -2,8 +2,9 @@
 //!
 //! [`decide`] asks the rules in their order: the page and `Host` that a request tells of
 //! ([`browser`]), its route ([`route`]), what its connection may do ([`rights`]), whether there are
-//! signatures for its destination ([`destination`]), the scopes it asks to be narrowed to ([`scopes`]). What it is not: it waits for nothing, answers nothing, and is
-//! told nothing of how fields are held.
+//! signatures for its destination ([`destination`]), and the scopes that it narrows itself to
+//! ([`scopes`]). What it is not: it waits for nothing, answers nothing, and does not depend on how
+//! fields are stored.
 
 pub mod browser;
 pub mod destination;
@@ -97,7 +98,7 @@ pub enum Denied {
     /// The connection's other end may not change the credentials.
     #[error("only root and the user that the proxy runs as may update its credentials")]
     UpdateUser,
-    /// The connection was held back for updates, since all others are taken.
+    /// The connection is reserved for updates, since all others are in use.
     #[error("the proxy is busy: try again later")]
     Busy,
     /// A host that no signature goes to.

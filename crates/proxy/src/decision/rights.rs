@@ -7,7 +7,7 @@ pub struct Rights {
     pub proxy: bool,
     /// `PUT /credentials`.
     pub update: bool,
-    /// The connection has a place that is held back for updates of the credentials.
+    /// The connection has a place that is reserved for updates of the credentials.
     pub reserved: bool,
 }
 

@@ -19,7 +19,7 @@ use thiserror::Error;
 use crate::limits::{HOST_LABEL, HOST_NAME};
 use crate::message::target::{TargetError, check_target};
 
-/// Who answers a request.
+/// Where a request is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// By the proxy itself.
@@ -52,7 +52,7 @@ pub enum Here {
 /// What goes out: to whom, and which origin-form request target, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Who is asked.
+    /// The upstream.
     pub origin: Origin,
     /// Path and query as they are signed and sent.
     pub target: PathAndQuery,
@@ -283,7 +283,7 @@ impl RootUrl {
         }
     }
 
-    /// Who answers for the deployment.
+    /// The deployment's origin.
     pub fn origin(&self) -> &Origin {
         &self.0
     }
@@ -408,7 +408,7 @@ impl fmt::Debug for Origin {
 mod tests {
     use super::*;
 
-    /// Who answers: a name here, a target at the root, the URL of another host, or a refusal.
+    /// The route: a name answered here, a target at the root, the URL of another host, or a refusal.
     fn shown(root: &str, target: &str) -> String {
         let root = RootUrl::parse(root).expect("a root URL");
         match route(target, &root) {

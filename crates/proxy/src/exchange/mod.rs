@@ -1,11 +1,10 @@
-//! The exchange with upstream: a request goes out, and again while that may help.
+//! The exchange with upstream: a request goes out, and is tried again while that may help.
 //!
 //! [`Exchange::run`] is the one loop of tries. It goes over two wires: bare sockets of HTTP/1.1
 //! ([`socket_wire`]) and hyper ([`hyper_wire`]), and for a request of the proxy's own over a third
-//! ([`lookup`]). A wire sends once and says what it knows ([`wire`]); what follows from that is
-//! decided in [`tries`]. Each try runs with the credentials of its moment and is signed when its
-//! connection stands. A pause between tries counts as waiting: it holds no update of the credentials
-//! back.
+//! ([`lookup`]). A wire sends once and says what it knows ([`wire`]); [`tries`] decides what follows.
+//! Each try has the credential set of its moment and is signed when its connection is open. A pause
+//! between tries counts as waiting, so it delays no update of the credentials.
 //!
 //! What it is not: it decides nothing about a request's head ([`crate::decision`]) and passes no
 //! answer on ([`crate::back`]).

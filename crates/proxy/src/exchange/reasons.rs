@@ -1,8 +1,8 @@
 //! What the libraries' errors say, in words.
 //!
-//! Several of them show themselves as their program's text (`Other(OtherError(..))`), which tells a
-//! user nothing. What a [`super::send_error::SendError`] repeats of a library is read here. What this
-//! is not: whether a failure is worth another try is not decided by its words.
+//! Several libraries show an error as debug text (`Other(OtherError(..))`), which does not help a user.
+//! A [`super::send_error::SendError`] gets its words for a library's error here. What this is not: it
+//! does not decide whether a failure is worth another try.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;

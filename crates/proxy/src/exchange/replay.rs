@@ -3,8 +3,8 @@
 //! A [`Replay`] owns the client's body. Each try of the request gets an attempt of it, a
 //! [`ReplayBody`]: it gives out what earlier attempts have read already, then goes on reading from
 //! the client. What is read is kept until a limit is passed, the request's own or the
-//! [`ReplayBudget`] that all requests share; then everything kept is let go at once, the attempt
-//! that runs streams on, and there is no further one.
+//! [`ReplayBudget`] that all requests share. Then all kept bytes are dropped at once, the running
+//! attempt streams on, and there is no further one.
 //!
 //! What it is not: it decides neither whether nor when a request is tried again, and it never reads
 //! ahead. A body moves only as fast as the attempt is polled, without a task or a channel.

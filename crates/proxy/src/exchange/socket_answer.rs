@@ -74,7 +74,7 @@ impl HeadReader {
         self.interim > 0 || !self.partial.is_empty()
     }
 
-    /// Reads on until something can be told.
+    /// Reads on until the next interim or final answer is complete.
     ///
     /// # Errors
     /// As [`Fault`] says.

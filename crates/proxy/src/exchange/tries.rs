@@ -1,4 +1,4 @@
-//! Whether a request is sent again: by what is known of the sending before, not by what was heard.
+//! Whether a request is sent again. What is known of the last sending decides, not its answer alone.
 //!
 //! The cases, each with its reason, as golang's `net/http` has them in `shouldRetryRequest`:
 //! - Upstream processed nothing of it: at once, as often as that happens; no try.

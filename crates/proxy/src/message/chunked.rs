@@ -14,8 +14,8 @@ pub struct Chunked {
     /// Bytes of data passed.
     data: u64,
     lenient: bool,
-    /// Whether something else than sizes and data has been passed since [`Self::advance`] was asked.
-    odd: bool,
+    /// Whether the last [`Self::advance`] has passed anything but sizes and data.
+    other: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Chunked {
             overhead: 0,
             data: 0,
             lenient: false,
-            odd: false,
+            other: false,
         }
     }
 
@@ -79,9 +79,9 @@ impl Chunked {
         self.data
     }
 
-    /// Whether what [`Self::advance`] went through last was sizes and data alone.
+    /// Whether the last [`Self::advance`] has passed only sizes and data.
     pub fn is_plain(self) -> bool {
-        !self.odd
+        !self.other
     }
 
     /// Goes on as [`Self::advance`] does; sizes and data go to `out`, what is behind the last chunk
@@ -122,7 +122,7 @@ impl Chunked {
     /// # Errors
     /// At the first byte that cannot stand where it does.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, ChunkedError> {
-        self.odd = false;
+        self.other = false;
         let mut at = 0;
         while at < bytes.len() && self.place != Place::Done {
             if self.place == Place::Data {
@@ -135,7 +135,7 @@ impl Chunked {
                 }
             } else {
                 self.place = self.step(bytes[at])?;
-                self.odd |= matches!(
+                self.other |= matches!(
                     self.place,
                     Place::Padding | Place::Extension | Place::Trailer
                 );

@@ -45,7 +45,7 @@ pub struct FieldLines {
     lengths: Lengths,
 }
 
-/// How long some names are: most names are told from all of them by that.
+/// The lengths of some names: most other names differ from all of them already in length.
 #[derive(Debug, Default, Clone, Copy)]
 struct Lengths(u64);
 

@@ -166,7 +166,7 @@ fn request_line_version(line: &[u8]) -> Result<Version, HeadError> {
     let (Some(method), Some(target), Some(version), None) =
         (words.next(), words.next(), words.next(), words.next())
     else {
-        // A raw space in the target is the usual mistake; any other byte is told first.
+        // A raw space in the target is the usual mistake; other bytes are reported before.
         return Err(HeadError::RequestLine);
     };
     if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) || target.is_empty() {

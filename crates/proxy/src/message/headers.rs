@@ -50,7 +50,7 @@ pub fn strip_request(headers: &mut impl Fields) {
     strip(headers);
     if trailers {
         headers.set(TE, HeaderValue::from_static("trailers"));
-        // Who sends TE names it as an option of the connection (RFC 9110 10.1.4).
+        // A sender of TE names it as an option of the connection (RFC 9110 10.1.4).
         headers.set(CONNECTION, HeaderValue::from_static("te"));
     }
 }

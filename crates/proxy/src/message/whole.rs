@@ -1,9 +1,9 @@
 //! A body that ends in an error where it was cut short.
 //!
-//! hyper takes an HTTP/2 stream that its sender resets with `CANCEL` or `NO_ERROR` for one that has
-//! ended, and a body that was broken off would go on as if it were whole. Here only `END_STREAM`
-//! (RFC 9113 8.1) ends one. HTTP/1 bodies pass as they are: hyper tells their ends apart. Trailers
-//! lose what may not stand in them.
+//! If the sender of an HTTP/2 stream resets it with `CANCEL` or `NO_ERROR`, hyper reports its end, and
+//! a part of a body would pass for a complete one. Here only `END_STREAM` (RFC 9113 8.1) ends a body.
+//! HTTP/1 bodies pass unchanged, since hyper distinguishes their ends. Trailers lose fields that they
+//! may not contain.
 
 use std::io;
 use std::pin::Pin;

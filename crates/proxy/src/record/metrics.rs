@@ -1,9 +1,9 @@
 //! Counters of the whole process, for `/__metrics__` in Prometheus' text format 0.0.4 and for
 //! programs as a plain struct.
 //!
-//! Relaxed atomics: each number is right, and two of them need not be of the same instant. What every
-//! request counts is counted by thread and added up when it is read. Nothing here names a task, a
-//! path or a client.
+//! Relaxed atomics: each number is right, and two of them need not be of the same instant. Counters of
+//! every request are kept by thread and added up when they are read. No counter names a task, a path
+//! or a client.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;

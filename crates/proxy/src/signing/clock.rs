@@ -80,11 +80,11 @@ impl<'a> ClockCorrection<'a> {
             return false;
         }
         let signed_at = machine_time().saturating_add_signed(self.signed_with);
-        let told = challenge_time(set, headers).or_else(|| {
+        let learned = challenge_time(set, headers).or_else(|| {
             self.date(headers)
                 .filter(|date| date.abs_diff(signed_at) > TOLERANCE)
         });
-        if let Some(time) = told {
+        if let Some(time) = learned {
             set.clock().set(time);
             self.done = true;
         }

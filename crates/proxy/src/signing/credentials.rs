@@ -41,12 +41,12 @@ pub struct CredentialSet {
     answer_lines: Box<[u8]>,
     build: Build,
     clock: Arc<VerifierClock>,
-    told: OnceLock<Told>,
+    audit_scopes: OnceLock<AuditScopes>,
 }
 
-/// Scopes as the audit log has them, JSON arrays that are made when they are first asked for.
+/// Scopes as the audit log has them: JSON arrays, made at their first use.
 #[derive(Default)]
-struct Told {
+struct AuditScopes {
     temporary: Option<Box<RawValue>>,
     restriction: Option<Box<RawValue>>,
 }
@@ -142,7 +142,7 @@ impl CredentialSet {
             answer_headers: headers.into(),
             build,
             clock,
-            told: OnceLock::new(),
+            audit_scopes: OnceLock::new(),
         }
     }
 
@@ -156,25 +156,25 @@ impl CredentialSet {
 
     /// The scopes of temporary credentials, as JSON.
     pub fn scopes_json(&self) -> Option<&RawValue> {
-        self.told().temporary.as_deref()
+        self.audit_scopes().temporary.as_deref()
     }
 
     /// The restriction, as JSON.
     pub fn restriction_json(&self) -> Option<&RawValue> {
-        self.told().restriction.as_deref()
+        self.audit_scopes().restriction.as_deref()
     }
 
-    fn told(&self) -> &Told {
+    fn audit_scopes(&self) -> &AuditScopes {
         #[derive(Deserialize)]
         struct Ext {
             #[serde(rename = "authorizedScopes")]
             authorized_scopes: Option<Box<RawValue>>,
         }
-        self.told.get_or_init(|| {
+        self.audit_scopes.get_or_init(|| {
             let certificate = self.signer.certificate();
             let ext = self.signer.ext().and_then(|ext| STANDARD.decode(ext).ok());
             let ext: Option<Ext> = ext.and_then(|ext| serde_json::from_slice(&ext).ok());
-            Told {
+            AuditScopes {
                 temporary: certificate.and_then(|known| to_raw_value(known.scopes()).ok()),
                 restriction: ext.and_then(|ext| ext.authorized_scopes),
             }

@@ -1,8 +1,8 @@
 //! The credential set in force, and how another one takes its place.
 //!
-//! A request enters before it is signed and leaves when its answer has been relayed; an update waits
-//! for those that are in with the set it replaces, and those that come wait for the update. What this
-//! is not: it judges no credentials (the caller's `Validator` does), and computes none of a set.
+//! A request enters before it is signed and leaves when its answer has been relayed. An update waits
+//! for the requests in the set that it replaces, and later requests wait for the update. What this is
+//! not: it judges no credentials (the caller's `Validator` does), and computes no set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,7 +111,7 @@ impl InForce {
             Update::Drain(limit) => limit,
         };
         let deadline = Instant::now() + limit;
-        // Who came before has an earlier deadline.
+        // An update that came before has an earlier deadline.
         let _turn = self.turn.lock().await;
         let term = self.current.load_full();
         // The place in the queue is kept until the set has changed, also when time runs out:

@@ -2,7 +2,7 @@
 //!
 //! - Every line is written once, whole, and in the order of its thread, or is counted as lost; the
 //!   numbers told in the log add up to that count.
-//! - Who waits for the lines so far does so until they are written, and waits for no later ones.
+//! - A flush waits until the lines so far are written, and for no later ones.
 //! - A line is written although no thread waits for it.
 //! - What came before the end is written, and the thread that writes comes to its end.
 

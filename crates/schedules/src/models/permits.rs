@@ -1,7 +1,7 @@
 //! The permits of connections to upstreams.
 //!
 //! - There are never more connections than permits.
-//! - Who finds none gets one, where others have connections that are idle or come to be.
+//! - A request without a permit gets one if others have idle connections, now or later.
 //! - When all connections are closed, all permits are there.
 
 use std::sync::Arc;

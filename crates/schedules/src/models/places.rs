@@ -1,7 +1,7 @@
 //! The places of connections.
 //!
 //! - There are never more connections than places.
-//! - Who waits for a place gets one, where a connection ends or can be ended.
+//! - A client that waits for a place gets one if a connection ends or can be ended.
 //! - When all have ended, all places are free and no thread counts one.
 
 use std::collections::HashMap;

@@ -17,7 +17,7 @@ pub struct UpstreamConfig {
     /// What is kept off where the client has named the host; `None` where only the deployment is
     /// asked.
     pub outside: Option<Arc<Outside>>,
-    /// Who vouches for the certificates of https origins.
+    /// The trusted certificates for https origins.
     pub roots: Arc<Roots>,
     /// One per connection, idle ones included. A request waits where there is none.
     pub permits: Permits,

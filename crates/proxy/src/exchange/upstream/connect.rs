@@ -229,7 +229,7 @@ impl Connector {
     ) -> Result<Http1Link<B>, SendError> {
         let handshake = self.http1.handshake(io).await;
         let (sender, connection) = handshake.map_err(|error| hyper_error(origin, &error))?;
-        // Its errors are the requests', which are told of them.
+        // Each request gets the connection's error itself.
         tokio::task::spawn_local(async move { _ = connection.with_upgrades().await });
         Ok(Http1Link {
             sender,

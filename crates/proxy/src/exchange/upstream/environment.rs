@@ -14,8 +14,9 @@
 //! - In a CGI program (`REQUEST_METHOD`), `HTTP_PROXY` is a field of a client's request and is
 //!   refused.
 //!
-//! Unlike Go, which would go out directly without a word, a value that is no proxy's URL is warned of
-//! at start and fails the requests that would be asked of that proxy. International names in `NO_PROXY` have to be in their `xn--` form.
+//! If a value is not a proxy's URL, Go silently connects directly. Here the proxy warns at start, and
+//! requests that need that outgoing proxy fail. International names in `NO_PROXY` have to be in their
+//! `xn--` form.
 //!
 //! What this is not: it connects to nothing. That is [`super::connect`].
 

@@ -1,9 +1,9 @@
 //! Names resolved for the hosts of `/<host.name>/...`: what they resolve to without the addresses that
 //! are kept off ([`crate::decision::destination`]).
 //!
-//! What comes out is what is connected to, so a name that resolves to another address the next time
-//! gains nothing. What this is not: it holds no rule, and sees nothing of what an outgoing proxy
-//! resolves.
+//! The proxy connects to the addresses that result, so a name that resolves to another address the
+//! next time gains nothing. What this is not: it has no rule of its own, and does not see the addresses
+//! that an outgoing proxy resolves.
 
 use std::future::Future;
 use std::io;

@@ -1,7 +1,7 @@
 //! How many connections there may be to all upstreams, over all threads.
 //!
-//! A connection has a permit for as long as it lives. Who finds none asks all threads to let go of
-//! what is idle, and waits. What this is not: it closes nothing by itself.
+//! A connection has a permit for as long as it lives. A request that finds none asks all threads to
+//! drop idle connections, and waits. What this is not: it closes nothing by itself.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Permits {
     free: Arc<Semaphore>,
     /// How many requests wait for one.
     starving: AtomicUsize,
-    /// Tells all threads to let go of what is idle.
+    /// Wakes all threads to drop idle connections.
     pressure: Notify,
 }
 
@@ -76,12 +76,12 @@ impl Permits {
         self.starving.load(Ordering::Relaxed) > 0
     }
 
-    /// Asks all threads to let go of what is idle.
+    /// Asks all threads to drop idle connections.
     pub(super) fn press(&self) {
         self.pressure.notify_waiters();
     }
 
-    /// Comes when a thread is to let go of what is idle.
+    /// Ready when a thread has to drop idle connections.
     pub(super) fn pressure(&self) -> Notified<'_> {
         self.pressure.notified()
     }

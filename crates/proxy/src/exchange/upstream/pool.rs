@@ -1,9 +1,8 @@
-//! The connections of one thread: which are free, which are being made, which have to go.
+//! The connections of one thread: which are free, which are being made, which have to end.
 //!
-//! An HTTP/1.1 connection is in the pool while no request is on it, the one used last on top, so
-//! that those not needed any more grow old. An HTTP/2 connection is always in the pool; requests
-//! count themselves in and out. Nothing here is locked and nothing is done by a task but the
-//! closing of what has been idle for too long.
+//! An HTTP/1.1 connection is in the pool while it has no request. The one used last is on top, so that
+//! surplus ones grow old. An HTTP/2 connection is always in the pool, with a count of its requests.
+//! Nothing here has a lock. The only task closes connections that have been idle for too long.
 //!
 //! What this is not: it makes no connection. That is [`super::connect`].
 

@@ -1,7 +1,8 @@
 //! A connection of HTTP/1.1 as bytes: the caller writes the request and reads the answer.
 //!
-//! It comes from the same pools, permits and ways as [`super::Connection`] and goes back there, but
-//! nothing of hyper is on it: no task, no buffer of its own. What it is not: it knows no message.
+//! It comes from the same pools and permits as [`super::Connection`], on the same routes, and goes back
+//! there. hyper has no part in it: it has no task and no buffer of its own. What it is not: it knows no
+//! message.
 
 use std::io;
 use std::pin::Pin;

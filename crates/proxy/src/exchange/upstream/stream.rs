@@ -23,7 +23,7 @@ use crate::limits::{BODY_WITH_HEAD, REQUEST_HEAD};
 pub(super) struct UpstreamIo {
     stream: Stream,
     pub(super) line: Line,
-    /// As the socket has been told.
+    /// As it is set on the socket.
     may_stall: bool,
     /// Bytes of the request that is on it.
     sent: u64,
@@ -31,8 +31,8 @@ pub(super) struct UpstreamIo {
     _permit: Permit,
 }
 
-/// The same for a client of HTTP/1.1 that gives a connection up at the first write that fails, though
-/// the answer may have come before: such a write waits until reading has told how it ends.
+/// The same for an HTTP/1.1 client library that gives a connection up at the first failed write, though
+/// the answer may have come before: such a write waits until reading has reached the end.
 pub(super) struct ReadsOn {
     io: UpstreamIo,
     refusal: Option<Refusal>,

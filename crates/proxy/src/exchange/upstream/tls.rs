@@ -1,11 +1,11 @@
 //! TLS towards upstream: which certificates are trusted, and which protocol is spoken on top.
 //!
-//! Trusted are the roots of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name (then
-//! only those), or Mozilla's where the system has none. Reading them
-//! takes longer than all else at start, so the system's are read when the first https origin is
-//! asked for; those that the environment names are read at start, since a path may be misspelt. What
-//! of them cannot be used is told then, and again to requests that fail for it: others go on. The
-//! system's never take the place of those that were named. What is made of them is [`super::verifier`]'s.
+//! The system's roots are trusted. If `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, its certificates alone
+//! are trusted; if the system has none, Mozilla's are. Reading the system's roots takes longer than
+//! the rest of the start, so they are read at the first request for an https origin. Named files are
+//! read at start, since a path may be misspelt: the proxy warns of unusable ones then, and requests
+//! that fail for them get the same sentence. The system's roots never replace named ones.
+//! [`super::verifier`] judges servers by them.
 //!
 //! What this is not: there are no client certificates, no revocation lists, and no way to leave
 //! verification out.
@@ -36,7 +36,7 @@ const SESSIONS: usize = 256;
 const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
 
-/// Who vouches for upstream's certificates. Shared by all threads.
+/// The trusted certificates for upstreams. Shared by all threads.
 pub struct Roots {
     /// `None` are the system's, which are not read yet.
     given: Option<Trusted>,

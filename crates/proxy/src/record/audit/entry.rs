@@ -90,7 +90,7 @@ thread_local! {
 }
 
 impl Entry {
-    /// Who asks, and what its head says.
+    /// The client, and the fields of its head that are recorded.
     pub fn asked(&mut self, peer: &Peer, fields: &impl Fields) {
         self.peer = Some(peer.clone());
         self.traceparent = id(fields, &TRACEPARENT);

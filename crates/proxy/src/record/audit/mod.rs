@@ -1,10 +1,9 @@
 //! The audit log: one JSON object for each request and what was decided of it, in a file of its own.
 //!
-//! A line is kept until it is written. Where writing fails it is tried again; what comes meanwhile
-//! waits in memory. Where the log is required nothing is signed in that time, so that no more waits
-//! than the lines of requests that run; else lines that find no room are dropped and counted. What
-//! this is not: it says nothing that is not of a request (that is [`super::log`]), and it keeps no
-//! old files.
+//! A line is kept until it is written. If writing fails, it is tried again, and later lines wait in
+//! memory. If the log is required, the proxy signs nothing in that time, so that only the lines of
+//! running requests wait. Otherwise lines without room are dropped and counted. What this is not: it
+//! logs only requests ([`super::log`] has the rest), and it keeps no old files.
 
 mod entry;
 mod writer;

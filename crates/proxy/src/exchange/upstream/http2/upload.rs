@@ -20,7 +20,7 @@ pub(super) async fn upload<B: RequestBody>(
 ) {
     loop {
         let sent = match next(&mut body, &mut stream).await {
-            // The stream's other half is told of it, too.
+            // The stream's other half sees the reset, too.
             Next::Reset => return,
             Next::Failed(error) => {
                 failed.replace(Some(error.to_string().into()));

@@ -1,10 +1,10 @@
 //! How much upstream may send before it is read.
 //!
-//! A stream's window bounds what a client that stops reading costs, and its speed: no more than one
-//! window comes in a round trip. So windows begin small and grow where a stream fills them within a
-//! round trip and nothing else holds it up; what they have grown by is taken from a budget that all
-//! streams of a thread share, and goes back when they end. All streams of a connection have the same
-//! window (RFC 9113 6.9.2).
+//! A stream's window limits the memory for a client that stops reading. It also limits the speed: no
+//! more than one window comes in a round trip. So windows begin small, and grow when a stream fills
+//! them within a round trip and nothing else slows it down. Their growth comes from a budget that all
+//! streams of a thread share, and returns to it when they end. All streams of a connection have the
+//! same window (RFC 9113 6.9.2).
 //!
 //! What this is not: it measures no round trip. That is [`super::driver`].
 
@@ -18,16 +18,16 @@ use crate::limits::{UPSTREAM_FIRST_WINDOW, UPSTREAM_LARGEST_WINDOW, UPSTREAM_WIN
 
 /// How many times as large a window becomes. In four round trips it is at its largest.
 const STEP: u32 = 4;
-/// What has been let go unread is worth giving back to the system from here on.
+/// From this many bytes that were dropped unread, memory is given back to the system.
 const MUCH: usize = 8 * 1024 * 1024;
-/// How long it may take until it has been let go everywhere, with what is let go at the same time.
+/// How long to wait until all streams that end at the same time have dropped theirs.
 const SETTLES: Duration = Duration::from_secs(1);
 
 /// The memory of one thread's windows.
 pub(in super::super) struct Budget {
     /// Bytes that they may still grow by.
     left: Cell<u32>,
-    /// Bytes that were let go unread since memory was last given back.
+    /// Bytes that were dropped unread since memory was last given back.
     unread: Cell<usize>,
     much: Notify,
 }
@@ -56,8 +56,8 @@ impl Budget {
         }
     }
 
-    /// Calls `give_back` whenever much has been let go. Frames are many small pieces of memory, and
-    /// an allocator keeps such for those to come.
+    /// Calls `give_back` whenever much was dropped. Frames are many small pieces of memory, which an
+    /// allocator keeps for later ones.
     pub(in super::super) async fn give_back(self: Rc<Self>, give_back: fn()) {
         loop {
             self.much.notified().await;
