@@ -45,7 +45,7 @@ function main() {
   console.log(`${join(SITE, 'index.html')}: ${pages.length} pages`);
 }
 
-/** A copy whose links to what is no part of the site lead to the repository. */
+/** A copy in which links to files outside of the site lead to the repository. */
 function prepare(document, documents) {
   const text = readFileSync(join(ROOT, document), 'utf8');
   const repository = manifest().homepage.replace(/#.*/, '');
@@ -73,7 +73,7 @@ function write(file, text) {
   writeFileSync(join(SOURCE, file), text);
 }
 
-/** By TypeDoc, whose settings stand in typedoc.json. */
+/** By TypeDoc, with its settings from typedoc.json. */
 function generate(documents) {
   const program = join(ROOT, 'node_modules/typedoc/bin/typedoc');
   const { status } = spawnSync(
