@@ -129,7 +129,7 @@ async function assertNoticed(t: ExecutionContext, { guests, upstream }: Started,
 
 const inside = ({ name }: Namespace, line: string) => ip(`netns exec ${name} ${line}`);
 
-test('a client whose namespace vanishes is given up', async (t) => {
+test('the proxy gives up a client when its namespace vanishes', async (t) => {
   const started = await start(t);
   if (started) {
     const { name, device } = started.namespace;
@@ -138,7 +138,7 @@ test('a client whose namespace vanishes is given up', async (t) => {
   }
 });
 
-test('a client that ends in another namespace is given up once its kernel has forgotten it', async (t) => {
+test('the proxy gives up a client in another namespace once its kernel has forgotten the connection', async (t) => {
   const started = await start(t);
   if (started) {
     // A minute by default, for which the kernel answers in the place of a process that has ended.
@@ -149,7 +149,7 @@ test('a client that ends in another namespace is given up once its kernel has fo
   }
 });
 
-test('a client that resets its connection from another namespace is given up at once', async (t) => {
+test('the proxy gives up a client at once when it resets its connection from another namespace', async (t) => {
   const started = await start(t);
   if (started) {
     for (const { guest } of started.guests.values()) {

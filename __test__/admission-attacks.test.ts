@@ -1,5 +1,5 @@
-// Another user tries to have the task's credentials lent to him: thousands of connections in every
-// way that the owner of a socket can seem to be somebody else. Not one request may run.
+// Another user of the machine tries to use the task's credentials: thousands of connections, in every way
+// in which the kernel may name the wrong owner of a socket. Not one request may run.
 import type { ExecutionContext } from 'ava';
 import { pause } from './harness/deadline.js';
 import { requestBytes, startProxy } from './harness/proxy.js';

@@ -43,7 +43,7 @@ async function start(t: ExecutionContext, options: Partial<ProxyOptions> = {}) {
 
 const update = (clientId: string) => JSON.stringify(permanentCredentials(clientId));
 
-testUsers('the allowed user and root are served, nobody else gets an answer', async (t) => {
+testUsers('the proxy serves the allowed user and root, and answers no other user', async (t) => {
   const { upstream, proxy, ask } = await start(t);
   t.is((await ask(allowed, 'GET', '/queue/v1/allowed'))?.status, 200);
   t.is((await ask(ROOT_USER, 'GET', '/queue/v1/root'))?.status, 200);
@@ -287,7 +287,7 @@ testUsers(
       // Networks have no user who may update.
       const put = await attack(`${line(proxy.port, 0)} --request put`, name);
       t.deepEqual(put.statuses, { 403: 20 });
-      // On this side the user counts, whatever the address.
+      // On the machine itself the user decides, not the address.
       t.is((await attack(line(proxy.port, other.uid))).answered, 0);
       for (const mode of ['close', 'linger0', 'exit', 'kill', 'shutdown-both']) {
         for (const held of ['', ` --stop ${proxy.pid}`]) {

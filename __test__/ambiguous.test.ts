@@ -18,7 +18,7 @@ const NEXT = `GET /queue/v1/next HTTP/1.1\r\n${HOST}\r\n`;
 const NEXT_GOES = 'GET /api/queue/v1/next HTTP/1.1\r\nhost: upstream\r\n\r\n';
 const TEXT = '5\r\nhello\r\n0\r\n\r\n';
 
-/** A POST whose field lines and body are spelled out. */
+/** A POST with exactly these field lines and this body. */
 const post = (fields: string, body = '') =>
   `POST /queue/v1/x HTTP/1.1\r\n${HOST}${fields}\r\n${body}`;
 /** A GET with this request line and these fields beside Host. */
@@ -182,7 +182,7 @@ const REFUSED: Record<string, Record<string, string>> = {
   },
 };
 
-/** Bodies that break off the message they belong to, whose head was right. */
+/** Bodies that end a message too early, behind a valid head. */
 const REFUSED_CHUNKS: Record<string, string> = {
   'no size': '\r\nhello\r\n0\r\n\r\n',
   'a size that is no number': 'g\r\nhello\r\n0\r\n\r\n',

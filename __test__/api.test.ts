@@ -26,7 +26,7 @@ const OPTIONS = {
   logLevel: 'error',
 } as const;
 
-test('a proxy that nobody refers to runs on until it is stopped', async (t) => {
+test('a proxy without a reference runs on until it is stopped', async (t) => {
   const proxy = new WeakRef(await startProxy(OPTIONS));
   const [url = ''] = proxy.deref()?.addresses ?? [];
   setFlagsFromString('--expose-gc');

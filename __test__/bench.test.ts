@@ -118,7 +118,7 @@ test("added latency is the proxy's less that of the upstream", (t) => {
   t.is(rows(results.median, PEERS)[0]?.verdicts[0]?.holds, false);
 });
 
-test('--only takes one scenario by its name, or all whose names begin so', (t) => {
+test('--only selects one scenario by its name, or all with that prefix', (t) => {
   const all = ['get-64', 'get-64-tls', 'down', 'down-tls'].map((name) => ({ name }));
   const chosen = (...only: string[]) => choose(all, only).map(({ name }) => name);
   t.deepEqual(chosen('get-64'), ['get-64']);

@@ -1,4 +1,4 @@
-// `POST /bewit`: a URL that is signed for whoever holds it.
+// `POST /bewit`: a URL that is signed for every holder of it.
 import test, { type ExecutionContext } from 'ava';
 import { startProxy } from './harness/proxy.js';
 import {

@@ -15,7 +15,7 @@ async function start(t: ExecutionContext, flags: string[] = []) {
   return { upstream, proxy };
 }
 
-/** The status of a GET whose Host and other fields are given; a Host of undefined is left out. */
+/** The status of a GET with this Host and these other fields; without a Host for undefined. */
 async function statusOf(
   proxy: RunningProxy,
   host: string | undefined,
@@ -157,7 +157,7 @@ test('--host allows a name, and * all of them', async (t) => {
   t.is(await statusOf(all.proxy, 'evil.example.com'), 200);
 });
 
-/** A web server of somebody else's on this machine: another origin, by its port. */
+/** A web server of another program on this machine: another origin, by its port. */
 async function startForeignPage(t: ExecutionContext): Promise<string> {
   const server = http.createServer((_, response) => {
     response.setHeader('Content-Type', 'text/html');

@@ -99,7 +99,7 @@ const REFUSED: Record<string, Server & { says: string }> = {
     host: 'own.example',
     leaf: { notBefore: days(1), notAfter: days(2) },
   },
-  'an authority that nobody knows': {
+  'an unknown authority': {
     says: 'not signed by the authority',
     host: 'own.example',
     isUnknown: true,
@@ -120,7 +120,7 @@ const REFUSED: Record<string, Server & { says: string }> = {
     between: { isAuthority: true },
     sendsBetween: false,
   },
-  'an authority between whose time is over': {
+  'an expired intermediate authority': {
     says: 'it expired at',
     host: 'own.example',
     between: { isAuthority: true, notBefore: days(-2), notAfter: days(-1) },
@@ -212,7 +212,7 @@ async function certificate(authority: Authority, server: Server): Promise<Leaf> 
   return { cert: sendsBetween ? cert + middle.pem : cert, key };
 }
 
-/** Counts whatever is decrypted, and answers it. */
+/** Counts every decrypted request, and answers it. */
 async function serve(options: tls.TlsOptions) {
   let count = 0;
   const server = tls.createServer(options, (socket) => {

@@ -437,7 +437,7 @@ for (const variable of ['TASKCLUSTER_CERTIFICATE', 'TASKCLUSTER_CERITIFICATE']) 
   });
 }
 
-test('a fixed port is listened on, whatever flags come', async (t) => {
+test('the proxy listens on the fixed port with any other flags', async (t) => {
   const port = await unusedPort();
   const first = ['--host', 'public.example.com', '--upstream-host', 'none', '-i127.0.0.1'];
   const env = { ...ENOUGH, [FIXED_PORT]: `${port}` };

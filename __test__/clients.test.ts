@@ -53,7 +53,7 @@ function plan() {
       metadata: {
         name: 'a task\u2019s child',
         description: 'made through the proxy',
-        owner: 'nobody@example.com',
+        owner: 'worker@example.com',
         source: 'https://example.com/a//b?c=%2F',
       },
     },

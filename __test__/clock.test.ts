@@ -1,5 +1,5 @@
-// A machine whose clock is wrong: which refusals correct it, and for whom. Taskcluster's services
-// refuse with `WWW-Authenticate: hawk` alone, so that only `Date` tells the time.
+// A machine with a wrong clock: which refusals correct it, and for which host. Taskcluster's services
+// refuse with a bare `WWW-Authenticate: hawk`, so that only `Date` tells the time.
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from './harness/authority.js';
 import { gate } from './harness/deadline.js';
@@ -18,7 +18,7 @@ const WAYS: Record<string, (proxy: RunningProxy) => ReturnType<RunningProxy['get
   'POST with a body': (proxy) => proxy.request('POST', '/queue/v1/x', { body: 'hello' }),
 };
 
-/** A deployment of Taskcluster whose clock is so far ahead of this machine's. */
+/** A Taskcluster deployment with a clock that is so far ahead of this machine's. */
 async function startDeployment(t: ExecutionContext, offset: number, options: UpstreamOptions = {}) {
   const upstream = await startUpstream(t, { clockOffsetMs: offset, ...options });
   upstream.handler = (exchange) => answer(exchange, offset);
@@ -137,7 +137,7 @@ test('a refusal for another reason is no reason for another try', async (t) => {
   t.deepEqual(await refuse(strange, HOUR_MS), [401, 2]);
 });
 
-/** Status of a request to a deployment whose clock is so far ahead, and how often that was asked. */
+/** Status of a request to a deployment with a clock so far ahead, and its number of requests. */
 async function refused(t: ExecutionContext, options: Partial<ProxyOptions>, offset: number) {
   const upstream = await startDeployment(t, offset);
   const proxy = await startProxy(t, { rootUrl: upstream.url, ...options });

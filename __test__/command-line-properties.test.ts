@@ -30,7 +30,7 @@ const RIGHT: { readonly [Each in Key]?: readonly string[] } = {
   grace: ['1s', '0'],
   port: ['0', '8080', '+80'],
   ipAddresses: ['127.0.0.1', '::1'],
-  allowedUser: ['daemon', 'somebody else'],
+  allowedUser: ['daemon', 'another user'],
   allowedNetwork: ['10.1.2.0/24'],
   hosts: ['public.example.com', '*'],
   retryFirst: ['1s'],

@@ -41,7 +41,7 @@ const TEMPORARY = createTemporaryCredentials({
 
 const CERTIFICATE: Record<string, unknown> = JSON.parse(TEMPORARY.certificate);
 
-/** One that is good, or one of whose keys is something else. */
+/** A valid set, or one with a key of another kind. */
 const certificate = fc.oneof(
   fc.constantFrom('', null, undefined),
   fc.constant(TEMPORARY.certificate),
@@ -81,7 +81,7 @@ const body = fc
 
 // === The rules ===
 
-/** What the body says; undefined where it is no update, whatever its certificate may be. */
+/** The content of the body; undefined for an invalid update, with any certificate. */
 function said(body: Buffer): Required<Credentials> | undefined {
   const value = isUtf8(body) ? parsed(body.toString('utf8')) : undefined;
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {

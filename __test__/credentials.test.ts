@@ -110,7 +110,7 @@ const REFUSED: Record<string, readonly [string | Uint8Array, string]> = {
     withCertificate({}),
     'certificate.version must be 1: create the temporary credentials anew',
   ],
-  'a certificate whose issuer is its client': [
+  'a certificate with its own client as the issuer': [
     withCertificate({ ...CERTIFICATE_KEYS, issuer: 'a' }),
     'certificate.issuer must differ from the supplied clientId: leave it out',
   ],
@@ -161,7 +161,7 @@ test('accepts temporary credentials as a claim returns them', (t) => {
   t.deepEqual(parseCredentials(Buffer.from(JSON.stringify(TEMPORARY))), TEMPORARY);
 });
 
-test('accepts a certificate that has all its keys, whatever else stands in it', (t) => {
+test('accepts a certificate that has all its keys and any others', (t) => {
   const { scopes, ...rest } = CERTIFICATE_KEYS;
   for (const certificate of [
     CERTIFICATE_KEYS,

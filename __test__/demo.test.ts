@@ -59,7 +59,7 @@ class Demo {
     return this.child.exitCode;
   }
 
-  /** Whether anybody listens at a URL that it has printed. */
+  /** Whether a process listens at a URL that the demo has printed. */
   serves(url: string): Promise<boolean> {
     return accepts(Number(new URL(url).port));
   }

@@ -95,7 +95,7 @@ const TEMPLATE_ERRORS: [template: unknown, message: string][] = [
   ],
 ];
 
-test('an endpoint whose scope expression cannot be read cannot be declared', (t) => {
+test('an endpoint with a malformed scope expression cannot be declared', (t) => {
   for (const [scopes, message] of TEMPLATE_ERRORS) {
     t.throws(() => builder().declare({ ...endpoint, scopes } as never, () => ({})), {
       instanceOf: DeclarationError,
@@ -322,7 +322,7 @@ test('a secret is not repeated in an error', async (t) => {
   t.notRegex(answer.text, /hunter2/);
 });
 
-test('a fault is answered with a number, and whoever runs the service hears of it', async (t) => {
+test('a fault is answered with a number, and reported to the operator', async (t) => {
   const api = builder();
   api.declare(endpoint, () => {
     throw new Error('boom');
@@ -355,7 +355,7 @@ test('a fault is answered with a number, and whoever runs the service hears of i
   }
 });
 
-test("nobody's endpoint, monitoring, and browsers", async (t) => {
+test('the router answers unknown endpoints, monitoring and browsers', async (t) => {
   const deployment = await deploymentFor(t);
   const get = (target: string, method = 'GET') => send(deployment, { target, method });
   const unknown = await get('/api/queue/v1/nothing');

@@ -109,7 +109,7 @@ onEveryBackend('a client is changed', async (t, place) => {
   ]);
 });
 
-onEveryBackend('nobody grants a client what he has not', async (t, place) => {
+onEveryBackend('a caller grants a client only its own scopes', async (t, place) => {
   const { deployment, auth } = await start(t, place);
   await auth.createClient(CLIENT, { expires, description, scopes: ['had'] });
   const narrow = authOf(deployment, {
@@ -196,7 +196,7 @@ onEveryBackend('clients are listed by prefix and in pages', async (t, place) => 
   t.deepEqual(pages, [ids.slice(0, 2), ids.slice(2, 4), ids.slice(4)]);
 });
 
-/** Data that a deployment and whoever looks at them beside it have open together. */
+/** Data that a deployment and a test beside it have open at the same time. */
 async function dataAt(t: ExecutionContext, { databaseUrl: url }: Place) {
   const folder = freshDirectory(t);
   return { folder, database: await (url ? openDatabase({ folder, url }) : schemaFor()) };

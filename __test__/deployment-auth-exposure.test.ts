@@ -41,7 +41,7 @@ const PASSAGES: [template: ScopeTemplatePart, held: string[], passes: Passage][]
   [{ if: 'x', then: 'a', else: 'b' }, ['c'], 'never'],
 ];
 
-test('whether scopes satisfy a template, whatever its parameters are', (t) => {
+test('scopes satisfy a template for all parameters, for some, or for none', (t) => {
   for (const [template, held, passes] of PASSAGES) {
     t.is(passage(template, held), passes, `${JSON.stringify(template)} for ${held}`);
   }
@@ -69,7 +69,7 @@ test('which scopes satisfy a template for all its parameters', (t) => {
   }
 });
 
-test('what everybody may do with a public deployment', (t) => {
+test('every caller may read what is not secret in a public deployment', (t) => {
   t.deepEqual(publicScopes(services()), [
     'auth:current-scopes',
     'auth:expand-scopes',
@@ -141,7 +141,7 @@ function bodyOf(method: string) {
 }
 
 onEveryBackend(
-  'a private deployment tells nobody without credentials anything',
+  'a private deployment tells a caller without credentials nothing',
   async (t, place) => {
     const deployment = await deploymentFor(t, place);
     const taskId = 'fN1SbArXTPSVFNUvaOlinQ';
@@ -173,7 +173,7 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('what everybody may do does not help a wrong signature', async (t, place) => {
+onEveryBackend('a wrong signature does not fall back to anonymous scopes', async (t, place) => {
   const deployment = await deploymentFor(t, {
     ...place,
     roles: [{ roleId: 'anonymous', scopes: ['auth:*', 'queue:*', 'secrets:*'] }],
@@ -196,7 +196,7 @@ onEveryBackend('what everybody may do does not help a wrong signature', async (t
 });
 
 onEveryBackend(
-  'a deployment whose role anonymous is public answers what it says, and no more',
+  'a public deployment answers exactly the calls that the role anonymous opens',
   async (t, place) => {
     const deployment = await deploymentFor(t, {
       ...place,

@@ -13,7 +13,7 @@ import { postgresql } from './harness/postgresql.js';
 import { testWith } from './harness/tools.js';
 
 const request = { method: 'get', resource: '/x', host: 'example.com', port: 80 };
-const roles = [{ roleId: 'anonymous', scopes: ['secrets:get:everybody'] }];
+const roles = [{ roleId: 'anonymous', scopes: ['secrets:get:public'] }];
 
 onEveryBackend('a thousand calls without credentials cost auth one', async (t, place) => {
   const deployment = await deploymentFor(t, { ...place, roles });
@@ -22,7 +22,7 @@ onEveryBackend('a thousand calls without credentials cost auth one', async (t, p
   t.is(deployment.counters().anonymous, 1);
   t.like(found.at(-1), {
     status: 'no-auth',
-    scopes: ['assume:anonymous', 'secrets:get:everybody'],
+    scopes: ['assume:anonymous', 'secrets:get:public'],
   });
 });
 
@@ -51,7 +51,7 @@ for (const [name, declare, place] of [
 ] as const) {
   declare(`hundreds of requests without credentials cost auth one call (${name})`, async (t) => {
     const deployment = await deploymentFor(t, { ...(await place(t)), roles });
-    const target = '/api/secrets/v1/secret/everybody';
+    const target = '/api/secrets/v1/secret/public';
     const answers = await Promise.all(
       Array.from({ length: BURST }, () => send(deployment, { target })),
     );
@@ -92,7 +92,7 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('what auth cannot read is the fault of whoever sent it', async (t, place) => {
+onEveryBackend('auth refuses a malformed question as the fault of its sender', async (t, place) => {
   const deployment = await deploymentFor(t, place);
   const host = `${'x'.repeat(60)}.`.repeat(5);
   const answer = await send(deployment, {

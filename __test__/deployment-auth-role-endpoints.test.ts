@@ -85,40 +85,43 @@ onEveryBackend('roles that come at once are checked together', async (t, place) 
   t.deepEqual(codes.map(([code]) => code).sort(), ['InputError', 'none', 'none']);
 });
 
-onEveryBackend('a role is changed by whoever has what it did not have', async (t, place) => {
-  const { deployment, auth } = await start(t, place);
-  await auth.createRole('sub', { description, scopes: ['sub-has:*'] });
-  const narrow = authOf(deployment, {
-    authorizedScopes: ['auth:update-role:*', 'caller-has:a', 'caller-has:b*'],
-  });
-  const CASES: [scopes: string[], code: string][] = [
-    [['role-has:*', 'caller-has:a'], 'none'],
-    [['caller-has:bxx'], 'none'],
-    [['role-has:*'], 'none'],
-    [['sub-has:xyz', 'assume:sub'], 'none'],
-    [['role-has:x', 'role-has:y'], 'none'],
-    [['nobody-has-this'], 'InsufficientScopes'],
-    [[], 'none'],
-  ];
-  for (const [scopes, code] of CASES) {
-    await auth.deleteRole('role');
-    await auth.createRole('role', { description, scopes: ['role-has:*', 'assume:sub'] });
-    const before = await auth.role('role');
-    t.is((await errorOf(narrow.updateRole('role', { description: 'other', scopes })))[0], code);
-    const after = await auth.role('role');
-    t.deepEqual(after.scopes, code === 'none' ? scopes : before.scopes);
-    t.is(after.created, before.created);
-    t.is(after.lastModified > before.lastModified, code === 'none');
-  }
-  t.deepEqual(await errorOf(narrow.updateRole('missing', { description, scopes: [] })), [
-    'ResourceNotFound',
-    404,
-    "Role with roleId 'missing' not found",
-  ]);
-  const nobody = authOf(deployment, { authorizedScopes: [] });
-  const hidden = nobody.updateRole('missing', { description, scopes: [] });
-  t.is((await errorOf(hidden))[0], 'InsufficientScopes');
-});
+onEveryBackend(
+  'a caller changes a role with the scopes that the role did not have',
+  async (t, place) => {
+    const { deployment, auth } = await start(t, place);
+    await auth.createRole('sub', { description, scopes: ['sub-has:*'] });
+    const narrow = authOf(deployment, {
+      authorizedScopes: ['auth:update-role:*', 'caller-has:a', 'caller-has:b*'],
+    });
+    const CASES: [scopes: string[], code: string][] = [
+      [['role-has:*', 'caller-has:a'], 'none'],
+      [['caller-has:bxx'], 'none'],
+      [['role-has:*'], 'none'],
+      [['sub-has:xyz', 'assume:sub'], 'none'],
+      [['role-has:x', 'role-has:y'], 'none'],
+      [['not-granted'], 'InsufficientScopes'],
+      [[], 'none'],
+    ];
+    for (const [scopes, code] of CASES) {
+      await auth.deleteRole('role');
+      await auth.createRole('role', { description, scopes: ['role-has:*', 'assume:sub'] });
+      const before = await auth.role('role');
+      t.is((await errorOf(narrow.updateRole('role', { description: 'other', scopes })))[0], code);
+      const after = await auth.role('role');
+      t.deepEqual(after.scopes, code === 'none' ? scopes : before.scopes);
+      t.is(after.created, before.created);
+      t.is(after.lastModified > before.lastModified, code === 'none');
+    }
+    t.deepEqual(await errorOf(narrow.updateRole('missing', { description, scopes: [] })), [
+      'ResourceNotFound',
+      404,
+      "Role with roleId 'missing' not found",
+    ]);
+    const powerless = authOf(deployment, { authorizedScopes: [] });
+    const hidden = powerless.updateRole('missing', { description, scopes: [] });
+    t.is((await errorOf(hidden))[0], 'InsufficientScopes');
+  },
+);
 
 onEveryBackend('roles are listed, whole and in pages', async (t, place) => {
   const { auth } = await start(t, place);
@@ -183,9 +186,9 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('scopes are expanded without what only everybody has', async (t, place) => {
+onEveryBackend('expandScopes does not add the anonymous scopes', async (t, place) => {
   const { deployment, auth } = await start(t, place);
-  await auth.createRole('anonymous', { description, scopes: ['everybody', 'auth:current-scopes'] });
+  await auth.createRole('anonymous', { description, scopes: ['public', 'auth:current-scopes'] });
   t.deepEqual(await auth.expandScopes({ scopes: ['x'] }), { scopes: ['x'] });
   const temporary = taskcluster.createTemporaryCredentials({
     credentials: deployment.credentials,
@@ -195,7 +198,7 @@ onEveryBackend('scopes are expanded without what only everybody has', async (t, 
   });
   const restricted = authOf(deployment, { credentials: temporary, authorizedScopes: ['x'] });
   t.deepEqual(await restricted.currentScopes(), {
-    scopes: ['assume:anonymous', 'auth:current-scopes', 'everybody', 'x'],
+    scopes: ['assume:anonymous', 'auth:current-scopes', 'public', 'x'],
   });
 });
 

@@ -86,7 +86,7 @@ function normalNaively(scopes: readonly string[]): string[] {
   return ordered(all.filter((one) => !all.some((other) => other !== one && grants(other, one))));
 }
 
-/** Whether a role may be followed by itself, whatever its `<..>` stands for. */
+/** Whether a role may lead back to itself, with any text for its `<..>`. */
 function leadsBack(roles: readonly RoleScopes[]): boolean {
   const next = new Map(roles.map((role) => [role, followers(role, roles)]));
   return roles.some((role) => {
@@ -142,7 +142,7 @@ test('a parameterised scope that another scope of its role grants adds nothing',
   t.deepEqual(await expansion.expand(['assume::']), ['**', 'assume::']);
 });
 
-test('scopes are expanded as the rules say, whatever the roles were before', async (t) => {
+test('scopes are expanded by the rules, after any earlier roles', async (t) => {
   let before: RoleExpansion | undefined;
   await holds(t, 4000, fc.tuple(roles, fc.array(held, { maxLength: 3 })), async ([some, asked]) => {
     const possible = some.filter((role) => !isAmbiguous(role)).reduce(withoutCycles, []);

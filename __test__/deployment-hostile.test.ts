@@ -1,5 +1,5 @@
-// Whoever has no right, and takes all the time that he can get, keeps others from nothing: what he
-// asks for is refused or done in slices, and between two of them a ping is answered.
+// A caller without scopes that sends as many requests as it can does not delay other callers: its requests
+// are refused or served in slices, and a ping is answered between two slices.
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -19,7 +19,7 @@ const FLOOD = path.resolve(import.meta.dirname, 'harness/flood.ts');
  */
 const LONGEST_TURN = 1_000;
 
-/** How much is in the deployment for everybody to ask for. */
+/** Number of rows that every caller may ask for. */
 const ROLES = 2000;
 
 const names = (length: number, stem: string) =>
@@ -123,7 +123,7 @@ test('no caller without a right stalls the others', async (t) => {
     onFault: (fault) => t.fail(String(fault)),
   });
   for (const attack of ATTACKS) {
-    // What is done once in a process's life is no matter of how often somebody asks.
+    // The first request pays for work that a process does only once.
     await flood(t, deployment, attack, { connections: 1, milliseconds: 200 });
     const end = watchTurns();
     const statuses = flood(t, deployment, attack, { connections: 16, milliseconds: 2000 });
@@ -178,7 +178,7 @@ async function pingUntil(deployment: Deployment, end: Promise<unknown>): Promise
   return Math.round(longest);
 }
 
-/** Until it is called: how long this thread has worked at a stretch, whatever else the machine did. */
+/** Returns a function that tells how long this thread has worked at a stretch, by its own CPU time. */
 function watchTurns(): () => number {
   let longest = 0;
   let before = workedFor();

@@ -88,11 +88,11 @@ anyTest('every name has a key of its own that no client and no store shortens', 
 
 test('start says in a sentence why a store cannot be used, and nothing of its secrets', async (t) => {
   const good = await bucketFor();
-  const nobody = `http://127.0.0.1:${await unusedPort()}`;
+  const unreachable = `http://127.0.0.1:${await unusedPort()}`;
   const refused: [string, Record<string, string>, RegExp][] = [
     ['s3://no-such-bucket', {}, /\(NoSuchBucket\): make the bucket/],
     [good, { AWS_SECRET_ACCESS_KEY: 'wrong-secret' }, /\(SignatureDoesNotMatch\)/],
-    [good, { AWS_ENDPOINT_URL_S3: nobody }, /cannot be reached \(ECONNREFUSED\)/],
+    [good, { AWS_ENDPOINT_URL_S3: unreachable }, /cannot be reached \(ECONNREFUSED\)/],
     ['', {}, /is not an object store/],
   ];
   for (const [address, variables, expected] of refused) {

@@ -1,5 +1,5 @@
-// What is not the caller's fault ends a call with 5xx and without a word of the deployment's inside,
-// so that whoever may try again does: an outage of the database passes unnoticed by clients.
+// A call that fails without the caller's fault ends with 5xx and without internals, so that the client tries
+// again: clients do not notice an outage of the database.
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
@@ -70,7 +70,7 @@ for (const [name, place] of [
       const server = await postgresql();
       await server.stop();
       try {
-        // What is kept of what everybody may do is good for less than a second.
+        // The cached anonymous scopes are valid for less than a second.
         await pause(1000);
         for (const call of calls(deployment)) {
           const { status, json } = await send(deployment, call);

@@ -1,5 +1,5 @@
 // Every URL that a deployment hands out is one that its client can reach: behind TLS, on all
-// addresses, and where somebody claims to be another host.
+// addresses, and with a client that claims another host.
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import type { Deployment, DeploymentOptions } from '../ts/deployment/index.js';
@@ -68,7 +68,7 @@ async function allAre(t: ExecutionContext, found: Promise<string[]>, expected: s
   t.deepEqual([...new Set(await found)], [expected]);
 }
 
-test('a root URL that was given is in every URL, whatever a request says', async (t) => {
+test('a configured root URL is in every URL, with any Host of a request', async (t) => {
   const deployment = await start(t, { rootUrl: `${PUBLIC}/`, host: '0.0.0.0' });
   t.is(deployment.told, PUBLIC);
   await allAre(t, handedOut(deployment), PUBLIC);
@@ -98,7 +98,7 @@ test('on loopback a forwarder is believed, unless that is not wanted', async (t)
   await allAre(t, handedOut(wary, FORWARDED), wary.rootUrl);
 });
 
-test('elsewhere nobody is believed by default, and no client is sent to 0.0.0.0', async (t) => {
+test('off loopback no forwarder is trusted by default, and no client is sent to 0.0.0.0', async (t) => {
   const deployment = await start(t, { host: '0.0.0.0' });
   t.is(deployment.told, deployment.rootUrl);
   await allAre(t, handedOut(deployment, FORWARDED), deployment.rootUrl);

@@ -1,5 +1,4 @@
-// What nobody sends by accident: the services refuse it in Taskcluster's shape,
-// and it never turns into a fault of theirs.
+// Hostile input: the services refuse it in Taskcluster's shape, and it never causes an internal error.
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend } from './harness/backends.js';
 import { authorization, deploymentFor, send } from './harness/deployment.js';

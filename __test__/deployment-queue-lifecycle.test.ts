@@ -133,7 +133,7 @@ onEveryBackend(
 );
 
 onEveryBackend(
-  'a task that depends on itself, or on nobody in time, is scheduled by hand',
+  'a client schedules a task that depends on itself or on a task that is never resolved',
   async (t, place) => {
     const { queue } = await queueFor(t, place);
     const taskId = taskcluster.slugid();

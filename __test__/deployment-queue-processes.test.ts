@@ -1,5 +1,5 @@
 // Several processes of the deployment beside each other on one PostgreSQL server and one folder:
-// each run is claimed once, everybody hears of work, and an artifact can be had from any of them.
+// each run is claimed once, every process hears of pending tasks, and each serves every artifact.
 import { existsSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ExecutionContext } from 'ava';
@@ -50,7 +50,7 @@ test('a worker that waits at one process hears of a task created at another', as
   t.is((await within(waiting, 'the task')).tasks[0].status.taskId, taskId);
 });
 
-test('every run is claimed once, whoever asks', async (t) => {
+test('every run is claimed once, through any process', async (t) => {
   const { queues } = await processes(t);
   const taskIds = Array.from({ length: 24 }, () => taskcluster.slugid());
   await Promise.all(

@@ -15,7 +15,7 @@ import { freshDirectory } from './harness/directory.js';
 import { keysIn } from './harness/object-store.js';
 import { definition, QUEUE, queueOf, refusal, WORKER } from './harness/queue.js';
 
-/** A deployment with one claimed task, and clients for everybody who has to do with it. */
+/** A deployment with one claimed task, and clients for its worker, its creator and an operator. */
 async function claimed(t: ExecutionContext, place: Place, scopes: string[] = []) {
   const folder = freshDirectory(t);
   const deployment = await deploymentFor(t, { ...place, folder });
@@ -104,7 +104,7 @@ for (const [what, fields] of Object.entries(BAD_TASKS)) {
 }
 
 onEveryBackend(
-  'nobody creates a task with scopes, routes or a priority that he has not',
+  'a caller creates a task only with scopes, routes and a priority that it has',
   async (t, place) => {
     const client = {
       clientId: 'test/creator',
@@ -259,7 +259,7 @@ onEveryStore(
   },
 );
 
-/** Signed by nobody. */
+/** Without a signature. */
 const HAWK = { Authorization: 'Hawk id="x", ts="1", nonce="n", mac="x"' };
 
 onEveryStore('a signed URL is good for its own request alone', async (t, place) => {
@@ -414,9 +414,9 @@ onEveryBackend(
     t.deepEqual(await named.currentScopes(), { scopes: ['assume:anonymous', 'auth:*'] });
     const signed = await fetch(named.buildSignedUrl(named.currentScopes));
     t.deepEqual(await signed.json(), { scopes: ['assume:anonymous', 'auth:*'] });
-    const nobody = new taskcluster.Auth({ rootUrl, credentials: {}, retries: 0 });
-    t.is((await nobody.ping()).alive, true);
-    t.is(await refusal(nobody.currentScopes()), 'InsufficientScopes');
+    const anonymous = new taskcluster.Auth({ rootUrl, credentials: {}, retries: 0 });
+    t.is((await anonymous.ping()).alive, true);
+    t.is(await refusal(anonymous.currentScopes()), 'InsufficientScopes');
   },
 );
 

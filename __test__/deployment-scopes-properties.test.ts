@@ -38,7 +38,7 @@ const { expression } = fc.letrec<{ expression: ScopeExpression }>((tie) => {
 
 // === The rules ===
 
-/** All that a scope stands for: itself, or whatever begins with what stands before its star. */
+/** The scopes that a scope grants: itself, or all with the prefix before its star. */
 type Meaning = { readonly only: string } | { readonly every: string };
 
 function meaningOf(scope: string): Meaning {

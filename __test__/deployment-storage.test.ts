@@ -243,7 +243,7 @@ for (const { name: backend, test, place, isHeard } of BACKENDS) {
       await until(() => heard.length === 2, 'the second');
       t.deepEqual(heard, ['first', '']);
       await stop();
-      await database.query("SELECT pg_notify('things', 'nobody hears')");
+      await database.query("SELECT pg_notify('things', 'unheard')");
       await pause(50);
       t.is(heard.length, 2);
     });

@@ -86,7 +86,7 @@ testWith('chromium')('a person signs in, and makes a client for the command line
   t.is(await page.title(), 'Sign in to Taskcluster');
 });
 
-/** An artifact that tries to have the credentials of whoever looks at it, and says what it got. */
+/** An artifact that tries to get the viewer's credentials, and shows the result. */
 const GREEDY_PAGE = `<!doctype html><title>loading</title><script>
   Promise.all(['POST /login/credentials', 'GET /login/user'].map((request) => {
     const [method, target] = request.split(' ');

@@ -1,4 +1,4 @@
-// Which requests the local deployment takes as whose, and which it refuses: the rules of
+// To which client the local deployment attributes a request, and which requests it refuses: the rules of
 // Taskcluster's auth service.
 import test, { type ExecutionContext } from 'ava';
 import { newTaskId } from '../ts/demo/worker.js';
@@ -92,7 +92,7 @@ const ACCEPTED: Record<string, [Case, string[]]> = {
     { client: temporary(narrow, { scopes: [] }) },
     ANONYMOUS,
   ],
-  'temporary credentials whose scopes a role expands': [
+  'temporary credentials with scopes that a role expands': [
     { client: temporary(root, { scopes: ['assume:project:y'] }) },
     [...ANONYMOUS, 'assume:project:y', 'project-scope'],
   ],
@@ -100,7 +100,7 @@ const ACCEPTED: Record<string, [Case, string[]]> = {
     { client: temporary(root, { name: 'task-client/x', scopes: ['a', 'b:*'] }) },
     ['a', ...ANONYMOUS, 'b:*'],
   ],
-  'a certificate of an issuer whose clock is four minutes fast': [
+  'a certificate of an issuer with a clock four minutes fast': [
     {
       get client() {
         return temporary(root, { scopes: ['a'], with: { start: Date.now() + 4 * 60_000 } });
@@ -120,7 +120,7 @@ const ACCEPTED: Record<string, [Case, string[]]> = {
     { client: narrow, ext: { authorizedScopes: ['project-scope'] } },
     [...ANONYMOUS, 'project-scope'],
   ],
-  'authorizedScopes that everybody has': [
+  'authorizedScopes that every caller has': [
     { client: narrow, ext: { authorizedScopes: ['anonymous-scope'] } },
     ANONYMOUS,
   ],
@@ -225,14 +225,11 @@ const REFUSED: Record<string, [Case, RegExp]> = {
     { client: temporary(root, { scopes: [], with: { seed: 'x'.repeat(43) } }) },
     /seed must be 44 characters/,
   ],
-  'a certificate whose start is text': [
+  'a certificate with a text as start': [
     { client: temporary(root, { scopes: [], with: { start: '2016' } }) },
     /start/,
   ],
-  'a certificate whose scopes are not scopes': [
-    { client: temporary(root, { scopes: [1] }) },
-    /scopes/,
-  ],
+  'a certificate with invalid scopes': [{ client: temporary(root, { scopes: [1] }) }, /scopes/],
   'a certificate that has expired': [
     {
       get client() {
@@ -269,7 +266,7 @@ const REFUSED: Record<string, [Case, RegExp]> = {
     { client: { ...temporary(root, { name: 'x/a', scopes: [] }), clientId: 'x/b' } },
     /signature is not valid/,
   ],
-  'a certificate whose issuer is its client': [
+  'a certificate with its own client as the issuer': [
     { client: temporary(root, { name: root.clientId, scopes: [] }) },
     /issuer must differ/,
   ],
@@ -308,7 +305,7 @@ for (const [what, [asked, reason]] of Object.entries(REFUSED)) {
 }
 
 onEveryBackend(
-  'a client whose clock is wrong is told the time, and is believed with it',
+  'a client with a wrong clock is told the time, and is accepted with it',
   async (t, place) => {
     const deployment = await start(t, place);
     const asked = now();
@@ -399,7 +396,7 @@ onEveryBackend('without credentials and a role anonymous: nothing', async (t, pl
   t.regex(refused.json.message, /requires Taskcluster credentials[\s\S]*auth:current-scopes/);
 });
 
-onEveryBackend('a wrong signature is never rescued by what everybody may do', async (t, place) => {
+onEveryBackend('a wrong signature never falls back to anonymous scopes', async (t, place) => {
   const deployment = await start(t, place);
   t.is((await send(deployment, { target: CURRENT_SCOPES })).status, 200);
   const wrong: Client = { ...root, accessToken: 'wrong' };
@@ -459,7 +456,7 @@ onEveryBackend('the test client: tester with the access token no-secret', async 
   t.is((await post({ authorizedScopes: ['a:c'] })).status, 403);
 });
 
-test('whoever connects while it starts is answered', async (t) => {
+test('a client that connects during the start is answered', async (t) => {
   const database = await schemaFor();
   const slow: Database = {
     location: database.location,

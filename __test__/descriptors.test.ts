@@ -59,7 +59,7 @@ test('connections that say nothing make room for an update of the credentials', 
   t.regex(proxy.log, /^(?!.*Cannot accept)/s);
 });
 
-test('the connection that has been idle for longest makes room, whoever serves it', async (t) => {
+test('the connection that has been idle for longest makes room, on any thread', async (t) => {
   const { proxy } = await start(t);
   const opened = await openUsed(t, proxy, PLACES - SPARE);
   const ended: number[] = [];
@@ -137,7 +137,7 @@ const USES: Record<
       return body.length === length;
     };
   },
-  'an answer whose end is not read': async (connection, arrived) => {
+  'an answer that the client does not read to its end': async (connection, arrived) => {
     // All of it has come from upstream: what is left waits here and in the kernel's buffers.
     await connection.send(requestBytes('GET', '/queue/v1/unread'));
     const length = 6 * 1024 * 1024;

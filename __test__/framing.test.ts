@@ -8,7 +8,7 @@ import { value } from './harness/wire.js';
 
 const SMUGGLED = 'GET /queue/v1/smuggled HTTP/1.1\r\nHost: taskcluster\r\n\r\n';
 
-/** A POST whose field lines and body are spelled out. */
+/** A POST with exactly these field lines and this body. */
 function post(fields: string, body = ''): string {
   return `POST /queue/v1/x HTTP/1.1\r\nHost: taskcluster\r\n${fields}\r\n${body}`;
 }
@@ -167,7 +167,7 @@ test('heads up to 64 KiB pass, larger ones get 431', async (t) => {
   await assertStillServes(t, proxy, upstream);
 });
 
-test('an answer whose framing is not certain is 502', async (t) => {
+test('the proxy answers 502 for an upstream answer with uncertain framing', async (t) => {
   const { upstream, proxy } = await start(t, ['--retry-for', '0']);
   const answers: Record<string, string> = {
     'two lengths that differ': 'Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello',

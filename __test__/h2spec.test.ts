@@ -36,7 +36,7 @@ const CASES = 145;
 
 const PATHS = {
   'that is answered here': '/__heartbeat__',
-  'whose body is read here': '/bewit',
+  'that the proxy answers itself': '/bewit',
   'that is refused': '/nothing',
   'that is proxied': '/queue/v1/x',
 };

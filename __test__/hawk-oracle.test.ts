@@ -91,7 +91,7 @@ function ours(wanted: Wanted): CredentialSet {
 
 /**
  * Never for no scopes at all: taskcluster-client ends the signed text of an empty list with a line
- * feed, and the auth service and the other clients do not, so that nobody accepts these.
+ * feed, and the auth service and the other clients do not, so that no verifier accepts these.
  */
 function theirs({ scopes, ...wanted }: Wanted): CredentialSet {
   return taskcluster.createTemporaryCredentials({
@@ -269,7 +269,7 @@ test('of damaged headers and requests, both accept and refuse the same', async (
   t.true(accepted > ROUNDS / 20 && accepted < ROUNDS / 2, `${accepted} accepted`);
 });
 
-/** A header with the right MAC, written in every way that somebody might. */
+/** A header with the right MAC, in every plausible spelling. */
 function sloppyHeader(random: Random, request: HawkRequest, clientId: string): string {
   const attributes = {
     id: clientId,
@@ -536,7 +536,7 @@ test('what Hawk cannot hold is refused with a sentence', async (t) => {
     t.throws(call, { instanceOf: HawkError, message });
   }
   const request = { method: 'GET', target: '/', host: 'tc.example.com', port: 443 };
-  const nobody = { ...verification, accessToken: () => undefined };
-  const refusal = await ourVerdict(verifyHeader(request, sign({})(), nobody));
+  const unknown = { ...verification, accessToken: () => undefined };
+  const refusal = await ourVerdict(verifyHeader(request, sign({})(), unknown));
   t.is(refusal?.message, 'Unknown credentials: check the client id');
 });

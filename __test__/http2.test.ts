@@ -505,7 +505,7 @@ function preface(): string {
   return `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${frame(4, 0, 0, '')}`;
 }
 
-/** HEADERS of stream 1 whose fields are literals without indexing (RFC 7541, 6.2.2). */
+/** HEADERS of stream 1 with fields that are literals without indexing (RFC 7541, 6.2.2). */
 function headersFrame(
   fields: [string, string][],
   body: string | undefined,

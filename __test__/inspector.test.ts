@@ -1,6 +1,6 @@
 // Node's inspector, by which every user who reaches its port runs code in the process that holds the
-// token, and Node's other ways to write memory down: none is open once the proxy listens, whatever
-// the environment says.
+// token, and Node's other ways to write its memory to a file: none is open once the proxy listens, with any
+// environment.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';

@@ -34,7 +34,7 @@ interface Ended {
   stderr: string;
 }
 
-/** A PATH with what Node's installation brings and a shell: no Rust, whatever the machine has. */
+/** A PATH with what Node's installation brings and a shell: no Rust, even if the machine has it. */
 function pathWithoutRust(directory: string): string {
   const tools = path.join(directory, 'tools');
   mkdirSync(tools);

@@ -53,7 +53,7 @@ test('a ready file that cannot be written ends it with 1', async (t) => {
   t.is(code, 1);
 });
 
-test('goes on where nobody reads its output', async (t) => {
+test('goes on when its output has no reader', async (t) => {
   const child = spawn(
     process.execPath,
     [COMMAND, '-i', '127.0.0.1', '-p', `${await unusedPort()}`],

@@ -120,7 +120,7 @@ test('pauses grow by half each time and stay under their cap', async (t) => {
   }
 });
 
-/** A request whose first answer says when to come again: what was said of the pause, and each try. */
+/** A request with a Retry-After in its first answer: the logged pause, and each try. */
 async function retriedAfter(t: ExecutionContext, retryAfter: () => string) {
   const { upstream, proxy } = await start(t, QUICK);
   upstream.handler = (exchange) =>
@@ -198,7 +198,7 @@ test('an upstream that starts late is reached', async (t) => {
   t.is((await answer).body.toString(), 'late');
 });
 
-test('an upstream that nobody reaches is 502 with a sentence', async (t) => {
+test('the proxy answers 502 with a sentence for an unreachable upstream', async (t) => {
   const rootUrls = [`http://127.0.0.1:${await unusedPort()}`, 'http://deployment.invalid'];
   for (const rootUrl of rootUrls) {
     const proxy = await startProxy(t, { rootUrl, flags: NEVER });
@@ -389,7 +389,7 @@ test('a pooled connection that upstream has closed is replaced, even for --retry
   upstream.assertAllSigned(t);
 });
 
-test('a POST whose upstream reads it and closes runs once for --retry-for 0', async (t) => {
+test('with --retry-for 0 a POST runs once when upstream reads it and closes', async (t) => {
   const { upstream, proxy } = await start(t, NEVER);
   let opened = 0;
   let open = () => {};

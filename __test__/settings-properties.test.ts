@@ -194,7 +194,7 @@ test('what restricts is in force where it is given, or nothing starts', async (t
   });
 });
 
-test('whatever is no option is refused, and what is no object of options', async (t) => {
+test('an unknown option is refused, and a value that is no object of options', async (t) => {
   const strange = fc.oneof(anything, fc.dictionary(fc.string(), value, { minKeys: 1 }));
   await holds(t, 3000, strange, (options) => {
     const decided = decisionOn(options);

@@ -77,7 +77,7 @@ async function signs(port: number, url: string): Promise<boolean> {
   return answer.status === 303;
 }
 
-/** Whether somebody gets something of `one` that `another` refuses; scopes are all, or fewer. */
+/** Whether a client is served by `one` and refused by `another`; scopes are all, or fewer. */
 function servesMore(one: Exposure, another: Exposure): boolean {
   const gates = ['everywhere', 'strangers', 'foreignPages', 'publicHosts', 'otherHosts'] as const;
   const opened = gates.some((gate) => one[gate] && !another[gate]);

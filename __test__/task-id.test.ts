@@ -199,7 +199,7 @@ test('ends at once, for all its retries: what is wrong with the way out', async 
   const queue = await startUpstream(t, { tls: await authority.issue(['localhost']) });
   const refusing = await startOutgoingProxy(t, { routes: {}, refuseWith: '407 Not Yours' });
   const host = new URL(queue.url).host;
-  const mozilla = await Authority.create('Somebody else');
+  const mozilla = await Authority.create('Another authority');
   for (const [rootUrl, env, expected, warning] of [
     [
       queue.url,

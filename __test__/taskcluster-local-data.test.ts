@@ -90,7 +90,7 @@ test('a data folder keeps what is in it, also from kill -9, and so does a backup
   const rotated = await run('rotate-keys', '--data-folder', other);
   t.regex(rotated.stdout, /^Sealed \d+ tokens and secrets again with the key [\d-]+-2\./);
 
-  // Data that are there stay private, whatever is said when they are started again.
+  // Existing data stay private, with any options of the next start.
   const second = await start(t, '--data-folder', other, '--public');
   t.deepEqual(second.credentials, credentials);
   const again = new taskcluster.Secrets({ rootUrl: second.rootUrl, credentials, retries: 0 });

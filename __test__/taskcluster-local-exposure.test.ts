@@ -49,7 +49,7 @@ function moves(stdout: string): string[] {
   );
 }
 
-test('what everybody, a client, a role, or whoever has some scopes may do', async (t) => {
+test('exposure lists what every caller, a client, or a holder of a role or of scopes may do', async (t) => {
   const deployment = await deploymentFor(t, {
     roles: [
       { roleId: 'anonymous', scopes: ['queue:get-task:*', 'secrets:get:x'] },

@@ -136,7 +136,7 @@ test('on a terminal the password is asked for twice, and not shown', async (t) =
   };
   const different = await onTerminal(['correct horse\r', 'correct hearse\r']);
   t.regex(different.shown, /these are two different passwords: begin again/);
-  // Whoever pastes both at once has typed the second before it is asked for.
+  // A user who pastes both at once types the second one before the command asks for it.
   const { shown } = await onTerminal(['correct horse\rcorrect horse\r']);
   t.regex(shown, /Added alice, who is local\/alice\./);
   t.notRegex(shown + different.shown, /horse/);

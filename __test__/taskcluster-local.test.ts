@@ -32,8 +32,8 @@ test('it prints how to reach it, grants what it is told to, and leaves nothing',
   const { child, temporary, rootUrl, credentials } = local;
   const root = new taskcluster.Auth({ rootUrl, credentials, retries: 0 });
   t.deepEqual(await root.currentScopes(), { scopes: ['*'] });
-  const nobody = new taskcluster.Auth({ rootUrl, credentials: {}, retries: 0 });
-  t.deepEqual(await nobody.currentScopes(), { scopes: ['assume:anonymous', scope] });
+  const anonymous = new taskcluster.Auth({ rootUrl, credentials: {}, retries: 0 });
+  t.deepEqual(await anonymous.currentScopes(), { scopes: ['assume:anonymous', scope] });
   child.kill('SIGINT');
   t.deepEqual(await within(once(child, 'exit'), 'its end'), [0, null]);
   t.deepEqual(readdirSync(temporary), []);

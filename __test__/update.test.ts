@@ -10,7 +10,7 @@ import { value } from './harness/wire.js';
 const NEXT = permanentCredentials('tests/next');
 const CLIENT_ID = 'x-taskcluster-proxy-perm-clientid';
 
-/** Long enough for whatever a test waits for meanwhile. */
+/** Longer than any other wait of a test. */
 const PATIENT = ['--drain-timeout', '60s'];
 
 async function start(t: ExecutionContext, options: Partial<ProxyOptions> = {}) {
@@ -199,7 +199,7 @@ test('past --drain-timeout the new set is in force and the old request finishes'
   t.is(value(old.fields, CLIENT_ID), 'tests/permanent');
 });
 
-test('a download that nobody reads holds an update no longer than --drain-timeout', async (t) => {
+test('a download without a reader delays an update no longer than --drain-timeout', async (t) => {
   const { upstream, proxy } = await start(t, { flags: ['--drain-timeout', '500ms'] });
   upstream.handler = async (exchange) => {
     await exchange.sendHead(200, { fields: [['Content-Length', String(1024 ** 3)]] });
@@ -323,7 +323,7 @@ test('rotated under load, every request is signed with one whole set', async (t)
   t.true(signers.size >= 3, `signed by ${[...signers]} only`);
 });
 
-test('an update whose client has left is dropped', async (t) => {
+test('the proxy drops an update when its client has left', async (t) => {
   const { upstream, proxy } = await start(t, { flags: PATIENT });
   const release = gate();
   upstream.handler = holdBack(release);

@@ -1,5 +1,5 @@
-// An upstream whose machine has vanished: no word comes, not even that a connection is closed. And one
-// that is there and has no room for more, which looks the same but for its acknowledgements.
+// An upstream machine that has vanished: it sends nothing, not even the end of a connection. And one that is
+// alive with a full receive window, which differs only in its acknowledgements.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
@@ -50,7 +50,7 @@ async function exchange(proxy: RunningProxy, request: Buffer): Promise<RawRespon
   return answer;
 }
 
-test('a pooled connection whose peer has vanished is given up within half a minute', async (t) => {
+test('the proxy gives up a pooled connection within half a minute when its peer has vanished', async (t) => {
   const started = await start(t);
   if (started === null) {
     return;

@@ -1,4 +1,4 @@
-// Upgrades: signed, forwarded, and then a tunnel that nobody looks into.
+// Upgrades: signed, forwarded, and then a tunnel that the proxy does not inspect.
 import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';

@@ -1,7 +1,7 @@
-// A request goes out on one of two wires: on a bare socket where its head is held as lines, else by
-// hyper. On either, whatever upstream answers, its client gets one answer whose end is certain, and
-// the next request on the connection gets its own (RFC 9112 6.3, 7.1, 11.1); time, signals and
-// updates treat it alike.
+// A request goes out on one of two wires: on a bare socket if its head is kept as lines, else by hyper. On
+// either wire and for any upstream answer the client gets one answer with a certain end, and the next
+// request on the connection gets its own (RFC 9112 6.3, 7.1, 11.1); time-outs, signals and updates work
+// alike.
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
@@ -523,7 +523,7 @@ test('TLS that ends without saying so breaks the answer off', async (t) => {
   }
 });
 
-test("what upstream says before it is asked again is nobody's answer", async (t) => {
+test('the proxy discards what upstream sends before the next request', async (t) => {
   const { upstream, proxy } = await start(t);
   const [answered, smuggled] = [gate(), gate()];
   upstream.handler = async (exchange) => {
@@ -545,7 +545,7 @@ test("what upstream says before it is asked again is nobody's answer", async (t)
   t.is(upstream.connections, 2);
 });
 
-test('requests in one packet are answered in their order, whatever they are', async (t) => {
+test('requests of any kind in one packet are answered in their order', async (t) => {
   const { upstream, proxy } = await start(t);
   upstream.handler = async (exchange) => {
     const { bytes } = await exchange.body();
@@ -619,7 +619,7 @@ test('a head that stops in its middle gets 408, also behind an answer', async (t
   await connection.closed();
 });
 
-test('a signal lets a request finish whose first try fails', async (t) => {
+test('a signal lets a request finish after a failed first try', async (t) => {
   const { upstream, proxy } = await start(t, ['--retry-first', '100ms']);
   upstream.handler = async (exchange) => {
     await exchange.body();
@@ -705,7 +705,7 @@ test('--retry-for 0 and a distant Retry-After make the first answer final', asyn
   t.is(upstream.exchanges.length, 3);
 });
 
-test('an update waits for a GET that runs, whose answer names the set that signed it', async (t) => {
+test('an update waits for a running GET, and the answer names the set that signed it', async (t) => {
   const { upstream, proxy } = await start(t);
   let open = () => {};
   const opened = new Promise<void>((resolve) => {

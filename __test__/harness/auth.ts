@@ -3,7 +3,7 @@ import taskcluster from 'taskcluster-client';
 import type { Deployment } from '../../ts/deployment/index.js';
 import type { Client } from './deployment.js';
 
-/** As the deployment's root, or as somebody else; restricted, if there are `authorizedScopes`. */
+/** As the deployment's root or another client; restricted, if there are `authorizedScopes`. */
 export function authOf(
   { rootUrl, credentials }: Pick<Deployment, 'rootUrl' | 'credentials'>,
   options: { credentials?: Partial<Client>; authorizedScopes?: string[] } = {},

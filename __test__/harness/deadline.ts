@@ -17,7 +17,7 @@ export const PROMPT_MS = 10_000;
 /** For what begins with making a database, which takes its time on a loaded machine. */
 export const DATABASE_PATIENCE_MS = 180_000;
 
-/** For all that a program of somebody else's does: a client in Python, a worker, a crowd of attackers. */
+/** For all that another program does: a client in Python, a worker, many attackers. */
 export const PROGRAM_PATIENCE_MS = 240_000;
 
 /** For a whole test that takes longer than the runner waits for a result. */
@@ -40,10 +40,10 @@ export async function within<T>(
   }
 }
 
-/** How often is looked for what tells nobody of itself. */
+/** Interval of polling. */
 const LOOK_MS = 20;
 
-/** Resolves once it is so, for what tells nobody of itself; looks no longer than the test waits. */
+/** Polls until the condition holds, no longer than the test waits. */
 export async function until(
   isSo: () => boolean | Promise<boolean>,
   what: string,

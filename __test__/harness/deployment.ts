@@ -32,7 +32,7 @@ export async function deploymentFor(
   });
 }
 
-/** Just as it is told to be, and stopped after the test, whatever fails before that. */
+/** Starts a deployment with exactly these options; it is stopped after the test, even if that fails. */
 export async function startedFor(
   t: Pick<ExecutionContext, 'teardown'>,
   options: DeploymentOptions,

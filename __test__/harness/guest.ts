@@ -1,4 +1,4 @@
-// A client in another network namespace, whose socket cannot be looked up from here.
+// A client in another network namespace: its socket cannot be looked up from here.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { ExecutionContext } from 'ava';

@@ -1,4 +1,4 @@
-// nginx as an upstream that somebody else wrote: TLS, HTTP/2 and static files.
+// nginx as an independent upstream: TLS, HTTP/2 and static files.
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-// A store with S3's protocol: Versity's gateway, whose buckets are directories. AWS's variables of this
+// A store with S3's protocol: Versity's gateway, with directories as buckets. AWS's variables of this
 // process name it, as an operator's would.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -17,7 +17,7 @@ export const STORE_CREDENTIALS = {
 
 export interface ObjectServer {
   readonly child: ChildProcess;
-  /** Whose directories are buckets. */
+  /** The folder that contains the buckets as directories. */
   readonly directory: string;
 }
 

@@ -6,13 +6,13 @@ import { until } from './deadline.js';
 const HOST = '127.0.0.1';
 
 /**
- * Below what any system hands out by itself (Linux from 32768, others from 49152), so that nobody
- * gets one of these by chance between our look at it and the program's.
+ * Below the ephemeral ports of every system (Linux from 32768, others from 49152), so that no other process
+ * gets one of these by chance between the check and the start of the program.
  */
 const FIRST = 10_000;
 const LAST = 32_000;
 
-/** A port on which nobody listens. */
+/** A port on which no process listens. */
 export async function unusedPort(): Promise<number> {
   for (;;) {
     const port = FIRST + Math.floor(Math.random() * (LAST - FIRST));
@@ -28,7 +28,7 @@ export async function unusedPort(): Promise<number> {
   }
 }
 
-/** Whether anybody listens on a port. */
+/** Whether a process listens on a port. */
 export async function accepts(port: number): Promise<boolean> {
   const socket = net.connect(port, HOST);
   try {

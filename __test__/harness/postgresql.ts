@@ -74,7 +74,7 @@ async function start(): Promise<Postgresql> {
     },
     async stop() {
       const ended = once(child, 'exit');
-      // Fast shutdown: it waits for nobody.
+      // Fast shutdown: it does not wait for clients.
       child.kill('SIGINT');
       await within(ended, 'the end of PostgreSQL');
     },
@@ -84,7 +84,7 @@ async function start(): Promise<Postgresql> {
   };
 }
 
-/** Ourselves, or whoever may be it where we are root. */
+/** The user of this process, or an ordinary user if that is root. */
 export function ordinaryUser(): { uid: number; gid: number } {
   const [uid = 0, gid = 0] = [process.getuid?.(), process.getgid?.()];
   if (uid !== 0) {

@@ -17,7 +17,7 @@ export interface User {
   readonly uid: number;
 }
 
-/** Users of the system that every Linux has, none of whom is root or `nobody`. */
+/** Users that every Linux system has, without root and the overflow user. */
 const USERS = findUsers(['daemon', 'bin', 'games', 'sys', 'mail', 'adm', 'lp', 'www-data']);
 
 function findUsers(names: string[]): User[] {
@@ -53,7 +53,7 @@ export function testAsRoot(...needed: Tool[]): TestFn | TestFn['skip'] {
   return test.skip;
 }
 
-/** A connection whose socket belongs to `user`. Tests that use it run one after another. */
+/** A connection with a socket that belongs to `user`. Tests that use it run one after another. */
 export async function connectAs(
   t: Pick<ExecutionContext, 'teardown'>,
   { uid }: Pick<User, 'uid'>,

@@ -12,7 +12,7 @@ const { store, database } = await openStorage({ folder, databaseUrl });
 const [found] = await database.query<{ count: number; last: number }>(`
   SELECT count(*) AS count, coalesce(max(substr(name, 2)::integer), 0) AS last FROM secrets`);
 const { count = 0, last = 0 } = found ?? {};
-// Whoever listens may have ended first.
+// The reader may have ended first.
 process.stdout.on('error', () => process.exit());
 await sayFound();
 

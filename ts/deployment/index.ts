@@ -254,7 +254,7 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   };
   let stopped: Promise<void> | undefined;
   return {
-    rootUrl: publicUrl.told,
+    rootUrl: publicUrl.announced,
     credentials: root,
     metricsUrl: metrics?.url,
     counters: () => ({ ...counters }),

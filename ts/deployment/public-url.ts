@@ -50,7 +50,7 @@ export class PublicUrl {
   }
 
   /** The URL that is printed for the operator. */
-  get told(): string {
+  get announced(): string {
     return this.#given ?? this.own;
   }
 

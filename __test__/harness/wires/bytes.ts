@@ -12,7 +12,7 @@ const random = new Random(1);
 /** Longer than what is read or written at once, so that a part in another's place shows. */
 const PATTERN = Buffer.from(Array.from({ length: 70_000 }, () => random.below(256)));
 
-/** Whose time a challenge is made for. */
+/** The clock by which a challenge is made. */
 export interface Challenged {
   /** Seconds since 1970 that the request was signed with. */
   ts: number;

@@ -154,7 +154,7 @@ function requestLine(got: Got): string {
   ].join(' | ');
 }
 
-/** What is wrong with a sight, whatever the other wire does. */
+/** The faults of an observation that do not depend on the other wire. */
 function faultsOf(script: Script, seen: Seen): string[] {
   return [...requestFaults(script, seen), ...answerFaults(script, seen)];
 }

@@ -217,7 +217,7 @@ async function judge(head: Head): Promise<Signature | Error> {
   }
 }
 
-/** Waits for the end of a request whose client leaves, and tells it when. */
+/** Waits for the end of a request after its client leaves, and tells the client when. */
 async function stay(
   socket: net.Socket,
   reader: ByteReader,

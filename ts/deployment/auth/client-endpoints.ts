@@ -266,8 +266,8 @@ export async function authorOf({
 }
 
 async function clientJson(client: Client, resolver: ScopeResolver) {
-  const { accessToken: _, ...told } = client;
-  return { ...told, expandedScopes: await resolver.expandScopes(client.scopes) };
+  const { accessToken: _, ...answer } = client;
+  return { ...answer, expandedScopes: await resolver.expandScopes(client.scopes) };
 }
 
 function found(client: Client | undefined): Client {

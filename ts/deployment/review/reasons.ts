@@ -37,7 +37,7 @@ class Ways {
   readonly #granted: ReadonlySet<string>;
   readonly #who: string;
   readonly #held: readonly string[];
-  readonly #told = new Set<string>();
+  readonly #explained = new Set<string>();
 
   constructor(
     origins: ReadonlyMap<string, readonly Origin[]>,
@@ -94,10 +94,10 @@ class Ways {
   #from(scope: string): Tree {
     const own = this.#granted.has(scope) ? [{ text: `granted to ${this.#who}`, parts: [] }] : [];
     const all = scope === ANONYMOUS ? [{ text: 'which everybody has', parts: [] }] : [];
-    if (this.#told.has(scope)) {
+    if (this.#explained.has(scope)) {
       return { text: `${scope} (see above)`, parts: [] };
     }
-    this.#told.add(scope);
+    this.#explained.add(scope);
     const roles = (this.#origins.get(scope) ?? []).map(({ roleId, assumedBy }) => ({
       text: `the role ${roleId}`,
       parts: [this.#from(assumedBy)],

@@ -1,6 +1,6 @@
 /**
- * Everything that a deployment keeps, opened together: the database with its tables brought up to
- * date, the keys to what is sealed in it, the folder of artifacts, and the bucket where they outgrow it.
+ * Opens all data of a deployment together: the database with migrated tables, the encryption keys, the
+ * folder of artifacts, and the bucket for artifacts if there is one.
  *
  * A data folder holds `artifacts/`, `keys` (unless the environment has them) and `database/` (unless
  * a PostgreSQL server has it).
@@ -15,18 +15,18 @@ import { sqlStore } from './sql/index.js';
 import type { Store } from './store.js';
 
 export interface StorageOptions {
-  /** The data folder. It is made if it is not there. */
+  /** The data folder. It is created if missing. */
   readonly folder: string;
   /** `postgres://user:password@host:port/database`; PGlite in the data folder when absent. */
   readonly databaseUrl?: string | undefined;
   /**
-   * `s3://bucket/prefix`, where artifacts are kept from now on; in the data folder when absent. The
-   * environment has the rest: see `object-bucket.ts`.
+   * `s3://bucket/prefix` for new artifacts; the data folder when absent. The environment has the other
+   * settings: see `object-bucket.ts`.
    */
   readonly objectStore?: string | undefined;
-  /** Connections of this process to a PostgreSQL server, beside the one that listens; 10 when absent. */
+  /** Connections of this process to a PostgreSQL server, beside the listening one; 10 when absent. */
   readonly databaseConnections?: number | undefined;
-  /** One that is open already, instead of either. It is closed with the rest. */
+  /** An open database to use instead. It is closed with the rest. */
   readonly database?: Database | undefined;
 }
 

@@ -13,17 +13,17 @@ export interface ListenProofOptions {
   readonly database: Database;
   /** Called with whether notifications arrive, first when that is known and then at each change. */
   readonly onChange: (isHeard: boolean) => void;
-  /** Called once a second for as long as they do not. */
+  /** Called once a second while no notifications arrive. */
   readonly onSilence: () => void;
 }
 
-/** Between notices, in milliseconds. */
+/** Interval of notifications, in milliseconds. */
 const INTERVAL = 1000;
 
-/** How long one may take before it counts as lost, in milliseconds. */
+/** Time after which a notification counts as lost, in milliseconds. */
 const PATIENCE = 3000;
 
-/** After so much silence the connection that listens is made anew, in milliseconds. */
+/** Silence after which the listening connection is replaced, in milliseconds. */
 const RENEW_AFTER = 10_000;
 
 export class ListenProof {
@@ -31,7 +31,7 @@ export class ListenProof {
   readonly #channel = `listen_proof_${randomBytes(8).toString('hex')}`;
   #timer: NodeJS.Timeout | undefined;
   #isHeard: boolean | undefined;
-  /** When the last notice was sent that has arrived, or the first of all. */
+  /** When the last arrived notification was sent, or the first one of all. */
   #heardUntil = performance.now();
   #renewed = performance.now();
 
@@ -53,7 +53,7 @@ export class ListenProof {
     return proof;
   }
 
-  /** Whether notices arrive, as far as is known. */
+  /** Whether notifications arrive, as far as known. */
   get isHeard(): boolean {
     return this.#isHeard ?? false;
   }
@@ -77,11 +77,11 @@ export class ListenProof {
     this.#send();
   }
 
-  /** It says when it was sent. Nothing is lost with it: a crash need not remember it. */
+  /** Sends a notification with its time. It needs no synchronous commit: losing it in a crash is harmless. */
   #send(): void {
     const { database } = this.#options;
     const sql = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
-    // Without a database nothing arrives either.
+    // A failed statement counts as silence.
     database.query(sql, [this.#channel, String(performance.now())]).catch(() => undefined);
   }
 

@@ -1,22 +1,22 @@
 /**
- * The bytes of artifacts in a bucket of a store with S3's protocol: clients put them there and fetch
- * them by URLs that are signed for one request each, so that none of them passes through here.
+ * The bytes of artifacts in a bucket of a store with S3's protocol: clients upload and download them by URLs
+ * that are signed for one request each, so that the bytes never pass through this process.
  *
- * Where the store is and who may use it is said by AWS's own variables, as its client library reads
- * them. The library is loaded when a bucket is opened, and not before.
+ * AWS's own variables name the store and its credentials, as AWS's client library reads them. The library
+ * is loaded only when a bucket is opened.
  *
- * What it is not: it knows nothing of artifacts or scopes, and never reads what it keeps.
+ * It knows nothing of artifacts or scopes, and never reads an object.
  */
 import { randomUUID } from 'node:crypto';
 import type { S3Client } from '@aws-sdk/client-s3';
 
-/** A bucket, and what the keys of all objects in it begin with: empty, or without a slash around it. */
+/** A bucket and the prefix of all keys in it: empty, or without slashes at its ends. */
 export interface BucketAddress {
   readonly bucket: string;
   readonly prefix: string;
 }
 
-/** What was asked for cannot be used. The message says what to do. */
+/** The store cannot be used. The message says what to do. */
 export class ObjectBucketError extends Error {
   override readonly name = 'ObjectBucketError';
 }
@@ -25,7 +25,7 @@ type Library = typeof import('@aws-sdk/client-s3');
 type Presigner = typeof import('@aws-sdk/s3-request-presigner');
 type Variables = Readonly<Record<string, string | undefined>>;
 
-/** How long the store may take to be reached, and to answer, in milliseconds. */
+/** Time-outs to connect to the store, and for its answer, in milliseconds. */
 const CONNECTION_TIMEOUT = 5_000;
 const REQUEST_TIMEOUT = 20_000;
 
@@ -54,7 +54,7 @@ export class ObjectBucket {
   }
 
   /**
-   * Opens it, and tries whether it takes an object, and lets it be removed.
+   * Opens the bucket, and checks that it can write and delete an object.
    *
    * @throws ObjectBucketError
    */
@@ -67,7 +67,7 @@ export class ObjectBucket {
     ]);
     const client = new library.S3Client({
       ...settings,
-      // Else a signed URL would ask for the checksum of a body that is not there yet.
+      // By default a signed URL requires a checksum of the body, which is not known yet.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       requestHandler: {
         connectionTimeout: CONNECTION_TIMEOUT,
@@ -85,12 +85,12 @@ export class ObjectBucket {
     return bucket;
   }
 
-  /** Whether an object of this name can be kept: keys are shorter than names may be. */
+  /** Whether the store takes an object of this name: keys are shorter than the longest names. */
   takes(name: string): boolean {
     return Buffer.byteLength(this.#key(name)) <= LONGEST_KEY;
   }
 
-  /** Where an object can be put, with this type alone, for `lifetime` seconds. */
+  /** A URL to upload an object, with this type only, for `lifetime` seconds. */
   putUrl(name: string, contentType: string, lifetime: number): Promise<string> {
     const command = new this.#library.PutObjectCommand({
       ...this.#object(name),
@@ -102,13 +102,13 @@ export class ObjectBucket {
     });
   }
 
-  /** Where an object can be had for `lifetime` seconds. */
+  /** A URL to download an object, for `lifetime` seconds. */
   getUrl(name: string, lifetime: number): Promise<string> {
     const command = new this.#library.GetObjectCommand(this.#object(name));
     return this.#presigner.getSignedUrl(this.#client, command, { expiresIn: lifetime });
   }
 
-  /** Removes objects, a thousand at most; those that are not there too. */
+  /** Removes at most a thousand objects; missing ones are no error. */
   async remove(names: readonly string[]): Promise<void> {
     const { Errors: errors = [] } = await this.#client.send(
       new this.#library.DeleteObjectsCommand({
@@ -148,8 +148,8 @@ export class ObjectBucket {
 }
 
 /**
- * A key that survives being part of a URL, and of a path: no client takes `..` out of it, and no store
- * makes one slash of two. Every name has its own.
+ * A key that URLs and paths keep unchanged: no client resolves a `..` in it, and no store merges two
+ * slashes. Different names have different keys.
  */
 export function objectKey(name: string): string {
   return name
@@ -188,7 +188,7 @@ function serializeAddress({ bucket, prefix }: BucketAddress): string {
   return `s3://${bucket}${prefix === '' ? '' : `/${prefix}`}`;
 }
 
-/** What AWS's client library reads by itself: an empty one would count as not given. */
+/** Variables that AWS's client library reads: it takes an empty one for an unset one. */
 const READ_BY_LIBRARY = [
   'AWS_ENDPOINT_URL_S3',
   'AWS_ENDPOINT_URL',
@@ -226,7 +226,7 @@ export function readVariables(variables: Variables): ClientSettings {
   return {
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(region === undefined ? {} : { region }),
-    // A store of one's own has seldom a name in the DNS for each bucket.
+    // A private store rarely has a DNS name for each bucket.
     forcePathStyle: style === undefined ? endpoint !== undefined : style === 'true',
   };
 }
@@ -239,7 +239,7 @@ function endpointOf(variables: Variables): string | undefined {
     }
     const url = URL.canParse(text) ? new URL(text) : undefined;
     if (url === undefined || !/^https?:$/.test(url.protocol) || url.username || url.password) {
-      // Not the value: a password may be in it.
+      // The value is not shown: it may contain a password.
       throw new ObjectBucketError(`${name} is not a URL: give http://host:port or https://host`);
     }
     return text;
@@ -247,7 +247,7 @@ function endpointOf(variables: Variables): string | undefined {
   return undefined;
 }
 
-/** What to do about each answer of a store; its own words may repeat what is secret. */
+/** Advice for each error of a store; the store's own message may contain secrets. */
 const ADVICE: Readonly<Record<string, string>> = {
   NoSuchBucket: 'make the bucket, or name another one',
   CredentialsProviderError:

@@ -1,8 +1,8 @@
 /**
- * The bytes of objects, one file each in a folder. A file appears in one rename once the upload is
- * whole, and is never written again; an upload that breaks off leaves nothing.
+ * The bytes of objects, one file each in a folder. A file appears in one rename once the upload is complete,
+ * and is never written again; an upload that breaks off leaves nothing.
  *
- * What it is not: it knows nothing of names, types or who may read. That is in the store.
+ * The store has the names, the types and the access rules.
  */
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
@@ -11,20 +11,20 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
-/** A file that an upload has become. */
+/** The file of a finished upload. */
 export interface StoredFile {
   readonly file: string;
   readonly size: number;
 }
 
-/** As much of an upload as is held in memory while the disk is busy. */
+/** Bytes of an upload that are buffered in memory while the disk is busy. */
 const WRITE_BUFFER = 256 * 1024;
 
-/** After how long without a byte an upload counts as given up, in milliseconds. */
+/** Time without a byte after which an upload is abandoned, in milliseconds. */
 const ABANDONED = 24 * 60 * 60 * 1000;
 
 export class ObjectFolder {
-  /** Where finished files are, each under its own name. */
+  /** The folder of finished files. */
   readonly root: string;
   readonly #incoming: string;
 
@@ -34,8 +34,8 @@ export class ObjectFolder {
   }
 
   /**
-   * Opens or makes a folder. What an earlier process left half uploaded is removed; where other
-   * processes may be uploading into the same folder now, only what none of them can be at still.
+   * Opens or creates a folder. It removes unfinished uploads of earlier processes; if other processes may
+   * use the same folder now, only uploads that are too old to be running.
    */
   static async open(
     folder: string,
@@ -51,7 +51,7 @@ export class ObjectFolder {
     return objects;
   }
 
-  /** Finished files that are older than that many milliseconds. */
+  /** Finished files older than this, in milliseconds. */
   olderThan(age: number): AsyncGenerator<string> {
     return filesBefore(this.root, Date.now() - age);
   }
@@ -77,7 +77,7 @@ export class ObjectFolder {
   }
 }
 
-/** Names of the files that were last written before that time. */
+/** Names of the files last written before this time. */
 async function* filesBefore(folder: string, time: number): AsyncGenerator<string> {
   for await (const { name } of await opendir(folder)) {
     const found = await stat(join(folder, name)).catch(() => undefined);

@@ -1,8 +1,8 @@
 /**
- * Which place an artifact's bytes are in: the bucket, if there is one, for all that are new, and the
- * folder for the others. Each artifact says where it is, so that a bucket can be added to older data.
+ * Chooses the store of an artifact's bytes: the bucket, if there is one, for all new artifacts, and the
+ * folder for the others. Each artifact records its store, so that a bucket can be added to older data.
  *
- * What it is not: a place itself. Those are `object-store.ts` and `object-bucket.ts`.
+ * The stores themselves are `object-store.ts` and `object-bucket.ts`.
  */
 import { type ObjectBucket, ObjectBucketError } from './object-bucket.js';
 import type { ObjectStore } from './object-store.js';
@@ -17,7 +17,7 @@ export class ObjectPlaces {
     this.#bucket = bucket;
   }
 
-  /** Where a new object is to be; undefined where its name is too long for that. */
+  /** The store of a new object; undefined if its name is too long for that. */
   place(objectName: string): ObjectContent | undefined {
     const bucket = this.#bucket;
     if (bucket === undefined) {
@@ -28,7 +28,7 @@ export class ObjectPlaces {
       : undefined;
   }
 
-  /** Where it can be put for `lifetime` seconds, by a caller who reaches us at `rootUrl`. */
+  /** The upload URL, valid for `lifetime` seconds, for a client that uses `rootUrl`. */
   async putUrl(
     content: ObjectContent,
     contentType: string,
@@ -41,7 +41,7 @@ export class ObjectPlaces {
       : this.#named(content.bucket).putUrl(objectName, contentType, lifetime);
   }
 
-  /** Where it can be had for `lifetime` seconds, by a caller who reaches us at `rootUrl`. */
+  /** The download URL, valid for `lifetime` seconds, for a client that uses `rootUrl`. */
   async getUrl(content: ObjectContent, lifetime: number, rootUrl: string): Promise<string> {
     const { objectName } = content;
     return content.bucket === undefined
@@ -58,7 +58,7 @@ export class ObjectPlaces {
   }
 }
 
-/** @throws ObjectBucketError where artifacts are in another bucket than the one that is open. */
+/** @throws ObjectBucketError if artifacts are in another bucket than the open one. */
 export async function checkBucket(store: Store, bucket: ObjectBucket | undefined): Promise<void> {
   const other = await store.artifacts.otherBucket(bucket?.address);
   if (other !== undefined) {

@@ -3,10 +3,10 @@
  * in the cloud: the holder of a signed URL may make the one request for which the deployment signed it,
  * until it expires. Ranges and conditional requests work as for any static file.
  *
- * It lies under `/api/` so that it can be reached through the proxy as any service can. A Hawk
- * signature that the proxy adds is checked as well, where a cloud's bucket would refuse it.
+ * Its path is under `/api/`, so that the proxy reaches it like any service. It also accepts and checks the
+ * Hawk signature that the proxy adds, which a cloud's bucket refuses.
  *
- * What it is not: a service of the API. It declares no endpoint and knows no scopes.
+ * It is no service of the API: it declares no endpoint and knows no scopes.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import express, {
@@ -21,7 +21,7 @@ import { asApiError, type FaultListener, sendError } from '../api/router.js';
 import type { ObjectFolder } from './object-folder.js';
 import type { Store } from './store.js';
 
-/** How much of a file is read at once; the default of 64 KiB costs half as much CPU time again. */
+/** Bytes of one read of a file; the default of 64 KiB takes half as much CPU time again. */
 const READ_BUFFER = 256 * 1024;
 
 /** The path that every object's URL begins with. */
@@ -36,7 +36,7 @@ const FOREIGN_PAGE = 'sandbox allow-scripts allow-popups allow-downloads';
 export interface ObjectStoreOptions {
   readonly store: Store;
   readonly folder: ObjectFolder;
-  /** Signs URLs. All processes that share a folder have the same one. */
+  /** The key that signs URLs. All processes that share a folder have the same one. */
   readonly signingKey: Uint8Array;
   readonly validator: SignatureValidator;
   readonly onFault: FaultListener;
@@ -182,7 +182,7 @@ function sendFile(response: Response, root: string, file: string): Promise<void>
       if (error === undefined) {
         resolve();
       } else if (response.headersSent) {
-        // Broken off, by the client or by the disk: it must not look whole.
+        // The client or the disk has failed: the answer must not look complete.
         response.destroy();
         resolve();
       } else if (error.status === 412 || error.status === 416) {
@@ -192,7 +192,7 @@ function sendFile(response: Response, root: string, file: string): Promise<void>
           .end();
         resolve();
       } else {
-        // What the disk says, and the path in it, is not for the client.
+        // The client must not see the error of the disk, which contains a path.
         reject(new Error(`the file ${file} cannot be sent`, { cause: error }));
       }
     });

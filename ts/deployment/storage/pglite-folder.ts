@@ -1,7 +1,7 @@
 /**
- * PGlite's folder on disk: it appears in one rename once it is whole, and an fsync(2) in it is one.
+ * PGlite's folder on disk: it appears in one rename once it is complete, and an fsync(2) in it really syncs.
  *
- * What it is not: it keeps no other process out, which `folder-lock.ts` does.
+ * It does not keep other processes out; `folder-lock.ts` does.
  */
 import { randomUUID } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync } from 'node:fs';
@@ -20,7 +20,7 @@ export async function makeFolder(
   folder: string,
   fill: (unfinished: string) => Promise<void>,
 ): Promise<void> {
-  // A name of its own: what fills an older one may be ending only now.
+  // A unique name: a process that fills an older folder may still be ending.
   const unfinished = `${begunOf(folder)}.${randomUUID()}`;
   await fill(unfinished);
   await syncAll(unfinished);
@@ -29,8 +29,8 @@ export async function makeFolder(
 }
 
 /**
- * Removes what processes have begun that were killed before the folder was there. What cannot be
- * removed yet, since a child of such a process still writes, is removed the next time.
+ * Removes the unfinished folders of killed processes. If a child of such a process still writes into one,
+ * the next start removes it.
  */
 export async function removeBegun(folder: string): Promise<void> {
   const parent = dirname(folder);
@@ -46,7 +46,7 @@ function begunOf(folder: string): string {
   return `${folder}.unfinished`;
 }
 
-/** What Emscripten hands to the file operations of NODEFS. */
+/** The argument of Emscripten's file operations in NODEFS. */
 interface Stream {
   readonly nfd?: number;
   readonly node: object;
@@ -60,8 +60,8 @@ interface NodeFsModule {
 }
 
 /**
- * PGlite's folder with an fsync(2) that is one. After a crash PostgreSQL syncs every file it has,
- * of which all but a few have been synced before: those are left out while it starts.
+ * PGlite's folder with an fsync(2) that really syncs. After a crash PostgreSQL syncs all its files; the start
+ * skips those that were synced before, which are all but a few.
  */
 export class DurableFolder extends NodeFS {
   /** Files older than this were synced, in milliseconds since the epoch. */
@@ -85,7 +85,7 @@ export class DurableFolder extends NodeFS {
     return { emscriptenOpts: { ...emscriptenOpts, preRun: [...preRun, addFsync] } };
   }
 
-  /** From now on every fsync(2) counts. */
+  /** Ends the start: from now on no fsync(2) is skipped. */
   hasStarted(): void {
     this.#syncedUntil = 0;
   }
@@ -100,7 +100,7 @@ export class DurableFolder extends NodeFS {
   }
 }
 
-/** So many files at once: a process may have few descriptors. */
+/** Files that are synced at once: a process may have few descriptors. */
 const LANES = 8;
 
 async function syncAll(folder: string): Promise<void> {
@@ -122,7 +122,7 @@ async function syncFile(path: string): Promise<void> {
   await file.close();
 }
 
-/** The names in it. Windows has no such thing. */
+/** Syncs the entries of a directory. Windows has no such operation. */
 function syncDirectory(path: string): void {
   if (process.platform !== 'win32') {
     const directory = openSync(path, 'r');

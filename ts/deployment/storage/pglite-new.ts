@@ -1,6 +1,6 @@
 /**
- * A program of its own that puts a new, empty database into the folder that it is given. initdb takes
- * several times the memory that a database needs, and a process that has ended gives it back.
+ * A separate program that creates a new, empty database in the given folder. initdb takes several times the
+ * memory of a running database, and only the end of its process frees that.
  */
 import { PGlite } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';

@@ -1,9 +1,9 @@
 /**
- * A database in a folder of its own, by PGlite: PostgreSQL in WebAssembly, in this process. An
- * acknowledged write is on disk, so that neither `kill -9` nor a power failure loses it.
+ * An embedded database in a folder, by PGlite: PostgreSQL in WebAssembly, in this process. An acknowledged
+ * write is on disk, so that neither `kill -9` nor a power failure loses it.
  *
- * PGlite runs PostgreSQL as a single-user backend, which leaves to us what other processes of a
- * server do: keeping a second process out of the folder, checkpoints, and vacuuming.
+ * PGlite runs PostgreSQL as a single-user backend. This module does the work of a server's other processes:
+ * it keeps a second process out of the folder, makes checkpoints, and vacuums.
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -27,10 +27,10 @@ const START_PARAMETERS = [
   ...['-c', 'wal_sync_method=fsync'],
 ];
 
-/** `bigint` comes as a BigInt else where it is large: what is counted here stays below 2^53. */
+/** Reads `bigint` as a number instead of a BigInt: all counts here stay below 2^53. */
 export const PARSERS = { [types.INT8]: Number };
 
-/** How often to look whether there is something to tidy, and from how much WAL on there is. */
+/** Interval of the upkeep, and the amount of WAL from which it runs. */
 const MAINTENANCE_INTERVAL = 5 * 60 * 1000;
 const MAINTENANCE_WAL = 16 * 1024 * 1024;
 
@@ -44,7 +44,7 @@ export async function openPglite(folder: string): Promise<Database> {
     if (!existsSync(data)) {
       await makeFolder(data, initialise);
     }
-    // It names no process. Where a process was killed while it made one, PostgreSQL does not start.
+    // This file names no process, and PostgreSQL does not start with the rest of a killed process's one.
     await rm(join(data, 'postmaster.pid'), { force: true });
     const started = Date.now();
     const fs = new DurableFolder(data, lock.syncedUntil);
@@ -63,12 +63,12 @@ export async function openPglite(folder: string): Promise<Database> {
 }
 
 /**
- * V8 compiles WebAssembly once, and not again for speed: that would take as much memory as the database
- * itself, and short statements, which are all that there are here, would cost no less time.
+ * Keeps V8 from compiling WebAssembly a second time for speed: that takes as much memory as the database
+ * itself, and makes the short statements of a deployment no faster.
  */
 const COMPILED_ONCE = '--liftoff-only';
 
-/** Puts a new database into a folder, by a process that gives its memory back. */
+/** Creates a new database in a folder, by a separate process, which frees its memory. */
 async function initialise(data: string): Promise<void> {
   const program = fileURLToPath(new URL(`pglite-new${extname(import.meta.url)}`, import.meta.url));
   const child = fork(program, [data], {
@@ -115,14 +115,14 @@ export async function lockedFolder(folder: string): Promise<FolderLock> {
   }
 }
 
-/** What belongs to a PGlite beside itself. */
+/** The parts of a database beside PGlite itself. */
 interface Surroundings {
   readonly location: string;
-  /** Called when it has been closed. */
+  /** Called after the close. */
   readonly release?: () => Promise<void>;
 }
 
-/** A database on any PGlite, which it closes. */
+/** A database on a PGlite, which its close also closes. */
 export class PgliteDatabase implements Database {
   readonly location: string;
   readonly isExclusive = true;
@@ -135,7 +135,7 @@ export class PgliteDatabase implements Database {
     this.location = location;
     this.#pglite = pglite;
     this.#release = release;
-    // What cannot be tidied now can be next time, and a statement that matters says so itself.
+    // A failed upkeep is repeated the next time; a real fault also fails the next statement.
     const maintain = () => void this.#maintain().catch(() => undefined);
     this.#maintenance = setInterval(maintain, MAINTENANCE_INTERVAL).unref();
   }
@@ -156,7 +156,7 @@ export class PgliteDatabase implements Database {
     return this.#pglite.listen(channel, listener);
   }
 
-  /** It hears within the process. */
+  /** Notifications stay within the process. */
   listenAnew(): void {}
 
   async close(): Promise<void> {
@@ -165,7 +165,7 @@ export class PgliteDatabase implements Database {
     await this.#release?.();
   }
 
-  /** What a server's checkpointer and autovacuum do. */
+  /** The work of a server's checkpointer and autovacuum. */
   async #maintain(): Promise<void> {
     const sql = "SELECT (pg_current_wal_lsn() - '0/0')::bigint AS written";
     const [row] = await this.query<{ written: number }>(sql);

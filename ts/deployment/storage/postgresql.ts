@@ -1,18 +1,18 @@
 /**
- * A database on a PostgreSQL server. Several processes may use it beside each other; `LISTEN` is
- * kept up on a connection of its own, which is made again when it is lost.
+ * A database on a PostgreSQL server. Several processes may use it at once; `LISTEN` has a separate
+ * connection, which is opened again when it is lost.
  */
 import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
 import { type Database, DatabaseOpenError, type Listener, type Queryable } from './database.js';
 
-/** Connections of one process, beside the one that listens, where it is not told how many. */
+/** Default number of connections of one process, beside the listening one. */
 const POOL_SIZE = 10;
 
-/** Between attempts to get a lost listening connection back, in milliseconds. */
+/** Pause between attempts to reopen a lost listening connection, in milliseconds. */
 const RECONNECT_DELAY = 100;
 
-/** How long a server may take to answer before it is taken for dead, in milliseconds. */
+/** Time-out of the server's answers, in milliseconds. */
 const CONNECT_TIMEOUT = 10_000;
 
 /**
@@ -71,7 +71,7 @@ function connectionOf(url: string): Connection {
   return { config, location: `${parsed.protocol}//${parsed.host}${parsed.pathname}` };
 }
 
-/** `bigint` comes as text else: what is counted here stays below 2^53. */
+/** Reads `bigint` as a number instead of text: all counts here stay below 2^53. */
 const getTypeParser: typeof pg.types.getTypeParser = (oid, format) =>
   (oid as number) === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format);
 
@@ -84,7 +84,7 @@ class PostgresqlDatabase implements Database {
   constructor({ config, location }: Connection, connections: number) {
     this.location = location;
     this.#pool = new pg.Pool({ ...config, max: connections });
-    // An idle connection that the server closed: the pool makes another when one is needed.
+    // The server has closed an idle connection: the pool opens another when it needs one.
     this.#pool.on('error', () => undefined);
     this.#notifications = new Notifications(config);
   }
@@ -100,7 +100,7 @@ class PostgresqlDatabase implements Database {
   async transaction<Result>(work: (transaction: Queryable) => Promise<Result>): Promise<Result> {
     const client = await this.#pool.connect();
     let broken: Error | undefined;
-    // Else a connection that is lost while no statement is running would end the process.
+    // Without this handler the loss of an idle connection ends the process.
     const lost = (error: Error) => {
       broken = error;
     };
@@ -174,7 +174,7 @@ class Notifications {
     };
   }
 
-  /** Its end brings the next one. */
+  /** When the connection ends, a new one is opened. */
   renew(): void {
     this.#client?.then((client) => client.end()).catch(() => undefined);
   }

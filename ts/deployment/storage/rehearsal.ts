@@ -1,8 +1,8 @@
 /**
- * Does something to a deployment's data to see what comes of it, and leaves them as they were.
+ * Runs a change on a deployment's data to show its result, and leaves the data unchanged.
  *
- * On a PostgreSQL server that is one transaction which is rolled back. PGlite cannot open a folder
- * without writing to it, so that there a copy is worked on.
+ * On a PostgreSQL server it runs in one transaction, which is rolled back. PGlite cannot open a folder
+ * without writing to it, so there it runs on a copy.
  */
 import { constants, existsSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
@@ -11,8 +11,8 @@ import { join } from 'node:path';
 import { type Database, type DatabaseOptions, openDatabase, type Queryable } from './database.js';
 
 /**
- * Returns what `work` does, which may read, write and make tables. Where there are no data it is
- * given an empty database.
+ * Returns the result of `work`, which may read and write data and create tables. Without data it gets an
+ * empty database.
  *
  * @throws DatabaseOpenError
  */
@@ -58,7 +58,7 @@ async function onOpened<Result>(
   }
 }
 
-/** Thrown where all has gone well, since that is what ends a transaction without a trace. */
+/** Thrown after success, to roll the transaction back. */
 class RolledBack<Result> extends Error {
   readonly result: Result;
 

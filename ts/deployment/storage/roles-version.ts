@@ -8,12 +8,12 @@
  */
 
 /**
- * How old the knowledge may be that an answer rests on, in milliseconds. One that is kept for as long
- * by another service is still given up within a second of the change.
+ * Greatest age of the version behind an answer, in milliseconds. Another service that caches the answer for
+ * the same time still drops it within a second of the change.
  */
 export const OLDEST = 450;
 
-/** What the database answered, as of the moment that it was asked. */
+/** An answer of the database, valid as of the time of the question. */
 interface Known {
   readonly version: number;
   readonly asked: Moment;
@@ -24,12 +24,12 @@ export class RolesVersion {
   #known: Known | undefined;
   #question: { readonly answer: Promise<number>; readonly asked: Moment } | undefined;
 
-  /** `read` asks the database. */
+  /** @param read - Asks the database. */
   constructor(read: () => Promise<number>) {
     this.#read = read;
   }
 
-  /** What is read after this is of this version or a later one. */
+  /** Resolves with a version; data read afterwards are of this version or a later one. */
   async current(): Promise<number> {
     if (this.#known !== undefined && isRecent(this.#known.asked)) {
       return this.#known.version;
@@ -43,7 +43,7 @@ export class RolesVersion {
     this.#question = question;
     try {
       const version = await answer;
-      // Else a change has been heard of meanwhile, or another question has been asked.
+      // Otherwise a change was notified meanwhile, or a newer question was asked.
       if (this.#question === question) {
         this.#known = { version, asked };
       }
@@ -62,7 +62,7 @@ export class RolesVersion {
   }
 }
 
-/** By both clocks: one stands still while a machine sleeps, the other one is set now and then. */
+/** Checks both clocks: the monotonic one stops while a machine sleeps, the other may be set. */
 interface Moment {
   readonly monotonic: number;
   readonly wall: number;

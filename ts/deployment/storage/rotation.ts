@@ -1,6 +1,5 @@
 /**
- * Seals again, with the key in use, what was sealed with an older one, so that the older one can be
- * thrown away.
+ * Encrypts all values again with the current key, so that older keys can be thrown away.
  */
 import { setTimeout } from 'node:timers/promises';
 import type { Database, Parameter, Queryable } from './database.js';
@@ -12,7 +11,7 @@ import { secretPlace } from './sql/secrets.js';
 interface SealedColumn {
   readonly table: string;
   readonly column: string;
-  /** What names the row. */
+  /** The column that names the row. */
   readonly name: string;
   readonly place: (name: string) => string;
 }
@@ -22,15 +21,15 @@ const SEALED: readonly SealedColumn[] = [
   { table: 'secrets', column: 'secret', name: 'name', place: secretPlace },
 ];
 
-/** So many rows are locked at once. */
+/** Rows that are locked at once. */
 const ROWS = 100;
 
-/** For how long who has sealed with the key before may not have written it yet, in milliseconds. */
+/** Time in which another process stores the values that it sealed with the older key, in milliseconds. */
 const UNDER_WAY = 1000;
 
 /**
- * As `sealAgain`, beside processes that have the same key file: once more for what they were writing
- * when the key was added.
+ * As `sealAgain`, beside running processes with the same key file: it runs once more for values that they
+ * were writing when the key was added.
  */
 export async function sealAgainBeside(database: Database, keys: KeyRing): Promise<number> {
   const sealed = await sealAgain(database, keys);
@@ -38,7 +37,7 @@ export async function sealAgainBeside(database: Database, keys: KeyRing): Promis
   return sealed + (await sealAgain(database, keys));
 }
 
-/** Returns how many values it has sealed. Others may use the database meanwhile. */
+/** Returns the number of sealed values. Other processes may use the database meanwhile. */
 export async function sealAgain(database: Database, keys: KeyRing): Promise<number> {
   let sealed = 0;
   for (const column of SEALED) {

@@ -1,28 +1,28 @@
 /**
- * Encryption of what must not be read from the database alone: access tokens and secrets, each by
- * AES-256-GCM under a key that lies outside of it.
+ * Encryption of values that must not be readable from the database alone: access tokens and secrets, each by
+ * AES-256-GCM with a key outside the database.
  *
- * A sealed value belongs to its row: moved to another one it does not open. It names its key, so
- * that keys can be replaced one after the other.
+ * A sealed value belongs to its row: it cannot be opened in another one. It names its key, so that keys can
+ * be replaced one after the other.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-/** As it stands in a row, in the columns `<name>` and `<name>_key`. */
+/** A sealed value, stored in the columns `<name>` and `<name>_key`. */
 export interface Sealed {
-  /** Nonce, ciphertext and tag, one behind the other. */
+  /** Nonce, ciphertext and tag, in this order. */
   readonly bytes: Uint8Array;
   readonly keyId: string;
 }
 
-/** Keys that are missing, malformed or not the ones that a value was sealed with. */
+/** Keys that are missing, malformed, or not those with which a value was sealed. */
 export class SealingError extends Error {
   override readonly name = 'SealingError';
 }
 
-/** The environment variable that holds the keys, if they shall not lie in a file. */
+/** The environment variable that holds the keys instead of a file. */
 export const KEYS_VARIABLE = 'TASKCLUSTER_LOCAL_KEYS';
 
 const KEY_LENGTH = 32;
@@ -33,7 +33,7 @@ const TAG_LENGTH = 16;
 export class KeyRing {
   #keys: ReadonlyMap<string, Buffer>;
   readonly #file: string | undefined;
-  /** What the file was when it was read. */
+  /** The state of the file when it was last read. */
   #stamp: string | undefined;
 
   private constructor(keys: ReadonlyMap<string, Buffer>, file?: string, stamp?: string) {
@@ -43,8 +43,8 @@ export class KeyRing {
   }
 
   /**
-   * From a file, and from what it becomes: a process that runs while a key is added seals with that one
-   * from then on.
+   * Reads keys from a file and follows its changes: a running process seals with a key that is added to the
+   * file.
    *
    * @throws SealingError
    */
@@ -60,7 +60,7 @@ export class KeyRing {
   }
 
   /**
-   * From text: `<id>:<base64 of 32 bytes>`, one a line or separated by commas.
+   * Reads keys from text: `<id>:<base64 of 32 bytes>`, one on a line or separated by commas.
    *
    * @throws SealingError
    */
@@ -83,7 +83,7 @@ export class KeyRing {
     return new KeyRing(keys);
   }
 
-  /** `place` is the row's: what it was sealed with has to be given to open it. */
+  /** Seals a value for `place`, which names its row; `open` takes the same place. */
   seal(text: string, place: string): Sealed {
     this.#readAgain();
     const keyId = this.currentId;
@@ -111,7 +111,7 @@ export class KeyRing {
     }
   }
 
-  /** What cannot be read now, in the middle of a change by hand, leaves the keys as they are. */
+  /** Reads a changed file again. A file that cannot be read, perhaps while it is edited, changes no key. */
   #readAgain(): void {
     if (this.#file === undefined) {
       return;
@@ -143,7 +143,7 @@ export class KeyRing {
 }
 
 /**
- * The keys of the environment, or of `file`, which is made with a new key if it is not there.
+ * The keys of the environment, or of `file`, which is created with a new key if missing.
  *
  * @throws SealingError
  */
@@ -158,13 +158,13 @@ export async function loadKeys(file: string, environment = process.env): Promise
   return KeyRing.ofFile(file);
 }
 
-/** Another one once the file has been written or another one is in its place. */
+/** A value that changes when the file is written or replaced. */
 function stampOf(file: string): string {
   const { ino, mtimeMs, size } = statSync(file);
   return [ino, mtimeMs, size].join(' ');
 }
 
-/** Whole or not at all, and by one of several processes that start together. */
+/** Creates the file in one step; of several processes that start together only one does. */
 async function makeKeyFile(file: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   const unfinished = await writeBeside(file, newKey([]));
@@ -187,7 +187,7 @@ export async function addKey(file: string): Promise<KeyRing> {
   return loadKeys(file, {});
 }
 
-/** A line of a key file. The id is the day, with a number where there is one of the day already. */
+/** A line of a key file. The id is the day, with a number if the day is already an id. */
 function newKey(ids: readonly string[]): string {
   const day = new Date().toJSON().slice(0, 10);
   let id = day;

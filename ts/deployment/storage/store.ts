@@ -1,13 +1,13 @@
 import type { Change } from '../review/changes.js';
 /**
- * What the services keep, as they see it. An implementation makes each call one transaction. Values
- * are never changed in place, neither here nor by callers.
+ * The stored data of the services, as an interface. An implementation makes each call one transaction. Values
+ * are never changed in place, neither by the store nor by callers.
  *
- * What it is not: it checks no scopes and knows no clock. The bytes of artifacts are in
- * `object-folder.ts` or `object-bucket.ts`; here is only what is known of them.
+ * The store checks no scopes and knows no clock. It keeps only the records of artifacts; their bytes are in
+ * `object-folder.ts` or `object-bucket.ts`.
  */
 
-/** What has to be said of a client of the auth service. */
+/** The given fields of a client of the auth service. */
 export interface NewClient {
   readonly clientId: string;
   readonly accessToken: string;
@@ -17,7 +17,7 @@ export interface NewClient {
   readonly disabled: boolean;
   /** In Markdown. */
   readonly description?: string;
-  /** Whether it is removed once it has expired. */
+  /** Whether housekeeping removes the client once it has expired. */
   readonly deleteOnExpiration?: boolean;
 }
 
@@ -25,15 +25,15 @@ export interface NewClient {
 export interface Client extends Required<NewClient> {
   readonly created: Date;
   readonly lastModified: Date;
-  /** Not exact: it is noted every few hours. */
+  /** Approximate: it is written every few hours. */
   readonly lastDateUsed: Date;
-  /** When it was given its access token. */
+  /** When the current access token was created. */
   readonly lastRotated: Date;
 }
 
 /**
- * Scopes that come with `assume:<roleId>`. A `roleId` that ends in `*` is every role under it, and
- * `<..>` in its scopes is what the `*` stood for.
+ * The scopes that `assume:<roleId>` grants. A `roleId` that ends in `*` matches every role with that prefix,
+ * and `<..>` in its scopes is replaced by the text that matches the `*`.
  */
 export interface NewRole {
   readonly roleId: string;
@@ -84,7 +84,7 @@ export const PRIORITIES = [
 
 export type Priority = (typeof PRIORITIES)[number];
 
-/** One attempt at a task. Its number is its place in the list. */
+/** One attempt at a task. Its number is its index in the list. */
 export interface Run {
   readonly state: 'pending' | 'running' | 'completed' | 'failed' | 'exception';
   readonly reasonCreated: 'scheduled' | 'retry' | 'task-retry' | 'rerun' | 'exception';
@@ -99,7 +99,7 @@ export interface Run {
   readonly resolved?: string;
 }
 
-/** A task and how far it has come. */
+/** A task and its state. */
 export interface Task {
   readonly taskId: string;
   readonly definition: TaskDefinition;
@@ -124,7 +124,7 @@ export interface ServedQueue {
   readonly expires: Date;
 }
 
-/** Which worker. */
+/** The name of a worker. */
 export interface WorkerName {
   readonly taskQueueId: string;
   readonly workerGroup: string;
@@ -136,19 +136,19 @@ export interface TaskRun {
   readonly runId: number;
 }
 
-/** A worker that the queue has heard of. */
+/** A worker that has claimed tasks. */
 export interface KnownWorker extends WorkerName {
   readonly firstClaim: Date;
-  /** Not exact: it is noted every half hour. */
+  /** Approximate: it is written every half hour. */
   readonly lastActive: Date;
   readonly expires: Date;
-  /** Until when it gets no tasks; long ago where it may have them. */
+  /** The end of its quarantine; in the past for a worker that may have tasks. */
   readonly quarantineUntil: Date;
-  /** The last twenty that it took, the latest last. */
+  /** The last twenty runs that it took, the latest last. */
   readonly recentTasks: readonly TaskRun[];
 }
 
-/** Who put a worker into quarantine, or took it out, as it is kept. */
+/** The record of a change of a worker's quarantine. */
 export interface Quarantine {
   readonly clientId: string;
   readonly updatedAt: string;
@@ -156,14 +156,14 @@ export interface Quarantine {
   readonly quarantineInfo: string;
 }
 
-/** Where a page of a list begins, and how much of it is wanted at most. */
+/** The start of a page of a list, and its greatest length. */
 export interface PageRequest {
   /** The key of the last entry of the page before; empty for the first page. */
   readonly after: string;
   readonly limit: number;
 }
 
-/** What is known of an artifact. Its content, if it has any here, is the object `objectName`. */
+/** The record of an artifact. The object `objectName` is its content, if the deployment stores that. */
 export interface Artifact {
   readonly taskId: string;
   readonly runId: number;
@@ -191,7 +191,7 @@ export type ArtifactContent =
 /** An uploaded object and the file that holds it. */
 export interface StoredObject {
   readonly name: string;
-  /** A name that no other upload has, not even one of the same object. */
+  /** A name unique to the upload, even among uploads of the same object. */
   readonly file: string;
   readonly size: number;
   readonly contentType: string;
@@ -213,31 +213,31 @@ export interface LocalUser {
   readonly roles: readonly string[];
 }
 
-/** A session, as it is begun. */
+/** A new session. */
 export interface NewSession {
-  /** Of the id, which is its holder's alone. */
+  /** The hash of the id, which only the holder knows. */
   readonly idHash: Uint8Array;
   readonly userName: string;
   readonly expires: Date;
 }
 
-/** A session, and the user as he is now. */
+/** A session and the current record of its user. */
 export interface OpenSession {
   readonly user: LocalUser;
   readonly expires: Date;
 }
 
-/** What lists of tasks that wait are ordered by. */
+/** The sort key of lists of pending tasks. */
 export function waitingKey({ taskId, runs }: Task): string {
   return `${runs.at(-1)?.scheduled}/${taskId}`;
 }
 
-/** What lists of claimed tasks are ordered by. */
+/** The sort key of lists of claimed tasks. */
 export function claimedKey({ taskId, runs }: Task): string {
   return `${runs.at(-1)?.started}/${taskId}`;
 }
 
-/** What the workers of a task queue are ordered by. */
+/** The sort key of the workers of a task queue. */
 export function workerKey({ workerGroup, workerId }: WorkerName): string {
   return `${workerGroup}/${workerId}`;
 }
@@ -248,7 +248,7 @@ export interface Author {
   readonly address: string;
 }
 
-/** What a change of a role or a client gives and takes away. */
+/** The effect of a change of a role or a client. */
 export interface GrantChange {
   /** Its scopes; `null` where it may do nothing: it is not there, or disabled. */
   readonly before: readonly string[] | null;
@@ -287,17 +287,17 @@ export interface AuditFilter {
   readonly since?: Date | undefined;
 }
 
-/** An entry as it is kept, later ones with higher numbers. */
+/** A stored entry; later ones have higher numbers. */
 export interface AuditRecord extends AuditEntry {
   readonly number: number;
   readonly created: Date;
 }
 
-/** Everything that outlives a request. */
+/** All data that outlive a request. */
 export interface Store {
   /**
-   * Runs `work` in one transaction: all that it does on the store it is given takes effect
-   * together, or nothing if it throws.
+   * Runs `work` in one transaction: all its changes of the given store take effect together, or none if it
+   * throws.
    */
   transaction<Result>(work: (store: Store) => Promise<Result>): Promise<Result>;
   readonly clients: {
@@ -408,7 +408,7 @@ export interface Store {
   readonly workers: {
     /** Also one that has expired, or is in quarantine. */
     get(worker: WorkerName): Promise<KnownWorker | undefined>;
-    /** By `workerKey`: those that have not expired or are in quarantine; if asked, just the latter or the others. */
+    /** By `workerKey`: those that have not expired or are in quarantine; optionally only one of these kinds. */
     list(
       taskQueueId: string,
       time: Date,
