@@ -408,7 +408,7 @@ export interface Store {
   readonly workers: {
     /** Also one that has expired, or is in quarantine. */
     get(worker: WorkerName): Promise<KnownWorker | undefined>;
-    /** By `workerKey`: those that have not expired or are in quarantine; optionally only one of these kinds. */
+    /** By `workerKey`: those that have not expired or are in quarantine; if asked, only one of both. */
     list(
       taskQueueId: string,
       time: Date,
