@@ -171,7 +171,7 @@ testUsers('a connection that ends before it has sent a byte is no refusal', asyn
   t.is(await refused(ask), 2, 'its client was there');
 });
 
-testUsers('what runs already as the allowed user is warned of', async (t) => {
+testUsers('the proxy warns of processes that already run as the allowed user', async (t) => {
   const run = (uid: number) => {
     const child = spawn('sleep', ['600'], { uid, stdio: 'ignore' });
     endsWith(t, child);

@@ -41,7 +41,7 @@ test('a proxy without a reference runs on until it is stopped', async (t) => {
   await proxy.deref()?.stop();
 });
 
-test('stop waits for its end, however often it is called', async (t) => {
+test('every call of stop waits for the same end', async (t) => {
   const proxy = await startProxy({ ...OPTIONS, ipAddresses: ['127.0.0.1', '::1'] });
   t.is(proxy.addresses.length, 2);
   await t.throwsAsync(proxy.stop('soon'), { instanceOf: OptionsError });
@@ -134,7 +134,7 @@ test('a bewit opens its URL until it expires', async (t) => {
   await t.throwsAsync(checkBewit(elsewhere, { accessToken }), { instanceOf: HawkError });
 });
 
-test('what cannot be signed is refused with the class that names it', (t) => {
+test('an invalid request to sign is refused with its own error class', (t) => {
   t.throws(() => signHeader({ credentials: ISSUER, url: 'tc.example.com' }), {
     instanceOf: HawkError,
     message: 'not an absolute http or https URL: begin it with https:// and a host name',
@@ -149,7 +149,7 @@ test('what cannot be signed is refused with the class that names it', (t) => {
   });
 });
 
-test('what is signed or checked is never less restricted by a slip', async (t) => {
+test('a mistyped option never lifts a restriction of signing or checking', async (t) => {
   const credentials = ISSUER;
   const expiry = new Date(Date.now() + 60_000);
   const signs = {

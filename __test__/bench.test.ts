@@ -58,7 +58,7 @@ test('limits stand alone, add to a reference, or compare with another figure', (
   ]);
 });
 
-test('of a rate ours has to have at least a share', (t) => {
+test('a rate must reach a share of the reference', (t) => {
   const verdictAt = (own: number) => {
     const results = measured({
       'distance.rate': { direct: [200 * 2 ** 20], ours: [own * 2 ** 20] },
@@ -82,7 +82,7 @@ test('downloads at once have limits to both sides', (t) => {
   ]);
 });
 
-test('what is measured before an upstream that offers h2 is judged by the limits of TLS', (t) => {
+test('figures with an upstream that offers h2 are judged by the limits of TLS', (t) => {
   const peers = { ours: [0.9], nginx: [1] };
   const results = measured({
     'get-64-alpn.cpu': peers,

@@ -79,7 +79,7 @@ test('the query is kept, bewit comes last, and the fragment goes', async (t) => 
   }
 });
 
-test('what is no absolute http URL is 400 with a sentence', async (t) => {
+test('a body that is no absolute http URL gets 400 with a sentence', async (t) => {
   const proxy = await start(t);
   const bodies = [
     '',

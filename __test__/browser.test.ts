@@ -73,7 +73,7 @@ test('Sec-Fetch-Site tells a page from a user', async (t) => {
   }
 });
 
-test('what the proxy answers itself is guarded too', async (t) => {
+test('the proxy also guards its own endpoints', async (t) => {
   const { proxy } = await start(t);
   const fields: [string, string][] = [['Origin', 'http://evil.example.com']];
   const body = JSON.stringify({ clientId: 'evil', accessToken: 'x'.repeat(44) });

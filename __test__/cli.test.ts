@@ -248,7 +248,7 @@ test('a port in use ends it with 1 and one sentence', async (t) => {
   t.is(code, 1);
 });
 
-testWith('old-node')('a Node that is too old is told so in one sentence', async (t) => {
+testWith('old-node')('a Node that is too old ends with one sentence', async (t) => {
   const local = path.join(import.meta.dirname, '../dist/cli/taskcluster-local.js');
   for (const [file, name] of [
     [COMMAND, 'taskcluster-proxy'],
@@ -341,7 +341,7 @@ for (const [what, { answer, says }] of Object.entries(FAILED_LOOKUPS)) {
   });
 }
 
-test('a root URL that is none is refused before a task is looked up', async (t) => {
+test('an invalid root URL is refused before the task is read', async (t) => {
   const { env, asked } = await startQueue(t, [[200, { scopes: [] }]]);
   const args = ['-t', TASK_ID, '--root-url', `${env.TASKCLUSTER_ROOT_URL}path`];
   const { code, stderr } = await runCommand(t, args, env);

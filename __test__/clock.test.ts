@@ -57,7 +57,7 @@ for (const [what, send] of Object.entries(WAYS)) {
     });
   }
 
-  test(`what was signed before the correction gets its own second try: ${what}`, async (t) => {
+  test(`a request signed before the correction gets its own second try: ${what}`, async (t) => {
     const upstream = await startDeployment(t, HOUR_MS);
     const release = gate();
     upstream.handler = async (exchange) => {

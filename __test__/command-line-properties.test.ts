@@ -225,7 +225,7 @@ test('nothing is served that no flag asks for', async (t) => {
   });
 });
 
-test('what was read, written down again, reads as the same', async (t) => {
+test('a parsed command line, written again, parses to the same', async (t) => {
   await holds(t, 1000, line, (args) => {
     const said = read(args);
     if ('kind' in said && said.kind === 'run') {

@@ -127,7 +127,7 @@ function verdictOn(body: Uint8Array) {
 
 // === What holds ===
 
-test('what is taken is what was sent, and what is refused was none', async (t) => {
+test('valid credentials are taken unchanged, and all others are refused', async (t) => {
   await holds(t, 5000, body, (body) => {
     const verdict = verdictOn(body);
     const expected = said(body);

@@ -22,62 +22,72 @@ function wanted(fields: object = {}) {
   return { description: '', scopes: [], expires: taskcluster.fromNow('1 hour'), ...fields };
 }
 
-onEveryBackend('what changes a client, a role or a secret is told, in order', async (t, place) => {
-  const deployment = await deploymentFor(t, { ...place, clients: [CALLER] });
-  const auth = authOf(deployment, { credentials: CALLER });
-  const root = authOf(deployment);
-  const secrets = new taskcluster.Secrets({ ...deployment, credentials: CALLER, retries: 0 });
-  const historyOf = async (type: string, id: string, query: object = {}) => {
-    const { auditHistory, ...page } = await root.getEntityHistory(type, id, query);
-    const told = auditHistory as Entry[];
-    for (const { entityType, entityId, clientId, created } of told) {
-      t.deepEqual([entityType, entityId, clientId], [type, id, CALLER.clientId]);
-      t.true(Math.abs(Date.parse(created) - Date.now()) < 60_000);
-    }
-    return { actions: told.map(({ actionType }) => actionType), ...page };
-  };
+onEveryBackend(
+  'the history lists each change of a client, a role or a secret, in order',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, { ...place, clients: [CALLER] });
+    const auth = authOf(deployment, { credentials: CALLER });
+    const root = authOf(deployment);
+    const secrets = new taskcluster.Secrets({ ...deployment, credentials: CALLER, retries: 0 });
+    const historyOf = async (type: string, id: string, query: object = {}) => {
+      const { auditHistory, ...page } = await root.getEntityHistory(type, id, query);
+      const told = auditHistory as Entry[];
+      for (const { entityType, entityId, clientId, created } of told) {
+        t.deepEqual([entityType, entityId, clientId], [type, id, CALLER.clientId]);
+        t.true(Math.abs(Date.parse(created) - Date.now()) < 60_000);
+      }
+      return { actions: told.map(({ actionType }) => actionType), ...page };
+    };
 
-  const client = wanted();
-  await auth.createClient('a/b', client);
-  await auth.createClient('a/b', client);
-  await auth.updateClient('a/b', wanted({ description: 'x' }));
-  await auth.disableClient('a/b');
-  await auth.enableClient('a/b');
-  await auth.resetAccessToken('a/b');
-  t.is(await refusal(auth.createClient('a/b', wanted({ scopes: ['y'] }))), 'RequestConflict');
-  t.is(await refusal(auth.enableClient('none')), 'ResourceNotFound');
-  await auth.deleteClient('a/b');
-  const ofClient = [
-    ...['created', 'updated', 'client disabled', 'client enabled', 'access token reset', 'deleted'],
-  ];
-  t.deepEqual(await historyOf('client', 'a/b'), { actions: ofClient });
+    const client = wanted();
+    await auth.createClient('a/b', client);
+    await auth.createClient('a/b', client);
+    await auth.updateClient('a/b', wanted({ description: 'x' }));
+    await auth.disableClient('a/b');
+    await auth.enableClient('a/b');
+    await auth.resetAccessToken('a/b');
+    t.is(await refusal(auth.createClient('a/b', wanted({ scopes: ['y'] }))), 'RequestConflict');
+    t.is(await refusal(auth.enableClient('none')), 'ResourceNotFound');
+    await auth.deleteClient('a/b');
+    const ofClient = [
+      ...[
+        'created',
+        'updated',
+        'client disabled',
+        'client enabled',
+        'access token reset',
+        'deleted',
+      ],
+    ];
+    t.deepEqual(await historyOf('client', 'a/b'), { actions: ofClient });
 
-  const first = await historyOf('client', 'a/b', { limit: 4 });
-  t.deepEqual(first.actions, ofClient.slice(0, 4));
-  const { continuationToken } = first as { continuationToken?: string };
-  t.deepEqual(await historyOf('client', 'a/b', { limit: 4, continuationToken }), {
-    actions: ofClient.slice(4),
-  });
-  t.is(await refusal(historyOf('client', 'a/b', { continuationToken: 'YQ' })), 'InputError');
+    const first = await historyOf('client', 'a/b', { limit: 4 });
+    t.deepEqual(first.actions, ofClient.slice(0, 4));
+    const { continuationToken } = first as { continuationToken?: string };
+    t.deepEqual(await historyOf('client', 'a/b', { limit: 4, continuationToken }), {
+      actions: ofClient.slice(4),
+    });
+    t.is(await refusal(historyOf('client', 'a/b', { continuationToken: 'YQ' })), 'InputError');
 
-  const role = { description: '', scopes: ['x'] };
-  await auth.createRole('r:*', role);
-  await auth.createRole('r:*', role);
-  await auth.updateRole('r:*', { ...role, scopes: ['z'] });
-  await auth.deleteRole('r:*');
-  t.deepEqual(await historyOf('role', 'r:*'), { actions: ['created', 'updated', 'deleted'] });
+    const role = { description: '', scopes: ['x'] };
+    await auth.createRole('r:*', role);
+    await auth.createRole('r:*', role);
+    await auth.updateRole('r:*', { ...role, scopes: ['z'] });
+    await auth.deleteRole('r:*');
+    t.deepEqual(await historyOf('role', 'r:*'), { actions: ['created', 'updated', 'deleted'] });
 
-  const secret = { secret: { a: 1 }, expires: taskcluster.fromNow('1 hour') };
-  await secrets.set('s/%', secret);
-  await secrets.set('s/%', secret);
-  await secrets.remove('s/%');
-  t.deepEqual(await historyOf('secret', 's/%'), { actions: ['created', 'updated', 'deleted'] });
-  t.deepEqual(await historyOf('hook', 's'), { actions: [] });
+    const secret = { secret: { a: 1 }, expires: taskcluster.fromNow('1 hour') };
+    await secrets.set('s/%', secret);
+    await secrets.set('s/%', secret);
+    await secrets.remove('s/%');
+    t.deepEqual(await historyOf('secret', 's/%'), { actions: ['created', 'updated', 'deleted'] });
+    t.deepEqual(await historyOf('hook', 's'), { actions: [] });
 
-  const { auditHistory } = await root.listAuditHistory(CALLER.clientId);
-  t.is(auditHistory.length, ofClient.length + 6, 'what one client has done');
-  t.deepEqual(await root.listAuditHistory('a/b'), { auditHistory: [] });
-});
+    const { auditHistory } = await root.listAuditHistory(CALLER.clientId);
+    t.is(auditHistory.length, ofClient.length + 6, 'what one client has done');
+    t.deepEqual(await root.listAuditHistory('a/b'), { auditHistory: [] });
+  },
+);
 
 onEveryBackend('each history has a scope of its own', async (t, place) => {
   const client = { ...CALLER, scopes: ['auth:audit-history:role', 'auth:client-audit-history:a'] };
@@ -90,7 +100,7 @@ onEveryBackend('each history has a scope of its own', async (t, place) => {
   t.is(await refusal(authOf(deployment).getEntityHistory('task', 'r')), 'InvalidRequestArguments');
 });
 
-onEveryBackend('that a client expired is told too', async (t, place) => {
+onEveryBackend('the history lists the expiry of a client, too', async (t, place) => {
   const data = { ...place, folder: freshDirectory(t) };
   if (place.databaseUrl === undefined) {
     t.pass('embedded data can be opened once');

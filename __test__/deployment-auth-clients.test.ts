@@ -59,7 +59,7 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('what a client may not be', async (t, place) => {
+onEveryBackend('an invalid client is refused', async (t, place) => {
   const { auth } = await start(t, place);
   const body = { expires, description, scopes: ['scope1:**'] };
   const stars = ['InputError', 400, 'scopes must not end with `**`'] as const;
@@ -202,7 +202,7 @@ async function dataAt(t: ExecutionContext, { databaseUrl: url }: Place) {
   return { folder, database: await (url ? openDatabase({ folder, url }) : schemaFor()) };
 }
 
-onEveryBackend('what has expired is removed, if it was to be', async (t, place) => {
+onEveryBackend('an expired client is removed if it asks for that', async (t, place) => {
   const storage = await openStorage(await dataAt(t, place));
   t.teardown(() => storage.close());
   const { clients } = storage.store;

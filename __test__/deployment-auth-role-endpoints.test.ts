@@ -67,7 +67,7 @@ onEveryBackend('roles that cannot be are refused, and stay out', async (t, place
   t.deepEqual((await auth.role('test*')).scopes, ['assume:other<..>x']);
 });
 
-onEveryBackend('of two that make the same role at once, both have made it', async (t, place) => {
+onEveryBackend('two callers that create the same role at once both succeed', async (t, place) => {
   const { auth } = await start(t, place);
   const make = () => auth.createRole('double', { description, scopes: ['a'] });
   const [one, other] = await Promise.all([make(), make()]);

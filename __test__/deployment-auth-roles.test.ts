@@ -44,7 +44,7 @@ const EXPANSION: [scopes: string[], added: string[]][] = [
   [['*'], []],
 ];
 
-test('what roles add to scopes', async (t) => {
+test('roles add their scopes to those that assume them', async (t) => {
   const expansion = new RoleExpansion(roles);
   for (const [scopes, added] of EXPANSION) {
     for (const time of ['first', 'second']) {

@@ -67,7 +67,7 @@ test('text has the same', async (t) => {
   );
 });
 
-test('what is routine is left out, unless it fails', async (t) => {
+test('routine requests are not logged unless they fail', async (t) => {
   const { deployment, lines, queue } = await logged(t, 'json');
   for (const target of ['/__heartbeat__', '/__lbheartbeat__', '/__version__']) {
     t.is((await send(deployment, { target })).status, 200);
@@ -120,7 +120,7 @@ test('nothing waits for the reader of a log; lines without room are counted', (t
   t.true((written[1]?.length ?? 0) <= 512 * 1024);
 });
 
-test('where metrics can be read', (t) => {
+test('metrics take a port on loopback or an address', (t) => {
   t.deepEqual(readMetricsAddress('9090'), { host: '127.0.0.1', port: 9090 });
   t.deepEqual(readMetricsAddress('0.0.0.0:0'), { host: '0.0.0.0', port: 0 });
   t.deepEqual(readMetricsAddress('[::1]:9090'), { host: '::1', port: 9090 });
@@ -189,7 +189,7 @@ test('when it stops, running requests end, and nothing new is taken', async (t) 
   await within(stopped, 'its end');
 });
 
-test('what does not end is broken off when its time is over', async (t) => {
+test('a request that outlasts the grace is broken off', async (t) => {
   const { deployment } = await logged(t, 'json', { metrics: '0' });
   const stuck = openRequest(deployment.rootUrl);
   await runs(deployment, 1);

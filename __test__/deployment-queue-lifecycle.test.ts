@@ -236,39 +236,42 @@ onEveryBackend('canceled, then run again', async (t, place) => {
   });
 });
 
-onEveryBackend('who may schedule, rerun and cancel', async (t, place) => {
-  const clients = [
-    ['one', 'queue:cancel-task:-/<group>/<task>'],
-    ['project', 'queue:cancel-task-in-project:p'],
-    ['legacy', 'queue:cancel-task', 'assume:scheduler-id:-/<group>'],
-    ['half', 'queue:cancel-task'],
-    ['other', 'queue:cancel-task-in-project:q', 'queue:rerun-task-in-project:p'],
-  ];
-  const taskId = taskcluster.slugid();
-  const deployment = await deploymentFor(t, {
-    ...place,
-    clients: clients.map(([clientId = '', ...scopes]) => ({
-      clientId,
-      accessToken: `token-${clientId}`,
-      scopes: scopes.map((scope) => scope.replace('<group>', taskId).replace('<task>', taskId)),
-    })),
-  });
-  const root = queueOf(deployment, deployment.credentials);
-  await root.createTask(taskId, definition({ projectId: 'p' }));
-  const outcomes: Record<string, string> = {};
-  for (const [clientId = ''] of clients) {
-    const client = queueOf(deployment, { clientId, accessToken: `token-${clientId}` });
-    outcomes[clientId] = await refusal(client.cancelTask(taskId));
-  }
-  const refused = 'InsufficientScopes';
-  t.deepEqual(outcomes, {
-    one: 'none',
-    project: 'none',
-    legacy: 'none',
-    half: refused,
-    other: refused,
-  });
-});
+onEveryBackend(
+  'only a caller with the scopes schedules, reruns and cancels a task',
+  async (t, place) => {
+    const clients = [
+      ['one', 'queue:cancel-task:-/<group>/<task>'],
+      ['project', 'queue:cancel-task-in-project:p'],
+      ['legacy', 'queue:cancel-task', 'assume:scheduler-id:-/<group>'],
+      ['half', 'queue:cancel-task'],
+      ['other', 'queue:cancel-task-in-project:q', 'queue:rerun-task-in-project:p'],
+    ];
+    const taskId = taskcluster.slugid();
+    const deployment = await deploymentFor(t, {
+      ...place,
+      clients: clients.map(([clientId = '', ...scopes]) => ({
+        clientId,
+        accessToken: `token-${clientId}`,
+        scopes: scopes.map((scope) => scope.replace('<group>', taskId).replace('<task>', taskId)),
+      })),
+    });
+    const root = queueOf(deployment, deployment.credentials);
+    await root.createTask(taskId, definition({ projectId: 'p' }));
+    const outcomes: Record<string, string> = {};
+    for (const [clientId = ''] of clients) {
+      const client = queueOf(deployment, { clientId, accessToken: `token-${clientId}` });
+      outcomes[clientId] = await refusal(client.cancelTask(taskId));
+    }
+    const refused = 'InsufficientScopes';
+    t.deepEqual(outcomes, {
+      one: 'none',
+      project: 'none',
+      legacy: 'none',
+      half: refused,
+      other: refused,
+    });
+  },
+);
 
 onEveryBackend(
   'a claim that is not renewed ends its run, and the task is retried',

@@ -121,7 +121,7 @@ test('an artifact goes up at one process and down at another', async (t) => {
   t.is(await (await fetch(await at(three, url))).text(), 'hello');
 });
 
-test('what has expired goes, with its bytes; so do files that nothing refers to', async (t) => {
+test('expired artifacts are removed with their bytes, and so are files without an artifact', async (t) => {
   const { folder, databaseUrl, one, two } = await processes(t);
   const objects = path.join(folder, 'artifacts/objects');
   const taskId = taskcluster.slugid();

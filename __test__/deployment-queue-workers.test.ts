@@ -43,7 +43,7 @@ async function allOf<Entry>(
   }
 }
 
-onEveryBackend('who has asked for work is known, and what it took', async (t, place) => {
+onEveryBackend('a worker that has claimed is listed with its runs', async (t, place) => {
   const { queue } = await queueFor(t, place);
   t.is(await refusal(queue.getWorker(...ROUTE)), 'ResourceNotFound');
   t.is(await refusal(queue.getTaskQueue(QUEUE)), 'ResourceNotFound');
@@ -184,7 +184,7 @@ onEveryBackend('a worker in quarantine gets no tasks', async (t, place) => {
   t.is((await queue.claimWork(QUEUE, { ...WORKER, tasks: 1 })).tasks[0].status.taskId, next);
 });
 
-onEveryBackend('what waits and what is worked on, in the order of time', async (t, place) => {
+onEveryBackend('pending and claimed tasks are listed in the order of time', async (t, place) => {
   const { queue, caller } = await queueFor(t, place, [`queue:pending-list:${QUEUE}`]);
   const taskIds = await create(queue, 5);
   await create(queue, 1, { taskQueueId: 'demo/other' });

@@ -41,7 +41,7 @@ for (const [asked, held, passes, name] of CALLS) {
   });
 }
 
-test('what a call needs is told with what its path says', (t) => {
+test('the needed scopes of a call contain the parameters of its path', (t) => {
   const { needs } = judge(findCall(REFERENCES, 'PUT', '/api/auth/v1/roles/a'), []);
   t.is(readable(needs ?? ''), 'auth:create-role:a and (<scope> for each of scopes)');
 });

@@ -104,7 +104,7 @@ for (const [name, place, state, sentence] of [
   ['PostgreSQL', unpooled, 'heard', / LISTEN is heard/],
   ['PgBouncer', pooledDatabase, 'unheard', /warning: LISTEN is not heard: .*pooler/],
 ] as const) {
-  test(`what is revoked at one process ends at another within a second (${name})`, async (t) => {
+  test(`a revocation at one process applies at another within a second (${name})`, async (t) => {
     const { one, other } = await both(t, await place());
     await until(() => sentence.test(other.said()), `${sentence}`);
     t.is(await listenState(other), state);

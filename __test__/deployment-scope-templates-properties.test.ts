@@ -193,7 +193,7 @@ test('a parameter of another kind is refused by its name, or not asked for', asy
   });
 });
 
-test('what is no template is refused with a sentence, before there is a request', async (t) => {
+test('an invalid template is refused with a sentence at its declaration', async (t) => {
   const key = fc.constantFrom('AllOf', 'AnyOf', 'for', 'in', 'each', 'if', 'then', 'else');
   const anything = fc.anything({ key, maxDepth: 3, withNullPrototype: true });
   await holds(t, 3000, anything, (value) => {
@@ -209,7 +209,7 @@ test('what is no template is refused with a sentence, before there is a request'
 
 // === Before anything is filled in ===
 
-test('who always passes does, and who never passes does not', async (t) => {
+test('a caller judged to pass always does, and one judged to pass never does not', async (t) => {
   const several = fc.array(given, { minLength: 8, maxLength: 8 });
   await holds(t, 3000, fc.tuple(template, held, several), ([template, held, several]) => {
     const said = passage(template, held);

@@ -104,7 +104,7 @@ test('a set in normal form has what no other of its scopes grants, in one order'
   });
 });
 
-test('what two sets share is what both grant', async (t) => {
+test('the intersection of two sets is the scopes that both grant', async (t) => {
   await holds(t, 1000, fc.tuple(scopes, scopes, scopes), ([a, b, asked]) => {
     const both = intersection(a, b);
     for (const scope of [...a, ...b, ...asked]) {
@@ -113,7 +113,7 @@ test('what two sets share is what both grant', async (t) => {
   });
 });
 
-test('what is missing of an expression is what has to be added to satisfy it', async (t) => {
+test('the missing part of an expression is what has to be added to satisfy it', async (t) => {
   await holds(t, 2000, fc.tuple(scopes, expression), ([held, wanted]) => {
     const left = missing(held, wanted);
     assert.equal(satisfies(held, wanted), isSatisfied(held, wanted));

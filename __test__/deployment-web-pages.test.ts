@@ -89,44 +89,47 @@ test('a sign-in goes on to the page of a new client, and nowhere else', async (t
   t.regex(text, /<h1>Sign in/);
 });
 
-onEveryBackend('what a user may not do any more, his clients may not either', async (t, place) => {
-  const { database = await schemaFor(), databaseUrl } = place;
-  const where = databaseUrl === undefined ? { database } : { databaseUrl };
-  const { store, close } = await openStorage({ folder: freshDirectory(t), ...where });
-  t.teardown(close);
-  await syncStaticClients(store, []);
-  await addNewUser(store, ALICE);
-  await store.roles.put({ roleId: 'team:a', scopes: ['queue:*'] });
-  await store.roles.put({ roleId: 'anonymous', scopes: ['secrets:list'] });
-  const add = (name: string, scopes: string[]) => {
-    const expires = new Date('3000-01-01');
-    const dates = { created: expires, lastModified: expires, lastDateUsed: expires };
-    const secret = { accessToken: 'x', lastRotated: expires, disabled: false };
-    const rest = { description: '', deleteOnExpiration: true };
-    return store.clients.add({ clientId: name, scopes, expires, ...dates, ...secret, ...rest });
-  };
-  const many = Array.from({ length: 110 }, (_, index) => `local/alice/many-${index}`);
-  for (const name of many) {
-    await add(name, []);
-  }
-  await add('local/alice/fits', ['queue:create-task:x', 'secrets:list', 'assume:team:a']);
-  await add('local/alice/more', ['queue:create-task:x', 'secrets:get:x']);
-  await add('local/bob/nobody', []);
-  await add('local/bob', []);
-  await add('local/alice', ['assume:anonymous']);
-  await add('other/bob/x', ['*']);
-  const disabled = async () => {
-    const version = new RolesVersion(() => store.roles.version());
-    await scanClients({ store, resolver: new ScopeResolver(store, version) });
-    const all = await store.clients.list('', { after: '', limit: 1000 });
-    return all.filter((client) => client.disabled).map(({ clientId }) => clientId);
-  };
-  t.deepEqual(await disabled(), ['local/alice/more', 'local/bob', 'local/bob/nobody']);
-  await store.roles.put({ roleId: 'team:a', scopes: ['queue:create-task:y'] });
-  t.deepEqual(await disabled(), [
-    ...['local/alice/fits', 'local/alice/more', 'local/bob', 'local/bob/nobody'],
-  ]);
-});
+onEveryBackend(
+  "a user who loses a scope also loses it for the user's clients",
+  async (t, place) => {
+    const { database = await schemaFor(), databaseUrl } = place;
+    const where = databaseUrl === undefined ? { database } : { databaseUrl };
+    const { store, close } = await openStorage({ folder: freshDirectory(t), ...where });
+    t.teardown(close);
+    await syncStaticClients(store, []);
+    await addNewUser(store, ALICE);
+    await store.roles.put({ roleId: 'team:a', scopes: ['queue:*'] });
+    await store.roles.put({ roleId: 'anonymous', scopes: ['secrets:list'] });
+    const add = (name: string, scopes: string[]) => {
+      const expires = new Date('3000-01-01');
+      const dates = { created: expires, lastModified: expires, lastDateUsed: expires };
+      const secret = { accessToken: 'x', lastRotated: expires, disabled: false };
+      const rest = { description: '', deleteOnExpiration: true };
+      return store.clients.add({ clientId: name, scopes, expires, ...dates, ...secret, ...rest });
+    };
+    const many = Array.from({ length: 110 }, (_, index) => `local/alice/many-${index}`);
+    for (const name of many) {
+      await add(name, []);
+    }
+    await add('local/alice/fits', ['queue:create-task:x', 'secrets:list', 'assume:team:a']);
+    await add('local/alice/more', ['queue:create-task:x', 'secrets:get:x']);
+    await add('local/bob/nobody', []);
+    await add('local/bob', []);
+    await add('local/alice', ['assume:anonymous']);
+    await add('other/bob/x', ['*']);
+    const disabled = async () => {
+      const version = new RolesVersion(() => store.roles.version());
+      await scanClients({ store, resolver: new ScopeResolver(store, version) });
+      const all = await store.clients.list('', { after: '', limit: 1000 });
+      return all.filter((client) => client.disabled).map(({ clientId }) => clientId);
+    };
+    t.deepEqual(await disabled(), ['local/alice/more', 'local/bob', 'local/bob/nobody']);
+    await store.roles.put({ roleId: 'team:a', scopes: ['queue:create-task:y'] });
+    t.deepEqual(await disabled(), [
+      ...['local/alice/fits', 'local/alice/more', 'local/bob', 'local/bob/nobody'],
+    ]);
+  },
+);
 
 test('spans of time in words', (t) => {
   const MINUTE = 60_000;

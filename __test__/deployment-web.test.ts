@@ -61,41 +61,52 @@ test('the scopes of a user are the roles, the identity and the anonymous scopes'
   t.deepEqual(new User('local/x', []).scopes(), scopes.slice(2));
 });
 
-onEveryBackend('signs in, acts by credentials of his own, signs out', async (t, place) => {
-  const deployment = await deploymentFor(t, { ...place, users: [ALICE], roles: ROLES });
-  // The same text, composed otherwise.
-  const signedIn = await signIn(deployment, { ...ALICE, password: 'corr\u00e9ct horse' });
-  t.is(signedIn.status, 204, signedIn.text);
-  const [cookie] = signedIn.headers['set-cookie'] ?? [];
-  t.regex(cookie ?? '', /^taskcluster-session=[\w-]{43}; Max-Age=604800; Path=\/login; /);
-  t.regex(cookie ?? '', /; HttpOnly; SameSite=Lax$/);
-  const session = cookieOf(signedIn);
-  const found = await user(deployment, session);
-  t.like(found.json, {
-    identity: 'local/alice@example.com',
-    scopes: ['assume:team:a', 'assume:login-identity:local/alice@example.com', 'assume:anonymous'],
-  });
-  const issued = (await credentials(deployment, session)).json;
-  const until = Date.parse(issued.expires) - Date.now();
-  t.true(until > 13 * 60_000 && until <= 14.5 * 60_000, `${until} ms`);
-  const { rootUrl } = deployment;
-  const auth = new taskcluster.Auth({ rootUrl, credentials: issued.credentials, retries: 0 });
-  const { scopes } = await auth.currentScopes();
-  for (const scope of [
-    'assume:anonymous',
-    'auth:current-scopes',
-    'secrets:get:team/*',
-    'secrets:set:of/alice@example.com',
-  ]) {
-    t.true(scopes.includes(scope), `${scope} in ${scopes}`);
-  }
-  const secrets = new taskcluster.Secrets({ rootUrl, credentials: issued.credentials, retries: 0 });
-  t.is(await refusal(secrets.get('others')), 'InsufficientScopes');
-  const out = { method: 'POST', target: '/login/logout', headers: { cookie: session } };
-  t.is((await send(deployment, out)).status, 200);
-  t.is((await user(deployment, session)).status, 401);
-  t.is((await credentials(deployment, session)).status, 401);
-});
+onEveryBackend(
+  'a user signs in, acts by temporary credentials, and signs out',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, { ...place, users: [ALICE], roles: ROLES });
+    // The same text, composed otherwise.
+    const signedIn = await signIn(deployment, { ...ALICE, password: 'corr\u00e9ct horse' });
+    t.is(signedIn.status, 204, signedIn.text);
+    const [cookie] = signedIn.headers['set-cookie'] ?? [];
+    t.regex(cookie ?? '', /^taskcluster-session=[\w-]{43}; Max-Age=604800; Path=\/login; /);
+    t.regex(cookie ?? '', /; HttpOnly; SameSite=Lax$/);
+    const session = cookieOf(signedIn);
+    const found = await user(deployment, session);
+    t.like(found.json, {
+      identity: 'local/alice@example.com',
+      scopes: [
+        'assume:team:a',
+        'assume:login-identity:local/alice@example.com',
+        'assume:anonymous',
+      ],
+    });
+    const issued = (await credentials(deployment, session)).json;
+    const until = Date.parse(issued.expires) - Date.now();
+    t.true(until > 13 * 60_000 && until <= 14.5 * 60_000, `${until} ms`);
+    const { rootUrl } = deployment;
+    const auth = new taskcluster.Auth({ rootUrl, credentials: issued.credentials, retries: 0 });
+    const { scopes } = await auth.currentScopes();
+    for (const scope of [
+      'assume:anonymous',
+      'auth:current-scopes',
+      'secrets:get:team/*',
+      'secrets:set:of/alice@example.com',
+    ]) {
+      t.true(scopes.includes(scope), `${scope} in ${scopes}`);
+    }
+    const secrets = new taskcluster.Secrets({
+      rootUrl,
+      credentials: issued.credentials,
+      retries: 0,
+    });
+    t.is(await refusal(secrets.get('others')), 'InsufficientScopes');
+    const out = { method: 'POST', target: '/login/logout', headers: { cookie: session } };
+    t.is((await send(deployment, out)).status, 200);
+    t.is((await user(deployment, session)).status, 401);
+    t.is((await credentials(deployment, session)).status, 401);
+  },
+);
 
 onEveryBackend('sessions end with their time, and with the password', async (t, place) => {
   const { database = await schemaFor(), databaseUrl } = place;
@@ -193,38 +204,41 @@ onEveryBackend('static clients go when they are not configured any more', async 
   t.deepEqual(await syncStaticClients(store, []).then((own) => own.root), root, 'the same token');
 });
 
-onEveryBackend('what a user has begun ends with his password and with him', async (t, place) => {
-  const { store } = await storageFor(t, place);
-  const expires = new Date(Date.now() + 60_000);
-  const begin = async (name: string, id: number) => {
-    const { passwordHash = '' } = (await store.users.get(name)) ?? {};
-    const idHash = Buffer.alloc(32, id);
-    await store.sessions.open({ idHash, userName: name, expires }, passwordHash);
-  };
-  const isThere = async (id: number) => {
-    const idHash = Buffer.alloc(32, id);
-    return (await store.sessions.get(idHash, new Date())) !== undefined;
-  };
-  await addNewUser(store, ALICE);
-  await addNewUser(store, { ...ALICE, name: 'bob' });
-  await begin(ALICE.name, 1);
-  await begin('bob', 2);
-  await setPassword(store, ALICE.name, ALICE.password);
-  t.deepEqual([await isThere(1), await isThere(2)], [false, true]);
-  t.deepEqual((await store.users.get(ALICE.name))?.roles, ALICE.roles);
+onEveryBackend(
+  "a new password and the removal of a user end the user's sessions",
+  async (t, place) => {
+    const { store } = await storageFor(t, place);
+    const expires = new Date(Date.now() + 60_000);
+    const begin = async (name: string, id: number) => {
+      const { passwordHash = '' } = (await store.users.get(name)) ?? {};
+      const idHash = Buffer.alloc(32, id);
+      await store.sessions.open({ idHash, userName: name, expires }, passwordHash);
+    };
+    const isThere = async (id: number) => {
+      const idHash = Buffer.alloc(32, id);
+      return (await store.sessions.get(idHash, new Date())) !== undefined;
+    };
+    await addNewUser(store, ALICE);
+    await addNewUser(store, { ...ALICE, name: 'bob' });
+    await begin(ALICE.name, 1);
+    await begin('bob', 2);
+    await setPassword(store, ALICE.name, ALICE.password);
+    t.deepEqual([await isThere(1), await isThere(2)], [false, true]);
+    t.deepEqual((await store.users.get(ALICE.name))?.roles, ALICE.roles);
 
-  const client = { accessToken: 'x', scopes: [], expires, disabled: false };
-  for (const clientId of ['local/bob/x-1', 'local/bobby/x-2']) {
-    await store.clients.put({ ...client, clientId });
-  }
-  await removeUser(store, 'bob');
-  t.false(await isThere(2));
-  t.true((await store.clients.get('local/bob/x-1'))?.disabled);
-  t.false((await store.clients.get('local/bobby/x-2'))?.disabled);
-  for (const gone of [removeUser(store, 'bob'), setPassword(store, 'bob', 'password')]) {
-    await t.throwsAsync(gone, { instanceOf: UserError, message: /^there is no user bob: see / });
-  }
-});
+    const client = { accessToken: 'x', scopes: [], expires, disabled: false };
+    for (const clientId of ['local/bob/x-1', 'local/bobby/x-2']) {
+      await store.clients.put({ ...client, clientId });
+    }
+    await removeUser(store, 'bob');
+    t.false(await isThere(2));
+    t.true((await store.clients.get('local/bob/x-1'))?.disabled);
+    t.false((await store.clients.get('local/bobby/x-2'))?.disabled);
+    for (const gone of [removeUser(store, 'bob'), setPassword(store, 'bob', 'password')]) {
+      await t.throwsAsync(gone, { instanceOf: UserError, message: /^there is no user bob: see / });
+    }
+  },
+);
 
 onEveryBackend('a password is kept anew at sign-in once that costs more', async (t, place) => {
   const where = place.databaseUrl === undefined ? { database: await schemaFor() } : place;
@@ -262,7 +276,7 @@ test('a refused user learns nothing, and gets no session', async (t) => {
   }
 });
 
-test('what is malformed is refused without repeating the password', async (t) => {
+test('a malformed payload is refused without repeating the password', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE] });
   const post = (body: string, headers: Record<string, string> = JSON_BODY) =>
     send(deployment, { method: 'POST', target: '/login/local', headers, body });
@@ -370,7 +384,7 @@ test('a client that guesses passwords delays only itself', async (t) => {
   t.deepEqual(order, ['1 a', '1 a', '2 a', '1 b', '2 a', '1 a', '1 a', '1 a']);
 });
 
-test('one host has no more for all its addresses of IPv6, nor for a name with each guess', async (t) => {
+test('a host gains no turns by many IPv6 addresses or by a new name for each guess', async (t) => {
   const queue = new SignInQueue();
   const hold = gate();
   const apply = (guess: number) =>

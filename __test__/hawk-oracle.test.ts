@@ -236,7 +236,7 @@ function damaged(random: Random, text: string): string {
   ]);
 }
 
-test('of damaged headers and requests, both accept and refuse the same', async (t) => {
+test('both verifiers accept and refuse the same damaged headers and requests', async (t) => {
   const random = new Random(SEED, 3);
   let accepted = 0;
   for (let round = 0; round < ROUNDS; round++) {
@@ -315,7 +315,7 @@ const FLAWS: readonly ((name: string, value: string) => string)[] = [
   () => '',
 ];
 
-test('of headers written in odd ways, both accept and refuse the same', async (t) => {
+test('both verifiers accept and refuse the same headers of unusual spelling', async (t) => {
   const random = new Random(SEED, 4);
   const lookup = async (id: string) => ({ key: accessTokenOf(id), algorithm: 'sha256' as const });
   let accepted = 0;
@@ -394,7 +394,7 @@ test('we accept every bewit that npm hawk makes', async (t) => {
   }
 });
 
-test('of damaged bewits and their requests, both accept and refuse the same', async (t) => {
+test('both verifiers accept and refuse the same damaged bewits and requests', async (t) => {
   const random = new Random(SEED, 7);
   const lookup = async (id: string) => ({ key: accessTokenOf(id), algorithm: 'sha256' as const });
   let accepted = 0;
@@ -519,7 +519,7 @@ test('a stale timestamp is answered with the challenge that npm hawk answers wit
   }
 });
 
-test('what Hawk cannot hold is refused with a sentence', async (t) => {
+test('a value that Hawk cannot carry is refused with a sentence', async (t) => {
   const credentials = permanentCredentials();
   const url = 'https://tc.example.com/';
   const sign = (change: Partial<Parameters<typeof signHeader>[0]>) => () =>

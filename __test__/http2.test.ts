@@ -130,7 +130,7 @@ test('HEAD, 204 and 304 answers end without a body', async (t) => {
   }
 });
 
-test('what the proxy answers itself is answered here too', async (t) => {
+test('the proxy answers its own endpoints over HTTP/2, too', async (t) => {
   const { upstream, client } = await startDown(t);
   const bewit = await client.request(
     { ':method': 'POST', ':path': '/bewit' },

@@ -189,7 +189,7 @@ function variablesOf({ Env }: Config): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(pairs), PATH };
 }
 
-test('where nothing builds images, that is said', async (t) => {
+test('a machine without a builder of images gets a sentence', async (t) => {
   const none = await t.throwsAsync<Error & { stderr: string }>(
     image([], { PATH: freshDirectory(t) }),
   );

@@ -40,7 +40,7 @@ const NO_DURATIONS = [
 ];
 const NO_NUMBERS = [-1, Number.NaN, Number.POSITIVE_INFINITY];
 
-test('what is no duration', (t) => {
+test('a text that is no duration is refused', (t) => {
   for (const value of [...NO_DURATIONS, ...NO_NUMBERS, '8761h']) {
     t.throws(() => readDuration(value, 'grace'), {
       instanceOf: OptionsError,
@@ -65,7 +65,7 @@ test('sizes', (t) => {
   }
 });
 
-test('what is no size', (t) => {
+test('a text that is no size is refused', (t) => {
   for (const value of ['', '5', '10MB', '10M', '1 KiB', '1kib', '-1B', '9e9B', ...NO_NUMBERS]) {
     t.throws(() => readSize(value, 'replayLimit'), {
       instanceOf: OptionsError,

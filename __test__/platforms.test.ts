@@ -41,7 +41,7 @@ async function node(args: string[], env: NodeJS.ProcessEnv = process.env): Promi
 const build = (args: string[], env?: NodeJS.ProcessEnv) =>
   node([path.join(ROOT, 'tools/build.mjs'), ...args], env);
 
-test('what building for each platform needs is said, and what of it is missing', async (t) => {
+test('the build tells the needs of each platform, and which are missing', async (t) => {
   const PATH = freshDirectory(t);
   const bare = { PATH, CARGO: 'no-cargo', RUSTC: 'no-rustc', CARGO_ZIGBUILD_PYTHON_PATH: 'none' };
   const { code, stdout } = await build(['--all', '--plan'], bare);

@@ -90,7 +90,7 @@ test('a raw #, a control byte and a byte above 0x7F are refused', async (t) => {
   t.is(upstream.exchanges.length, 0);
 });
 
-test('what no row of the table matches gets 404 with one sentence', async (t) => {
+test('a target that matches no row of the table gets 404 with one sentence', async (t) => {
   const { upstream, proxy } = await start(t);
   const longLabel = 'a'.repeat(64);
   const targets = [

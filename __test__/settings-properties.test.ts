@@ -176,7 +176,7 @@ function expected({ rootUrl, credentials, ...meanings }: Record<string, unknown>
   };
 }
 
-test('what restricts is in force where it is given, or nothing starts', async (t) => {
+test('a given restriction is in force, or the proxy does not start', async (t) => {
   await holds(t, 5000, options, (options) => {
     const decided = decisionOn(options);
     if (decided instanceof OptionsError) {
@@ -219,7 +219,7 @@ const SHUT: ProxyOptions = {
   logLevel: 'error',
 };
 
-test('what starts is restricted as it was told to be', async (t) => {
+test('a started proxy has exactly the given restrictions', async (t) => {
   // With no time for a head it would answer nothing.
   const keys = API_KEYS.filter((key) => !['port', 'logLevel', 'headerTimeout'].includes(key));
   const slip = fc.tuple(fc.constantFrom(...keys), value);

@@ -278,7 +278,7 @@ for (const [word, answer] of Object.entries({
   });
 }
 
-test('what is no object of options is refused', async (t) => {
+test('a value that is no object of options is refused', async (t) => {
   for (const options of [undefined, null, 'x', [], [SHUT], 7]) {
     const outcome = await start(t, options as object);
     t.regex(

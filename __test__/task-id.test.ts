@@ -251,7 +251,7 @@ test('the credentials sign the lookup without a restriction', async (t) => {
   t.deepEqual(forwarded?.authorizedScopes, SCOPES);
 });
 
-test('what there is to warn of is said once, before the task is read', async (t) => {
+test('warnings are logged once, before the task is read', async (t) => {
   const queue = await startUpstream(t, answerTask);
   const { proxy } = await restriction(t, queue.url, { HTTPS_PROXY: 'http://' });
   await proxy.get('/none');

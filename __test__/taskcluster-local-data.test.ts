@@ -211,7 +211,7 @@ test('older data stay public when they are served, until that is undone', async 
   await stop(again);
 });
 
-test('one sentence where there are no data, and none are made', async (t) => {
+test('a folder without data ends the command with one sentence, and none are created', async (t) => {
   const folder = path.join(freshDirectory(t), 'mistyped');
   const flags = ['--data-folder', folder];
   const backup = path.join(freshDirectory(t), 'backup.tar');
@@ -225,7 +225,7 @@ test('one sentence where there are no data, and none are made', async (t) => {
   t.false(existsSync(backup));
 });
 
-test('one sentence where no data folder is named', async (t) => {
+test('a missing data folder ends the command with one sentence', async (t) => {
   for (const command of [['migrate'], ['backup', 'x'], ['restore', 'x']]) {
     const { code, stderr } = await run(...command);
     t.is(code, 64);

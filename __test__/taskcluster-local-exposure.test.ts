@@ -107,7 +107,7 @@ test('exposure lists what every caller, a client, or a holder of a role or of sc
   t.regex(refused.stderr, /^taskcluster-local: http:.*\/clients\/a%2Freader answers 403: This req/);
 });
 
-test('why an endpoint is open is told as a tree, with every way', async (t) => {
+test('--why shows as a tree every way in which an endpoint is open', async (t) => {
   const deployment = await deploymentFor(t, {
     roles: [
       { roleId: 'anonymous', scopes: ['assume:reader:x', 'queue:get-task:a'] },
@@ -149,7 +149,7 @@ test('why an endpoint is open is told as a tree, with every way', async (t) => {
   t.regex(several.stderr, /several services have ping: write auth\.ping or queue\.ping/);
 });
 
-test('what a role would change, and what two states differ in', async (t) => {
+test('exposure shows what a role would change, and how two states differ', async (t) => {
   const deployment = await deploymentFor(t, {
     roles: [{ roleId: 'anonymous', scopes: ['queue:get-task:a/*', 'secrets:list-secrets'] }],
   });
@@ -378,7 +378,7 @@ test("it tells of Taskcluster's own services by their references", async (t) => 
   t.is((await run(call, place)).code, 0);
 });
 
-test('what keeps it from telling is said in one sentence', async (t) => {
+test('exposure ends with one sentence if it has no answer', async (t) => {
   t.deepEqual(await run(['exposure']), {
     code: 2,
     stdout: '',

@@ -93,7 +93,7 @@ onEveryBackend('a change is kept with what it opened and closed', async (t, plac
   );
 });
 
-test('the command tells it, beside a deployment that runs', async (t) => {
+test('the command shows the history beside a running deployment', async (t) => {
   const folder = freshDirectory(t);
   const deployment = await deploymentFor(t, { folder, database: undefined });
   const auth = authOf(deployment);

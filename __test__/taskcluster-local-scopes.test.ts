@@ -75,7 +75,7 @@ test('each expression is satisfied by the fewest and narrowest scopes, first by 
   }
 });
 
-test('what cannot be known is said', (t) => {
+test('calls with unknown scopes are listed', (t) => {
   const refused = line('/plain/a', { status: 403 });
   const unsent: AuditLine = { method: 'GET', verdict: 'refused', status: 404 };
   const { scopes, unknown } = leastScopes(
@@ -93,7 +93,7 @@ test('what cannot be known is said', (t) => {
   t.regex(unknown[2]?.why ?? '', /^it was refused with 403/);
 });
 
-test('what the task had is compared with that: unused, too wide, roles not judged', (t) => {
+test("the task's scopes are compared with the needed ones: unused, too wide, roles not judged", (t) => {
   const authorizedScopes = ['plain:*', 'plain:a', 'query:1', 'nothing:*', 'assume:role'];
   const least = leastScopes(
     [line('/plain/a', { authorizedScopes }), line('/query?q=1', { authorizedScopes })],

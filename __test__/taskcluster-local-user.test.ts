@@ -78,25 +78,32 @@ onEveryBackend('users are added, listed, given passwords and removed', async (t,
   t.false(await isUser('bob', 'battery staple'));
 });
 
-onEveryBackend('what cannot be is said in a sentence, and nothing changes', async (t, place) => {
-  t.timeout(8 * DATABASE_PATIENCE_MS);
-  const { run } = await commandFor(t, place);
-  const CASES: [args: string[], input: string, message: RegExp][] = [
-    [['add', 'a/b'], 'correct horse', /the name of a user is of letters, digits and /],
-    [['add', 'alice'], 'short', /the password of alice must have 8 to 1024 characters: choose/],
-    [['add', 'alice'], '', /there is no password: write it into the standard input, on one line/],
-    [['add', 'alice', '--role', 'é'], 'correct horse', /a role's id is of printable ASCII/],
-    [['set-password', 'alice'], 'correct horse', /there is no user alice: see the names with /],
-    [['remove', 'alice'], '', /there is no user alice: see the names with `taskcluster-local user/],
-  ];
-  for (const [args, input, message] of CASES) {
-    const { stdout, stderr, code } = await run(['user', ...args], input);
-    t.deepEqual([stdout, code], ['', 1], args.join(' '));
-    t.regex(stderr, new RegExp(`^taskcluster-local: ${message.source}.*\\n$`));
-  }
-  t.is((await run(['user', 'list'])).stdout, '');
-  t.is((await run(['user', 'list', '--json'])).stdout, '[]\n');
-});
+onEveryBackend(
+  'an invalid user ends the command with a sentence, and changes nothing',
+  async (t, place) => {
+    t.timeout(8 * DATABASE_PATIENCE_MS);
+    const { run } = await commandFor(t, place);
+    const CASES: [args: string[], input: string, message: RegExp][] = [
+      [['add', 'a/b'], 'correct horse', /the name of a user is of letters, digits and /],
+      [['add', 'alice'], 'short', /the password of alice must have 8 to 1024 characters: choose/],
+      [['add', 'alice'], '', /there is no password: write it into the standard input, on one line/],
+      [['add', 'alice', '--role', 'é'], 'correct horse', /a role's id is of printable ASCII/],
+      [['set-password', 'alice'], 'correct horse', /there is no user alice: see the names with /],
+      [
+        ['remove', 'alice'],
+        '',
+        /there is no user alice: see the names with `taskcluster-local user/,
+      ],
+    ];
+    for (const [args, input, message] of CASES) {
+      const { stdout, stderr, code } = await run(['user', ...args], input);
+      t.deepEqual([stdout, code], ['', 1], args.join(' '));
+      t.regex(stderr, new RegExp(`^taskcluster-local: ${message.source}.*\\n$`));
+    }
+    t.is((await run(['user', 'list'])).stdout, '');
+    t.is((await run(['user', 'list', '--json'])).stdout, '[]\n');
+  },
+);
 
 test('a command line that is none is refused, and no password stands in one', async (t) => {
   const { run } = await commandFor(t, {});

@@ -97,7 +97,7 @@ function peakMemory({ pid }: ChildProcess): number {
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
 }
 
-test('one sentence for what it cannot do: 64 for usage, 1 for a port in use', async (t) => {
+test('an error ends the command with one sentence: 64 for usage, 1 for a port in use', async (t) => {
   const taken = net.createServer().listen(0, '127.0.0.1');
   await once(taken, 'listening');
   t.teardown(() => taken.close());

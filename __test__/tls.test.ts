@@ -281,7 +281,7 @@ for (const [what, { env, says, rootUrl }] of Object.entries(WARNED)) {
   });
 }
 
-testWith('openssl')('of a list of folders, those that are there serve', async (t) => {
+testWith('openssl')('the existing folders of a list are used', async (t) => {
   const upstream = await startUpstream(t, { tls: await authority.issue(['localhost']) });
   const strange = await startUpstream(t, {
     tls: await (await Authority.create('Another')).issue(['localhost']),

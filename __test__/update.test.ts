@@ -76,7 +76,7 @@ test('authorised scopes stay', async (t) => {
   t.is(value(answer.fields, 'x-taskcluster-authorized-scopes'), '["a:b"]');
 });
 
-test('what is invalid gets 400 and a reason, and the old set stays', async (t) => {
+test('an invalid set gets 400 and a reason, and the old set stays', async (t) => {
   const { upstream, proxy } = await start(t);
   const certificate = temporaryCredentials(['a'], 'n').certificate ?? '';
   const set = (changes: object) => JSON.stringify({ ...NEXT, ...changes });

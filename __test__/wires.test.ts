@@ -367,7 +367,7 @@ for (const [wire, { request, isHyper }] of Object.entries(WIRES)) {
   });
 }
 
-test('what is no HTTP is told in the same words by both wires', async (t) => {
+test('both wires report an answer that is not HTTP in the same words', async (t) => {
   const { upstream, proxy } = await start(t);
   for (const [what, row] of Object.entries(WHOLE).filter(([, { gets }]) => gets === NOT_HTTP)) {
     upstream.handler = answers(row);
