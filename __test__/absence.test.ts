@@ -1,5 +1,5 @@
-// A client in another network namespace (a container, above all) cannot be looked up: what tells
-// there that it has left, and that one which has only shut down writing has not.
+// The kernel cannot look up a client in another network namespace, such as a container. The proxy still
+// notices that such a client has left, and keeps one that has only shut down writing.
 import test, { type ExecutionContext } from 'ava';
 import { PROMPT_MS, pause, within } from './harness/deadline.js';
 import { Guest } from './harness/guest.js';

@@ -1,5 +1,5 @@
-// Who is served where --allowed-user is given: by user, by network, by what they ask for, and under
-// the load of those who are not.
+// Which clients the proxy serves with --allowed-user: by user, by network, by path, and under the load of
+// refused clients.
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';

@@ -1,10 +1,10 @@
-// Requests of HTTP/1 that two readers could take differently, in the classes that are known in
-// public: lengths, codings, chunks, line ends, folds, names, targets, versions, hosts, upgrades.
+// HTTP/1 requests that two parsers could read differently, in the publicly known classes: lengths,
+// codings, chunks, line ends, folds, names, targets, versions, hosts, upgrades.
 //
 // Each is sent on both wires, with another request behind it on the same connection. Either it is
-// refused: one answer, the end of the connection, and nothing of it or of what follows goes
-// upstream. Or it has one meaning: then its table says what goes upstream, byte for byte
-// (RFC 9112, sections 2.2, 3, 5.1, 6.3, 7.1 and 11.2). `fuzz/` makes up others.
+// refused: one answer, the end of the connection, and neither it nor the following request goes
+// upstream. Or it has one meaning: then its table has the bytes that go upstream (RFC 9112, sections
+// 2.2, 3, 5.1, 6.3, 7.1 and 11.2). `fuzz/` generates others.
 import test, { type ExecutionContext } from 'ava';
 import { type RunningProxy, startProxy } from './harness/proxy.js';
 import { type Exchange, startUpstream, type Upstream } from './harness/upstream.js';

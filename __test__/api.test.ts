@@ -1,4 +1,4 @@
-// The API in process: a proxy's life, and Hawk made and checked by one's own program.
+// The API: a program starts, updates and stops a proxy in its own process, and signs and verifies Hawk.
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import test from 'ava';

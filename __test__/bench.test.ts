@@ -1,5 +1,5 @@
-// What the bench makes of what it measured: medians, and whether ours keeps within its limits. The
-// measuring itself is not run here; it wants a quiet machine and minutes.
+// The evaluation of the bench's figures: medians, and whether the proxy keeps within its limits. The
+// measurement itself needs a quiet machine and minutes, and does not run here.
 import test from 'ava';
 import { chart } from '../bench/chart.js';
 import { choose } from '../bench/options.js';

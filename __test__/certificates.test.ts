@@ -1,6 +1,6 @@
-// Who is talked to by https, and how: names, times, purposes, chains, versions and cipher suites, each by a
-// server that differs from a good one in that alone. What is refused has not been sent a byte of a request.
-// What is trusted to begin with is for tls.test.ts.
+// Which https servers the proxy accepts: names, times, purposes, chains, versions and cipher suites,
+// each with a server that differs from a good one in this alone. A refused server gets no byte of a
+// request. The trusted roots are in tls.test.ts.
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import tls from 'node:tls';

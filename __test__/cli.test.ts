@@ -1,4 +1,4 @@
-// The command line: every message and exit code, and what counts as given.
+// The command line: every message and exit code, and which settings count as given.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';

@@ -1,6 +1,6 @@
-// The command line for every input: it is read from left to right, options end at the first scope,
-// nothing is served that no flag asks for, and no secret stays in the list of processes.
-// `settings.test.ts` has the table of slips, `cli.test.ts` the command itself.
+// The command line for generated inputs: it is read from left to right, options end at the first scope, the
+// proxy serves nothing that no flag asks for, and no secret stays in the process list. `settings.test.ts`
+// has the table of mistakes, `cli.test.ts` the command itself.
 import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';

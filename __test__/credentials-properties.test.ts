@@ -1,5 +1,6 @@
-// The body of `PUT /credentials` for every input: what is taken is what was sent, what is not leaves
-// the set in force and repeats nothing. `credentials.test.ts` has the table of cases.
+// The body of `PUT /credentials` for generated inputs: a valid set is taken unchanged; an invalid one
+// leaves the old set in force, and the error repeats none of it. `credentials.test.ts` has the table of
+// cases.
 import assert from 'node:assert/strict';
 import { isUtf8 } from 'node:buffer';
 import test from 'ava';

@@ -1,5 +1,5 @@
-// Credentials: what is refused at the start, in an update and by `PUT /credentials`, by the same rules
-// and with the same sentences, of which none repeats a secret.
+// Credentials: the start, an update and `PUT /credentials` refuse the same sets with the same sentences,
+// and no sentence repeats a secret.
 import test from 'ava';
 import { CredentialsError, createTemporaryCredentials, startProxy } from 'taskcluster-proxy';
 import { checkCredentials, parseCredentials } from '../dist/credentials.js';

@@ -1,5 +1,5 @@
-// `npm start` after its set-up: what a newcomer sees, whether the commands that it suggests work,
-// and what is left when it has ended.
+// `npm start` after its set-up: a newcomer sees the output, the suggested commands work, and the demo
+// leaves nothing behind.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';

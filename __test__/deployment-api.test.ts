@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noThenProperty: scope expression templates have it
-// What the services of the local deployment have in common: how endpoints are declared, which
-// scopes satisfy them, and what a bad request is told.
+// The API of all services of the local deployment: declarations of endpoints, the scopes that satisfy them,
+// and the errors of bad requests.
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';

@@ -1,4 +1,4 @@
-// Who has changed what: the history of clients, roles and secrets, as the auth service tells it.
+// The history of changes to clients, roles and secrets, as the auth service shows it.
 import taskcluster from 'taskcluster-client';
 import { removeExpired } from '../ts/deployment/queue/housekeeping.js';
 import { openStorage } from '../ts/deployment/storage/index.js';

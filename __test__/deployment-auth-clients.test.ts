@@ -1,4 +1,4 @@
-// Clients of the auth service, made, changed and removed by Taskcluster's own JavaScript client.
+// Taskcluster's own JavaScript client creates, changes and deletes clients of the auth service.
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { openDatabase } from '../ts/deployment/storage/database.js';

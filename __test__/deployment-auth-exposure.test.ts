@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noThenProperty: scope expression templates have it
-// What a deployment lets whom do: nothing to a request without credentials unless the role
-// `anonymous` says so, endpoint by endpoint.
+// Which endpoints a caller may use: a request without credentials passes only by the scopes of the role
+// `anonymous`, endpoint by endpoint.
 import test from 'ava';
 import { type Passage, passage, sufficient } from '../ts/deployment/api/passage.js';
 import type { ScopeTemplate, ScopeTemplatePart } from '../ts/deployment/api/scope-template.js';

@@ -1,4 +1,4 @@
-// How the services other than auth learn who calls: by asking auth.
+// The services other than auth authenticate their callers by asking auth.
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';

@@ -1,4 +1,4 @@
-// Roles of the auth service, made, changed and removed by Taskcluster's own JavaScript client.
+// Taskcluster's own JavaScript client creates, changes and deletes roles of the auth service.
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { authOf, errorOf } from './harness/auth.js';

@@ -1,5 +1,5 @@
-// What roles add to scopes, and which sets of roles cannot be: the rules of Taskcluster's auth
-// service. `deployment-auth-roles-properties.test.ts` has them for every set of roles.
+// The scopes that roles add, and the sets of roles that are refused: the rules of Taskcluster's auth
+// service. `deployment-auth-roles-properties.test.ts` has them for generated sets of roles.
 import test from 'ava';
 import { checkRoles, RoleError, RoleExpansion } from '../ts/deployment/auth/roles.js';
 import { grants, ordered, union } from '../ts/deployment/scopes.js';

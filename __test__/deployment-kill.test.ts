@@ -1,5 +1,5 @@
-// kill -9: a process that writes is killed many times, while it writes, while it starts and while it makes
-// its database, and what it said it had written is there. `KILLS=1000` kills it more often.
+// kill -9: a writing process is killed many times, while it writes, while it starts and while it creates
+// its database, and every acknowledged write is still there. `KILLS=1000` kills it more often.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';

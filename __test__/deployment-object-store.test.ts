@@ -1,5 +1,5 @@
-// Artifacts in a store with S3's protocol: what is refused at start, what expires, links to what is
-// private, and processes on several hosts. How artifacts go up and down is in deployment-queue.test.ts.
+// Artifacts in a store with S3's protocol: errors at the start, expiry, links to private artifacts, and
+// processes on several hosts. Uploads and downloads are in deployment-queue.test.ts.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';

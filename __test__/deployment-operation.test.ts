@@ -1,5 +1,5 @@
-// What an operator of a deployment has: a log with the ids of requests, metrics on an address of their
-// own, a status, and an end that leaves nothing undone.
+// For the operator of a deployment: a log with request ids, metrics on a separate address, a status, and an
+// orderly stop.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';

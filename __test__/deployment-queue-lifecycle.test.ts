@@ -1,5 +1,5 @@
-// How tasks of the local deployment go through their states: waiting for others, being retried, run
-// again, canceled, and resolved by the clock alone.
+// The states of tasks in the local deployment: tasks wait for others, are retried, rerun, cancelled, and
+// resolved at their deadline.
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import type { DeploymentOptions } from '../ts/deployment/index.js';

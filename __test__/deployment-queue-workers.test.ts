@@ -1,5 +1,5 @@
-// What the queue of the local deployment tells of workers, task queues and what is in them, and how an
-// operator keeps a worker from tasks and puts tasks before others.
+// The queue of the local deployment lists workers, task queues and their tasks; an operator puts a worker
+// into quarantine and changes priorities.
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend, openPlace, type Place } from './harness/backends.js';

@@ -1,5 +1,5 @@
-// The queue of the local deployment: tasks, claims with temporary credentials, and artifacts, with
-// the published JavaScript client as it is.
+// The queue of the local deployment: tasks, claims with temporary credentials, and artifacts, with the
+// published, unmodified JavaScript client.
 import { readdirSync } from 'node:fs';
 import { request } from 'node:http';
 import path from 'node:path';

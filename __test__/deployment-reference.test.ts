@@ -1,5 +1,5 @@
-// Endpoints of the local deployment are those of Taskcluster: each is declared as the published
-// JavaScript client, which is generated from the services' references, knows it.
+// The endpoints of the local deployment are those of Taskcluster: each declaration matches the published
+// JavaScript client, which is generated from the services' references.
 import test from 'ava';
 import taskcluster from 'taskcluster-client';
 import type { Declarations } from '../ts/deployment/api/reference.js';

@@ -1,5 +1,5 @@
-// What a review of a deployment rests on: which endpoint a call leads to and whether it passes, how a role
-// is written, and what a baseline and a saved state must be.
+// The parts of a review of a deployment: the endpoint of a call and whether it passes, the notation of a
+// role, and the form of a baseline and a saved state.
 import test from 'ava';
 import { apiReference } from '../ts/deployment/api/reference.js';
 import { exposure } from '../ts/deployment/exposure.js';

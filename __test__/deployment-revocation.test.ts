@@ -1,5 +1,5 @@
-// What has been taken away is gone within a second, at every process: also behind a pooler, where
-// LISTEN hears nothing, while the connection that listens is cut, and after a process was frozen.
+// A revoked right ends within a second at every process: also behind a pooler, where LISTEN receives
+// nothing, while the listening connection is cut, and after a process was suspended.
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';

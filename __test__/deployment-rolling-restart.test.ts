@@ -1,6 +1,5 @@
-// Three processes on one database behind a balancer are replaced one after another while clients that
-// try nothing twice call, and none of their calls fails; nor does one while a newer version brings the
-// tables up to date beside them.
+// Three processes on one database behind a balancer are replaced one after another while clients without
+// retries call, and no call fails; nor does one while a newer version migrates the tables beside them.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';

@@ -1,6 +1,6 @@
 // biome-ignore-all lint/suspicious/noThenProperty: scope expression templates have it
-// Scope templates for every input: what they come to once their parameters are filled in, and what is
-// said of them before, held against the rules written out at length.
+// Scope templates for generated inputs: the expression with the parameters filled in, and the judgement
+// without them, compared with a naive model of the rules.
 import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';

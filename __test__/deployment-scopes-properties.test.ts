@@ -1,5 +1,5 @@
-// Scopes for every input: which grants which, sets in normal form, and expressions, held against the
-// rules written out at length; in the deployment, and in the core as far as it shows.
+// Scopes for generated inputs: which scope grants which, sets in normal form, and expressions, compared
+// with a naive model of the rules; in the deployment, and in the core where it is visible.
 import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';

@@ -1,6 +1,6 @@
-// What the deployment keeps, on PGlite and on PostgreSQL: tables are made once however many start
-// together, what is sealed cannot be read from the data, notifications arrive, and nothing that has
-// been acknowledged is lost.
+// The data of a deployment, on PGlite and on PostgreSQL: of many processes that start together one
+// creates the tables, sealed values cannot be read from the data, notifications arrive, and no
+// acknowledged write is lost.
 import { randomBytes } from 'node:crypto';
 import {
   copyFileSync,

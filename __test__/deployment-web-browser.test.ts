@@ -1,4 +1,4 @@
-// A person in a real browser signs in, and makes a client for the command line.
+// A user signs in with a real browser, and creates a client for the command line.
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';

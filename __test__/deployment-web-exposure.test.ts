@@ -1,5 +1,5 @@
-// The page on which an operator sees what is open, in a real browser: by the page alone a deployment is
-// proven to be locked, one route is opened, and what that has changed is seen.
+// The exposure page in a real browser: by the page alone an operator verifies that a deployment is
+// locked down, opens one endpoint, and sees the change.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import test, { type ExecutionContext } from 'ava';

@@ -1,4 +1,4 @@
-// The pages by which people sign in, and what the clients that they make may do afterwards.
+// The pages on which users sign in, and the scopes of the clients that they create.
 import test from 'ava';
 import { ScopeResolver } from '../ts/deployment/auth/clients.js';
 import { syncStaticClients } from '../ts/deployment/auth/static-clients.js';

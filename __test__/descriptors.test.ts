@@ -1,6 +1,6 @@
-// A task that opens connections without end must keep no other client out, least of all a launcher
-// that updates the credentials; here users are not checked, so nothing but its behaviour tells the
-// task apart. Connections that are idle make room, and none that is in use does.
+// A task that opens connections without end must not keep other clients out, least of all a launcher
+// that updates the credentials. The proxy does not check users here, so only the behaviour distinguishes
+// the task. Idle connections make room, connections in use do not.
 import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import type { Connection } from './harness/connection.js';

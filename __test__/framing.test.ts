@@ -1,5 +1,5 @@
-// Where a message begins and ends: bodies that are cut off, requests in one packet, heads that come
-// slowly or are large. `ambiguous.test.ts` has those that could be read in two ways.
+// The limits of a message: truncated bodies, several requests in one packet, slow and large heads.
+// `ambiguous.test.ts` has the messages that can be read in two ways.
 import test, { type ExecutionContext } from 'ava';
 import { PROMPT_MS, pause, within } from './harness/deadline.js';
 import { type RunningProxy, requestBytes, startProxy } from './harness/proxy.js';

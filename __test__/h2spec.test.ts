@@ -1,5 +1,5 @@
 // The public conformance suite for HTTP/2 (https://github.com/summerwind/h2spec) as a client of the
-// proxy: on paths that are answered here, on one that is refused, and on one that is proxied.
+// proxy: on paths that the proxy answers itself, on a refused one, and on a proxied one.
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

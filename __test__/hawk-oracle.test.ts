@@ -1,9 +1,9 @@
-// Hawk, held against npm `hawk` in both directions: what we sign it accepts, what it signs we
-// accept, and what one of us refuses the other refuses. Inputs are made by chance. Both sides see
-// one fixed time.
+// Hawk, compared with npm `hawk` in both directions: each accepts the other's signatures, and both
+// refuse the same requests. Inputs are generated. Both sides see one fixed time.
 //
-// Where we are stricter on purpose, inputs stay clear of it: a `ts` or expiry that is not a decimal
-// number is right for ever to npm `hawk`, and Node's base64 decoder skips what is not base64.
+// The inputs avoid cases in which this implementation is stricter on purpose: npm `hawk` accepts a `ts`
+// or expiry that is not a decimal number for ever, and Node's base64 decoder skips characters that are
+// not base64.
 import crypto from 'node:crypto';
 import test from 'ava';
 import hawk, { type Boom, type ClientCredentials, type ParsedUrl } from 'hawk';

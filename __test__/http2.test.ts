@@ -1,4 +1,5 @@
-// HTTP/2 by prior knowledge on the way in, by ALPN on the way out where it is offered, and every mixture with HTTP/1.1.
+// HTTP/2 by prior knowledge for clients, by ALPN for upstreams that offer it, and every mixture with
+// HTTP/1.1.
 
 import { once } from 'node:events';
 import http2 from 'node:http2';

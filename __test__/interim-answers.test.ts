@@ -1,4 +1,4 @@
-// Interim answers (RFC 9110 15.2) to a client that reads late: nothing of the proxy's own comes within one.
+// Interim answers (RFC 9110 15.2) to a slow client: the proxy never writes its own bytes into one.
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'ava';

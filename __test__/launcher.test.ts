@@ -1,5 +1,5 @@
-// Where users are checked, the proxy ends with the process that started it: a launcher that crashed
-// must not leave a port behind that signs for the next task with the same user id.
+// With --allowed-user the proxy ends with the process that started it: a crashed launcher must not leave a
+// port that signs for the next task with the same user id.
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// What shells and `man` know of the command: every flag of the table of settings, as a real bash, zsh,
-// fish and groff read it.
+// Shell completions and the manual page: a real bash, zsh, fish and groff show every flag of the table of
+// settings.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Alert rules and dashboard name what the proxy tells, and nothing that it does not.
+// Alert rules and dashboard name only metrics of the proxy.
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-// `X-Taskcluster-Authorized-Scopes`: a request that is signed for less than the proxy may do.
+// `X-Taskcluster-Authorized-Scopes`: a client narrows the scopes of one request.
 import test, { type ExecutionContext } from 'ava';
 import { type ProxyOptions, startProxy } from './harness/proxy.js';
 import { temporaryCredentials, verifyBewit } from './harness/signature.js';

@@ -1,5 +1,5 @@
-// The one file, for machines without Node: it signs, takes new credentials, ends on a signal, leaves
-// nothing behind, and is not changed by what the machine's variables say to Node.
+// The one-file build, for machines without Node: it signs, takes new credentials, ends on a signal, leaves
+// nothing behind, and ignores the machine's variables for Node.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// What an operator has: health, metrics, logs without secrets, and an orderly stop.
+// For the operator of a proxy: health, metrics, logs without secrets, and an orderly stop.
 import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import type { RawResponse } from './harness/connection.js';

@@ -1,4 +1,4 @@
-// Durations, sizes and the defaults of the settings, and that the API refuses what the command does.
+// Durations, sizes and defaults of the settings. The API refuses the same values as the command.
 import test from 'ava';
 import { CredentialsError, ListenError, OptionsError, startProxy } from 'taskcluster-proxy';
 import { decide, readDuration, readPort, readSize, type Settings } from '../dist/options.js';

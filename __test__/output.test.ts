@@ -1,5 +1,5 @@
-// Nothing waits for a reader of stdout or stderr: with pipes that are full and not read the proxy
-// starts, takes new credentials, stops and says why it does not start.
+// The proxy waits for no reader of stdout or stderr: with full pipes it starts, takes new credentials,
+// stops, and reports why it does not start.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { closeSync, constants, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';

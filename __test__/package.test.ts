@@ -1,5 +1,5 @@
-// The npm packages: what each brings, installed from its tarball where there is no Rust; what is said
-// where a part is missing; and one version everywhere, set by one command.
+// The npm packages: their contents, installed from the tarball without Rust; the errors for a missing part;
+// and one version everywhere, set by one command.
 import { execFile, spawn } from 'node:child_process';
 import {
   copyFileSync,

@@ -1,5 +1,5 @@
-// docs/private-deployments.md does what it says: its commands are run one after the other, and print
-// what stands below them.
+// The commands of docs/private-deployments.md are run one after the other, and print the output shown
+// there.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';

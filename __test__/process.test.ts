@@ -1,5 +1,5 @@
-// The process as its launcher and other users of the machine see it: readiness, signals, and what
-// the process list, /proc and core dumps do not show.
+// The process as its launcher and other users of the machine see it: readiness, signals, and no secrets
+// in the process list, /proc and core dumps.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// The README and the documents behind it say what the program says of itself.
+// The README and the documents agree with the program's own help.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';

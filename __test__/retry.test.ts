@@ -1,4 +1,4 @@
-// What is tried again, when, with which body and signature, and what is final at once.
+// Which requests the proxy tries again, when, with which body and signature, and which answers are final.
 
 import { once } from 'node:events';
 import net from 'node:net';

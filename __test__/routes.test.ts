@@ -1,4 +1,4 @@
-// Where a request goes, and that what upstream receives and what was signed is what the client sent.
+// The upstream of each request. Upstream receives, and the signature covers, exactly the client's bytes.
 import test from 'ava';
 import type { RawResponse } from './harness/connection.js';
 import { startProxy } from './harness/proxy.js';

@@ -1,5 +1,5 @@
-// The options of the API for every input: any value of any shape is refused by the name of its key or
-// means what it says, and no value lifts what restricts. `settings.test.ts` has the table of slips.
+// The options of the API for generated inputs: every value is taken as it is or refused by the name of its
+// key, and no value lifts a restriction. `settings.test.ts` has the table of mistakes.
 import assert from 'node:assert/strict';
 import test from 'ava';
 import fc from 'fast-check';

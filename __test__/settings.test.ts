@@ -1,5 +1,5 @@
-// The whole table of settings, with every slip there is: a value that is empty, absent, repeated or of
-// another kind, and a name that is misspelt. None may end in a proxy that serves more.
+// The table of settings with every kind of mistake: a value that is empty, absent, repeated or of
+// another kind, and a misspelt name. No mistake may start a proxy that serves more.
 import { once } from 'node:events';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';

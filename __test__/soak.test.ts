@@ -1,5 +1,5 @@
-// The soak itself (`npm run soak`), for some seconds: that it runs, judges, and ends without a fault.
-// What only time tells, descriptors and memory that grow, a run of minutes looks for.
+// The soak itself (`npm run soak`), for some seconds: it runs, judges, and ends without a fault. Only a
+// run of minutes finds descriptors and memory that grow.
 import type { ExecutionContext } from 'ava';
 import test from 'ava';
 import { soakDeployment } from '../soak/deployment.js';

@@ -1,5 +1,5 @@
-// Bodies: passed on as they come, in memory that does not grow with them, and never as complete
-// when they are not.
+// Bodies: the proxy streams them in memory that does not grow with their size, and never passes a truncated
+// one as complete.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';

@@ -1,5 +1,5 @@
-// `--task-id`: the task is read by the proxy's own way out, what is tried again is logged, and what
-// no try can help ends the start at once.
+// `--task-id`: the proxy reads the task over its own outgoing connections, logs each retry, and ends at
+// once on an error that no retry can mend.
 import { once } from 'node:events';
 import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';

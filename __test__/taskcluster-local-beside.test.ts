@@ -1,5 +1,5 @@
-// What an operator does while the deployment runs, on data of its own or in PostgreSQL: the root token
-// is replaced, keys are rotated, users come and go, and calls go on.
+// An operator's commands beside a running deployment, on PGlite or PostgreSQL: they replace the root token,
+// rotate keys, add and remove users, and calls go on.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// `taskcluster-local` with a data folder: what it keeps, who may do what where data are new or older
-// than anonymous scopes, and a backup that restores.
+// `taskcluster-local` with a data folder: stored data, the anonymous scopes of new data and of older
+// data, and backups.
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// `taskcluster-local exposure`, `can-i` and `anonymous-role`: what a deployment lets whom do, why, what a
-// role would change, and what has changed.
+// `taskcluster-local exposure`, `can-i` and `anonymous-role`: which endpoints a caller may use, why,
+// what a role would change, and what has changed.
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// `taskcluster-local history`: who changed which role, client or secret, from where, and what it opened.
+// `taskcluster-local history`: the changes of roles, clients and secrets, their authors, and their effects.
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-// `taskcluster-local scopes`: from the audit log of a run the fewest scopes with which it passes again.
+// `taskcluster-local scopes`: the fewest scopes with which a recorded run passes again.
 import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -1,4 +1,4 @@
-// `taskcluster-local user`: who may sign in, said on the command line, with passwords that are not.
+// `taskcluster-local user`: an operator manages users, and no password is on a command line.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';

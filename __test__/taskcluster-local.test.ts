@@ -1,5 +1,5 @@
-// `taskcluster-local start`: a deployment in a process of its own, as a shell would use it, and how
-// little memory an artifact of any size costs it.
+// `taskcluster-local start`: a deployment in a separate process, as a shell uses it, and its memory with
+// large artifacts.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// The way out: certificates, roots, and the outgoing proxies that the environment names.
+// Outgoing connections: certificates, roots, and the outgoing proxies that the environment names.
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

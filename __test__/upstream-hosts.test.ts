@@ -1,5 +1,6 @@
-// `--upstream-host`: where signatures may go. Addresses and lists have their tables beside the rule
-// (crates/proxy/src/decision/destination.rs); here are real names, sockets and the command.
+// `--upstream-host`: the hosts that the proxy signs for. Addresses and lists have their tables beside
+// the rule (crates/proxy/src/decision/destination.rs); this file tests real names, sockets and the
+// command.
 import { writeFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import path from 'node:path';

@@ -1,5 +1,4 @@
-// HTTP/2 to upstream where it is asked for: what one request does on the connection that it shares
-// costs no other one.
+// HTTP/2 to upstream with --upstream-http2: a request does not disturb the others on its shared connection.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ExecutionContext } from 'ava';

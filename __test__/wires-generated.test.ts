@@ -1,6 +1,6 @@
-// The two wires held against each other by generated cases, of a seed that is printed: what an
-// upstream and a client do, how their bytes are cut, and when either ends.
-// `npm run wires -- --cases 100000` makes more of them, of a seed of its own.
+// The two wires compared with each other by generated cases, from a printed seed: the actions of
+// upstream and client, the packets of their bytes, and when either ends. `npm run wires -- --cases
+// 100000` runs more of them, from a new seed.
 import test from 'ava';
 import { SEED, tellSeed } from './harness/seed.js';
 import { FOUND } from './harness/wires/found.js';

@@ -1,5 +1,5 @@
-// A certificate authority of the tests' own: its root and the leaf certificates it issues, made
-// anew in every run, so that no key is ever kept.
+// A certificate authority for tests: its root and leaf certificates, generated in every run, so that no
+// key is stored.
 import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Where a deployment may keep its data: a test is declared once and runs on each.
+// The databases of a deployment: a test is declared once and runs on each.
 import test, { type ExecutionContext } from 'ava';
 import type { DeploymentOptions } from '../../ts/deployment/index.js';
 import { type Database, openDatabase } from '../../ts/deployment/storage/database.js';

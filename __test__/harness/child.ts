@@ -1,5 +1,5 @@
-// Children of a test end with it, also where it fails before it has waited for one, and with the process
-// that runs it, where ava or a user ends that in the middle.
+// Ends the child processes of a test with the test, even if it fails before it has waited for one, and
+// with the process of the test file, if ava or a user ends that early.
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { ExecutionContext } from 'ava';

@@ -1,5 +1,4 @@
-// The command run to its end, or until it listens, with an environment that holds nothing but what
-// the test gives.
+// Runs the command to its end, or until it listens, with only the environment that the test gives.
 import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';

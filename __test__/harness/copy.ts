@@ -1,4 +1,4 @@
-// The command where every user of the machine can read it: a checkout may be its owner's alone.
+// A copy of the command that every user of the machine can read: a checkout may be private to its owner.
 import { chmodSync, copyFileSync, mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import type { ExecutionContext } from 'ava';

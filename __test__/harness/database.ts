@@ -1,6 +1,6 @@
-// Databases for tests. A deployment gets a schema of its own in one PGlite that all tests of a file
-// share: to start one PGlite for each would take longer than most tests do. Tests of the database
-// itself start the real thing in a folder, copied from one that is made once.
+// Databases for tests. Each deployment gets its own schema in one PGlite that all tests of a file share: a
+// PGlite for each takes longer to start than most tests run. Tests of the database itself start PGlite in a
+// folder, copied from one that is created once.
 import { createHash } from 'node:crypto';
 import {
   cpSync,

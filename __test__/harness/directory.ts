@@ -1,4 +1,4 @@
-// A fresh directory for one test, gone after it, and what a program is to leave in it.
+// A fresh directory for one test, removed after it, and waits for files that a program writes into it.
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';

@@ -1,5 +1,5 @@
-// A process that sends one request over and over on several connections, and says how it was
-// answered. On its standard input: where to, what, on how many connections and for how long.
+// A process that repeats one request on several connections, and prints the counts of answers. Its standard
+// input has the address, the request, the number of connections and the duration.
 import { once } from 'node:events';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';

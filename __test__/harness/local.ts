@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { DATABASE_PATIENCE_MS, within } from './deadline.js';
 
-/** Without V8's optimising compilers, which would take longer than a process lives that is asked one thing. */
+/** Without V8's optimising compilers, which take longer than a short command runs. */
 export const SHORT_LIVED = ['--liftoff-only'];
 
 const COMMAND = path.resolve(import.meta.dirname, '../../dist/cli/taskcluster-local.js');

@@ -1,4 +1,4 @@
-// Ports of loopback for programs that must be told one: which are free, and who accepts there.
+// Ports of loopback for programs that cannot choose one themselves: which are free, and which are in use.
 import { once } from 'node:events';
 import net from 'node:net';
 import { until } from './deadline.js';

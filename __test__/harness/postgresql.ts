@@ -1,5 +1,5 @@
-// A PostgreSQL server of the machine's own, on loopback, with its data in a fresh directory, and a
-// database for each test that wants one. It never runs as root, which it refuses.
+// The machine's PostgreSQL server, on loopback, with its data in a fresh directory, and a database for
+// each test that needs one. It never runs as root, which PostgreSQL refuses.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';

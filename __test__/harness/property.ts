@@ -1,4 +1,4 @@
-// A property: what holds for every input, tried by fast-check with inputs of its making. The seed is
+// A property holds for every input; fast-check tries it with generated inputs. The seed is
 // that of all tests (`seed.ts`); `PROPERTY_RUNS=100` makes a run a hundred times as long.
 //
 // What it is not: a generator. Each test has its own, since what matters is which inputs meet.

@@ -1,5 +1,5 @@
-// The proxy under test: the command itself, started as a worker starts it, in a process of its own
-// with an environment that holds nothing but what the test gives.
+// The proxy under test: the command itself, started as a worker starts it, in a separate process with
+// only the environment that the test gives.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';

@@ -2,7 +2,7 @@
 import taskcluster from 'taskcluster-client';
 import type { Client } from './deployment.js';
 
-/** The task queue that tests use, and who claims from it. */
+/** The task queue of the tests, and the worker that claims from it. */
 export const QUEUE = 'demo/local';
 export const WORKER = { workerGroup: 'group', workerId: 'worker' };
 

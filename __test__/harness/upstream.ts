@@ -1,5 +1,5 @@
-// The deployment that stands behind the proxy in these tests: a server that keeps every request as
-// the bytes that came, judges its signature with npm `hawk`, and answers as the test says.
+// The upstream of the proxy in these tests: a server that records the bytes of every request, verifies its
+// signature with npm `hawk`, and answers as the test says.
 import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
