@@ -13,36 +13,36 @@ import type { Role } from './store.js';
 const ANONYMOUS = 'anonymous';
 
 /**
- * Where a deployment stands: it has never been otherwise than what its operator `decided`; its data
- * `predate` the role; the scopes have been `granted`; or that has been `undone`.
+ * The state of the migration: the operator has always `decided` the scopes; the data `predate` the role; the
+ * scopes have been `granted`; or the grant has been `undone`.
  */
 export type AnonymousState = 'decided' | 'predates' | 'granted' | 'undone';
 
-/** What has been done. */
+/** The result of a step. */
 export interface AnonymousMigration {
   readonly before: AnonymousState;
   readonly after: AnonymousState;
-  /** Scopes that the role gets and did not have. */
+  /** Scopes that the role newly gets. */
   readonly added: readonly string[];
   /** Scopes that are taken from it. */
   readonly removed: readonly string[];
 }
 
 export interface MigrationOptions {
-  /** Also where it has been undone before: to be asked for by name only. */
+  /** Grant again after an undo, which only an explicit command does. */
   readonly again?: boolean;
-  /** Refuse data that are public by it, or would be. */
+  /** Refuse data that the grant has made or would make public. */
   readonly mustBePrivate?: boolean;
 }
 
-/** Data that were public, where that is not wanted. The message says what to do. */
+/** Public data, which the operator does not want to serve. The message says what to do. */
 export class PublicDataError extends Error {
   override readonly name = 'PublicDataError';
 }
 
 /**
- * Grants the scopes to the role `anonymous` if the data predate it. What the role has stays; of the
- * scopes it gets those that it does not satisfy already.
+ * Grants the scopes to the role `anonymous` if the data predate it. The role keeps its scopes, and gets those
+ * that it does not satisfy yet.
  *
  * @throws PublicDataError
  */
@@ -82,7 +82,7 @@ function refuse(open: readonly string[]): void {
   }
 }
 
-/** Takes away what `grantAnonymousScopes` has added, and nothing that an operator has. */
+/** Removes the scopes that `grantAnonymousScopes` has added, and none that the operator has granted. */
 export function undoAnonymousScopes(database: Queryable): Promise<AnonymousMigration> {
   return database.transaction(async (transaction) => {
     const { state: before, granted } = await lockedState(transaction);
@@ -102,7 +102,7 @@ interface Row {
   readonly granted: string[];
 }
 
-/** Of several processes that start together one does it. */
+/** Locks the state: of several processes that start together only one makes the change. */
 async function lockedState(transaction: Queryable): Promise<Row> {
   const [row] = await transaction.query<Row>(
     'SELECT state, granted FROM anonymous_scopes FOR UPDATE',
@@ -128,7 +128,7 @@ async function anonymousRole(transaction: Queryable): Promise<Role | undefined> 
 
 const DESCRIPTION = 'What every caller may do, with credentials or without.';
 
-/** A role that is left without scopes stays, and grants nothing. */
+/** A role without scopes stays, and grants nothing. */
 async function changeRole(
   transaction: Queryable,
   // Not in normal form: a scope of the operator's outlives a wider one that is taken away again.

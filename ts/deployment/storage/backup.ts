@@ -1,6 +1,6 @@
 /**
- * A deployment's data in one file, and back: a tar archive of all tables as of one moment, the
- * artifacts that they name, and what it takes to read them.
+ * Writes a deployment's data to one file, and reads it back: a tar archive of all tables as of one moment, of
+ * the artifacts that they name, and of the information to read them.
  *
  *     backup.json               format, and the migrations that made the tables
  *     artifacts/<file>          the bytes of objects
@@ -24,7 +24,7 @@ import { ObjectFolder } from './object-folder.js';
 import { KEYS_VARIABLE, type KeyRing, loadKeys } from './sealing.js';
 import { sqlStore } from './sql/index.js';
 
-/** What there was, or is now. */
+/** The amount of data in a backup. */
 export interface BackupSummary {
   readonly rows: number;
   readonly artifacts: number;
@@ -45,7 +45,7 @@ const FORMAT = 'taskcluster-local backup 1';
 /** Rows in memory at once. */
 const ROWS = 500;
 
-/** Writes a backup, which appears under its name when it is whole. @throws BackupError */
+/** Writes a backup, which appears under its name when it is complete. @throws BackupError */
 export async function backUp(
   { database, objects }: Pick<Storage, 'database' | 'objects'>,
   file: string,
@@ -136,8 +136,8 @@ async function addTable(archive: Pack, tables: Queryable, table: string): Promis
 }
 
 /**
- * Fills a data folder, and a database that has no tables yet. If it fails the database is as it
- * was; artifacts that no table names may lie in the folder, which the next attempt writes again.
+ * Restores into a data folder and a database without tables. On an error the database is unchanged; the
+ * folder may contain artifacts without a row, which the next attempt writes again.
  *
  * @throws BackupError, DatabaseOpenError, SealingError if the keys are not those of the backup
  */
@@ -175,14 +175,14 @@ export async function restore(
   }
 }
 
-/** One file of an archive, as it is read. */
+/** An entry of the archive while it is read. */
 type Source = ExtractEvents['entry'][1];
 
 type Entries = AsyncGenerator<Source, undefined>;
 
 async function* readArchive(file: string): Entries {
   const archive = extract();
-  // What goes wrong is thrown where the entries are read.
+  // Errors are thrown where the entries are read.
   pipeline(createReadStream(file), archive).catch(() => undefined);
   try {
     yield* archive;
@@ -227,7 +227,7 @@ async function addArtifact(entry: Source | undefined, folder: string): Promise<v
   await sync(join(folder, file));
 }
 
-/** As they were when the backup was made; newer migrations follow when they are filled. */
+/** Creates the tables of the backup's version; newer migrations follow once they are filled. */
 async function makeTables(tables: Queryable, { migrations }: Manifest): Promise<void> {
   const [found] = await tables.query<{ table: string | null }>(
     "SELECT to_regclass('migrations')::text AS table",
@@ -263,7 +263,7 @@ async function addRows(tables: Queryable, entry: Source): Promise<number> {
   return lines.length;
 }
 
-/** Numbers that the database gives go on behind those that there are. */
+/** Lets the database's sequences continue after the restored numbers. */
 async function restartNumbers(tables: Queryable): Promise<void> {
   const numbered = await tables.query<{ table: string; column: string }>(`
     SELECT table_name AS table, column_name AS column FROM information_schema.columns

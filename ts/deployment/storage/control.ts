@@ -15,13 +15,13 @@ import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import type { Database, Parameter, Queryable } from './database.js';
 
-/** Where the socket is, and the word. */
+/** The address of the socket, and its password. */
 interface Way {
   readonly address: string;
   readonly word: string;
 }
 
-/** What is asked on one connection: statements, or a transaction that ends with the connection. */
+/** A question on a connection: statements, or a transaction that ends with the connection. */
 type Question =
   | { readonly kind: 'query'; readonly sql: string; readonly params: readonly Parameter[] }
   | { readonly kind: 'script'; readonly sql: string }
@@ -29,12 +29,12 @@ type Question =
 
 type Answer = { readonly rows: unknown[] } | { readonly message: string; readonly code?: string };
 
-/** Serves the database to commands until what it returns is called. */
+/** Serves the database to commands. Returns a function that stops it. */
 export async function shareDatabase(
   database: Database,
   folder: string,
 ): Promise<() => Promise<void>> {
-  // The path of a socket has room for about a hundred letters, which a data folder may need itself.
+  // The path of a socket is limited to about a hundred characters; a data folder's may be longer.
   const place = await mkdtemp(join(tmpdir(), 'taskcluster-local-'));
   const name = randomBytes(8).toString('hex');
   const address =
@@ -62,7 +62,7 @@ export async function shareDatabase(
   };
 }
 
-/** The database of the process that serves this folder; undefined where none answers. */
+/** The database of the process that serves this folder; undefined if none answers. */
 export async function sharedDatabase(folder: string): Promise<Database | undefined> {
   try {
     const way = JSON.parse(await readFile(wayFile(folder), 'utf8')) as Way;
@@ -131,7 +131,7 @@ async function answered(on: Queryable, question: Question): Promise<Answer> {
   }
 }
 
-/** As `Database`, but for `listen`: a command hears nothing. */
+/** A `Database` without `listen`: a command receives no notifications. */
 class SharedDatabase implements Database {
   readonly location: string;
   readonly isExclusive = false;
@@ -204,7 +204,7 @@ async function ask<Row>(line: Line, question: Question): Promise<Row[]> {
 const LENGTH = 4;
 const LONGEST_TEXT = 100;
 
-/** Values one after the other, each behind its length. */
+/** Writes values one after the other, each after its length. */
 class Line {
   readonly #socket: Socket;
   readonly #chunks: AsyncIterator<Buffer>;
@@ -228,7 +228,7 @@ class Line {
     return this.#write(Buffer.from(text));
   }
 
-  /** Of who is not known yet, and may send little. */
+  /** Receives a text, such as the password, of limited length: the peer is not authenticated yet. */
   async receiveText(): Promise<Buffer> {
     const length = (await this.#take(LENGTH)).readUInt32BE();
     if (length > LONGEST_TEXT) {

@@ -10,15 +10,15 @@ import { readFileSync } from 'node:fs';
 import { link, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-/** A process, so that its number used again is not taken for it. */
+/** A process, with its start time to recognise a reused process id. */
 interface Process {
   readonly pid: number;
-  /** When it started, in clock ticks since boot, where the system tells (Linux). */
+  /** Its start, in clock ticks since boot, on Linux. */
   readonly started?: string;
 }
 
 interface Owner extends Process {
-  /** What has last been written before that is on disk, in milliseconds since the epoch. */
+  /** All that was written before this time is on disk, in milliseconds since the epoch. */
   readonly since: number;
 }
 
@@ -44,7 +44,7 @@ export interface FolderLock {
   release(): Promise<void>;
 }
 
-/** Claims by making `file`. @throws LockedError */
+/** Takes the lock by creating `file`. @throws LockedError */
 export async function lockFolder(file: string): Promise<FolderLock> {
   let syncedUntil = 0;
   while (!(await claim(file, syncedUntil))) {
@@ -91,7 +91,7 @@ function nameBeside(file: string): string {
   return `${file}.${process.pid}.${randomUUID()}`;
 }
 
-/** What processes have left that were killed between two steps. */
+/** Removes the files of processes that were killed between two steps. */
 async function removeLeft(file: string): Promise<void> {
   const beside = `${basename(file)}.`;
   for (const name of await readdir(dirname(file))) {
@@ -102,7 +102,7 @@ async function removeLeft(file: string): Promise<void> {
   }
 }
 
-/** Undefined where there is none, or not what this program writes. */
+/** The owner in the file; undefined for a missing or malformed file. */
 async function readOwner(file: string): Promise<Owner | undefined> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as Owner;
@@ -111,7 +111,7 @@ async function readOwner(file: string): Promise<Owner | undefined> {
   }
 }
 
-/** By a rename, which one of several processes gets; it looks again at what it has got. */
+/** Removes a void lock by a rename, which only one process wins; the winner checks the file again. */
 async function discard(file: string, expected: Owner | undefined): Promise<void> {
   const aside = nameBeside(file);
   try {

@@ -304,22 +304,22 @@ export interface Store {
     get(clientId: string): Promise<Client | undefined>;
     /** Adds it, or changes the one that has its id to this. */
     put(client: NewClient): Promise<void>;
-    /** Adds the client, or gives the one that has its id already. */
+    /** Adds the client, or returns the existing one with its id. */
     add(client: Client): Promise<Client>;
     /** Replaces the client by the result of `change`; other transactions wait meanwhile. */
     change(clientId: string, change: (client: Client) => Client): Promise<Client | undefined>;
-    /** Notes when it was used. */
+    /** Records the time of its last use. */
     used(clientId: string, time: Date): Promise<void>;
     remove(clientId: string): Promise<void>;
     /** The clients with this prefix of their ids, by id. */
     list(prefix: string, page: PageRequest): Promise<readonly Client[]>;
-    /** Removes those that were to be once they had expired, and returns their ids. */
+    /** Removes the expired clients that have `deleteOnExpiration`, and returns their ids. */
     removeExpired(time: Date): Promise<readonly string[]>;
   };
   readonly roles: {
     /** By id. */
     all(): Promise<readonly Role[]>;
-    /** A number that is another one once any of them has changed. */
+    /** A number that changes with every change of a role. */
     version(): Promise<number>;
     /** Adds it, or changes the one that has its id to this. */
     put(role: NewRole): Promise<void>;
@@ -334,7 +334,7 @@ export interface Store {
   };
   readonly audit: {
     add(entry: AuditEntry): Promise<void>;
-    /** The first ones after a number. */
+    /** The first entries after a number. */
     ofEntity(
       entityType: string,
       entityId: string,
@@ -342,19 +342,19 @@ export interface Store {
       limit: number,
     ): Promise<readonly AuditRecord[]>;
     byClient(clientId: string, after: number, limit: number): Promise<readonly AuditRecord[]>;
-    /** The latest first, those before a number if there is one. */
+    /** The latest entries first; with a number, only those before it. */
     latest(filter: AuditFilter, limit: number, before?: number): Promise<readonly AuditRecord[]>;
     removeBefore(time: Date): Promise<void>;
   };
   readonly tasks: {
     get(taskId: string): Promise<Task | undefined>;
-    /** Those that exist, by id; all of them without a page. */
+    /** The existing tasks of these ids, by id; all of them without a page. */
     several(taskIds: readonly string[], page?: PageRequest): Promise<readonly Task[]>;
     /** By id. */
     inGroup(taskGroupId: string, page: PageRequest): Promise<readonly Task[]>;
-    /** Those that were made to wait for this one, by id. */
+    /** The tasks that depend on this one, by id. */
     dependents(taskId: string, page: PageRequest): Promise<readonly Task[]>;
-    /** Adds the task, or gives the one that has its id already. */
+    /** Adds the task, or returns the existing one with its id. */
     add(task: Task): Promise<{ readonly added: boolean; readonly task: Task }>;
     /**
      * Replaces the task by the result of `change` and returns it; `change` sees the latest state, and other
@@ -364,19 +364,19 @@ export interface Store {
     change(taskId: string, change: (task: Task) => Task): Promise<Task | undefined>;
     /** Ids of tasks that can be claimed now, first the highest priority, then the oldest. */
     pending(taskQueueId: string, limit: number): Promise<readonly string[]>;
-    /** Ids of tasks that are past their deadline or the claim on them, first the longest so. */
+    /** Ids of tasks that are past their deadline or their claim, the most overdue first. */
     overdue(time: Date, limit: number): Promise<readonly string[]>;
     count(taskQueueId: string, state: Run['state']): Promise<number>;
-    /** Those that wait for a worker, by `waitingKey`; without those past their deadline. */
+    /** The pending tasks, by `waitingKey`, without those past their deadline. */
     waiting(taskQueueId: string, page: PageRequest): Promise<readonly Task[]>;
-    /** Those that workers have claimed, by `claimedKey`. */
+    /** The claimed tasks, by `claimedKey`. */
     claimed(taskQueueId: string, page: PageRequest): Promise<readonly Task[]>;
     countInGroup(taskGroupId: string): Promise<number>;
-    /** How many are not resolved, by the state of their last run. */
+    /** Number of unresolved tasks, by the state of their last run. */
     countOpen(): Promise<Readonly<Record<string, number>>>;
     /** Until the transaction ends, no other transaction resolves a task or adds one with dependencies. */
     lockDependencies(): Promise<void>;
-    /** Notes which tasks a new one depends on, and which of them it has to wait for. */
+    /** Stores the dependencies of a new task, and which of them it has to wait for. */
     depend(
       taskId: string,
       requires: TaskDefinition['requires'],
@@ -384,29 +384,29 @@ export interface Store {
       openIds: readonly string[],
     ): Promise<void>;
     /**
-     * Notes that what depends on this task by one of these relations need not wait for it any
-     * more, and returns the ids of those that wait for nothing now.
+     * Ends the waiting of the tasks that depend on this one by one of these relations, and returns the ids of
+     * those that now wait for nothing.
      */
     settle(
       requiredId: string,
       relations: readonly TaskDefinition['requires'][],
     ): Promise<readonly string[]>;
-    /** Removes so many at most, and returns how many there were. */
+    /** Removes expired tasks up to a limit, and returns their number. */
     removeExpired(time: Date, limit: number): Promise<number>;
   };
-  /** That have been served of late. */
+  /** Task queues that workers have served lately. */
   readonly taskQueues: {
     get(taskQueueId: string, time: Date): Promise<ServedQueue | undefined>;
-    /** By id, of one provisioner or of all. */
+    /** The task queues of one provisioner or of all, by id. */
     list(time: Date, page: PageRequest, provisionerId?: string): Promise<readonly ServedQueue[]>;
     provisioner(provisionerId: string, time: Date): Promise<ServedQueue | undefined>;
     provisioners(time: Date, page: PageRequest): Promise<readonly ServedQueue[]>;
-    /** Notes that it is served now. Nothing makes it expire earlier. */
+    /** Records that a worker serves it now. The expiry never moves back. */
     seen(queue: ServedQueue): Promise<void>;
     removeExpired(time: Date): Promise<void>;
   };
   readonly workers: {
-    /** Also one that has expired, or is in quarantine. */
+    /** The worker, even if it has expired or is in quarantine. */
     get(worker: WorkerName): Promise<KnownWorker | undefined>;
     /** By `workerKey`: those that have not expired or are in quarantine; if asked, only one of both. */
     list(
@@ -415,61 +415,61 @@ export interface Store {
       page: PageRequest,
       isQuarantined?: boolean,
     ): Promise<readonly KnownWorker[]>;
-    /** Notes that it is there now, adding it if need be. Nothing makes it expire earlier. */
+    /** Records that it is active now, adding it if necessary. The expiry never moves back. */
     seen(worker: WorkerName, times: Pick<ServedQueue, 'lastActive' | 'expires'>): Promise<void>;
-    /** Notes what a worker has taken, if there is such a worker. */
+    /** Records the runs that a known worker has taken. */
     took(worker: WorkerName, runs: readonly TaskRun[]): Promise<void>;
-    /** Lets it live until `expires` at least. */
+    /** Extends its record to `expires` at least. */
     quarantine(
       worker: WorkerName,
       quarantine: Quarantine,
       expires: Date,
     ): Promise<KnownWorker | undefined>;
-    /** Without those in quarantine. */
+    /** Removes expired workers, except those in quarantine. */
     removeExpired(time: Date): Promise<void>;
   };
   readonly groups: {
     get(taskGroupId: string): Promise<TaskGroup | undefined>;
     /** Adds the group, or extends the existing one; other changes of the group wait. */
     join(group: TaskGroup): Promise<TaskGroup>;
-    /** Seals it, unless it has been sealed before. */
+    /** Seals the group, unless it is sealed already. */
     seal(taskGroupId: string, time: Date): Promise<TaskGroup | undefined>;
     removeExpired(time: Date): Promise<void>;
   };
   readonly artifacts: {
     get(taskId: string, runId: number, name: string): Promise<Artifact | undefined>;
-    /** Adds or replaces what `change` returns, which sees what there is. */
+    /** Adds or replaces an artifact by the result of `change`, which gets the existing one. */
     change(
       taskId: string,
       runId: number,
       name: string,
       change: (artifact: Artifact | undefined) => Artifact,
     ): Promise<Artifact>;
-    /** By name, those after `after`. */
+    /** The artifacts of a run after the name `after`, by name. */
     list(taskId: string, runId: number, page: PageRequest): Promise<readonly Artifact[]>;
-    /** Removes so many at most of those that are in no bucket, and returns what they were. */
+    /** Removes expired artifacts that are in no bucket, up to a limit, and returns them. */
     removeExpired(time: Date, limit: number): Promise<readonly Artifact[]>;
-    /** So many at most of those in this bucket that have expired at that time. */
+    /** The artifacts in this bucket that are expired at this time, up to a limit. */
     expiredIn(bucket: string, time: Date, limit: number): Promise<readonly Artifact[]>;
-    /** Removes these, but for one that lives longer now. */
+    /** Removes these artifacts, except those with a later expiry by now. */
     removeThese(artifacts: readonly Artifact[], time: Date): Promise<void>;
-    /** A bucket, other than this one, that artifacts are in. */
+    /** Another bucket than this one that contains artifacts. */
     otherBucket(bucket: string | undefined): Promise<string | undefined>;
   };
   readonly objects: {
     get(name: string): Promise<StoredObject | undefined>;
-    /** Adds or replaces, and returns what was replaced. */
+    /** Adds or replaces the object, and returns the replaced one. */
     put(object: StoredObject): Promise<StoredObject | undefined>;
-    /** Removes it, and returns what it was. */
+    /** Removes the object, and returns it. */
     remove(name: string): Promise<StoredObject | undefined>;
-    /** Whether an object is in this file. */
+    /** Whether this file is the content of an object. */
     hasFile(file: string): Promise<boolean>;
   };
   readonly secrets: {
     get(name: string): Promise<Secret | undefined>;
     put(secret: Secret): Promise<void>;
     remove(name: string): Promise<void>;
-    /** Those that have not expired at that time, by name. */
+    /** The secrets that are not expired at this time, by name. */
     names(time: Date, page: PageRequest): Promise<readonly string[]>;
     removeExpired(time: Date): Promise<void>;
   };
@@ -477,22 +477,21 @@ export interface Store {
     get(name: string): Promise<LocalUser | undefined>;
     /** By name. */
     all(): Promise<readonly LocalUser[]>;
-    /** False where there is one of this name. */
+    /** Adds the user; false if the name is taken. */
     add(user: LocalUser): Promise<boolean>;
     /**
-     * Adds or replaces; where the password is another one, sessions end and what third parties have
-     * been granted but not fetched.
+     * Adds or replaces the user; another password ends the user's sessions.
      */
     put(user: LocalUser): Promise<void>;
-    /** Keeps the same password in another way, unless it has been changed meanwhile. */
+    /** Replaces the hash of the same password, unless the password has changed meanwhile. */
     rehash(name: string, from: string, to: string): Promise<void>;
-    /** With all that `put` ends. False where there is none of this name. */
+    /** Removes the user and ends the user's sessions; false for an unknown name. */
     remove(name: string): Promise<boolean>;
   };
   readonly sessions: {
-    /** Begins one, unless the user's password has changed from this meanwhile. */
+    /** Begins a session, unless the user's password has changed meanwhile. */
     open(session: NewSession, passwordHash: string): Promise<boolean>;
-    /** If it has not expired at that time. */
+    /** The session, unless it is expired at this time. */
     get(idHash: Uint8Array, time: Date): Promise<OpenSession | undefined>;
     remove(idHash: Uint8Array): Promise<void>;
     removeExpired(time: Date): Promise<void>;

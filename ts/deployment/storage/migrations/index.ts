@@ -1,10 +1,10 @@
 /**
- * Brings a database's tables to what this program needs, by numbered migrations that are applied
- * once each, in order, in one transaction each. Processes that start together wait for each other.
+ * Brings a database's tables to the form that this program needs, by numbered migrations: each is applied
+ * once, in order, in its own transaction. Processes that start together wait for each other.
  *
- * A migration that has been released is never changed: another one follows it. It adds, and takes
- * nothing away that the release before reads or writes, nor asks for what that does not write: processes of
- * that release go on beside it.
+ * A released migration is never changed: another one follows it. It only adds. It removes nothing that the
+ * previous release reads or writes, and requires nothing that the previous release does not write: processes
+ * of that release continue beside it.
  */
 import { setTimeout } from 'node:timers/promises';
 import { type Queryable, sqlState } from '../database.js';
@@ -19,7 +19,7 @@ import { WORKERS } from './0008-workers.js';
 import { AUDIT_HISTORY } from './0009-audit-history.js';
 import { GRANT_CHANGES } from './0010-grant-changes.js';
 
-/** Its number is its place in the list, from 1 on. */
+/** A migration. Its number is its position in the list, from 1 on. */
 export interface Migration {
   readonly name: string;
   /** Statements, or what runs them where they depend on what is there. */
@@ -47,7 +47,7 @@ export class MigrationError extends Error {
 /** A number for an advisory lock that no other code uses in this database. */
 const LOCK = 7_241_650_165;
 
-/** Applies what is missing and returns the names. @throws MigrationError */
+/** Applies the missing migrations and returns their names. @throws MigrationError */
 export async function migrate(
   database: Queryable,
   migrations: readonly Migration[] = MIGRATIONS,
@@ -70,7 +70,7 @@ export async function migrate(
  */
 const LOCK_TIMEOUT = '1s';
 
-/** Before it is tried again, in milliseconds, and how often it is. */
+/** Pause before another try, in milliseconds, and number of tries. */
 const LOCK_PAUSE = 1_000;
 const LOCK_TRIES = 60;
 
@@ -125,7 +125,7 @@ export interface AppliedMigration {
   readonly applied: Date;
 }
 
-/** What has been applied, by whichever version of this program, in order. Nothing is changed. */
+/** The applied migrations of any version of this program, in order. Changes nothing. */
 export async function appliedMigrations(database: Queryable): Promise<AppliedMigration[]> {
   const [table] = await database.query<{ name: string | null }>(
     "SELECT to_regclass('migrations')::text AS name",
@@ -135,7 +135,7 @@ export async function appliedMigrations(database: Queryable): Promise<AppliedMig
     : database.query('SELECT version, name, applied FROM migrations ORDER BY version');
 }
 
-/** How many migrations have been applied, if they are these. */
+/** The number of applied migrations, after a check that they are these. */
 async function checkedVersion(
   transaction: Queryable,
   migrations: readonly Migration[],

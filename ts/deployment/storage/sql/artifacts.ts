@@ -1,4 +1,4 @@
-/** Artifacts of the queue: what is known of them, not their bytes. */
+/** Records of the queue's artifacts, without their bytes. */
 import { one, type Queryable } from '../database.js';
 import type { Artifact, Store } from '../store.js';
 

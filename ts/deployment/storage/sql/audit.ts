@@ -1,4 +1,4 @@
-/** Who has changed which client, role or secret. */
+/** The history of changes to clients, roles and secrets. */
 import type { Queryable } from '../database.js';
 import type { AuditRecord, GrantChange, Store } from '../store.js';
 
