@@ -165,7 +165,7 @@ fn a_client_that_shut_down_writing_is_alive_and_has_its_owner() {
 }
 
 #[test]
-fn a_closed_client_names_nobody() {
+fn a_closed_client_has_no_owner() {
     let listener = listen();
     let (mut client, accepted) = connected(&listener);
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("open");
@@ -361,7 +361,7 @@ fn another_users_process_is_named() {
 }
 
 #[test]
-fn the_overflow_user_is_nobody() {
+fn the_overflow_user_is_no_owner() {
     if not_root("a connection of the overflow user's process") {
         return;
     }

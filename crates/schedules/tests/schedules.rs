@@ -54,7 +54,7 @@ fn no_request_runs_with_a_set_from_before_an_update() {
 #[test]
 fn lines_of_the_log_are_written_or_counted_and_waited_for() {
     explore(log::lines_that_are_waited_for);
-    explore(log::lines_that_nobody_waits_for);
+    explore(log::lines_without_a_flush);
     explore(log::lines_at_the_end);
     explore(log::lines_without_room);
 }

@@ -62,7 +62,7 @@ impl Write for Teller {
 }
 
 /// Two lines, the second perhaps when the first is written.
-pub fn lines_that_nobody_waits_for() {
+pub fn lines_without_a_flush() {
     let (teller, told) = channel();
     let log = Log::start(Box::new(Teller(teller)), Arc::default()).expect("a thread");
     log.say(format_args!("a"));

@@ -632,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn user_and_password_are_decoded_for_the_proxy_and_shown_to_nobody_else() {
+    fn user_and_password_are_decoded_for_the_proxy_and_shown_to_no_other_server() {
         for (value, user, authorization) in [
             (
                 "http://user:p%40ss@proxy",

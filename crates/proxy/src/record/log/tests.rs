@@ -277,7 +277,7 @@ impl Write for Stuck {
 }
 
 #[test]
-fn a_reader_who_does_not_read_holds_up_nobody() {
+fn a_reader_who_does_not_read_delays_no_request() {
     let ((asked, was_asked), (go, gone)) = (channel(), channel());
     let written = Written::default();
     let metrics = Arc::new(Metrics::default());

@@ -408,7 +408,7 @@ fn a_server_that_speaks_first_is_not_http() {
 }
 
 #[test]
-fn nobody_there_is_said_in_one_sentence() {
+fn a_missing_server_is_one_sentence() {
     run(async {
         let (listener, address) = listen().await;
         drop(listener);
