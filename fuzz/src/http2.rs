@@ -1,4 +1,4 @@
-//! What is watched of an HTTP/2 client's frames.
+//! The frames of an HTTP/2 client, as far as the gate follows them.
 
 use taskcluster_proxy_core::fuzzing;
 

@@ -1,11 +1,10 @@
-//! What must hold of each reader of foreign bytes, beyond that it does not panic: what it accepts, an
-//! independent reader takes the same way; what goes out is canonical; what is redacted holds no
-//! secret. One function for each fuzz target, of the same name; the test `corpora` of `crates/proxy`
-//! runs them over what is kept in `corpus/`.
+//! The properties of each parser of untrusted bytes, beyond "no panic": an independent parser reads
+//! accepted input in the same way; output is canonical; redacted text has no secret. There is one
+//! function for each fuzz target, of the same name. The test `corpora` of `crates/proxy` runs them over
+//! `corpus/`.
 //!
-//! What it is not: it knows the readers by what they give, and repeats none of their code. The
-//! independent readers are httparse, `http::Uri`, the `url` crate, `serde_json`, and npm `hawk`'s own
-//! regular expressions.
+//! What it is not: it checks results, and repeats none of the parsers' code. The independent parsers
+//! are httparse, `http::Uri`, the `url` crate, `serde_json`, and npm `hawk`'s own regular expressions.
 
 mod hawk;
 mod http1;

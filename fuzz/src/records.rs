@@ -1,4 +1,4 @@
-//! What is written down, and when to come again.
+//! Redacted texts of the log, and `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,8 +1,7 @@
-//! The N-API surface of taskcluster-proxy: what TypeScript may ask of the Rust side.
+//! The N-API surface of taskcluster-proxy: the functions that TypeScript calls.
 //!
-//! It converts arguments, results and errors, and decides nothing: rules live in the crates behind
-//! it or in `ts/`. The only file that loads it is `ts/native.ts`, where its surface is written
-//! down as types.
+//! It converts arguments, results and errors, and decides nothing: the rules are in the crates behind
+//! it or in `ts/`. Only `ts/native.ts` loads it, and has the types of its functions.
 
 // In a test build, which lints still look at, napi registers nothing.
 #![cfg_attr(test, allow(dead_code))]

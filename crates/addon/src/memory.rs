@@ -1,4 +1,4 @@
-//! Memory that is free goes back to the system.
+//! Gives free memory back to the system.
 //!
 //! What this is not: it frees nothing.
 

@@ -1,8 +1,7 @@
 //! Writing to stdout and stderr without waiting for their readers.
 //!
-//! Node writes to a pipe or a terminal at once and in its one thread: where that is full and is not
-//! read, everything in JavaScript stands still. The log of requests is not written here but by
-//! `record/log.rs` of the proxy.
+//! Node writes to a pipe or a terminal synchronously on its main thread: if it is full and not read,
+//! all JavaScript stops. What this is not: the log of requests, which `record/log` of the proxy writes.
 
 use std::io::{self, Write};
 use std::sync::mpsc;

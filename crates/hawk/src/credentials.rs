@@ -1,5 +1,5 @@
-//! A client id, its access token and, where they are temporary, its certificate: checked once, so
-//! that everything behind it can rely on what may stand in a header.
+//! A client id, its access token and, for temporary credentials, the certificate. They are checked
+//! once, so that all later code can put them into a header.
 
 use std::fmt;
 

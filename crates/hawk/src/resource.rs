@@ -1,4 +1,4 @@
-//! What of a request Hawk signs, and how a URL is taken apart into it without changing a byte.
+//! The parts of a request that Hawk signs, and how a URL is split into them without changing a byte.
 
 use crate::character::named;
 

@@ -2,8 +2,8 @@
 //! `hawk`'s `lib/server.js`), in its order.
 //!
 //! It has two steps, since the access token must be looked up in between: a [`Claim`] is what a
-//! request says of itself, and [`Claim::verify`] finds out whether it is true. What the client may
-//! then do is the caller's to find out; [`Verified`] says which scopes to ask about.
+//! request says of itself, and [`Claim::verify`] finds out whether it is true. The caller then decides
+//! what the client may do; [`Verified`] has the scopes for that.
 
 use crate::bewit::{self, Bewit, BewitError};
 use crate::certificate::{CertificateError, Temporary};

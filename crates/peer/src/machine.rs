@@ -1,5 +1,4 @@
-//! What the proxy needs to know about, and wants from, the machine it runs on: its addresses, its
-//! name, and descriptors.
+//! The machine on which the proxy runs: its addresses, its name, and its limit on descriptors.
 
 use std::io;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Users of the operating system: by name, this process's own, and the one who may do everything.
+//! Users of the operating system: by name, this process's own, and root.
 
 #[cfg(target_os = "linux")]
 pub(crate) use self::unix::overflow_user;
