@@ -28,6 +28,9 @@ const IS_CI = process.env.CI === 'true';
 /** The last of a line that many machines still have. */
 const OLD_NODE = '18.20.8';
 
+/** For programs in Go, which take longer to compile than they run here. */
+const UNOPTIMISED = '-gcflags=all=-N -l';
+
 /** Programs of the system and the Debian packages that bring them. */
 const DEBIAN_PACKAGES = {
   nginx: ['nginx'],
@@ -141,9 +144,6 @@ function prepareObjectStore() {
   const what = 'github.com/versity/versitygw/cmd/versitygw';
   return buildWithGo('object-store', 'test-object-store', 'versitygw', what);
 }
-
-/** To compile these programs takes longer than to run them. */
-const UNOPTIMISED = '-gcflags=all=-N -l';
 
 /** A program under build/, with copies of what it was built from. */
 async function buildWithGo(source, target, name, what, ...flags) {
