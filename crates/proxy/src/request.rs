@@ -190,8 +190,10 @@ fn end_with(session: &Session, response: &mut Response<RelayBody>) {
     if !session.http2 {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
-        // hyper would tell a client that asked for it that the connection is kept.
-        *response.version_mut() = Version::HTTP_10;
+        if session.connection.tells_ends_by_closing() {
+            // hyper would tell a client that asked for it that the connection is kept.
+            *response.version_mut() = Version::HTTP_10;
+        }
     }
 }
 
