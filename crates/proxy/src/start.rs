@@ -198,12 +198,27 @@ fn listen(options: &Options) -> Result<Vec<TcpListener>, StartError> {
     if !options.allowed_networks.is_empty() && !covered {
         addresses.push(loopback);
     }
-    let mut listeners = Vec::new();
-    let mut port = options.port;
     if everywhere {
-        listeners.push(listen_everywhere(port)?);
+        return Ok(vec![listen_everywhere(options.port)?]);
     }
-    for address in addresses {
+    let mut tries = if options.port == 0 { FREE_PORTS } else { 1 };
+    loop {
+        tries -= 1;
+        match listen_at(&addresses, options.port) {
+            Err(StartError::Listen { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// How many ports are tried where any will do: one that is free on the first address may be in use on
+/// another.
+const FREE_PORTS: u32 = 16;
+
+fn listen_at(addresses: &[IpAddr], mut port: u16) -> Result<Vec<TcpListener>, StartError> {
+    let mut listeners = Vec::new();
+    for &address in addresses {
         let listener = listen_on(SocketAddr::new(address, port), true)?;
         // Port 0 is one port for all.
         port = listener.local_addr()?.port();
