@@ -347,7 +347,7 @@ test('one command sets the version, and says where it differs', async (t) => {
   const copy = freshDirectory(t);
   const files = [
     ...['package.json', 'package-lock.json', 'Cargo.toml', 'Cargo.lock', 'fuzz/Cargo.lock'],
-    ...['tools/version.mjs', 'tools/platforms.mjs'],
+    ...['tools/version.mjs', 'tools/platforms.mjs', 'tools/ending.mjs'],
     ...UNDER_NPM.map((name) => `npm/${name}/package.json`),
   ];
   for (const file of files) {

@@ -16,6 +16,7 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } fro
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { cargoTool } from './cargo-tools.mjs';
+import { endWithSentence } from './ending.mjs';
 import { checkGlibc } from './glibc.mjs';
 import { shell } from './packages.mjs';
 import {
@@ -33,12 +34,7 @@ const OUTPUT = join(ROOT, 'build/platforms');
 /** What linkers ask for and no file of this machine is; made anew by each run. */
 const STUBS = join(ROOT, 'build/stubs');
 
-try {
-  main();
-} catch (error) {
-  console.error(error.message);
-  process.exitCode = 1;
-}
+endWithSentence(main);
 
 function main() {
   const { values } = parseArgs({

@@ -9,6 +9,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { endWithSentence } from './ending.mjs';
 import { CARGO, ROOT } from './platforms.mjs';
 
 const TOOLS = {
@@ -53,11 +54,8 @@ function isInstalled(name, version) {
 
 if (argv[1] === fileURLToPath(import.meta.url)) {
   const [, , name, ...args] = argv;
-  try {
+  endWithSentence(() => {
     const { status } = spawnSync(cargoTool(name), args, { cwd: ROOT, stdio: 'inherit' });
     process.exitCode = status ?? 1;
-  } catch (error) {
-    console.error(error.message);
-    process.exitCode = 1;
-  }
+  });
 }

@@ -8,6 +8,7 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
+import { endWithSentence } from './ending.mjs';
 import { manifest, ROOT } from './platforms.mjs';
 
 const SITE = join(ROOT, 'build/site');
@@ -17,12 +18,7 @@ const SOURCE = join(ROOT, 'build/site-source');
 
 const README = 'README.md';
 
-try {
-  main();
-} catch (error) {
-  console.error(error.message);
-  process.exitCode = 1;
-}
+endWithSentence(main);
 
 function main() {
   const documents = [

@@ -6,6 +6,7 @@
 import { execFileSync } from 'node:child_process';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { endWithSentence } from './ending.mjs';
 import { GLIBC_FLOOR } from './platforms.mjs';
 
 /** The newest version that `file` needs, such as `2.28`; undefined for a file that needs none. */
@@ -45,12 +46,9 @@ function compare(one, other) {
 }
 
 if (argv[1] === fileURLToPath(import.meta.url)) {
-  try {
+  endWithSentence(() => {
     for (const file of argv.slice(2)) {
       console.log(`${file}: GLIBC_${checkGlibc(file)}`);
     }
-  } catch (error) {
-    console.error(error.message);
-    process.exitCode = 1;
-  }
+  });
 }

@@ -13,6 +13,7 @@ import { copyFileSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { endWithSentence } from './ending.mjs';
 import { manifest, ROOT } from './platforms.mjs';
 
 const PLATFORM = 'linux/amd64';
@@ -34,12 +35,7 @@ function save(file, tags) {
   return ['save', '--output', file, ...tags];
 }
 
-try {
-  main();
-} catch (error) {
-  console.error(error.message);
-  process.exitCode = 1;
-}
+endWithSentence(main);
 
 function main() {
   const { version } = manifest();

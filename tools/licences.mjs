@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cargoTool } from './cargo-tools.mjs';
+import { endWithSentence } from './ending.mjs';
 import { ROOT } from './platforms.mjs';
 
 const DIRECTORY = join(ROOT, 'tools/licences');
@@ -16,12 +17,9 @@ the licence above which it is named, and with Rust's standard library (https://g
 by its contributors), which is under MIT or Apache-2.0 at your choice.
 `;
 
-try {
+endWithSentence(() => {
   writeFileSync(join(ROOT, 'THIRD-PARTY-LICENSES'), `${HEAD}\n${collected()}\n`);
-} catch (error) {
-  console.error(error.message);
-  process.exitCode = 1;
-}
+});
 
 function collected() {
   const { status, stdout } = spawnSync(

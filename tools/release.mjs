@@ -15,6 +15,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { endWithSentence } from './ending.mjs';
 import { checkGlibc } from './glibc.mjs';
 import {
   assembleLocal,
@@ -31,12 +32,7 @@ const OUTPUT = join(ROOT, 'build/release');
 /** An addon of fewer bytes was cut short, one of more was not stripped. */
 const SIZES = { least: 2 ** 20, greatest: 24 * 2 ** 20 };
 
-try {
-  main();
-} catch (error) {
-  console.error(error.message);
-  process.exitCode = 1;
-}
+endWithSentence(main);
 
 function main() {
   const { positionals, values } = parseArgs({

@@ -13,18 +13,14 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { BUNDLED } from './bundle.mjs';
 import { cargoTool } from './cargo-tools.mjs';
+import { endWithSentence } from './ending.mjs';
 import { NODES } from './one-file.mjs';
 import { shell } from './packages.mjs';
 import { binaryOf, CARGO, manifest, PLATFORMS, ROOT } from './platforms.mjs';
 
 const BUILT = join(ROOT, 'build/platforms');
 
-try {
-  main();
-} catch (error) {
-  console.error(error.message);
-  process.exitCode = 1;
-}
+endWithSentence(main);
 
 function main() {
   const [destination, ...named] = parseArgs({ allowPositionals: true }).positionals;

@@ -9,6 +9,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { endWithSentence } from './ending.mjs';
 import { ROOT } from './platforms.mjs';
 
 /** As npm and Cargo both read it. */
@@ -108,13 +109,10 @@ function read(file) {
 }
 
 if (argv[1] === fileURLToPath(import.meta.url)) {
-  try {
+  endWithSentence(() => {
     if (argv.length > 2) {
       setVersion(argv[2]);
     }
     console.log(agreedVersion());
-  } catch (error) {
-    console.error(error.message);
-    process.exitCode = 1;
-  }
+  });
 }

@@ -2,28 +2,9 @@
 //
 // What it is not: a generator (`script.ts`).
 import type { Answer, Mutation, Request, Script } from './script.js';
+import { PLAIN } from './upstream.js';
 
-const ANSWER: Answer = {
-  reads: 'before',
-  interim: [],
-  version: '1.1',
-  status: 200,
-  reason: 'OK',
-  fields: [],
-  framing: 'length',
-  size: 0,
-  chunk: 1_000,
-  extension: '',
-  trailers: [],
-  announces: false,
-  extra: '',
-  challenge: 'none',
-  retryAfter: '',
-  mutations: [],
-  sent: 1000,
-  cuts: [],
-  ends: 'keep',
-};
+const ANSWER: Answer = { ...PLAIN, reason: 'OK', size: 0 };
 
 function request(method: string, answer: Partial<Answer>): Request {
   return {

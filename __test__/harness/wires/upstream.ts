@@ -34,7 +34,7 @@ interface Played {
 }
 
 /** Answers behind the script's own. */
-const PLAIN: Answer = {
+export const PLAIN: Answer = {
   reads: 'before',
   interim: [],
   version: '1.1',

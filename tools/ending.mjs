@@ -1,0 +1,9 @@
+/** How a tool ends that cannot do its work: with the sentence of its error, and with 1. */
+export function endWithSentence(work) {
+  try {
+    work();
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 1;
+  }
+}
