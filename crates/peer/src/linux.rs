@@ -308,6 +308,8 @@ fn no_sock_diag() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use socket2::{Domain, Socket, Type};
 
     use super::*;
@@ -335,7 +337,11 @@ mod tests {
         let second = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         second.set_reuse_address(true).expect("an option");
         second.bind(&own).expect("free again");
-        second.connect(&target).expect("connects");
+        // A process that another test spawns holds `first` until it has executed its program.
+        let until = Instant::now() + Duration::from_secs(5);
+        while let Err(error) = second.connect(&target) {
+            assert!(Instant::now() < until, "{error}");
+        }
         let found = lookup.find(&ends).expect("an answer");
         assert!(matches!(found, Found::Socket(socket) if socket.inode != 0));
         let owner = lookup.owner_of(&ends, &accepted);

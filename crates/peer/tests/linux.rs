@@ -50,6 +50,13 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Closes a client and waits until it has no owner: a process that another test spawns holds a
+/// copy of its descriptor until it has executed its program.
+fn close(client: TcpStream, accepted: &TcpStream, lookup: &mut Lookup) {
+    drop(client);
+    wait_until("closed", || lookup.owner(accepted).is_err());
+}
+
 #[test]
 fn own_connections_are_own_over_every_family() {
     let dual = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
@@ -150,7 +157,7 @@ fn a_client_that_shut_down_writing_is_alive_and_has_its_owner() {
     });
     assert_eq!(lookup.owner(&accepted).expect("an owner"), own_user());
     assert_eq!(lookup.presence(&accepted), Presence::Alive);
-    drop(client);
+    close(client, &accepted, &mut lookup);
     assert_eq!(lookup.presence(&accepted), Presence::Gone);
     let owner = lookup.owner(&accepted);
     assert!(
@@ -169,12 +176,13 @@ fn a_closed_client_has_no_owner() {
     let listener = listen();
     let (mut client, accepted) = connected(&listener);
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("open");
-    drop(client);
+    let mut lookup = lookup();
+    close(client, &accepted, &mut lookup);
     assert!(matches!(
-        lookup().owner(&accepted),
+        lookup.owner(&accepted),
         Err(LookupError::NotAlive(_))
     ));
-    assert_eq!(lookup().presence(&accepted), Presence::Gone);
+    assert_eq!(lookup.presence(&accepted), Presence::Gone);
 }
 
 #[test]
@@ -184,12 +192,13 @@ fn a_reset_connection_is_over() {
     socket2::SockRef::from(&client)
         .set_linger(Some(Duration::ZERO))
         .expect("an option");
-    drop(client);
+    let mut lookup = lookup();
+    close(client, &accepted, &mut lookup);
     assert!(matches!(
-        lookup().owner(&accepted),
+        lookup.owner(&accepted),
         Err(LookupError::Replaced)
     ));
-    assert_eq!(lookup().presence(&accepted), Presence::Gone);
+    assert_eq!(lookup.presence(&accepted), Presence::Gone);
 }
 
 #[test]
@@ -254,11 +263,12 @@ fn the_answer_is_never_a_listening_socket() {
         .set_reuse_address(true)
         .expect("an option");
     trap.set_reuse_address(true).expect("an option");
-    drop(client);
+    let mut lookup = lookup();
+    close(client, &accepted, &mut lookup);
     if trap.bind(&own.into()).is_ok() {
         trap.listen(1).expect("listens");
     }
-    let owner = lookup().owner(&accepted);
+    let owner = lookup.owner(&accepted);
     assert!(
         matches!(owner, Err(LookupError::NotAlive(_) | LookupError::Vanished)),
         "{owner:?}"
