@@ -8,7 +8,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { endsWith } from './harness/child.js';
-import { until } from './harness/deadline.js';
+import { gate, pause, until, within } from './harness/deadline.js';
 import { freshDirectory } from './harness/directory.js';
 import { accepts, unusedPort } from './harness/port.js';
 import { requestBytes, startProxy } from './harness/proxy.js';
@@ -17,6 +17,8 @@ import { answerOk, startUpstream } from './harness/upstream.js';
 import { value } from './harness/wire.js';
 
 const MIB = 1024 * 1024;
+/** In which the proxy notices most likely that a client has shut down writing. */
+const NOTICE_MS = 200;
 const TIMES = 20;
 
 /** How curl sends a file: by the name of the wire that its request takes, and why. */
@@ -28,6 +30,7 @@ const UPLOADS = {
     bytes: 40 * MIB,
     flags: ['-T', 'FILE', '-H', 'Expect:', '-H', 'Transfer-Encoding: chunked'],
   },
+  'hyper, over HTTP/2': { bytes: 40 * MIB, flags: ['-T', 'FILE', '--http2-prior-knowledge'] },
 };
 
 /** HAProxy that denies every request at its head, before it has read a body. */
@@ -78,6 +81,23 @@ for (const [wire, { bytes, flags }] of Object.entries(UPLOADS)) {
   });
 }
 
+testWith('curl')(
+  'an HTTP/2 client gets the refusal of an upload that is answered here',
+  async (t) => {
+    const upstream = await startUpstream(t);
+    const proxy = await startProxy(t, { rootUrl: upstream.url });
+    const file = path.join(freshDirectory(t), 'file');
+    writeFileSync(file, Buffer.alloc(40 * MIB, 'x'));
+    const refused = { '/credentials': '413', '/no-route': '404' };
+    for (const [target, status] of Object.entries(refused)) {
+      for (let time = 0; time < TIMES; time += 1) {
+        const url = `http://127.0.0.1:${proxy.port}${target}`;
+        t.is(await upload(url, ['-T', file, '--http2-prior-knowledge']), status);
+      }
+    }
+  },
+);
+
 const HEAD = 'POST /x/v1/y HTTP/1.1\r\nHost: taskcluster\r\n';
 
 test('the last answer of a connection says so where the body was not read', async (t) => {
@@ -106,6 +126,44 @@ test('the last answer of a connection says so where the body was not read', asyn
     t.is(value(answer.fields, 'connection'), undefined);
   }
 });
+
+/** Uploads of which a part has come, by the wire that they take. */
+const PARTS = {
+  'a bare socket': `${HEAD}Content-Length: 50000\r\n\r\nx`,
+  hyper: `${HEAD.replace('/x', 'http://taskcluster/x')}Content-Length: 50000\r\n\r\nx`,
+  'hyper, in chunks': `${HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n`,
+};
+
+for (const [wire, bytes] of Object.entries(PARTS)) {
+  test(`a refusal ends an upload for both sides, by ${wire}`, async (t) => {
+    const upstream = await startUpstream(t);
+    const proxy = await startProxy(t, { rootUrl: upstream.url });
+    for (const endsEarly of [false, true]) {
+      const begun = gate();
+      const left = gate();
+      upstream.handler = async (exchange) => {
+        await exchange.sendHead(413, { fields: [['Content-Length', '4']] });
+        await exchange.send('no');
+        const gone = exchange.gone().then(left.open);
+        await begun.opened;
+        await Promise.race([gone, pause(endsEarly ? NOTICE_MS : 0)]);
+        await exchange.send('pe');
+      };
+      const connection = await proxy.connect();
+      await connection.send(bytes);
+      await connection.reader.until('no');
+      if (endsEarly) {
+        connection.end();
+      }
+      begun.open();
+      await connection.reader.until('pe');
+      await connection.closed();
+      await within(left.opened, 'the end of the upload');
+      connection.destroy();
+    }
+    t.pass();
+  });
+}
 
 test('an upload that is refused is not sent again', async (t) => {
   let requests = 0;

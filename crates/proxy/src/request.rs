@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::answers::refusal::{self, Refusal};
 use crate::answers::{self, Made};
 use crate::back::relay::{self, RelayBody};
+use crate::back::rest::Rest;
 use crate::back::{bare, made};
 use crate::client::body::KnownBody;
 use crate::client::connection::InFlight;
@@ -30,8 +31,9 @@ use crate::client::gate::Gate;
 use crate::client::held::HeldRequest;
 use crate::client::writer::ClientWriter;
 use crate::decision::{Asked, Denied, Verdict, decide};
-use crate::exchange::hyper_wire::{HyperAnswer, HyperWire};
+use crate::exchange::hyper_wire::HyperWire;
 use crate::exchange::socket_wire::SocketWire;
+use crate::exchange::upstream::ResponseBody;
 use crate::exchange::wire::{Alarm, Answer};
 use crate::exchange::{Answered, Failed, Order};
 use crate::limits::{UNREAD_BODY, UNREAD_BODY_TIME};
@@ -157,28 +159,23 @@ pub async fn serve(
     let recorder = &session.thread.recorder;
     let mut record = Record::begin(recorder, &parts.method, uri, refused.is_some());
     record.audit(|entry| entry.asked(&session.peer, &parts.headers));
-    // Behind a body that has not been read, no head could be found.
-    let mut is_read = refused.is_none();
-    let outcome = match refused {
-        Some(error) => Err(Refusal::Framing(error)),
-        None => match pass(&session, parts, body, &mut record, &mut is_read).await {
-            Ok(Passed::Upstream(answered)) => {
-                let mut response = relay_upstream(&session, *answered, record, running);
-                // A client of HTTP/1.0 has no chunks: only the close tells such an answer's end.
-                let is_open = is_old && response.body().is_of_unknown_length();
-                if is_open || !is_read {
-                    end_with(&session, &mut response);
-                }
-                return Ok(response);
-            }
-            Ok(Passed::Here(made)) => Ok(made),
-            Err(refusal) => Err(refusal),
-        },
+    let (outcome, rest) = match refused {
+        Some(error) => (Err(Refusal::Framing(error)), None),
+        None => pass(&session, parts, body, &mut record).await,
     };
-    session.connection.no_upgrade();
-    let (Made { answer, set, .. }, closes) = made_here(&session, outcome, &mut record);
-    let mut response = relay::answer(answer, &set, record, running);
-    if closes || !is_read {
+    // Behind a body that has not been read, no head could be found.
+    let is_unread = rest.is_some() && !session.http2;
+    let (mut response, closes) = match outcome {
+        Ok(Passed::Upstream(answered)) => {
+            let response = relay_upstream(&session, *answered, record, running, rest);
+            // A client of HTTP/1.0 has no chunks: only the close tells such an answer's end.
+            let is_open = is_old && response.body().is_of_unknown_length();
+            (response, is_open)
+        }
+        Ok(Passed::Here(made)) => answer_here(&session, Ok(made), record, running, rest),
+        Err(refusal) => answer_here(&session, Err(refusal), record, running, rest),
+    };
+    if closes || is_unread {
         end_with(&session, &mut response);
     }
     Ok(response)
@@ -198,23 +195,23 @@ fn end_with(session: &Session, response: &mut Response<RelayBody>) {
 }
 
 enum Passed {
-    Upstream(Box<Answered<HyperAnswer>>),
+    Upstream(Box<Answered<Response<ResponseBody>>>),
     Here(Made),
 }
 
-/// The steps up to the answer of a request that hyper has read; `is_read` tells behind them whether
-/// the connection may go on with what follows the request's body.
+/// The steps up to the answer of a request that hyper has read, and what is left of its body then.
 async fn pass(
     session: &Session,
     mut parts: Parts,
     body: Incoming,
     record: &mut Record,
-    is_read: &mut bool,
-) -> Result<Passed, Refusal> {
+) -> (Result<Passed, Refusal>, Option<Rest>) {
+    let mut body = Whole::counted(body, parts.version, &session.thread.shared.metrics);
     // The gate has looked at it where the request came by HTTP/1.
-    headers::content_length(&mut parts.headers).map_err(HeadError::from)?;
+    if let Err(error) = headers::content_length(&mut parts.headers) {
+        return (Err(HeadError::from(error).into()), unread(body));
+    }
     let exchange = &session.thread.exchange;
-    let shared = &session.thread.shared;
     let target = request_target(&parts.uri);
     let asked = Asked {
         method: &parts.method,
@@ -224,8 +221,7 @@ async fn pass(
         fields: &parts.headers,
     };
     let verdict = judge(session, &asked);
-    let mut body = Whole::counted(body, parts.version, &shared.metrics);
-    match verdict {
+    let outcome = match verdict {
         Verdict::Forward(target, scopes) => {
             let target = record.goes_to(target);
             let order = Order {
@@ -238,27 +234,34 @@ async fn pass(
             record.audit(|entry| entry.narrowed(order.scopes.is_some()));
             let mut wire = HyperWire::new(exchange, &order, parts.headers, body, session.http2);
             let answered = exchange.run(&order, &mut wire).await;
-            *is_read = session.http2 || wire.has_read_body();
-            let answered = answered.map_err(|failed| {
-                record.audit(|entry| record_unanswered(entry, &order, session));
-                refusal_of(failed, session)
-            })?;
-            record.audit(|entry| record_answered(entry, &order, &answered));
-            Ok(Passed::Upstream(Box::new(answered)))
+            let rest = wire.into_rest().map(Rest::Passing);
+            let outcome = match answered {
+                Ok(answered) => {
+                    record.audit(|entry| record_answered(entry, &order, &answered));
+                    Ok(Passed::Upstream(Box::new(answered)))
+                }
+                Err(failed) => {
+                    record.audit(|entry| record_unanswered(entry, &order, session));
+                    Err(refusal_of(failed, session))
+                }
+            };
+            return (outcome, rest);
         }
         Verdict::Here(here, scopes) => {
             let made = answers::make(session, here, scopes, &mut body).await;
-            *is_read = session.http2 || body.is_end_stream();
-            pass_over(session, &mut body).await?;
             made.map(Passed::Here)
         }
         Verdict::Refuse(denied, target) => {
             record.would_go_to(target);
-            *is_read = session.http2 || body.is_end_stream();
-            pass_over(session, &mut body).await?;
             Err(denied.into())
         }
-    }
+    };
+    let passed_over = pass_over(session, &mut body).await;
+    (passed_over.and(outcome), unread(body))
+}
+
+fn unread(body: Whole<Incoming>) -> Option<Rest> {
+    (!body.is_end_stream()).then_some(Rest::Unread(body))
 }
 
 /// Reads the rest of a short body before its request is answered without it: after the answer, an
@@ -287,18 +290,32 @@ async fn pass_over(session: &Session, body: &mut Whole<Incoming>) -> Result<(), 
 /// Upstream's answer, by hyper; a change of protocol takes the connection with it.
 fn relay_upstream(
     session: &Session,
-    mut answered: Answered<HyperAnswer>,
+    mut answered: Answered<Response<ResponseBody>>,
     record: Record,
     running: InFlight,
+    rest: Option<Rest>,
 ) -> Response<RelayBody> {
-    let response = &mut answered.answer.response;
+    let response = &mut answered.answer;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let upstream = hyper::upgrade::on(response);
         session.connection.upgrade_to(upstream);
     } else {
         session.connection.no_upgrade();
     }
-    relay::relay(answered, record, running)
+    relay::relay(answered, record, running, rest)
+}
+
+/// An answer made here, and whether the connection ends with it.
+fn answer_here(
+    session: &Session,
+    outcome: Result<Made, Refusal>,
+    mut record: Record,
+    running: InFlight,
+    rest: Option<Rest>,
+) -> (Response<RelayBody>, bool) {
+    session.connection.no_upgrade();
+    let (Made { answer, set, .. }, closes) = made_here(session, outcome, &mut record);
+    (relay::answer(answer, &set, record, running, rest), closes)
 }
 
 /// The verdict on a request; nothing is signed that would not be recorded.

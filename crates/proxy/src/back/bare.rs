@@ -13,6 +13,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::back::head::{self, Own};
+use crate::back::rest::is_refusal;
 use crate::client::writer::ClientWriter;
 use crate::decision::route::Target;
 use crate::exchange::answer_body::{AnswerBody, Length};
@@ -160,11 +161,14 @@ impl Relay<'_> {
         record: &mut Record,
     ) -> Poll<Result<(), Side>> {
         let sent = upload.poll_send(cx, &mut self.socket);
-        if let Poll::Ready(Err(Torn::Client)) = sent {
+        let is_refused = is_refusal(status);
+        // A client that ends its body early, because it is not wanted, still gets all of the answer.
+        if let Poll::Ready(Err(Torn::Client)) = sent
+            && !is_refused
+        {
             return Poll::Ready(Err(Side::Client(ErrorKind::UnexpectedEof.into())));
         }
         ready!(self.poll_body(cx, record))?;
-        let is_refused = status.is_client_error() || status.is_server_error();
         if sent.is_ready() || is_refused {
             Poll::Ready(Ok(()))
         } else {

@@ -4,4 +4,5 @@ pub mod bare;
 pub mod head;
 pub mod made;
 pub mod relay;
+pub mod rest;
 pub mod tunnel;

@@ -13,9 +13,9 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use crate::back::rest::Rest;
 use crate::client::connection::InFlight;
 use crate::exchange::Answered;
-use crate::exchange::hyper_wire::{HeldBody, HyperAnswer};
 use crate::exchange::upstream::ResponseBody;
 use crate::message::headers;
 use crate::message::names::ERROR;
@@ -43,18 +43,27 @@ struct Guards {
     record: Record,
     running: InFlight,
     _entered: Option<Entered>,
-    _held: Option<HeldBody>,
+    rest: Option<Rest>,
 }
 
-/// Upstream's answer as the client gets it; `running` is kept to its end.
+impl Drop for Guards {
+    fn drop(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            rest.end();
+        }
+    }
+}
+
+/// Upstream's answer as the client gets it; `running` is kept to its end. What has to end with it of
+/// the request's body is `rest`'s word.
 pub fn relay(
-    answered: Answered<HyperAnswer>,
+    answered: Answered<Response<ResponseBody>>,
     mut record: Record,
     running: InFlight,
+    rest: Option<Rest>,
 ) -> Response<RelayBody> {
     let Answered { answer, entered } = answered;
-    let HyperAnswer { response, held } = answer;
-    let (mut parts, body) = response.into_parts();
+    let (mut parts, body) = answer.into_parts();
     let body = Whole::new(body, parts.version);
     parts.version = Version::HTTP_11;
     let upgrade = (parts.status == StatusCode::SWITCHING_PROTOCOLS)
@@ -73,7 +82,7 @@ pub fn relay(
         record,
         running,
         _entered: Some(entered),
-        _held: held,
+        rest: rest.and_then(|rest| rest.behind(parts.status)),
     };
     let seems_to_follow =
         parts.status == StatusCode::NOT_MODIFIED && parts.headers.contains_key(CONTENT_LENGTH);
@@ -93,6 +102,7 @@ pub fn answer(
     set: &CredentialSet,
     mut record: Record,
     running: InFlight,
+    rest: Option<Rest>,
 ) -> Response<RelayBody> {
     let (mut parts, body) = response.into_parts();
     let error = parts.headers.remove(&ERROR);
@@ -105,7 +115,7 @@ pub fn answer(
         record,
         running,
         _entered: None,
-        _held: None,
+        rest,
     };
     Response::from_parts(
         parts,

@@ -1,4 +1,4 @@
-//! The end of a client's connection, so that its last answer arrives.
+//! The end of a client's connection, or of an HTTP/2 stream, so that its last answer arrives.
 //!
 //! If a client still sends to a closed socket, as after a refused upload, the kernel answers with a
 //! reset, which overtakes the last answer. So the proxy first shuts down writing, and for a while
@@ -8,12 +8,16 @@
 use std::net::Shutdown;
 use std::time::Duration;
 
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::client::connection::Connection;
+use crate::message::whole::Whole;
 
 /// How long a client may go on sending in all, and how long it may send nothing.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -30,6 +34,18 @@ pub async fn close(connection: &Connection) {
     if SockRef::from(&stream).shutdown(Shutdown::Write).is_ok() {
         let _ = timeout_at(Instant::now() + LONGEST, drop_the_rest(stream)).await;
     }
+}
+
+/// Lets go of what is left of a request's body. On HTTP/2 the same holds for its stream as for a
+/// connection: clients such as curl 7.88 drop an answer that a reset follows at once. On HTTP/1 the
+/// connection ends, by [`close`].
+pub fn drop_body(mut body: Whole<Incoming>) {
+    if !body.is_http2() {
+        return;
+    }
+    spawn_local(timeout(LONGEST, async move {
+        while let Ok(Some(Ok(_))) = timeout(SILENCE, body.frame()).await {}
+    }));
 }
 
 /// Breaks a connection off, so that its client does not take the end for that of an answer.

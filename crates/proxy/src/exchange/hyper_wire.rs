@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::exchange::replay::{Hold, Replay};
+use crate::exchange::replay::{Hold, Replay, Rest};
 use crate::exchange::request_fields;
 use crate::exchange::send_error::{LONG_HEAD, ODD_UPGRADE, Unanswered};
 use crate::exchange::upstream::{Need, ResponseBody};
@@ -45,23 +45,6 @@ pub struct HyperWire<'a> {
     length: Option<u64>,
     upgrades: bool,
     expects_continue: bool,
-}
-
-/// An answer; its head is complete.
-pub struct HyperAnswer {
-    pub response: Response<ResponseBody>,
-    /// What the request's body still waits behind, to be kept until the answer has been relayed.
-    pub held: Option<HeldBody>,
-}
-
-/// A body that upstream answered without having asked for it (RFC 9110 10.1.1). It is given up
-/// when this is dropped, and not before: giving it up ends the connection that the answer is on.
-pub struct HeldBody(Hold);
-
-impl Drop for HeldBody {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
 }
 
 impl<'a> HyperWire<'a> {
@@ -108,9 +91,9 @@ impl<'a> HyperWire<'a> {
         }
     }
 
-    /// Whether all of the body has been read from the client.
-    pub fn has_read_body(&self) -> bool {
-        self.replay.has_ended()
+    /// What the client has not sent of the body, if anything.
+    pub fn into_rest(self) -> Option<Rest> {
+        self.replay.into_rest()
     }
 
     fn need(&self, fresh: bool) -> Need {
@@ -125,23 +108,23 @@ impl<'a> HyperWire<'a> {
     }
 
     /// An answer to what was asked.
-    fn answer(
-        &self,
-        response: Response<ResponseBody>,
-        held: Option<HeldBody>,
-    ) -> Result<HyperAnswer, Failure> {
+    fn answer(&self, response: Response<ResponseBody>) -> Result<Response<ResponseBody>, Failure> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS && !self.upgrades {
             let origin = &self.order.target.origin;
             return Err(Unanswered::not_http(origin, ODD_UPGRADE).into());
         }
-        Ok(HyperAnswer { response, held })
+        Ok(response)
     }
 }
 
 impl Wire for HyperWire<'_> {
-    type Answer = HyperAnswer;
+    type Answer = Response<ResponseBody>;
 
-    async fn send(&mut self, set: &CredentialSet, fresh: bool) -> Result<HyperAnswer, Failure> {
+    async fn send(
+        &mut self,
+        set: &CredentialSet,
+        fresh: bool,
+    ) -> Result<Response<ResponseBody>, Failure> {
         let origin = &self.order.target.origin;
         let upstream = &self.exchange.upstream;
         let connection = upstream.connect(origin, self.need(fresh)).await?;
@@ -171,12 +154,12 @@ impl Wire for HyperWire<'_> {
                 tokio::select! {
                     biased;
                     answer = in_time(&mut sending, limit, &mut alarm) => {
-                        return self.answer(answer?, Some(HeldBody(hold)));
+                        return self.answer(answer?);
                     }
                     () = tokio::time::sleep(CONTINUE_WAIT) => hold.release(),
                 }
             }
-            self.answer(in_time(&mut sending, limit, &mut alarm).await?, None)
+            self.answer(in_time(&mut sending, limit, &mut alarm).await?)
         };
         let answer = tokio::select! {
             biased;
@@ -225,15 +208,15 @@ impl Interim {
     }
 }
 
-impl Answer for HyperAnswer {
+impl Answer for Response<ResponseBody> {
     type Fields = HeaderMap;
 
     fn status(&self) -> StatusCode {
-        self.response.status()
+        self.status()
     }
 
     fn fields(&self) -> &HeaderMap {
-        self.response.headers()
+        self.headers()
     }
 }
 

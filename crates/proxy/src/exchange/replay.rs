@@ -19,7 +19,8 @@
 //!   read buffer, of unknown size, which keeping the slice would pin; so what is accounted for is
 //!   what is in memory.
 //! - One attempt reads at a time. When a newer one begins, older ones end with
-//!   [`ReplayError::Superseded`], also those that were waiting for the client.
+//!   [`ReplayError::Over`], also those that were waiting for the client. So does the last one where
+//!   its answer needs no more of the body ([`Rest::end`]).
 
 use std::cell::RefCell;
 use std::error::Error as StdError;
@@ -52,6 +53,9 @@ pub struct Replay<B = Whole<Incoming>> {
     created: Instant,
 }
 
+/// What is left of a body behind the answer to its request.
+pub struct Rest<B = Whole<Incoming>>(Rc<RefCell<State<B>>>);
+
 /// One attempt at sending the body.
 pub struct ReplayBody<B = Whole<Incoming>> {
     state: Option<Rc<RefCell<State<B>>>>,
@@ -61,7 +65,6 @@ pub struct ReplayBody<B = Whole<Incoming>> {
     /// Bytes of data given out.
     given: u64,
     ended: bool,
-    hold: Option<Hold>,
 }
 
 /// Where an attempt stands in the body.
@@ -91,7 +94,6 @@ pub struct Hold(Arc<Mutex<HoldState>>);
 enum HoldState {
     Held(Option<Waker>),
     Released,
-    Abandoned,
 }
 
 /// Why an attempt ended before the body did.
@@ -100,19 +102,17 @@ pub enum ReplayError {
     /// The client broke its request off, or it was not well-formed.
     #[error("the client's request body ended early")]
     Source(#[source] Option<Box<dyn StdError + Send + Sync>>),
-    /// Another attempt has begun.
-    #[error("the request is being tried again")]
-    Superseded,
+    /// Another attempt has begun, or the answer needs no more of the body.
+    #[error("this try of the request is over")]
+    Over,
     /// The body is past the limit, so its beginning is gone.
     #[error("the request body is not kept and cannot be sent again")]
     NotKept,
-    /// The attempt was given up while it was held.
-    #[error("the request was answered before its body was asked for")]
-    Abandoned,
 }
 
 struct State<B> {
-    source: B,
+    /// `None` once the body has been given back.
+    source: Option<B>,
     kept: Kept,
     /// Length of the whole body, if it was announced.
     announced: Option<u64>,
@@ -127,6 +127,10 @@ struct State<B> {
     current: u64,
     /// The current attempt's, while it waits for the source.
     waiting: Option<Waker>,
+    /// What the current attempt waits behind.
+    hold: Option<Hold>,
+    /// The answer refuses the request.
+    refused: bool,
 }
 
 /// What may still come from the client.
@@ -182,7 +186,7 @@ where
             budget,
         };
         let state = State {
-            source,
+            source: Some(source),
             kept,
             announced: hint.exact(),
             trailers: None,
@@ -192,6 +196,8 @@ where
             last_progress: created,
             current: 0,
             waiting: None,
+            hold: None,
+            refused: false,
         };
         Self {
             state: Some(Rc::new(RefCell::new(state))),
@@ -214,7 +220,7 @@ where
 
     fn begin(&self, hold: Option<Hold>) -> ReplayBody<B> {
         let (number, place) = match &self.state {
-            Some(state) => state.borrow_mut().begin(),
+            Some(state) => state.borrow_mut().begin(hold),
             None => (0, Place::Source),
         };
         ReplayBody {
@@ -223,7 +229,6 @@ where
             place,
             given: 0,
             ended: self.state.is_none(),
-            hold,
         }
     }
 
@@ -249,11 +254,10 @@ where
             .is_some_and(|state| state.borrow().flow == Flow::Failed)
     }
 
-    /// Whether the client has sent all of it.
-    pub fn has_ended(&self) -> bool {
-        self.state
-            .as_ref()
-            .is_none_or(|state| state.borrow().flow == Flow::Ended)
+    /// What the client has not sent yet, if anything; there is no further attempt.
+    pub fn into_rest(self) -> Option<Rest<B>> {
+        let open = |state: &Rc<RefCell<State<B>>>| state.borrow().flow != Flow::Ended;
+        self.state.filter(open).map(Rest)
     }
 
     /// Whether the current attempt waits for more of the body to come from the client.
@@ -269,6 +273,28 @@ where
         self.state
             .as_ref()
             .map_or(self.created, |state| state.borrow().last_progress)
+    }
+}
+
+// === impl Rest ===
+
+impl<B> Rest<B> {
+    /// Whether upstream has not asked for the body (RFC 9110 10.1.1).
+    pub fn is_held(&self) -> bool {
+        self.0.borrow().hold.as_ref().is_some_and(Hold::is_held)
+    }
+
+    /// The answer refuses the request. From now on it makes no difference to it that the client
+    /// ends its body early.
+    pub fn refuse(&self) {
+        self.0.borrow_mut().refused = true;
+    }
+
+    /// Ends the attempt: upstream gets no more of the body. Gives what is left of it.
+    pub fn end(self) -> Option<B> {
+        let mut state = self.0.borrow_mut();
+        state.supersede();
+        state.source.take()
     }
 }
 
@@ -293,11 +319,11 @@ where
         let state = &mut *state.borrow_mut();
         if state.current != this.number {
             this.ended = true;
-            return Poll::Ready(Some(Err(ReplayError::Superseded)));
+            return Poll::Ready(Some(Err(ReplayError::Over)));
         }
-        let Poll::Ready(step) = state.poll_next(&mut this.place, &mut this.hold, cx) else {
+        let Poll::Ready(step) = state.poll_next(&mut this.place, cx) else {
             state.wait(cx);
-            state.awaits_client = this.hold.is_none();
+            state.awaits_client = state.hold.is_none();
             return Poll::Pending;
         };
         if let Ok(Some(data)) = step
@@ -330,18 +356,26 @@ where
 
 // === impl State ===
 
+impl<B> State<B> {
+    /// Ends the current attempt.
+    fn supersede(&mut self) {
+        self.current += 1;
+        self.awaits_client = false;
+        if let Some(superseded) = self.waiting.take() {
+            superseded.wake();
+        }
+    }
+}
+
 impl<B> State<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     /// Begins an attempt; gives its number and where it starts.
-    fn begin(&mut self) -> (u64, Place) {
-        self.current += 1;
-        self.awaits_client = false;
-        if let Some(superseded) = self.waiting.take() {
-            superseded.wake();
-        }
+    fn begin(&mut self, hold: Option<Hold>) -> (u64, Place) {
+        self.supersede();
+        self.hold = hold;
         let place = if !self.touched {
             Place::Source
         } else if self.kept.whole {
@@ -356,14 +390,11 @@ where
     fn poll_next(
         &mut self,
         place: &mut Place,
-        hold: &mut Option<Hold>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame<Bytes>>, ReplayError>> {
-        if let Some(held) = hold {
-            if !ready!(held.poll_released(cx)) {
-                return Poll::Ready(Err(ReplayError::Abandoned));
-            }
-            *hold = None;
+        if let Some(hold) = &self.hold {
+            ready!(hold.poll_released(cx));
+            self.hold = None;
         }
         match *place {
             Place::Lost => return Poll::Ready(Err(ReplayError::NotKept)),
@@ -391,9 +422,13 @@ where
             match self.flow {
                 Flow::Open => {}
                 Flow::Ended => return Poll::Ready(Ok(None)),
+                Flow::Failed if self.refused => return Poll::Pending,
                 Flow::Failed => return Poll::Ready(Err(ReplayError::Source(None))),
             }
-            let frame = match ready!(Pin::new(&mut self.source).poll_frame(cx)) {
+            let Some(source) = &mut self.source else {
+                return Poll::Ready(Err(ReplayError::Over));
+            };
+            let frame = match ready!(Pin::new(&mut *source).poll_frame(cx)) {
                 None => {
                     self.flow = Flow::Ended;
                     continue;
@@ -401,13 +436,16 @@ where
                 Some(Err(error)) => {
                     self.flow = Flow::Failed;
                     self.kept.let_go();
+                    if self.refused {
+                        return Poll::Pending;
+                    }
                     return Poll::Ready(Err(ReplayError::Source(Some(error.into()))));
                 }
                 Some(Ok(frame)) => frame,
             };
             if let Some(data) = frame.data_ref() {
                 self.kept.keep(data);
-                if self.source.is_end_stream() {
+                if source.is_end_stream() {
                     self.flow = Flow::Ended;
                 }
             } else if let Some(trailers) = frame.trailers_ref() {
@@ -561,36 +599,23 @@ impl ReplayBudget {
 impl Hold {
     /// Lets the attempt go on: upstream has asked for the body, or has kept silent for too long.
     pub fn release(&self) {
-        self.end(HoldState::Released);
-    }
-
-    /// Ends the attempt: upstream has answered without asking for the body. Nothing happens where
-    /// the hold was released before.
-    pub fn abandon(&self) {
-        self.end(HoldState::Abandoned);
-    }
-
-    fn end(&self, end: HoldState) {
-        let mut state = self.lock();
-        if let HoldState::Held(waiting) = &mut *state {
-            let waiting = waiting.take();
-            *state = end;
-            drop(state);
-            if let Some(waiting) = waiting {
-                waiting.wake();
-            }
+        let before = std::mem::replace(&mut *self.lock(), HoldState::Released);
+        if let HoldState::Held(Some(waiting)) = before {
+            waiting.wake();
         }
     }
 
-    /// Whether the attempt may go on (or has to end).
-    fn poll_released(&self, cx: &Context<'_>) -> Poll<bool> {
+    fn is_held(&self) -> bool {
+        matches!(*self.lock(), HoldState::Held(_))
+    }
+
+    fn poll_released(&self, cx: &Context<'_>) -> Poll<()> {
         match &mut *self.lock() {
             HoldState::Held(waiting) => {
                 *waiting = Some(cx.waker().clone());
                 Poll::Pending
             }
-            HoldState::Released => Poll::Ready(true),
-            HoldState::Abandoned => Poll::Ready(false),
+            HoldState::Released => Poll::Ready(()),
         }
     }
 

@@ -58,6 +58,11 @@ impl<B> Whole<B> {
         }
     }
 
+    /// Whether it comes by HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.http2
+    }
+
     /// The body of a client's request of this version; its bytes are counted.
     pub fn counted(body: B, version: Version, metrics: &Arc<Metrics>) -> Self {
         Self {

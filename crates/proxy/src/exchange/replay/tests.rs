@@ -398,7 +398,7 @@ async fn an_older_attempt_takes_nothing_from_a_newer_one() {
     );
     send(&sender, "hello");
     drop(sender);
-    let end = "the request is being tried again".to_owned();
+    let end = "this try of the request is over".to_owned();
     assert_eq!(poll(&mut older, &woken), Poll::Ready(Some(end)));
     assert_eq!(poll(&mut older, &woken), Poll::Ready(None));
     assert_eq!(read(newer).await.expect("no error").0, "hello");
@@ -414,23 +414,13 @@ async fn a_held_attempt_reads_nothing_until_it_is_released() {
     assert!(replay.can_replay());
     assert_eq!(attempt.size_hint().exact(), Some(5));
     hold.release();
-    hold.abandon();
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     assert_eq!(read(attempt).await.expect("no error").0, "hello");
 }
 
 #[tokio::test]
-async fn a_held_attempt_ends_when_it_is_given_up_or_superseded() {
+async fn a_held_attempt_ends_when_a_newer_one_begins() {
     let replay = replay(sized("hello"));
-    let woken = Arc::new(Woken::default());
-    let hold = Hold::default();
-    let mut attempt = replay.attempt_held(hold.clone());
-    assert!(poll(&mut attempt, &woken).is_pending());
-    hold.abandon();
-    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-    let end = "the request was answered before its body was asked for".to_owned();
-    assert_eq!(poll(&mut attempt, &woken), Poll::Ready(Some(end)));
-
     let mut attempt = replay.attempt_held(Hold::default());
     let woken = Arc::new(Woken::default());
     assert!(poll(&mut attempt, &woken).is_pending());
@@ -438,6 +428,50 @@ async fn a_held_attempt_ends_when_it_is_given_up_or_superseded() {
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     assert!(poll(&mut attempt, &woken).is_ready());
     assert_eq!(read(newer).await.expect("no error").0, "hello");
+}
+
+#[tokio::test]
+async fn the_last_attempt_ends_where_its_answer_needs_no_more_of_the_body() {
+    for hold in [None, Some(Hold::default())] {
+        let (_sender, source) = client(None);
+        let replay = replay(source);
+        let mut attempt = replay.begin(hold.clone());
+        let woken = Arc::new(Woken::default());
+        assert!(poll(&mut attempt, &woken).is_pending());
+        let rest = replay.into_rest().expect("the body has not ended");
+        assert_eq!(rest.is_held(), hold.is_some());
+        assert!(rest.end().is_some());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        let end = "this try of the request is over".to_owned();
+        assert_eq!(poll(&mut attempt, &woken), Poll::Ready(Some(end)));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_has_come_whole_has_no_rest() {
+    let replay = replay(sized("hello"));
+    read(replay.attempt()).await.expect("no error");
+    assert!(replay.into_rest().is_none());
+}
+
+#[tokio::test]
+async fn a_client_that_ends_a_refused_body_early_disturbs_nothing() {
+    for refused in [false, true] {
+        let (sender, source) = client(None);
+        let replay = replay(source);
+        let mut attempt = replay.attempt();
+        let rest = replay.into_rest().expect("the body has not ended");
+        if refused {
+            rest.refuse();
+        }
+        sender
+            .send(Err(io::ErrorKind::UnexpectedEof.into()))
+            .expect("it is read");
+        let woken = Arc::new(Woken::default());
+        assert_eq!(poll(&mut attempt, &woken).is_pending(), refused);
+        rest.end();
+        assert!(poll(&mut attempt, &woken).is_ready());
+    }
 }
 
 #[tokio::test(start_paused = true)]
