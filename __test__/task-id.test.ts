@@ -146,8 +146,8 @@ test('each try that fails is logged with its reason, and the lookup goes on', as
   const host = new URL(queue.url).host;
   t.is(reasons.length, 3, proxy.log);
   t.is(reasons[0], '503');
-  t.true(reasons[1]?.startsWith(`${host} broke off the connection before it had answered: `));
-  t.true(reasons[2]?.startsWith(`${host} broke off the connection before it had answered: `));
+  t.true(reasons[1]?.startsWith(`${host} broke off before it had answered: `));
+  t.true(reasons[2]?.startsWith(`${host} broke off before it had answered: `));
 });
 
 test('a queue that cannot be reached is told of at each try, in text and in JSON', async (t) => {

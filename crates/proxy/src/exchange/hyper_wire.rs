@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::exchange::replay::{Hold, Replay, Rest};
 use crate::exchange::request_fields;
-use crate::exchange::send_error::{LONG_HEAD, ODD_UPGRADE, Unanswered};
+use crate::exchange::send_error::{LONG_INTERIM, ODD_UPGRADE, Unanswered};
 use crate::exchange::upstream::{Need, ResponseBody};
 use crate::exchange::wire::{Alarm, Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
@@ -168,7 +168,7 @@ impl Wire for HyperWire<'_> {
         };
         // The answer may have come in one piece with them.
         let answer = answer.filter(|_| !interim.are_too_many());
-        answer.unwrap_or_else(|| Err(Unanswered::not_http(origin, LONG_HEAD).into()))
+        answer.unwrap_or_else(|| Err(Unanswered::not_http(origin, LONG_INTERIM).into()))
     }
 
     fn can_resend(&self) -> bool {

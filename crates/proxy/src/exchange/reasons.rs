@@ -23,8 +23,7 @@ pub fn of(error: &(dyn StdError + 'static)) -> Words {
     if let Some(error) = error.downcast_ref::<h2::Error>()
         && let Some(reason) = error.reason()
     {
-        // Its own words end in the bytes that came with a GOAWAY.
-        return format!("HTTP/2 ended with: {}", reason.description()).into();
+        return http2(error, reason);
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return match error.get_ref() {
@@ -35,6 +34,28 @@ pub fn of(error: &(dyn StdError + 'static)) -> Words {
     match error.source() {
         Some(cause) => of(cause),
         None => error.to_string().into(),
+    }
+}
+
+/// How HTTP/2 ended (RFC 9113 7). The error's own words end in the bytes that came with a GOAWAY.
+fn http2(error: &h2::Error, reason: h2::Reason) -> Words {
+    use h2::Reason as R;
+    let why = match reason {
+        R::NO_ERROR => "without an error",
+        R::INTERNAL_ERROR => "it had an internal error",
+        R::REFUSED_STREAM => "it refused the request unread",
+        R::CANCEL => "it has no use for the stream any more",
+        R::ENHANCE_YOUR_CALM => "it gets more than it can take",
+        R::INADEQUATE_SECURITY => "TLS is too weak for it",
+        R::HTTP_1_1_REQUIRED => "it wants HTTP/1.1",
+        _ => reason.description(),
+    };
+    if error.is_library() {
+        format!("what it sent breaks the rules of HTTP/2: {why}").into()
+    } else if error.is_go_away() {
+        format!("it ended the HTTP/2 connection: {why}").into()
+    } else {
+        format!("it ended the HTTP/2 stream: {why}").into()
     }
 }
 
@@ -70,7 +91,10 @@ pub fn tls(error: &rustls::Error) -> Words {
 fn alerted(alert: AlertDescription) -> Words {
     use AlertDescription as A;
     let what = match alert {
-        A::HandshakeFailure => "no cipher or key exchange in common",
+        A::HandshakeFailure => {
+            "handshake failure (often no cipher or key exchange in common, or a client's certificate \
+             that it wants)"
+        }
         A::ProtocolVersion => "no version of TLS in common",
         A::InsufficientSecurity => "the ciphers offered are too weak for it",
         A::CertificateRequired | A::NoCertificate => "it wants a client's certificate",

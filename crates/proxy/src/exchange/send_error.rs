@@ -12,24 +12,36 @@ use crate::decision::route::Origin;
 use crate::exchange::reasons;
 use crate::exchange::replay::ReplayError;
 
-/// Why the proxy refuses an answer without a certain length of its body.
-pub const ODD_LENGTH: &str = "invalid content-length parsed";
-/// The same with a transfer coding other than `chunked`: its body would be taken for the content.
-pub const ODD_CODING: &str = "it has a transfer coding that was not requested";
-/// The same of HTTP/1.0 with a transfer coding.
-pub const OLD_CODING: &str = "unexpected transfer-encoding parsed";
-/// The same with a head over the limit.
-pub const LONG_HEAD: &str = "message head is too large";
-/// The same with malformed fields.
-pub const ODD_FIELD: &str = "invalid HTTP header parsed";
-/// The same with a malformed status.
-pub const ODD_STATUS: &str = "invalid HTTP status-code parsed";
-/// The same of a version other than HTTP/1.
-pub const ODD_VERSION: &str = "invalid HTTP version parsed";
-/// The same with an upgrade that the request did not ask for.
+/// Why the proxy refuses an answer: its body has no certain length.
+pub const ODD_LENGTH: &str = "its Content-Length tells no length";
+/// The same: its body would be taken for the content.
+pub const ODD_CODING: &str = "it has a transfer coding other than chunked, which was not requested";
+/// The same of HTTP/1.0.
+pub const OLD_CODING: &str = "it has a transfer coding, though its version is HTTP/1.0";
+/// Its head is over a limit.
+pub const LONG_HEAD: &str = "its head is longer than 64 KiB, or has more than 512 fields";
+/// Its interim answers are.
+pub const LONG_INTERIM: &str = "its interim answers (1xx) are longer than 64 KiB together";
+/// A line of its head is no field; folded lines were deprecated (RFC 9112 5.2).
+pub const ODD_FIELD: &str = "a field of its head is malformed, or folded over several lines";
+/// Its status is no number of three digits.
+pub const ODD_STATUS: &str = "its status code is malformed";
+/// Its version is not HTTP/1.
+pub const ODD_VERSION: &str = "it does not begin with HTTP/1.1 or HTTP/1.0";
+/// It accepts an upgrade that the request did not ask for.
 pub const ODD_UPGRADE: &str = "it changes to a protocol that was not requested";
-/// The same before there was a request.
+/// It came before there was a request.
 pub const SPOKE_FIRST: &str = "it spoke before it was asked";
+
+/// What hyper says of an answer that it cannot read, and what is said here.
+const HYPER_SAYS: &[(&str, &str)] = &[
+    ("invalid HTTP header parsed", ODD_FIELD),
+    ("invalid HTTP status-code parsed", ODD_STATUS),
+    ("invalid HTTP version parsed", ODD_VERSION),
+    ("invalid content-length parsed", ODD_LENGTH),
+    ("message head is too large", LONG_HEAD),
+    ("unexpected transfer-encoding parsed", OLD_CODING),
+];
 
 /// An end of the connection before the end of the answer's head.
 const CUT_SHORT: &str = "connection closed before message completed";
@@ -53,7 +65,7 @@ pub enum Sent {
     NotConnected,
     /// A connection that had served before was closed before anything of the request was written,
     /// or upstream says by HTTP/2 that it processed none of it (`REFUSED_STREAM`, `GOAWAY` below
-    /// its stream): it is sent again at once, as often as that happens, and that is no try.
+    /// its stream): it is sent again at once, and that is no try.
     NotProcessed,
     /// Something was written on a connection that had served before, which closed without a byte of
     /// an answer.
@@ -84,8 +96,8 @@ pub enum SendError {
         /// What happened, in a few words.
         reason: Box<str>,
     },
-    /// The connection stood, and was lost before an answer had come: worth another try.
-    #[error("{host} broke off the connection before it had answered: {reason}")]
+    /// The connection, or the HTTP/2 stream, was lost before an answer had come: worth another try.
+    #[error("{host} broke off before it had answered: {reason}")]
     BrokeOff {
         /// Who.
         host: Box<str>,
@@ -313,10 +325,13 @@ pub fn io_error(host: Box<str>, error: &io::Error) -> SendError {
 /// What an error of hyper's means for a request to `origin` by HTTP/1.1 that has no answer.
 pub fn hyper_error(origin: &Origin, error: &hyper::Error) -> SendError {
     let host = name_of(origin);
-    let reason = reasons::of(error).into();
     if error.is_parse() {
+        let said = error.to_string();
+        let known = HYPER_SAYS.iter().find(|(hyper, _)| *hyper == said);
+        let reason = known.map_or(said.as_str(), |(_, here)| here).into();
         return SendError::NotHttp { host, reason };
     }
+    let reason = reasons::of(error).into();
     if find::<ReplayError>(error).is_some() {
         return SendError::RequestBody { host, reason };
     }
@@ -382,7 +397,7 @@ mod tests {
                     host: host(),
                     reason: reason(),
                 },
-                "tc.example.com broke off the connection before it had answered: it is so",
+                "tc.example.com broke off before it had answered: it is so",
                 true,
             ),
             (
@@ -518,13 +533,12 @@ mod tests {
         };
         assert_eq!(
             after(true, UnexpectedEof),
-            "h broke off the connection before it had answered: it closed an idle connection while \
-             the request was being sent"
+            "h broke off before it had answered: it closed an idle connection while the request was \
+             being sent"
         );
         assert_eq!(
             after(false, UnexpectedEof),
-            "h broke off the connection before it had answered: connection closed before message \
-             completed"
+            "h broke off before it had answered: connection closed before message completed"
         );
         assert_eq!(after(true, TimedOut), "cannot reach h: timed out");
     }

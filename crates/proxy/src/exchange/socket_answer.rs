@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::exchange::answer_body::{AnswerBody, Length};
 use crate::exchange::buffers::Buffers;
 use crate::exchange::send_error::{
-    LONG_HEAD, ODD_CODING, ODD_FIELD, ODD_LENGTH, ODD_STATUS, ODD_UPGRADE, ODD_VERSION, OLD_CODING,
+    LONG_HEAD, LONG_INTERIM, ODD_CODING, ODD_FIELD, ODD_LENGTH, ODD_STATUS, ODD_UPGRADE,
+    ODD_VERSION, OLD_CODING,
 };
 use crate::exchange::upstream::Socket;
 use crate::limits::{ANSWER_FIELDS, ANSWER_HEAD, INTERIM_ANSWERS};
@@ -123,7 +124,7 @@ impl HeadReader {
             Some(Parsed::Interim(len, lines)) => {
                 self.interim += len;
                 if self.interim > INTERIM_ANSWERS {
-                    return Err(Fault::TooLong);
+                    return Err(Fault::LongInterim);
                 }
                 self.partial = bytes[len..].to_vec();
                 Ok(Some(Came::Interim(lines)))
@@ -138,6 +139,7 @@ impl HeadReader {
 pub enum Fault {
     Io(io::Error),
     TooLong,
+    LongInterim,
     Parse(httparse::Error),
     Length,
     Coding,
@@ -152,6 +154,7 @@ impl Fault {
         match self {
             Self::Io(_) => "it broke off",
             Self::TooLong | Self::Parse(httparse::Error::TooManyHeaders) => LONG_HEAD,
+            Self::LongInterim => LONG_INTERIM,
             Self::Parse(httparse::Error::Status) => ODD_STATUS,
             Self::Parse(httparse::Error::Version) => ODD_VERSION,
             Self::Parse(_) => ODD_FIELD,
@@ -336,7 +339,7 @@ mod tests {
             Err(Fault::Coding) => "coding".into(),
             Err(Fault::OldCoding) => "old coding".into(),
             Err(Fault::Upgrade) => "upgrade".into(),
-            Err(Fault::TooLong) => "too long".into(),
+            Err(Fault::TooLong | Fault::LongInterim) => "too long".into(),
             Err(Fault::Io(_)) => "io".into(),
         }
     }

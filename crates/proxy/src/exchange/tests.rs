@@ -307,14 +307,29 @@ fn pauses_come_only_between_tries() {
 
 #[test]
 fn a_burst_of_goodbyes_ends_in_an_answer_and_costs_little() {
-    let mut says = vec![NotProcessed; 300];
+    let mut says = vec![NotProcessed; 100];
     says.push(Status(200));
     let outcome = run(&Method::POST, NONE, true, &says);
     assert_eq!(outcome.ends, "200");
     assert_eq!(outcome.retries, 0);
     assert!(outcome.took > Duration::from_secs(1), "{:?}", outcome.took);
-    let endless = vec![NotProcessed; 1001];
+    let endless = vec![NotProcessed; 101];
     assert_eq!(run(&Method::GET, NONE, true, &endless).ends, "502 upstream");
+}
+
+#[test]
+fn goodbyes_without_an_end_are_tries_and_the_time_for_tries_limits_them() {
+    let mut says = vec![NotProcessed; 102];
+    says.push(Status(200));
+    let tried = run(&Method::GET, QUARTER, true, &says);
+    assert_eq!((tried.ends.as_str(), tried.retries), ("200", 2));
+    // The pauses between the goodbyes take longer than there is.
+    let late = vec![NotProcessed; 101];
+    let outcome = run(&Method::GET, Duration::from_secs(1), true, &late);
+    assert_eq!(
+        (outcome.ends.as_str(), outcome.retries),
+        ("502 upstream", 0)
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Whether a request is sent again. What is known of the last sending decides, not its answer alone.
 //!
 //! The cases, each with its reason, as golang's `net/http` has them in `shouldRetryRequest`:
-//! - Upstream processed nothing of it: at once, as often as that happens; no try.
+//! - Upstream processed nothing of it: at once, and that is no try, until it happens too often.
 //! - Something was written on a connection that had served before and closed without a byte of an
 //!   answer: most likely upstream had let it go. Once, at once, on a new connection; but only where
 //!   running twice does no harm (RFC 9110 9.2.2), or where tries are allowed at all.
@@ -22,8 +22,9 @@ use crate::message::fields::Fields;
 /// that an upstream which says nothing else costs little.
 const GOODBYES_AT_ONCE: u32 = 16;
 const GOODBYE_PAUSE: Duration = Duration::from_millis(20);
-/// So many in a row, some twenty seconds of them, are a failure like any other.
-const MAX_GOODBYES: u32 = 1000;
+/// So many goodbyes a burst of requests may meet: nginx with `keepalive_requests 1` serves one request
+/// of each connection. Behind them, a goodbye is a failure like any other.
+const MAX_GOODBYES: u32 = 100;
 
 /// What follows a sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
