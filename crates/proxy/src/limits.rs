@@ -70,6 +70,10 @@ pub const SCOPES_HEADER: usize = 4096;
 
 // === Connections to upstreams ===
 
+/// How long a request waits for a connection where there are as many as there may be: clients that do
+/// not read their answers may hold them all.
+pub const PERMIT_WAIT: Duration = Duration::from_secs(30);
+
 /// Idle connections that a thread keeps. More are of use only to a thread that has more requests
 /// at a time, and each may hold a read buffer.
 pub const IDLE_LINKS: usize = 256;

@@ -148,7 +148,10 @@ pub enum SendError {
         reason: Box<str>,
     },
     /// No descriptor is left for another connection.
-    #[error("cannot open a connection to {host}: too many files are open")]
+    #[error(
+        "cannot open a connection to {host}: there are as many as the limit on open files allows (see \
+         ulimit -Hn)"
+    )]
     Descriptors {
         /// To whom.
         host: Box<str>,
@@ -440,7 +443,8 @@ mod tests {
             ),
             (
                 SendError::Descriptors { host: host() },
-                "cannot open a connection to tc.example.com: too many files are open",
+                "cannot open a connection to tc.example.com: there are as many as the limit on open files \
+                 allows (see ulimit -Hn)",
                 true,
             ),
             (

@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use self::config::UpstreamConfig;
 use self::connect::{Connector, Http1Link};
@@ -56,8 +56,8 @@ use self::stream::UpstreamIo;
 use self::tls::Protocol;
 use crate::decision::route::Origin;
 use crate::exchange::replay::ReplayBody;
-use crate::exchange::send_error::{SendError, Unanswered};
-use crate::limits::{BODY_WITH_HEAD, IDLE_LINKS, IDLE_SOCKETS, KNOWN_HOSTS};
+use crate::exchange::send_error::{SendError, Unanswered, name_of};
+use crate::limits::{BODY_WITH_HEAD, IDLE_LINKS, IDLE_SOCKETS, KNOWN_HOSTS, PERMIT_WAIT};
 
 /// The body of a request as it goes upstream, in one piece or in many.
 pub trait RequestBody:
@@ -192,6 +192,7 @@ impl<B: RequestBody> Upstream<B> {
         free: impl Fn() -> Option<T>,
     ) -> Result<Found<'h, T, B>, SendError> {
         let pool = &host.pool;
+        let wait_until = Instant::now() + PERMIT_WAIT;
         loop {
             if !need.new
                 && let Some(found) = free()
@@ -207,7 +208,11 @@ impl<B: RequestBody> Upstream<B> {
                 continue;
             }
             let maker = may_be_shared.then(|| pool.make());
-            let Some(permit) = self.config.permits.take(pool).await? else {
+            let permit = timeout_at(wait_until, self.config.permits.take(pool)).await;
+            let too_late = |_| SendError::Descriptors {
+                host: name_of(&host.origin),
+            };
+            let Some(permit) = permit.map_err(too_late)?? else {
                 continue;
             };
             let opening = self

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::limits::PERMIT_WAIT;
 
 #[test]
 fn the_connection_used_last_is_used_first_and_the_others_grow_old() {
@@ -141,6 +142,24 @@ fn permits_come_back_with_their_connections() {
         let refused = upstream.send(&origin, get("/"), false).await;
         assert!(refused.is_err());
         assert_eq!(permits(), 5);
+    });
+}
+
+#[test]
+fn a_request_that_finds_no_permit_in_time_has_an_error_that_may_pass() {
+    run_within(2 * PERMIT_WAIT, async {
+        let (listener, address) = listen().await;
+        let config = Arc::new(config_with(Proxies::default(), Vec::new(), 1));
+        let upstream = Upstream::<Plain>::new(Arc::clone(&config));
+        let origin = plain(address);
+        let held = upstream.connect(&origin, need(false, false)).await;
+        let _peer = Peer::accept(&listener).await;
+        tokio::time::pause();
+        let error = upstream.connect(&origin, need(false, false)).await;
+        let error = error.err().expect("the only one is in use").error;
+        assert!(matches!(error, SendError::Descriptors { .. }), "{error:?}");
+        assert!(error.is_retryable());
+        drop(held);
     });
 }
 

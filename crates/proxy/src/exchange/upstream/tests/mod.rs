@@ -62,13 +62,17 @@ where
 
 /// Runs a test as a thread of the proxy runs.
 fn run(test: impl Future<Output = ()>) {
+    run_within(PATIENCE, test);
+}
+
+fn run_within(limit: Duration, test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        tokio::time::timeout(PATIENCE, test).await.expect("in time");
+        tokio::time::timeout(limit, test).await.expect("in time");
     });
 }
 
