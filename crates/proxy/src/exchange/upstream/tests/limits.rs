@@ -155,8 +155,10 @@ fn a_request_that_finds_no_permit_in_time_has_an_error_that_may_pass() {
         let held = upstream.connect(&origin, need(false, false)).await;
         let _peer = Peer::accept(&listener).await;
         tokio::time::pause();
-        let error = upstream.connect(&origin, need(false, false)).await;
-        let error = error.err().expect("the only one is in use").error;
+        let Err(unanswered) = upstream.connect(&origin, need(false, false)).await else {
+            panic!("the only connection is in use");
+        };
+        let error = unanswered.error;
         assert!(matches!(error, SendError::Descriptors { .. }), "{error:?}");
         assert!(error.is_retryable());
         drop(held);
