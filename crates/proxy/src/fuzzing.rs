@@ -8,8 +8,8 @@ use taskcluster_proxy_hawk::Credentials;
 
 use crate::answers::bewit;
 use crate::back::bare;
-use crate::client::held::HeldRequest;
 use crate::client::http2::Frames;
+use crate::client::request_lines::RequestLines;
 use crate::decision::browser::{BrowserGuard, HostRule};
 use crate::decision::route::{self, RootUrl, Route, Target};
 use crate::decision::scopes;
@@ -103,9 +103,9 @@ pub fn request_head(bytes: &[u8]) -> Result<Option<RequestHead>, StatusCode> {
     }))
 }
 
-/// [`HeldRequest::read`].
+/// [`RequestLines::read`].
 pub fn held_head(head: &[u8]) -> Option<HeldHead> {
-    let request = HeldRequest::read(head, FieldLines::default())?;
+    let request = RequestLines::read(head, FieldLines::default())?;
     Some(HeldHead {
         method: request.method.to_string(),
         target: request.target.as_bytes().to_vec(),

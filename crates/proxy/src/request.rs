@@ -1,6 +1,6 @@
 //! A request's one way, from its head to the end of its answer.
 //!
-//! It comes either as lines that the gate holds, with a body of known length ([`serve_held`]), or
+//! It comes either as lines that the gate holds, with a body of known length ([`serve_lines`]), or
 //! from hyper ([`serve`]). Both make the same steps: the verdict ([`crate::decision`]); then the
 //! exchange with upstream ([`crate::exchange`]), an answer made here ([`crate::answers`]) or a
 //! refusal; and the way back ([`crate::back`]). How the request came tells the wire: lines go out on
@@ -28,7 +28,7 @@ use crate::back::{bare, made};
 use crate::client::body::KnownBody;
 use crate::client::connection::InFlight;
 use crate::client::gate::Gate;
-use crate::client::held::HeldRequest;
+use crate::client::request_lines::RequestLines;
 use crate::client::writer::ClientWriter;
 use crate::decision::{Asked, Denied, Verdict, decide};
 use crate::exchange::hyper_wire::HyperWire;
@@ -40,8 +40,8 @@ use crate::limits::{UNREAD_BODY, UNREAD_BODY_TIME};
 use crate::message::fields::Fields;
 use crate::message::head::{Head, HeadError};
 use crate::message::headers;
+use crate::message::strict_body::{BodyError, StrictBody};
 use crate::message::target::request_target;
-use crate::message::whole::{BodyError, Whole};
 use crate::record::audit::Entry;
 use crate::record::{Record, RequestTarget};
 use crate::session::Session;
@@ -51,10 +51,10 @@ use crate::session::Session;
 ///
 /// # Errors
 /// When the client or upstream has left before the end.
-pub async fn serve_held(
+pub async fn serve_lines(
     session: &Session,
     gate: &mut Gate,
-    mut request: HeldRequest,
+    mut request: RequestLines,
     (head, length): (Head, u64),
     alarm: &mut Alarm,
     ends: impl Fn() -> bool,
@@ -206,7 +206,7 @@ async fn pass(
     body: Incoming,
     record: &mut Record,
 ) -> (Result<Passed, Refusal>, Option<Rest>) {
-    let mut body = Whole::counted(body, parts.version, &session.thread.shared.metrics);
+    let mut body = StrictBody::counted(body, parts.version, &session.thread.shared.metrics);
     // The gate has looked at it where the request came by HTTP/1.
     if let Err(error) = headers::content_length(&mut parts.headers) {
         return (Err(HeadError::from(error).into()), unread(body));
@@ -260,14 +260,14 @@ async fn pass(
     (passed_over.and(outcome), unread(body))
 }
 
-fn unread(body: Whole<Incoming>) -> Option<Rest> {
+fn unread(body: StrictBody<Incoming>) -> Option<Rest> {
     (!body.is_end_stream()).then_some(Rest::Unread(body))
 }
 
 /// Reads the rest of a short body before its request is answered without it: after the answer, an
 /// HTTP/2 client would not learn that the body had another length than announced (RFC 9113 8.1.1). On
 /// HTTP/1 the body ends where the head says.
-async fn pass_over(session: &Session, body: &mut Whole<Incoming>) -> Result<(), Refusal> {
+async fn pass_over(session: &Session, body: &mut StrictBody<Incoming>) -> Result<(), Refusal> {
     if !session.http2 {
         return Ok(());
     }

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use crate::client::admit::{Admission, Peer, Refused, Rules};
 use crate::client::listener::Listener;
-use crate::client::places::{Candidate, Limits, Places, Slot};
+use crate::client::slots::{Candidate, Limits, Slot, Slots};
 use crate::decision::browser::{BrowserGuard, HostRule, machine_name};
 use crate::decision::destination::Destinations;
 use crate::decision::rights::Rights;
@@ -263,7 +263,7 @@ fn listen_on(address: SocketAddr, only_v6: bool) -> Result<TcpListener, StartErr
 struct Acceptor {
     shared: Arc<Shared>,
     admission: Option<RefCell<Admission>>,
-    places: Places,
+    slots: Slots,
     workers: Vec<WorkerHandle>,
 }
 
@@ -344,14 +344,14 @@ impl Acceptor {
     async fn slot(&self, rights: Rights, worker: usize) -> Option<Slot> {
         let thread = (worker, &self.workers[worker].load);
         let end = |candidate: &Candidate| self.order_end(candidate);
-        let slot = timeout(PATIENCE, self.places.claim(false, thread, end)).await;
+        let slot = timeout(PATIENCE, self.slots.claim(false, thread, end)).await;
         if let Ok(Some(slot)) = slot {
             return Some(slot);
         }
         if !rights.update {
             return None;
         }
-        let from_reserve = self.places.wait_for(true, thread, end);
+        let from_reserve = self.slots.wait_for(true, thread, end);
         timeout(LAST_PATIENCE, from_reserve).await.ok()
     }
 
@@ -464,11 +464,11 @@ impl Running {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
                 let admission = admission.map(RefCell::new);
-                let places = Places::new(limits);
+                let slots = Slots::new(limits);
                 let acceptor = Rc::new(Acceptor {
                     shared,
                     admission,
-                    places,
+                    slots,
                     workers,
                 });
                 let registered: io::Result<Vec<Listener>> =

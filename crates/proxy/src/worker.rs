@@ -28,11 +28,11 @@ use crate::client::absence;
 use crate::client::admit::Peer;
 use crate::client::clock::{Clock, Tick};
 use crate::client::connection::{Connection, Phase};
-use crate::client::crowd::Crowd;
 use crate::client::gate::{Gate, Next, Protocol};
-use crate::client::held::HeldRequest;
 use crate::client::linger;
-use crate::client::places::Slot;
+use crate::client::read_budget::ReadBudget;
+use crate::client::request_lines::RequestLines;
+use crate::client::slots::Slot;
 use crate::client::usage::Moment;
 use crate::decision::rights::Rights;
 use crate::exchange::upstream::UpstreamConfig;
@@ -42,14 +42,14 @@ use crate::limits::{
     CLIENT_STREAM_WINDOW, CLIENT_STREAMS, REQUEST_FIELDS,
 };
 use crate::record::metrics::OpenConnection;
-use crate::request::{self, serve_held};
+use crate::request::{self, serve_lines};
 use crate::session::{Session, Shared, Thread};
 
 /// A thread that serves.
 pub struct Worker {
     thread: Rc<Thread>,
     clock: Rc<Clock>,
-    crowd: Rc<Crowd>,
+    reads: Rc<ReadBudget>,
     /// By their numbers.
     connections: RefCell<HashMap<u64, Tracked>>,
     stopping: Cell<bool>,
@@ -86,7 +86,7 @@ impl Worker {
         let worker = Rc::new(Self {
             thread: Thread::new(shared, upstream),
             clock: Rc::default(),
-            crowd: Rc::default(),
+            reads: Rc::default(),
             connections: RefCell::default(),
             stopping: Cell::new(false),
             began: Notify::new(),
@@ -114,7 +114,7 @@ impl Worker {
         let connection = Connection::new(
             stream,
             Rc::clone(&self.clock),
-            self.crowd.join(),
+            self.reads.join(),
             Arc::clone(&slot.usage),
         );
         let driver = Rc::new(Driver::default());
@@ -258,7 +258,7 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
     // Elsewhere a client that has left is noticed by reading, which bare sockets do not.
     let sees_half_close = thread.lookup.borrow().is_some();
     let upgrading = if sees_half_close && thread.exchange.upstream.is_bare() {
-        drive_held(&session, driver, gate).await
+        drive_lines(&session, driver, gate).await
     } else {
         match Box::pin(drive_hyper(&session, driver, gate, sees_half_close)).await {
             Driven::Upgrade(upgrading) => Some(upgrading),
@@ -272,7 +272,7 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
 }
 
 /// Serves what comes, head by head. What is not plain goes through hyper, one message at a time.
-async fn drive_held(session: &Rc<Session>, driver: &Driver, mut gate: Gate) -> Option<Upgrading> {
+async fn drive_lines(session: &Rc<Session>, driver: &Driver, mut gate: Gate) -> Option<Upgrading> {
     let mut alarm = Alarm::default();
     loop {
         let next = match driver.until_stopped(gate.next()).await {
@@ -284,10 +284,10 @@ async fn drive_held(session: &Rc<Session>, driver: &Driver, mut gate: Gate) -> O
             Next::End => return None,
             Next::Plain(head, length) => {
                 let lines = session.thread.exchange.buffers.take_lines();
-                if let Some(request) = HeldRequest::read(&gate.held()[..head.len], lines) {
+                if let Some(request) = RequestLines::read(&gate.held()[..head.len], lines) {
                     let ends = || driver.stop.get();
                     let read = (head, length);
-                    let served = serve_held(session, &mut gate, request, read, &mut alarm, ends);
+                    let served = serve_lines(session, &mut gate, request, read, &mut alarm, ends);
                     match served.await {
                         Ok(true) => continue,
                         // A client that waits for the rest learns by the close that there is none.
@@ -332,7 +332,7 @@ async fn drive_hyper(
     let mut http = http1::Builder::new()
         .auto_date_header(false)
         .half_close(sees_half_close)
-        .max_buf_size(Crowd::LARGEST_READ)
+        .max_buf_size(ReadBudget::LARGEST_READ)
         .max_headers(REQUEST_FIELDS)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(gate), service);
@@ -482,8 +482,8 @@ mod tests {
         ] {
             let stream = TcpStream::connect(address).await.expect("connects");
             let clock = Rc::new(Clock::default());
-            let crowd = Rc::new(Crowd::default());
-            let connection = Connection::new(stream, Rc::clone(&clock), crowd.join(), Usage::new());
+            let reads = Rc::new(ReadBudget::default());
+            let connection = Connection::new(stream, Rc::clone(&clock), reads.join(), Usage::new());
             happens(&connection);
             let used = Moment::now();
             (0..ticks).for_each(|_| clock.advance());

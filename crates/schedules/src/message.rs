@@ -1,8 +1,8 @@
 //! A stand-in for messages.
 
-pub mod whole {
+pub mod strict_body {
     use std::marker::PhantomData;
 
     /// Names the body that the models have none of.
-    pub struct Whole<B>(PhantomData<B>);
+    pub struct StrictBody<B>(PhantomData<B>);
 }

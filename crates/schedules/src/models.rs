@@ -6,5 +6,5 @@
 pub mod credentials;
 pub mod log;
 pub mod permits;
-pub mod places;
 pub mod replays;
+pub mod slots;

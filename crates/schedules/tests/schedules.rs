@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner};
-use taskcluster_proxy_schedules::models::{credentials, log, permits, places, replays};
+use taskcluster_proxy_schedules::models::{credentials, log, permits, replays, slots};
 
 /// In `cargo test`, for each model and each way to choose.
 const SCHEDULES: usize = 500;
@@ -61,8 +61,8 @@ fn lines_of_the_log_are_written_or_counted_and_waited_for() {
 
 #[test]
 fn who_waits_for_a_place_gets_one() {
-    explore(places::idle_connections_make_room);
-    explore(places::busy_connections_end);
+    explore(slots::idle_connections_make_room);
+    explore(slots::busy_connections_end);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::decision::Denied;
 use crate::decision::route::Here;
 use crate::limits::{BEWIT_BODY, CREDENTIALS_BODY};
-use crate::message::whole::BodyError;
+use crate::message::strict_body::BodyError;
 use crate::record::metrics::{self, About};
 use crate::session::{Session, Shared};
 use crate::signing::credentials::CredentialSet;

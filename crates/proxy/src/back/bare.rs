@@ -27,7 +27,7 @@ use crate::exchange::upstream::Socket;
 use crate::exchange::{Answered, Order};
 use crate::message::headers;
 use crate::message::names::clear_ours;
-use crate::message::whole::BodyError;
+use crate::message::strict_body::BodyError;
 use crate::record::Record;
 use crate::signing::credentials::CredentialSet;
 

@@ -19,7 +19,7 @@ use crate::exchange::Answered;
 use crate::exchange::upstream::ResponseBody;
 use crate::message::headers;
 use crate::message::names::ERROR;
-use crate::message::whole::{BodyError, Whole};
+use crate::message::strict_body::{BodyError, StrictBody};
 use crate::record::Record;
 use crate::signing::credentials::CredentialSet;
 use crate::signing::in_force::Entered;
@@ -35,7 +35,7 @@ pub struct RelayBody {
 
 enum Source {
     Made(Full<Bytes>),
-    Upstream(Whole<ResponseBody>),
+    Upstream(StrictBody<ResponseBody>),
 }
 
 /// What ends with the answer.
@@ -64,7 +64,7 @@ pub fn relay(
 ) -> Response<RelayBody> {
     let Answered { answer, entered } = answered;
     let (mut parts, body) = answer.into_parts();
-    let body = Whole::new(body, parts.version);
+    let body = StrictBody::new(body, parts.version);
     parts.version = Version::HTTP_11;
     let upgrade = (parts.status == StatusCode::SWITCHING_PROTOCOLS)
         .then(|| headers::upgrade_protocol(&parts.headers))

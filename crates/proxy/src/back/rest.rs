@@ -8,12 +8,12 @@ use hyper::body::Incoming;
 
 use crate::client::linger;
 use crate::exchange::replay;
-use crate::message::whole::Whole;
+use crate::message::strict_body::StrictBody;
 
 /// The rest of a body that hyper reads.
 pub enum Rest {
     /// Of a request that is answered here.
-    Unread(Whole<Incoming>),
+    Unread(StrictBody<Incoming>),
     /// Of one that has been sent to upstream.
     Passing(replay::Rest),
 }

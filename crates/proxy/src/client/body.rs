@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::net::TcpStream;
 
 use crate::client::gate::Gate;
-use crate::message::whole::BodyError;
+use crate::message::strict_body::BodyError;
 use crate::record::metrics::Metrics;
 
 /// What is left of a body. How much that is the gate knows, also when this is gone.

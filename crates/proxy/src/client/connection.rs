@@ -16,7 +16,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::client::clock::{Clock, Tick};
-use crate::client::crowd::Member;
+use crate::client::read_budget::ReadShare;
 use crate::client::usage::Usage;
 use crate::limits::CLIENT_UNSENT;
 use crate::message::head::HeadError;
@@ -36,7 +36,7 @@ pub enum Phase {
 pub struct Connection {
     stream: RefCell<Option<TcpStream>>,
     clock: Rc<Clock>,
-    pub(super) crowd: Member,
+    pub(super) share: ReadShare,
     pub usage: Arc<Usage>,
     pub(super) phase: Cell<Phase>,
     since: Cell<Tick>,
@@ -62,12 +62,17 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, clock: Rc<Clock>, crowd: Member, usage: Arc<Usage>) -> Rc<Self> {
+    pub fn new(
+        stream: TcpStream,
+        clock: Rc<Clock>,
+        share: ReadShare,
+        usage: Arc<Usage>,
+    ) -> Rc<Self> {
         let since = Cell::new(clock.now());
         Rc::new(Self {
             stream: RefCell::new(Some(stream)),
             clock,
-            crowd,
+            share,
             usage,
             phase: Cell::new(Phase::Silent),
             since,

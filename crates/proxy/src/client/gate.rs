@@ -127,7 +127,7 @@ impl Gate {
         let read = self.connection.poll_stream(|stream| {
             ready!(stream.poll_read_ready(cx))?;
             if held.is_empty() {
-                *held = self.connection.crowd.take_room();
+                *held = self.connection.share.take_room();
                 held.reserve(FIRST_READ);
             } else {
                 held.reserve(HEAD_READ);
@@ -199,7 +199,7 @@ impl Gate {
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let left = usize::try_from(self.body_left).unwrap_or(usize::MAX);
         if self.held.is_empty() && left > 0 {
-            let most = self.connection.crowd.read().min(left);
+            let most = self.connection.share.read().min(left);
             let held = &mut self.held;
             let read = self.connection.poll_stream(|stream| {
                 ready!(stream.poll_read_ready(cx))?;
@@ -240,7 +240,7 @@ impl Gate {
     /// A connection that waits costs no buffer.
     fn give_room(&mut self) {
         if self.held.is_empty() {
-            self.connection.crowd.give_room(mem::take(&mut self.held));
+            self.connection.share.give_room(mem::take(&mut self.held));
         }
     }
 
@@ -372,7 +372,7 @@ impl Gate {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let most = self.connection.crowd.read() as u64;
+        let most = self.connection.share.read() as u64;
         let read = self
             .connection
             .poll_stream(|stream| pin!(stream.get_mut().take(most)).poll_read(cx, buf));

@@ -17,7 +17,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::client::connection::Connection;
-use crate::message::whole::Whole;
+use crate::message::strict_body::StrictBody;
 
 /// How long a client may go on sending in all, and how long it may send nothing.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ pub async fn close(connection: &Connection) {
 /// Lets go of what is left of a request's body. On HTTP/2 the same holds for its stream as for a
 /// connection: clients such as curl 7.88 drop an answer that a reset follows at once. On HTTP/1 the
 /// connection ends, by [`close`].
-pub fn drop_body(mut body: Whole<Incoming>) {
+pub fn drop_body(mut body: StrictBody<Incoming>) {
     if !body.is_http2() {
         return;
     }

@@ -10,7 +10,7 @@ use crate::limits::ANSWER_FIELDS;
 use crate::message::chunked::{Chunked, ChunkedError};
 use crate::message::fields::FieldLines;
 use crate::message::headers;
-use crate::message::whole::BodyError;
+use crate::message::strict_body::BodyError;
 
 /// What is left of an answer's body.
 pub struct AnswerBody {

@@ -19,13 +19,13 @@ use tokio::time::Instant;
 
 use crate::exchange::replay::{Hold, Replay, Rest};
 use crate::exchange::request_fields;
-use crate::exchange::send_error::{LONG_INTERIM, ODD_UPGRADE, Unanswered};
+use crate::exchange::send_error::{LONG_INTERIM, UNASKED_UPGRADE, Unanswered};
 use crate::exchange::upstream::{Need, ResponseBody};
 use crate::exchange::wire::{Alarm, Answer, Awaiting, Failure, Wire, in_time};
 use crate::exchange::{Exchange, Order};
 use crate::limits::INTERIM_ANSWERS;
 use crate::message::headers;
-use crate::message::whole::Whole;
+use crate::message::strict_body::StrictBody;
 use crate::signing::credentials::CredentialSet;
 
 /// How long a body waits for a 100 that may never come: what upstreams that send none are used to
@@ -54,7 +54,7 @@ impl<'a> HyperWire<'a> {
         exchange: &'a Exchange,
         order: &'a Order<'a>,
         mut headers: HeaderMap,
-        body: Whole<Incoming>,
+        body: StrictBody<Incoming>,
         from_http2: bool,
     ) -> Self {
         // An upgrade is a matter of HTTP/1.1 (RFC 9113 8.6).
@@ -111,7 +111,7 @@ impl<'a> HyperWire<'a> {
     fn answer(&self, response: Response<ResponseBody>) -> Result<Response<ResponseBody>, Failure> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS && !self.upgrades {
             let origin = &self.order.target.origin;
-            return Err(Unanswered::not_http(origin, ODD_UPGRADE).into());
+            return Err(Unanswered::not_http(origin, UNASKED_UPGRADE).into());
         }
         Ok(response)
     }

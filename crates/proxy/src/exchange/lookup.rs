@@ -27,7 +27,7 @@ use crate::exchange::upstream::{Need, Upstream, UpstreamConfig};
 use crate::exchange::wire::{Answer, Failure, Wire};
 use crate::exchange::{Exchange, Failed, Order, Settings, reasons};
 use crate::limits::LOOKUP_BODY;
-use crate::message::whole::BodyError;
+use crate::message::strict_body::BodyError;
 use crate::record::log::Log;
 use crate::signing::credentials::{Build, CredentialSet};
 use crate::signing::in_force::InForce;

@@ -35,7 +35,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::message::whole::Whole;
+use crate::message::strict_body::StrictBody;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -47,17 +47,17 @@ const LARGEST_BLOCK: usize = 64 * 1024;
 const FIELD_OVERHEAD: usize = 64;
 
 /// A request's body and what has been kept of it. One per request; not shared between threads.
-pub struct Replay<B = Whole<Incoming>> {
+pub struct Replay<B = StrictBody<Incoming>> {
     /// `None` is an empty body.
     state: Option<Rc<RefCell<State<B>>>>,
     created: Instant,
 }
 
 /// What is left of a body behind the answer to its request.
-pub struct Rest<B = Whole<Incoming>>(Rc<RefCell<State<B>>>);
+pub struct Rest<B = StrictBody<Incoming>>(Rc<RefCell<State<B>>>);
 
 /// One attempt at sending the body.
-pub struct ReplayBody<B = Whole<Incoming>> {
+pub struct ReplayBody<B = StrictBody<Incoming>> {
     state: Option<Rc<RefCell<State<B>>>>,
     /// Number of this attempt; it is the current one while the state has the same.
     number: u64,

@@ -13,34 +13,35 @@ use crate::exchange::reasons;
 use crate::exchange::replay::ReplayError;
 
 /// Why the proxy refuses an answer: its body has no certain length.
-pub const ODD_LENGTH: &str = "its Content-Length tells no length";
+pub const INVALID_LENGTH: &str = "its Content-Length tells no length";
 /// The same: its body would be taken for the content.
-pub const ODD_CODING: &str = "it has a transfer coding other than chunked, which was not requested";
+pub const UNKNOWN_CODING: &str =
+    "it has a transfer coding other than chunked, which was not requested";
 /// The same of HTTP/1.0.
-pub const OLD_CODING: &str = "it has a transfer coding, though its version is HTTP/1.0";
+pub const CODING_IN_HTTP10: &str = "it has a transfer coding, though its version is HTTP/1.0";
 /// Its head is over a limit.
 pub const LONG_HEAD: &str = "its head is longer than 64 KiB, or has more than 512 fields";
 /// Its interim answers are.
 pub const LONG_INTERIM: &str = "its interim answers (1xx) are longer than 64 KiB together";
 /// A line of its head is no field; folded lines were deprecated (RFC 9112 5.2).
-pub const ODD_FIELD: &str = "a field of its head is malformed, or folded over several lines";
+pub const INVALID_FIELD: &str = "a field of its head is malformed, or folded over several lines";
 /// Its status is no number of three digits.
-pub const ODD_STATUS: &str = "its status code is malformed";
+pub const INVALID_STATUS: &str = "its status code is malformed";
 /// Its version is not HTTP/1.
-pub const ODD_VERSION: &str = "it does not begin with HTTP/1.1 or HTTP/1.0";
+pub const INVALID_VERSION: &str = "it does not begin with HTTP/1.1 or HTTP/1.0";
 /// It accepts an upgrade that the request did not ask for.
-pub const ODD_UPGRADE: &str = "it changes to a protocol that was not requested";
+pub const UNASKED_UPGRADE: &str = "it changes to a protocol that was not requested";
 /// It came before there was a request.
 pub const SPOKE_FIRST: &str = "it spoke before it was asked";
 
 /// What hyper says of an answer that it cannot read, and what is said here.
 const HYPER_SAYS: &[(&str, &str)] = &[
-    ("invalid HTTP header parsed", ODD_FIELD),
-    ("invalid HTTP status-code parsed", ODD_STATUS),
-    ("invalid HTTP version parsed", ODD_VERSION),
-    ("invalid content-length parsed", ODD_LENGTH),
+    ("invalid HTTP header parsed", INVALID_FIELD),
+    ("invalid HTTP status-code parsed", INVALID_STATUS),
+    ("invalid HTTP version parsed", INVALID_VERSION),
+    ("invalid content-length parsed", INVALID_LENGTH),
     ("message head is too large", LONG_HEAD),
-    ("unexpected transfer-encoding parsed", OLD_CODING),
+    ("unexpected transfer-encoding parsed", CODING_IN_HTTP10),
 ];
 
 /// An end of the connection before the end of the answer's head.

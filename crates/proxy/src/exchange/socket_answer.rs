@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::exchange::answer_body::{AnswerBody, Length};
 use crate::exchange::buffers::Buffers;
 use crate::exchange::send_error::{
-    LONG_HEAD, LONG_INTERIM, ODD_CODING, ODD_FIELD, ODD_LENGTH, ODD_STATUS, ODD_UPGRADE,
-    ODD_VERSION, OLD_CODING,
+    CODING_IN_HTTP10, INVALID_FIELD, INVALID_LENGTH, INVALID_STATUS, INVALID_VERSION, LONG_HEAD,
+    LONG_INTERIM, UNASKED_UPGRADE, UNKNOWN_CODING,
 };
 use crate::exchange::upstream::Socket;
 use crate::limits::{ANSWER_FIELDS, ANSWER_HEAD, INTERIM_ANSWERS};
@@ -155,13 +155,13 @@ impl Fault {
             Self::Io(_) => "it broke off",
             Self::TooLong | Self::Parse(httparse::Error::TooManyHeaders) => LONG_HEAD,
             Self::LongInterim => LONG_INTERIM,
-            Self::Parse(httparse::Error::Status) => ODD_STATUS,
-            Self::Parse(httparse::Error::Version) => ODD_VERSION,
-            Self::Parse(_) => ODD_FIELD,
-            Self::Length => ODD_LENGTH,
-            Self::Coding => ODD_CODING,
-            Self::OldCoding => OLD_CODING,
-            Self::Upgrade => ODD_UPGRADE,
+            Self::Parse(httparse::Error::Status) => INVALID_STATUS,
+            Self::Parse(httparse::Error::Version) => INVALID_VERSION,
+            Self::Parse(_) => INVALID_FIELD,
+            Self::Length => INVALID_LENGTH,
+            Self::Coding => UNKNOWN_CODING,
+            Self::OldCoding => CODING_IN_HTTP10,
+            Self::Upgrade => UNASKED_UPGRADE,
         }
     }
 }
@@ -241,7 +241,7 @@ fn read_final(
     let mut fields = lines.of(text, parsed.headers);
     let is_http11 = parsed.version == Some(1);
     // RFC 9112 6.3: what has both may be an attempt at response splitting.
-    let is_odd = fields.has(&TRANSFER_ENCODING) && fields.has(&CONTENT_LENGTH);
+    let has_both = fields.has(&TRANSFER_ENCODING) && fields.has(&CONTENT_LENGTH);
     let length = Length::of(status, is_http11, &mut fields, asked)?;
     let closes = headers::has_token(&fields, &CONNECTION, "close");
     let reason = parsed.reason.unwrap_or_default();
@@ -252,7 +252,7 @@ fn read_final(
         rest: len..text.len(),
     };
     let body = AnswerBody {
-        keeps: is_http11 && !closes && !is_odd && !length.is_until_close(),
+        keeps: is_http11 && !closes && !has_both && !length.is_until_close(),
         length,
     };
     Ok(Parsed::Final(head, body))

@@ -7,5 +7,5 @@ pub mod fields;
 pub mod head;
 pub mod headers;
 pub mod names;
+pub mod strict_body;
 pub mod target;
-pub mod whole;

@@ -15,8 +15,8 @@ use http::{Method, StatusCode, Uri};
 
 use crate::code::Code;
 use crate::decision::route::Target;
+use crate::message::strict_body::BodyError;
 use crate::message::target::request_target;
-use crate::message::whole::BodyError;
 use crate::record::audit::{Audit, Entry, Seen};
 use crate::record::log::{Log, RequestLine};
 use crate::record::metrics::Metrics;

@@ -14,7 +14,7 @@ use super::pool::{Lease, StreamLease};
 use super::{RequestBody, ResponseBody, Upstream};
 use crate::exchange::replay::ReplayBody;
 use crate::exchange::send_error::{
-    ODD_CODING, ODD_LENGTH, Progress, SPOKE_FIRST, SendError, Unanswered, name_of,
+    INVALID_LENGTH, Progress, SPOKE_FIRST, SendError, UNKNOWN_CODING, Unanswered, name_of,
 };
 use crate::message::headers;
 
@@ -27,7 +27,7 @@ pub struct Connection<B = ReplayBody> {
 }
 
 /// A connection of HTTP/1.1 while a request has it.
-pub(super) struct Held<B> {
+pub(super) struct InUse<B> {
     link: Http1Link<B>,
     host: Rc<Host<B>>,
     upstream: Rc<Upstream<B>>,
@@ -69,7 +69,7 @@ impl<B: RequestBody> Connection<B> {
             Lease::Http1(link) => {
                 host.shape(&mut request, false);
                 let upstream = Rc::clone(&self.upstream);
-                let held = Held {
+                let held = InUse {
                     link,
                     host,
                     upstream,
@@ -102,7 +102,7 @@ impl<B> fmt::Debug for Connection<B> {
 
 // === HTTP/1.1 ===
 
-impl<B> Held<B> {
+impl<B> InUse<B> {
     pub(super) fn give_back(self) {
         self.upstream.give_back(self.link, &self.host.pool);
     }
@@ -123,13 +123,14 @@ impl<B> Held<B> {
         let mut response = sent.map_err(|failure| self.failure(&failure))?;
         // RFC 9112 6.3: what has both may be an attempt at response splitting.
         let fields = response.headers();
-        let is_odd = fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH);
-        if let Some(reason) = odd_framing(&mut response) {
+        let has_both =
+            fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH);
+        if let Some(reason) = framing_fault(&mut response) {
             return Err(Unanswered::not_http(&self.host.origin, reason));
         }
         // After 101 the connection is no HTTP connection any more. On one that speaks HTTP/1.0,
         // the next request could not have a body of unknown length.
-        let is_last = is_odd
+        let is_last = has_both
             || response.status() == StatusCode::SWITCHING_PROTOCOLS
             || response.version() == Version::HTTP_10;
         let held = (!is_last).then_some(self);
@@ -152,7 +153,7 @@ impl<B> Held<B> {
 }
 
 /// Why the body of an answer is not certain, though hyper accepted it.
-fn odd_framing<T>(response: &mut Response<T>) -> Option<&'static str> {
+fn framing_fault<T>(response: &mut Response<T>) -> Option<&'static str> {
     let status = response.status();
     let headers = response.headers_mut();
     // RFC 9112 6.3: the coding overrides it, and who forwards takes it out. RFC 9110 8.6: without
@@ -161,9 +162,11 @@ fn odd_framing<T>(response: &mut Response<T>) -> Option<&'static str> {
         headers.remove(CONTENT_LENGTH);
     }
     if headers::content_length(headers).is_err() {
-        return Some(ODD_LENGTH);
+        return Some(INVALID_LENGTH);
     }
-    headers::is_chunked(headers).is_none().then_some(ODD_CODING)
+    headers::is_chunked(headers)
+        .is_none()
+        .then_some(UNKNOWN_CODING)
 }
 
 // === HTTP/2 ===
@@ -198,7 +201,7 @@ async fn send_http2<B: RequestBody>(
     };
     let sent = http2::send(stream, request, on_interim).await;
     let mut response = sent.map_err(failure)?;
-    match odd_framing(&mut response) {
+    match framing_fault(&mut response) {
         None => Ok(response.map(ResponseBody::http2)),
         Some(reason) => Err(Unanswered::not_http(origin, reason)),
     }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::connection::Held;
+use super::connection::InUse;
 use super::http2::Http2Body;
 use crate::exchange::replay::ReplayBody;
-use crate::message::whole::BodyError;
+use crate::message::strict_body::BodyError;
 
 /// Up to this many bytes, the rest of an unwanted answer is read to keep its connection.
 const MAX_DRAIN: u64 = 8 * 1024;
@@ -20,12 +20,12 @@ const MAX_DRAIN: u64 = 8 * 1024;
 pub struct ResponseBody<B = ReplayBody>(Source<B>);
 
 enum Source<B> {
-    Http1(Incoming, Option<Held<B>>),
+    Http1(Incoming, Option<InUse<B>>),
     Http2(Http2Body<B>),
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn http1(incoming: Incoming, held: Option<Held<B>>) -> Self {
+    pub(super) fn http1(incoming: Incoming, held: Option<InUse<B>>) -> Self {
         Self(Source::Http1(incoming, held))
     }
 

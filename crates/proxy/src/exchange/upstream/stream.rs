@@ -62,10 +62,10 @@ pub(super) enum Stream {
 
 /// What a connection's bytes and its user tell each other.
 #[derive(Clone, Default)]
-pub(super) struct Line(Arc<Told>);
+pub(super) struct Line(Arc<LineState>);
 
 #[derive(Default)]
-struct Told {
+struct LineState {
     /// How often something has been received.
     heard: AtomicU64,
     may_stall: AtomicBool,
@@ -115,12 +115,12 @@ impl UpstreamIo {
 
     /// Lets the socket know what has been said since it last wrote.
     fn tell_socket(&mut self) {
-        let told = &*self.line.0;
-        if told.begins.load(Ordering::Relaxed) {
-            told.begins.store(false, Ordering::Relaxed);
+        let state = &*self.line.0;
+        if state.begins.load(Ordering::Relaxed) {
+            state.begins.store(false, Ordering::Relaxed);
             self.sent = 0;
         }
-        let may_stall = told.may_stall.load(Ordering::Relaxed) || self.sent > SURELY_TAKEN;
+        let may_stall = state.may_stall.load(Ordering::Relaxed) || self.sent > SURELY_TAKEN;
         if may_stall != self.may_stall {
             self.may_stall = may_stall;
             let limit = (!may_stall).then_some(self.unacknowledged);

@@ -27,7 +27,7 @@ const FIRST_REST: Duration = Duration::from_millis(200);
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// What the task and the connection's streams tell each other.
-pub(super) struct Told {
+pub(super) struct Shared {
     pub(super) line: Line,
     pub(super) window: Window,
     /// Requests on it.
@@ -69,7 +69,7 @@ pub(super) struct Came {
     bytes: u32,
 }
 
-impl Told {
+impl Shared {
     pub(super) fn new(line: Line, window: Window) -> Self {
         Self {
             line,
@@ -162,7 +162,7 @@ impl Told {
 }
 
 /// Runs the connection until it ends.
-pub(super) async fn drive(mut connection: Connection<UpstreamIo, Bytes>, told: Rc<Told>) {
+pub(super) async fn drive(mut connection: Connection<UpstreamIo, Bytes>, shared: Rc<Shared>) {
     let Some(pings) = connection.ping_pong() else {
         unreachable!("it is taken once");
     };
@@ -175,25 +175,26 @@ pub(super) async fn drive(mut connection: Connection<UpstreamIo, Bytes>, told: R
     };
     let mut alarm = pin!(sleep(SILENCE));
     poll_fn(|cx| {
-        told.task.borrow_mut().replace(cx.waker().clone());
-        pulse.measure(cx, &told);
+        shared.task.borrow_mut().replace(cx.waker().clone());
+        pulse.measure(cx, &shared);
         if let Some(size) = pulse.window.take()
             && connection.set_initial_window_size(size).is_err()
         {
             // The last one has not been acknowledged yet; what comes from the peer wakes this task.
             pulse.window = Some(size);
         }
-        if pulse.is_lost(cx, &told, alarm.as_mut()) {
+        if pulse.is_lost(cx, &shared, alarm.as_mut()) {
             return Poll::Ready(());
         }
         let ended = Pin::new(&mut connection).poll(cx);
         let most = u32::try_from(connection.max_concurrent_send_streams());
-        told.max_streams
+        shared
+            .max_streams
             .set(most.unwrap_or(UPSTREAM_STREAMS).min(UPSTREAM_STREAMS));
         ended.map(drop)
     })
     .await;
-    told.max_streams.set(0);
+    shared.max_streams.set(0);
 }
 
 /// Pings, and what they are for.
@@ -210,12 +211,12 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn measure(&mut self, cx: &mut Context<'_>, told: &Told) {
-        let state = &told.round_trip.state;
+    fn measure(&mut self, cx: &mut Context<'_>, shared: &Shared) {
+        let state = &shared.round_trip.state;
         if self.asked && self.pings.poll_pong(cx).is_ready() {
             self.asked = false;
             if let Measuring::Since(began) = state.get() {
-                self.window = told.measured(began.elapsed()).or(self.window);
+                self.window = shared.measured(began.elapsed()).or(self.window);
             }
         }
         if state.get() == Measuring::Begins && !self.asked && self.ping(cx) {
@@ -231,10 +232,15 @@ impl Pulse {
     }
 
     /// Whether the peer has been silent for too long while a request was running.
-    fn is_lost(&mut self, cx: &mut Context<'_>, told: &Told, mut alarm: Pin<&mut Sleep>) -> bool {
+    fn is_lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &Shared,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> bool {
         while alarm.as_mut().poll(cx).is_ready() {
-            let heard = told.line.heard();
-            let is_silent = heard == self.heard && told.streams.get() > 0;
+            let heard = shared.line.heard();
+            let is_silent = heard == self.heard && shared.streams.get() > 0;
             self.heard = heard;
             if is_silent && self.alarmed {
                 return true;

@@ -33,7 +33,7 @@ use crate::limits::{
     UPSTREAM_CONNECTION_WINDOW, UPSTREAM_FIRST_WINDOW, UPSTREAM_HEADER_LIST, UPSTREAM_RESETS,
     UPSTREAM_SEND_BUFFER, UPSTREAM_STREAMS,
 };
-use driver::Told;
+use driver::Shared;
 pub(super) use stream::{Http2Body, NoAnswer, send};
 use window::{Budget, Window};
 
@@ -42,7 +42,7 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A connection.
 pub(super) struct Http2 {
     sender: RefCell<SendRequest<Bytes>>,
-    told: Rc<Told>,
+    shared: Rc<Shared>,
     /// Whether it has served a request before.
     used: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -63,11 +63,11 @@ impl Http2 {
             .max_send_buffer_size(UPSTREAM_SEND_BUFFER)
             .max_header_list_size(UPSTREAM_HEADER_LIST);
         let (sender, connection) = builder.handshake(io).await?;
-        let told = Rc::new(Told::new(line, Window::new(Rc::clone(budget))));
-        tokio::task::spawn_local(driver::drive(connection, Rc::clone(&told)));
+        let shared = Rc::new(Shared::new(line, Window::new(Rc::clone(budget))));
+        tokio::task::spawn_local(driver::drive(connection, Rc::clone(&shared)));
         Ok(Rc::new(Self {
             sender: RefCell::new(sender),
-            told,
+            shared,
             used: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
         }))
@@ -76,7 +76,7 @@ impl Http2 {
     /// Whether it takes no further request.
     pub(super) fn is_closed(&self) -> bool {
         let mut look = Context::from_waker(Waker::noop());
-        self.told.resets.get() >= UPSTREAM_RESETS
+        self.shared.resets.get() >= UPSTREAM_RESETS
             || matches!(
                 self.sender.borrow_mut().poll_ready(&mut look),
                 Poll::Ready(Err(_))
@@ -85,32 +85,32 @@ impl Http2 {
 
     /// Takes one more request, where there is room; says whether it has served one before.
     pub(super) fn enter(&self) -> Option<bool> {
-        let has_room = self.told.streams.get() < self.told.max_streams.get();
-        if !has_room || !self.told.window.open() {
+        let has_room = self.shared.streams.get() < self.shared.max_streams.get();
+        if !has_room || !self.shared.window.open() {
             return None;
         }
-        self.told.streams.set(self.told.streams.get() + 1);
+        self.shared.streams.set(self.shared.streams.get() + 1);
         Some(self.used.replace(true))
     }
 
     /// A request has ended.
     pub(super) fn leave(&self) {
-        self.told.window.close();
-        self.told.streams.set(self.told.streams.get() - 1);
+        self.shared.window.close();
+        self.shared.streams.set(self.shared.streams.get() - 1);
         self.idle_since.set(Instant::now());
     }
 
     /// Since when there is no request on it.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.told.streams.get() == 0).then(|| self.idle_since.get())
+        (self.shared.streams.get() == 0).then(|| self.idle_since.get())
     }
 
     pub(super) fn line(&self) -> &Line {
-        &self.told.line
+        &self.shared.line
     }
 
     fn count_reset(&self) {
-        self.told.resets.set(self.told.resets.get() + 1);
+        self.shared.resets.set(self.shared.resets.get() + 1);
     }
 
     fn send_request(

@@ -150,7 +150,7 @@ impl<B> Http2Body<B> {
             let _ = self.stream.flow_control().release_capacity(data.len());
             if !data.is_empty() {
                 let connection = &self.running.lease.connection;
-                connection.told.came(&mut self.came, data.len());
+                connection.shared.came(&mut self.came, data.len());
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 self.running.is_done = self.stream.is_end_stream();
                 return Poll::Ready(Some(Ok(data)));
@@ -204,7 +204,7 @@ impl<B> Drop for Http2Body<B> {
     fn drop(&mut self) {
         let unread = self.stream.flow_control().used_capacity();
         let connection = &self.running.lease.connection;
-        connection.told.window.budget.let_go(unread);
+        connection.shared.window.budget.let_go(unread);
     }
 }
 

@@ -12,14 +12,14 @@ use crate::limits::HELD_FIELDS;
 use crate::message::fields::FieldLines;
 
 /// A head of HTTP/1.1 in origin form.
-pub struct HeldRequest {
+pub struct RequestLines {
     pub method: Method,
     /// The request target as it came.
     pub target: Rc<str>,
     pub fields: FieldLines,
 }
 
-impl HeldRequest {
+impl RequestLines {
     /// Reads a head that is [`crate::message::head::Head::plain`]; its fields go into `lines`.
     /// `None` where httparse finds no head in it.
     pub fn read(head: &[u8], lines: FieldLines) -> Option<Self> {

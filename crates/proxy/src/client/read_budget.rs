@@ -8,12 +8,12 @@ use bytes::BytesMut;
 
 /// The connections of a thread.
 #[derive(Debug, Default)]
-pub struct Crowd {
+pub struct ReadBudget {
     count: Cell<usize>,
     room: RefCell<BytesMut>,
 }
 
-impl Crowd {
+impl ReadBudget {
     /// Most that is read at once, and so most of a body that is in memory on one connection: with
     /// a quarter of it, an upload costs half as much again.
     pub const LARGEST_READ: usize = 1024 * 1024;
@@ -24,19 +24,20 @@ impl Crowd {
     const LARGEST_ROOM: usize = 4096;
 
     /// Counts a connection in until what this gives is dropped.
-    pub fn join(self: &Rc<Self>) -> Member {
+    pub fn join(self: &Rc<Self>) -> ReadShare {
         self.count.set(self.count.get() + 1);
-        Member(Rc::clone(self))
+        ReadShare(Rc::clone(self))
     }
 }
 
 /// One connection among the others of its thread.
-pub struct Member(Rc<Crowd>);
+pub struct ReadShare(Rc<ReadBudget>);
 
-impl Member {
+impl ReadShare {
     /// How much it may read at once.
     pub fn read(&self) -> usize {
-        (Crowd::READS / self.0.count.get().max(1)).clamp(Crowd::SMALLEST_READ, Crowd::LARGEST_READ)
+        (ReadBudget::READS / self.0.count.get().max(1))
+            .clamp(ReadBudget::SMALLEST_READ, ReadBudget::LARGEST_READ)
     }
 
     /// Room for a head, as much as there happens to be.
@@ -47,13 +48,13 @@ impl Member {
     /// Keeps room that is not needed any more for the next head, unless a long one has made it large.
     pub fn give_room(&self, mut room: BytesMut) {
         room.clear();
-        if (1..=Crowd::LARGEST_ROOM).contains(&room.capacity()) {
+        if (1..=ReadBudget::LARGEST_ROOM).contains(&room.capacity()) {
             self.0.room.replace(room);
         }
     }
 }
 
-impl Drop for Member {
+impl Drop for ReadShare {
     fn drop(&mut self) {
         self.0.count.set(self.0.count.get() - 1);
     }

@@ -1,8 +1,8 @@
-//! The places of connections.
+//! The slots of connections.
 //!
-//! - There are never more connections than places.
+//! - There are never more connections than slots.
 //! - A client that waits for a place gets one if a connection ends or can be ended.
-//! - When all have ended, all places are free and no thread counts one.
+//! - When all have ended, all slots are free and no thread counts one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::thread::{self, JoinHandle};
 use tokio::sync::oneshot;
 
-use crate::client::places::{Candidate, Limits, Places, Slot};
+use crate::client::slots::{Candidate, Limits, Slot, Slots};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// One of each kind.
@@ -36,7 +36,7 @@ struct Connection {
 
 /// The thread that accepts; its listeners are tasks.
 struct Acceptor {
-    places: Places,
+    slots: Slots,
     load: Arc<AtomicUsize>,
     open: Arc<[Count; 2]>,
     orders: Sender<Order>,
@@ -60,7 +60,7 @@ pub fn idle_connections_make_room() {
     });
 }
 
-/// Both places are in use until their connections end, and each has one who waits for it.
+/// Both slots are in use until their connections end, and each has one who waits for it.
 pub fn busy_connections_end() {
     run(async |acceptor| {
         let (task, launcher) = (acceptor.take(false).await, acceptor.take(true).await);
@@ -74,7 +74,7 @@ fn run(listeners: impl AsyncFnOnce(&Acceptor) -> Vec<JoinHandle<()>>) {
     let (orders, received) = channel();
     let serving = thread::spawn(move || serve(&received));
     let acceptor = Acceptor {
-        places: Places::new(LIMITS),
+        slots: Slots::new(LIMITS),
         load: Arc::default(),
         open: Arc::default(),
         orders,
@@ -83,7 +83,7 @@ fn run(listeners: impl AsyncFnOnce(&Acceptor) -> Vec<JoinHandle<()>>) {
         ending.join().expect("no panic");
     }
     let Acceptor {
-        places,
+        slots,
         load,
         open,
         orders,
@@ -94,7 +94,7 @@ fn run(listeners: impl AsyncFnOnce(&Acceptor) -> Vec<JoinHandle<()>>) {
     assert!(open.iter().all(|open| open.load(SeqCst) == 0));
     for reserved in [false, true] {
         let none = |_: &Candidate| async { unreachable!("none is open") };
-        assert!(block_on(places.claim(reserved, (0, &load), none)).is_some());
+        assert!(block_on(slots.claim(reserved, (0, &load), none)).is_some());
     }
 }
 
@@ -135,14 +135,14 @@ impl Acceptor {
 
     async fn take(&self, reserved: bool) -> Connection {
         let end = |candidate: &Candidate| self.order_end(candidate);
-        let slot = self.places.claim(reserved, (0, &self.load), end).await;
+        let slot = self.slots.claim(reserved, (0, &self.load), end).await;
         self.connection(slot.expect("one that is idle makes room"))
     }
 
     /// A client waits for a place.
     async fn wait(&self, reserved: bool) {
         let end = |candidate: &Candidate| self.order_end(candidate);
-        let slot = self.places.wait_for(reserved, (0, &self.load), end).await;
+        let slot = self.slots.wait_for(reserved, (0, &self.load), end).await;
         let _ = self.orders.send(Order::Serve(self.connection(slot)));
     }
 

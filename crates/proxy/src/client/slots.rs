@@ -1,8 +1,8 @@
 //! How many connections there may be, by the descriptors of this process, and which of them makes
 //! room for another.
 //!
-//! Some places are reserved, so that a task which opens connections without end never keeps out a
-//! launcher that updates the credentials. A client that waits for a place looks again whenever any
+//! Some slots are reserved, so that a task which opens connections without end never keeps out a
+//! launcher that updates the credentials. A client that waits for a slot looks again whenever any
 //! connection has ended. What this is not: it closes nothing; see [`crate::start`].
 
 use std::cell::{Cell, RefCell};
@@ -26,7 +26,7 @@ const HELD_BACK: usize = 128;
 /// them are open, the one that has been idle for longest makes room for the next.
 const RESERVED: usize = 64;
 
-/// Places that are kept free of connections that are idle: a sixteenth, but no more than this.
+/// Slots that are kept free of connections that are idle: a sixteenth, but no more than this.
 const MOST_SPARE: usize = 64;
 
 /// Connections that are looked at, at most, to find one that is idle.
@@ -52,8 +52,8 @@ impl Limits {
     }
 }
 
-/// The places of all connections, as the accepting thread knows them.
-pub struct Places {
+/// The slots of all connections, as the accepting thread knows them.
+pub struct Slots {
     tasks: Kind,
     reserved: Kind,
     open: Arc<Open>,
@@ -69,19 +69,19 @@ struct Open {
     freed: Notify,
 }
 
-/// One connection's place among those that may be open; given back when it is dropped.
+/// One connection's slot among those that may be open; given back when it is dropped.
 #[derive(Debug)]
 pub struct Slot {
     open: Arc<Open>,
     load: Arc<AtomicUsize>,
-    /// It is one of the reserved places.
+    /// It is one of the reserved slots.
     pub reserved: bool,
     /// Names the connection.
     pub number: u64,
     pub usage: Arc<Usage>,
 }
 
-impl Places {
+impl Slots {
     pub fn new(limits: Limits) -> Self {
         Self {
             tasks: Kind::new(
@@ -94,7 +94,7 @@ impl Places {
         }
     }
 
-    /// A place for a connection on the thread `worker`, counted in its `load`; a reserved one where
+    /// A slot for a connection on the thread `worker`, counted in its `load`; a reserved one where
     /// `reserved`. If none is free, `end` is asked to end an idle connection, and says whether it
     /// will. `None` if all are in use.
     pub async fn claim<E: Future<Output = bool>>(
@@ -131,7 +131,7 @@ impl Places {
         }
     }
 
-    /// As [`Places::claim`], but it waits until one of those that are in use becomes idle or ends.
+    /// As [`Slots::claim`], but it waits until one of those that are in use becomes idle or ends.
     pub async fn wait_for<E: Future<Output = bool>>(
         &self,
         reserved: bool,
@@ -161,7 +161,7 @@ impl Places {
         }
     }
 
-    /// A place that nothing has to end for.
+    /// A slot that nothing has to end for.
     fn take(&self, reserved: bool, worker: usize, load: &Arc<AtomicUsize>) -> Option<Slot> {
         let kind = self.kind(reserved);
         let counter = self.open.counter(reserved);
@@ -184,8 +184,8 @@ impl Places {
         Some(slot)
     }
 
-    /// Whether so few places are left that one should be freed for each that is taken, ahead of
-    /// need: so clients who connect one upon another do not wait for each other's places.
+    /// Whether so few slots are left that one should be freed for each that is taken, ahead of
+    /// need: so clients who connect one upon another do not wait for each other's slots.
     fn are_low(&self, reserved: bool) -> bool {
         let kind = self.kind(reserved);
         let taken = self.open.counter(reserved).load(Ordering::Relaxed);
@@ -197,7 +197,7 @@ impl Places {
         self.kind(reserved).queue.borrow_mut().longest_idle()
     }
 
-    /// Comes when a place has become free since this was called.
+    /// Comes when a slot has become free since this was called.
     fn freed(&self) -> Notified<'_> {
         self.open.freed.notified()
     }
@@ -227,14 +227,14 @@ impl Drop for Slot {
             .counter(self.reserved)
             .fetch_sub(1, Ordering::Relaxed);
         self.load.fetch_sub(1, Ordering::Relaxed);
-        // First the place, then the end, then the notice: each reader of a later one sees the earlier.
+        // First the slot, then the end, then the notice: each reader of a later one sees the earlier.
         self.usage.leave();
-        // All of them: the first may wait for a place of the other kind.
+        // All of them: the first may wait for a slot of the other kind.
         self.open.freed.notify_waiters();
     }
 }
 
-/// Places that are given to the same connections.
+/// Slots that are given to the same connections.
 struct Kind {
     limit: usize,
     /// While no more are left, connections that are idle make room.
@@ -328,52 +328,52 @@ mod tests {
             connections: 5,
             reserved: 1,
         };
-        let places = Places::new(limits);
+        let slots = Slots::new(limits);
         let load = Arc::default();
-        let take = || places.take(false, 0, &load);
-        let mut slots: Vec<Slot> = std::iter::from_fn(take).collect();
-        assert_eq!(slots.len(), limits.connections);
-        let longest = || places.longest_idle(false).map(|found| found.number);
-        slots[0].usage.begin();
-        slots[1].usage.begin();
-        slots[1].usage.end();
+        let take = || slots.take(false, 0, &load);
+        let mut taken: Vec<Slot> = std::iter::from_fn(take).collect();
+        assert_eq!(taken.len(), limits.connections);
+        let longest = || slots.longest_idle(false).map(|found| found.number);
+        taken[0].usage.begin();
+        taken[1].usage.begin();
+        taken[1].usage.end();
         assert_eq!(longest(), Some(2));
-        drop(slots.remove(2));
+        drop(taken.remove(2));
         assert_eq!(longest(), Some(3));
         // It was in use after all, and is asked again when the others have been.
         assert_eq!(longest(), Some(4));
-        slots[0].usage.end();
+        taken[0].usage.end();
         assert_eq!(longest(), Some(1));
-        for slot in &slots {
+        for slot in &taken {
             slot.usage.begin();
         }
         assert_eq!(longest(), None);
         assert_eq!(longest(), None);
-        slots[3].usage.end();
+        taken[3].usage.end();
         assert_eq!(longest(), Some(4));
-        slots.extend(take());
-        assert_eq!(slots.len(), limits.connections);
+        taken.extend(take());
+        assert_eq!(taken.len(), limits.connections);
         assert!(take().is_none());
-        slots.extend(places.take(true, 0, &load));
-        assert!(places.take(true, 0, &load).is_none());
-        assert!(slots.last().is_some_and(|slot| slot.reserved));
+        taken.extend(slots.take(true, 0, &load));
+        assert!(slots.take(true, 0, &load).is_none());
+        assert!(taken.last().is_some_and(|slot| slot.reserved));
     }
 
     #[test]
     fn all_who_wait_are_told_of_a_place_of_either_kind() {
-        let places = Places::new(Limits {
+        let slots = Slots::new(Limits {
             connections: 1,
             reserved: 1,
         });
         let load = Arc::default();
         let busy = [false, true].map(|reserved| {
-            let slot = places.take(reserved, 0, &load).expect("a place");
+            let slot = slots.take(reserved, 0, &load).expect("a slot");
             slot.usage.begin();
             slot
         });
         let end = |_: &Candidate| async { unreachable!("none is idle") };
-        let mut launcher = pin!(places.wait_for(true, (0, &load), end));
-        let mut task = pin!(places.wait_for(false, (0, &load), end));
+        let mut launcher = pin!(slots.wait_for(true, (0, &load), end));
+        let mut task = pin!(slots.wait_for(false, (0, &load), end));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(launcher.as_mut().poll(&mut cx).is_pending());
         assert!(task.as_mut().poll(&mut cx).is_pending());
@@ -385,16 +385,16 @@ mod tests {
 
     #[test]
     fn what_has_ended_is_forgotten() {
-        let places = Places::new(Limits {
+        let slots = Slots::new(Limits {
             connections: 100,
             reserved: 1,
         });
         let load = Arc::default();
-        let kept = places.take(false, 0, &load);
+        let kept = slots.take(false, 0, &load);
         for _ in 0..1000 {
-            assert!(places.take(false, 0, &load).is_some());
+            assert!(slots.take(false, 0, &load).is_some());
         }
-        assert!(places.tasks.queue.borrow().0.len() < 10);
+        assert!(slots.tasks.queue.borrow().0.len() < 10);
         drop(kept);
         assert_eq!(load.load(Ordering::Relaxed), 0);
     }

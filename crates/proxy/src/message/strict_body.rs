@@ -19,7 +19,7 @@ use crate::message::headers;
 use crate::record::metrics::Metrics;
 
 /// A body as hyper hands it out, made strict about its end.
-pub struct Whole<B> {
+pub struct StrictBody<B> {
     body: B,
     http2: bool,
     /// It has been read to its end.
@@ -47,7 +47,7 @@ pub enum BodyError {
     Chunked(#[from] ChunkedError),
 }
 
-impl<B> Whole<B> {
+impl<B> StrictBody<B> {
     /// The body of an answer of this version.
     pub fn new(body: B, version: Version) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl<B> Whole<B> {
     }
 }
 
-impl<B> Body for Whole<B>
+impl<B> Body for StrictBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
     BodyError: From<B::Error>,
