@@ -31,7 +31,7 @@ const WAYS = {
 };
 
 const TYPESCRIPT = 'typescript';
-const PROPERTIES = ['__test__/*-properties.test.ts', '__test__/hawk-oracle.test.ts'];
+const PROPERTIES = ['__test__/*/*-properties.test.ts', '__test__/proxy/hawk-oracle.test.ts'];
 
 main();
 

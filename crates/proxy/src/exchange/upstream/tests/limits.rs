@@ -304,7 +304,7 @@ fn whatever_happens_no_permit_is_lost() {
 }
 
 /// A peer that has vanished is given up by this limit, which a real one in another network namespace
-/// shows in `__test__/vanished.test.ts`.
+/// shows in `__test__/proxy/vanished.test.ts`.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_sent_has_to_be_acknowledged_in_time_unless_the_peer_may_stall() {

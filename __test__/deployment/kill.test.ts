@@ -1,0 +1,221 @@
+// kill -9: a writing process is killed many times, while it writes, while it starts and while it creates
+// its database, and every acknowledged write is still there. `KILLS=1000` kills it more often.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
+import test, { type ExecutionContext } from 'ava';
+import { build } from 'esbuild';
+import { openStorage } from '../../ts/deployment/storage/index.js';
+import { addDatabase } from '../harness/database.js';
+import { DATABASE_PATIENCE_MS, pause, TEST_PATIENCE_MS, within } from '../harness/deadline.js';
+import { freshDirectory } from '../harness/directory.js';
+import { SHORT_LIVED } from '../harness/local.js';
+import { postgresql } from '../harness/postgresql.js';
+import { testWith } from '../harness/tools.js';
+
+const ROOT = path.resolve(import.meta.dirname, '../..');
+/** In one file, since it is started so often, beside the one that makes a database. */
+const WRITERS = path.join(ROOT, `build/test-writer-${process.pid}`);
+const WRITER = path.join(WRITERS, 'writer.mjs');
+
+/** So many writers at once, each with data of its own. */
+const LANES = 4;
+/** A process is killed at most so long after its first write, in milliseconds. */
+const LONGEST_LIFE = 30;
+/** Every other one is killed while it starts: at most so long after that began. */
+const LONGEST_START = 400;
+/** How often; each start of PGlite takes half a second of a processor. */
+const { KILLS = '80' } = process.env;
+
+test.after.always(() => rmSync(WRITERS, { recursive: true, force: true }));
+
+test.before(async () => {
+  await build({
+    entryPoints: {
+      writer: path.join(ROOT, '__test__/harness/writer.ts'),
+      'pglite-new': path.join(ROOT, 'ts/deployment/storage/pglite-new.ts'),
+    },
+    outdir: WRITERS,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    packages: 'external',
+    logLevel: 'warning',
+  });
+});
+
+test('PGlite loses nothing that it has acknowledged', async (t) => {
+  t.timeout(TEST_PATIENCE_MS);
+  await killAll(t, Number(KILLS), async () => {
+    const folder = freshDirectory(t);
+    await addDatabase(folder);
+    return [folder];
+  });
+});
+
+testWith('postgres')('nor is anything lost with PostgreSQL', async (t) => {
+  t.timeout(TEST_PATIENCE_MS);
+  const server = await postgresql();
+  // Its server goes on: what is killed is a client of it.
+  await killAll(t, Number(KILLS) / 2, async () => [
+    freshDirectory(t),
+    await server.createDatabase(),
+  ]);
+});
+
+async function killAll(
+  t: ExecutionContext,
+  kills: number,
+  place: () => Promise<string[]>,
+): Promise<void> {
+  const lanes = Array.from({ length: LANES }, async () => {
+    const args = await place();
+    let written = 0;
+    for (let turn = 1; turn <= kills / LANES; turn += 1) {
+      written = await killOne(t, args, written, turn % 2 === 0);
+    }
+    return killOne(t, args, written, false);
+  });
+  const written = (await Promise.all(lanes)).reduce((sum, each) => sum + each);
+  t.log(`${written} acknowledged writes`);
+  t.true(written > kills / 4);
+}
+
+/** Returns the last number that is known to be there, which the next process has to find. */
+async function killOne(
+  t: ExecutionContext,
+  args: readonly string[],
+  written: number,
+  isStarting: boolean,
+): Promise<number> {
+  const { child, ended } = startWriter(args);
+  const killWithin = (longest: number) =>
+    setTimeout(() => child.kill('SIGKILL'), Math.random() * longest);
+  const early = isStarting ? killWithin(LONGEST_START) : undefined;
+  let isDying = false;
+  let known = written;
+  for await (const line of linesOf(child)) {
+    const [verb, number, state] = line.split(' ');
+    if (verb === 'found') {
+      t.is(state, 'whole');
+      t.true(Number(number) >= written, `${number} of ${written}`);
+    } else if (!isDying) {
+      killWithin(LONGEST_LIFE);
+      isDying = true;
+    }
+    known = Number(number);
+  }
+  clearTimeout(early);
+  t.deepEqual(await ended(), KILLED);
+  return known;
+}
+
+/** How a writer ends that did not do so by itself. */
+const KILLED = { code: null, signal: 'SIGKILL', said: '' };
+
+function startWriter(args: readonly string[]) {
+  const child = spawn(process.execPath, [...SHORT_LIVED, WRITER, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const exited = once(child, 'exit');
+  const said = text(child.stderr);
+  const ended = async () => {
+    const [code, signal] = await within(exited, 'its end');
+    return { code, signal, said: await said };
+  };
+  return { child, ended };
+}
+
+function linesOf({ stdout }: ChildProcess): AsyncIterable<string> {
+  return createInterface({ input: stdout as NonNullable<typeof stdout> });
+}
+
+/** By how many files there are of a new database when it is killed; it has about a thousand. */
+const FILES = [1, 30, 300, 700];
+
+test.serial('nor is a database left half made', async (t) => {
+  t.timeout(TEST_PATIENCE_MS);
+  const folder = freshDirectory(t);
+  const place = path.join(folder, 'database/data');
+  const begun = () => namesIn(path.dirname(place)).filter((name) => name.includes('.unfinished'));
+  const isWhole = () => existsSync(place);
+  const killAt = async (moment: () => boolean) => {
+    const { child, ended } = startWriter([folder]);
+    await within(until(moment, child), 'the moment', DATABASE_PATIENCE_MS);
+    child.kill('SIGKILL');
+    t.deepEqual(await ended(), KILLED);
+  };
+  for (const files of FILES) {
+    do {
+      rmSync(place, { recursive: true, force: true });
+      const before = new Set(begun());
+      const unfinished = () => begun().find((name) => !before.has(name));
+      await killAt(() => {
+        const name = unfinished();
+        return name !== undefined && countNames(path.join(path.dirname(place), name)) > files;
+      });
+      // A kill that comes too late, as one may on a busy machine, says nothing.
+    } while (isWhole());
+  }
+  await killAt(isWhole);
+  // What follows are its tables.
+  let written = 0;
+  for (let turn = 1; turn <= 12; turn += 1) {
+    written = await killOne(t, [folder], written, true);
+  }
+  t.true((await killOne(t, [folder], written, false)) > 0);
+  t.deepEqual(begun(), []);
+});
+
+function namesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
+}
+
+/** Neither more nor fewer than any number where the folder is going just now. */
+function countNames(folder: string): number {
+  try {
+    return existsSync(folder) ? readdirSync(folder, { recursive: true }).length : 0;
+  } catch {
+    return Number.NaN;
+  }
+}
+
+/** Or until the process has ended, which it should not have. */
+async function until(isSo: () => boolean, child: ChildProcess): Promise<void> {
+  while (!isSo() && child.exitCode === null && child.signalCode === null) {
+    await pause(1);
+  }
+}
+
+/** What a process leaves in `database/` that is killed between two steps. */
+const REMAINS: [file: string, content: string][] = [
+  ['data/postmaster.pid', ''],
+  ['data/postmaster.pid', '-'],
+  ['data/postmaster.pid', '1\n/pglite/data\n'],
+  ['lock', ''],
+  ['lock', '{"pid":4194304,"since":1}'],
+  ['lock.4194304.0', ''],
+];
+
+for (const [file, content] of REMAINS) {
+  test.serial(
+    `a process that was killed has left database/${file} with ${JSON.stringify(content)}`,
+    async (t) => {
+      const folder = freshDirectory(t);
+      await addDatabase(folder);
+      const left = path.join(folder, 'database', file);
+      mkdirSync(path.dirname(left), { recursive: true });
+      writeFileSync(left, content);
+      const { store, close } = await openStorage({ folder });
+      t.deepEqual(await store.roles.all(), []);
+      await close();
+      t.deepEqual(readdirSync(path.join(folder, 'database')), ['data']);
+      t.false(existsSync(left));
+    },
+  );
+}

@@ -1,0 +1,202 @@
+// The exposure page in a real browser: by the page alone an operator verifies that a deployment is
+// locked down, opens one endpoint, and sees the change.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import test, { type ExecutionContext } from 'ava';
+import type { Page } from 'playwright-core';
+import type { Exposure } from '../../ts/deployment/exposure.js';
+import { authOf } from '../harness/auth.js';
+import { launch } from '../harness/browser.js';
+import { deploymentFor, send } from '../harness/deployment.js';
+import { testWith } from '../harness/tools.js';
+
+const ALICE = { name: 'alice', password: 'correct horse', roles: ['operator'] };
+const OPERATOR = {
+  roleId: 'operator',
+  scopes: ['auth:list-roles', 'auth:create-role:*', 'auth:update-role:*', 'queue:*'],
+};
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** Nothing that keeps people from a page who do not see it or use no mouse, by axe-core. */
+async function isAccessible(t: ExecutionContext, page: Page, what: string): Promise<void> {
+  // By the debugger, since the policy of the page lets no script run.
+  await page.evaluate(AXE);
+  const found = await page.evaluate(
+    `axe.run({ resultTypes: ['violations'] }).then(({ violations }) =>
+      violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`,
+  );
+  t.deepEqual(found, [], what);
+}
+
+testWith('chromium')('an operator proves, opens and compares by the page alone', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE], roles: [OPERATOR] });
+  const { rootUrl } = deployment;
+  const browser = await launch(t);
+  const context = await browser.newContext({ javaScriptEnabled: true, colorScheme: 'light' });
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on('console', (message) => complaints.push(message.text()));
+  const press = (label: string) =>
+    Promise.all([page.waitForNavigation(), page.getByRole('button', { name: label }).click()]);
+  const follow = (label: string) =>
+    Promise.all([
+      page.waitForNavigation(),
+      page.getByRole('link', { name: label }).first().click(),
+    ]);
+
+  await page.goto(rootUrl);
+  t.is(await page.title(), 'A Taskcluster deployment');
+  await isAccessible(t, page, 'the front page');
+  await follow('What is open, to whom, and why');
+  t.is(await page.title(), 'Sign in to Taskcluster');
+  await page.getByLabel('Name').fill(ALICE.name);
+  await page.getByLabel('Password').fill(ALICE.password);
+  await press('Sign in');
+
+  t.is(await page.title(), 'What everybody may do');
+  const summary = () => page.locator('.summary').innerText();
+  t.regex(await summary(), /^0 of \d\d endpoints .* Nothing that needs a scope is let through\.$/);
+  await isAccessible(t, page, 'locked');
+  const [kept] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('link', { name: 'Keep the whole state' }).click(),
+  ]);
+  const state = readFileSync(await kept.path(), 'utf8');
+
+  // By the keyboard alone.
+  await page.getByLabel('One role on a line').focus();
+  await page.keyboard.type('anonymous=queue:pending-count:demo/*');
+  await page.keyboard.press('Tab');
+  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')]);
+  t.regex(await summary(), /^1 of \d\d endpoints that need scopes would be open/);
+  const row = () =>
+    page.locator('#would ~ .scroll tbody tr, #since ~ .scroll tbody tr').innerText();
+  t.regex(
+    await row(),
+    /opens\s+queue\.pendingTasks\s+no\s+for some\s+queue:pending-count:demo\/\*/,
+  );
+  await isAccessible(t, page, 'what it would change');
+  await press('Write the role anonymous');
+  t.regex(await page.getByRole('status').innerText(), /^The role anonymous has been written/);
+  t.regex(await row(), /opens\s+queue\.pendingTasks/);
+  const { scopes } = await authOf(deployment).role('anonymous');
+  t.deepEqual(scopes, ['queue:pending-count:demo/*']);
+  const { auditHistory } = await authOf(deployment).getEntityHistory('role', 'anonymous');
+  t.like(auditHistory, [{ actionType: 'created', clientId: 'local/alice' }]);
+
+  await follow('queue.pendingTasks');
+  t.regex(
+    await page.locator('.tree').innerText(),
+    /pending-count:demo\/\*\s+the role anonymous\s+assume:anonymous\s+which everybody has/,
+  );
+  await isAccessible(t, page, 'why');
+  await page.getByLabel('A state that was kept').fill(state);
+  await press('Compare');
+  t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the saved state');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await isAccessible(t, page, 'in the dark');
+  await page.emulateMedia({ media: 'print' });
+  t.false(await page.getByRole('button').first().isVisible(), 'no buttons on paper');
+  t.deepEqual(complaints, [], 'nothing that its own policy forbids');
+});
+
+/** The cookie of who has signed in. */
+async function signIn(rootUrl: string, name: string): Promise<string> {
+  const { headers } = await send(
+    { rootUrl },
+    {
+      method: 'POST',
+      target: '/login/local',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ name, password: ALICE.password }),
+    },
+  );
+  return String(headers['set-cookie']?.[0]?.split(';')[0]);
+}
+
+test('the page is for who has signed in and may list roles, and runs no script', async (t) => {
+  const bob = { ...ALICE, name: 'bob', roles: [] };
+  const deployment = await deploymentFor(t, {
+    users: [ALICE, bob],
+    roles: [OPERATOR, { roleId: 'anonymous', scopes: ['secrets:get:a'] }],
+  });
+  const { rootUrl } = deployment;
+  const moved = await send(deployment, { target: '/exposure?who=role&name=x' });
+  t.is(moved.headers.location, '/login/exposure?who=role&name=x');
+  const strange = await send(deployment, { target: '/login/exposure?who=everybody' });
+  t.is(strange.status, 303);
+  t.is(strange.headers.location, '/login?continue=%2Flogin%2Fexposure%3Fwho%3Deverybody');
+
+  const Cookie = await signIn(rootUrl, 'alice');
+  const get = (query: string, cookie = Cookie) =>
+    send(deployment, { target: `/login/exposure?${query}`, headers: { Cookie: cookie } });
+  const refused = await get('', await signIn(rootUrl, 'bob'));
+  t.is(refused.status, 403);
+  t.regex(refused.text, /You are local\/bob, and lack the scope auth:list-roles/);
+  const page = await get('show=yes&show=some');
+  t.false(page.text.includes('<script'));
+  t.regex(String(page.headers['content-security-policy']), /^default-src 'none'; style-src 'self'/);
+  t.regex(page.text, /<strong>1<\/strong> of/);
+  t.false(page.text.includes('queue.status</code>'));
+
+  const rows = (await get('format=json&show=some')).json as Exposure[];
+  t.deepEqual(
+    rows.map(({ endpoint, by }) => [endpoint, by]),
+    [['get', ['secrets:get:a']]],
+  );
+  const document = await get('format=md&search=secrets.get');
+  t.is(document.headers['content-type'], 'text/markdown; charset=utf-8');
+  t.regex(
+    document.text,
+    /^# What everybody may do\n\n\| passes .*\n.*\n\| for some \| `secrets\.get` /,
+  );
+  t.regex((await get('who=role&name=operator')).text, /What the role operator may do/);
+  t.regex(
+    (await get('who=scopes&name=secrets:*+queue:x')).text,
+    /What the scopes queue:x secrets:/,
+  );
+
+  for (const [query, status, sentence] of [
+    ['who=client&name=static/x', 403, /lack the scope auth:get-client:static\/x/],
+    ['who=client', 400, /write the id or the scopes in “Which one”/],
+    ['who=nobody&name=x', 400, /choose one of the list/],
+    ['what-if=anonymous%3D', 400, /gives no scope/],
+    ['what-if=a%3Dassume:b%0Ab%3Dassume:a', 400, /Roles may not contain dependency cycles/],
+    ['why=queue.tsk', 400, /there is no endpoint queue\.tsk/],
+    ['search=%3Cscript%3E', 200, /value="&#60;script&#62;"/],
+  ] as const) {
+    const answer = await get(query);
+    t.is(answer.status, status, query);
+    t.regex(answer.text, sentence, query);
+  }
+});
+
+test('a role is written as by the API: from own pages, with the scopes that it takes', async (t) => {
+  const operator = { ...OPERATOR, scopes: ['auth:list-roles', 'auth:create-role:demo', 'queue:*'] };
+  const deployment = await deploymentFor(t, { users: [ALICE], roles: [operator] });
+  const Cookie = await signIn(deployment.rootUrl, 'alice');
+  const write = (role: string, headers: Record<string, string> = {}) =>
+    send(deployment, {
+      method: 'POST',
+      target: '/login/exposure/role',
+      headers: { Cookie, 'Content-Type': 'application/x-www-form-urlencoded', ...headers },
+      body: new URLSearchParams({ 'what-if': role }).toString(),
+    });
+  for (const [role, headers, status] of [
+    ['demo=queue:x', { Origin: 'https://elsewhere.example.com' }, 403],
+    ['demo=queue:x', { 'Sec-Fetch-Site': 'same-site' }, 403],
+    ['demo=secrets:get:x', {}, 403],
+    ['other=queue:x', {}, 403],
+    ['operator=*', {}, 403],
+    ['demo=queue:x\ndemo2=queue:x', {}, 400],
+    ['', {}, 400],
+  ] as const) {
+    t.is((await write(role, headers)).status, status, role);
+  }
+  t.regex((await write('demo=secrets:get:x')).text, /secrets:get:x/);
+  const auth = authOf(deployment);
+  t.deepEqual((await auth.listRoleIds()).roleIds, ['operator']);
+  t.is((await write('demo=queue:x')).status, 200);
+  t.deepEqual((await auth.role('demo')).scopes, ['queue:x']);
+});

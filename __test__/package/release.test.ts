@@ -1,0 +1,301 @@
+// A release, short of the world: it refuses what is not whole, publishes into a real registry, each
+// package behind those that it needs, and is installed from there by name.
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
+import test, { type ExecutionContext } from 'ava';
+import { revision, version } from 'taskcluster-proxy';
+import { endsWith } from '../harness/child.js';
+import { within } from '../harness/deadline.js';
+import { freshDirectory } from '../harness/directory.js';
+import { makeProject, packageManagersHere } from '../harness/package-managers.js';
+import {
+  publishDirectory,
+  type Registry,
+  startRegistry,
+  unpackPublished,
+} from '../harness/registry.js';
+import { permanentCredentials } from '../harness/signature.js';
+import { pathOf, testWith } from '../harness/tools.js';
+import { startUpstream, type Upstream } from '../harness/upstream.js';
+
+const ROOT = path.resolve(import.meta.dirname, '../..');
+const run = promisify(execFile);
+
+interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+async function ended(program: string, args: string[], options: object = {}): Promise<Ended> {
+  try {
+    return { code: 0, ...(await run(program, args, { encoding: 'utf8', ...options })) };
+  } catch (error) {
+    return error as Ended;
+  }
+}
+
+const release = (args: string[], env: NodeJS.ProcessEnv = process.env) =>
+  ended(process.execPath, [path.join(ROOT, 'tools/release.mjs'), ...args], { env });
+
+testWith('registry')('a release is published, and installed by name', async (t) => {
+  const registry = await startRegistry(t);
+  const { url, env } = registry;
+  const first = await release(['publish', '--trial', '--registry', url], env);
+  t.is(first.code, 0, first.stderr);
+  const published = [...first.stdout.matchAll(/^(\S+)@\S+ is published$/gm)].map(
+    ([, name]) => name,
+  );
+  // Each behind those that it needs.
+  t.regex(`${published}`, /^(taskcluster-proxy-[\w-]+,)+taskcluster-proxy,taskcluster-local$/);
+  const again = await release(['publish', '--trial', '--registry', url], env);
+  t.regex(again.stdout, new RegExp(`^taskcluster-proxy@${version} is there already$`, 'm'));
+  t.is(again.code, 0, again.stderr);
+
+  const project = makeProject(t, 'npm', registry);
+  await project.add('taskcluster-local');
+  t.is(await project.run('taskcluster-local', '--version'), `${version}\n`);
+  await upgradeWhileItRuns(t, registry);
+});
+
+/**
+ * By every package manager: the proxy is installed by its name, and runs; the next version is installed
+ * in its place; what runs goes on, and what starts then is the next.
+ */
+async function upgradeWhileItRuns(t: ExecutionContext, registry: Registry): Promise<void> {
+  await publishOtherPlatforms(t, registry, version);
+  const upstream = await startUpstream(t);
+  const installed = [];
+  for (const manager of packageManagersHere()) {
+    const project = makeProject(t, manager, registry);
+    await project.add('taskcluster-proxy');
+    const said = await project.run('taskcluster-proxy', '--version');
+    t.is(said, `Taskcluster proxy ${version} (git revision ${revision})\n`, manager);
+    installed.push({ manager, project, proxy: await startProxyOf(t, project, upstream) });
+  }
+  const next = await publishNext(t, registry);
+  for (const { manager, project, proxy } of installed) {
+    await project.add(`taskcluster-proxy@${next}`);
+    t.is(await project.run('taskcluster-proxy', '--short-version'), `${next}\n`, manager);
+
+    const body = JSON.stringify(permanentCredentials('tests/next'));
+    const update = await fetch(`${proxy.url}/credentials`, { method: 'PUT', body });
+    t.is(update.status, 200, manager);
+    const answer = await fetch(`${proxy.url}/queue/v1/ping`);
+    t.is(answer.headers.get('x-taskcluster-proxy-version'), version, manager);
+    t.is(upstream.last.signed().clientId, 'tests/next', manager);
+    proxy.child.kill('SIGTERM');
+    t.deepEqual(await within(proxy.exited, `the end of what ${manager} installed`), [0, null]);
+  }
+}
+
+type Project = ReturnType<typeof makeProject>;
+
+async function startProxyOf(t: ExecutionContext, project: Project, upstream: Upstream) {
+  const { clientId, accessToken } = permanentCredentials();
+  const child = project.spawn('taskcluster-proxy', ['-p0', '-i127.0.0.1', '--log-level', 'warn'], {
+    TASKCLUSTER_ROOT_URL: upstream.url,
+    TASKCLUSTER_CLIENT_ID: clientId,
+    TASKCLUSTER_ACCESS_TOKEN: accessToken,
+  });
+  const exited = endsWith(t, child);
+  const [line] = await within(once(child.stdout as Readable, 'data'), 'the line `Listening on`');
+  const [, url = ''] = /^Listening on (\S+)\n$/.exec(`${line}`) ?? [];
+  return { child, exited, url };
+}
+
+/** What a trial leaves out: package managers look at every platform's manifest. */
+async function publishOtherPlatforms(t: ExecutionContext, registry: Registry, version: string) {
+  for (const name of readdirSync(path.join(ROOT, 'npm'))) {
+    const isHere = existsSync(path.join(ROOT, `taskcluster-proxy.${name}.node`));
+    if (name !== 'taskcluster-local' && !isHere) {
+      const directory = freshDirectory(t);
+      const file = path.join(ROOT, 'npm', name, 'package.json');
+      const manifest = { ...JSON.parse(readFileSync(file, 'utf8')), version };
+      writeFileSync(path.join(directory, 'package.json'), JSON.stringify(manifest));
+      await publishDirectory(registry, directory);
+    }
+  }
+}
+
+/**
+ * The next version, without another build: in the files that say their version it reads otherwise, at
+ * the same length.
+ */
+async function publishNext(t: ExecutionContext, registry: Registry): Promise<string> {
+  const next = version.replace(/\d$/, (digit) => `${(Number(digit) + 1) % 10}`);
+  await publishOtherPlatforms(t, registry, next);
+  const binaries = readdirSync(ROOT).filter((name) => name.endsWith('.node'));
+  const platforms = binaries.map((name) => name.replaceAll('.', '-').replace(/-node$/, ''));
+  for (const name of [...platforms, 'taskcluster-proxy']) {
+    const directory = await unpackPublished(t, registry, name, version);
+    for (const file of readdirSync(directory).filter((each) =>
+      /(package\.json|\.node)$/.test(each),
+    )) {
+      const text = readFileSync(path.join(directory, file), 'latin1');
+      writeFileSync(path.join(directory, file), text.replaceAll(version, next), 'latin1');
+    }
+    await publishDirectory(registry, directory);
+  }
+  return next;
+}
+
+test('a release that is not whole is refused', async (t) => {
+  const lacking = await release(['check', '--tag', 'v0.0.1']);
+  t.is(lacking.stderr, `The tag is v0.0.1, but the packages are of version ${version}.\n`);
+  t.is(lacking.code, 1);
+
+  const world = await release(['publish', '--trial']);
+  t.regex(world.stderr, /^A trial is not for the world: name a registry /);
+  t.is(world.code, 1);
+
+  const other = await release(['all']);
+  t.regex(other.stderr, /^Say what to do: /);
+  t.is(other.code, 1);
+});
+
+test('a package without its binary, or without dist/, is not packed', async (t) => {
+  const directory = freshDirectory(t);
+  for (const [name, lacking] of [
+    ['linux-x64-gnu', /ENOENT: .*\.node/],
+    ['taskcluster-local', /ENOENT: .*dist\/cli\/taskcluster-local\.js/],
+  ] as const) {
+    const manifest = path.join(ROOT, 'npm', name, 'package.json');
+    copyFileSync(manifest, path.join(directory, 'package.json'));
+    const bare = await ended('npm', ['pack'], { cwd: directory });
+    t.not(bare.code, 0, name);
+    t.regex(bare.stderr, lacking);
+  }
+
+  const copy = path.join(directory, 'copy');
+  for (const file of ['package.json', 'tools/prepack.mjs', 'tools/platforms.mjs']) {
+    mkdirSync(path.dirname(path.join(copy, file)), { recursive: true });
+    copyFileSync(path.join(ROOT, file), path.join(copy, file));
+  }
+  const main = await ended('npm', ['pack'], { cwd: copy });
+  t.not(main.code, 0);
+  t.regex(
+    main.stderr,
+    /There is no dist\/cli\/taskcluster-proxy\.cjs, .* to pack: run npm run build/,
+  );
+});
+
+test('a package that does not hold what is listed is refused', async (t) => {
+  const directory = freshDirectory(t);
+  const manifest = { name: 'taskcluster-local', version, files: ['dist'] };
+  writeFileSync(path.join(directory, 'package.json'), JSON.stringify(manifest));
+  mkdirSync(path.join(directory, 'dist'));
+  writeFileSync(path.join(directory, 'dist/secrets.js'), '');
+  const tool = path.join(ROOT, 'tools/packages.mjs');
+  const program = `import { checkContents } from '${tool}'; checkContents(['${directory}']);`;
+  const checked = await ended(process.execPath, ['--input-type=module', '--eval', program]);
+  t.regex(
+    checked.stderr,
+    /The package taskcluster-local is not as listed: dist\/secrets\.js would be new, LICENSE would be missing, /,
+  );
+  t.is(checked.code, 1);
+});
+
+interface Bom {
+  metadata: { component: { purl: string } };
+  components: { name: string; purl: string }[];
+  dependencies: { ref: string; dependsOn?: string[] }[];
+}
+
+function readBom(directory: string, name: string): Bom & { names: string[] } {
+  const bom = JSON.parse(readFileSync(path.join(directory, `${name}.cdx.json`), 'utf8')) as Bom;
+  return { ...bom, names: bom.components.map((component) => component.name) };
+}
+
+test('each npm package comes with a list of what it is made of', async (t) => {
+  const directory = freshDirectory(t);
+  const made = await ended(process.execPath, [path.join(ROOT, 'tools/sbom.mjs'), directory]);
+  t.is(made.code, 0, made.stderr);
+  const proxy = readBom(directory, 'taskcluster-proxy');
+  t.is(proxy.metadata.component.purl, `pkg:npm/taskcluster-proxy@${version}`);
+  const { optionalDependencies } = JSON.parse(
+    readFileSync(path.join(ROOT, 'package.json'), 'utf8'),
+  );
+  t.deepEqual(proxy.names, ['commander', 'leven', ...Object.keys(optionalDependencies)]);
+
+  const local = readBom(directory, 'taskcluster-local');
+  const { dependencies } = JSON.parse(
+    readFileSync(path.join(ROOT, 'npm/taskcluster-local/package.json'), 'utf8'),
+  );
+  t.deepEqual(
+    Object.keys(dependencies).filter((name) => !local.names.includes(name)),
+    [],
+  );
+  t.false(local.names.includes('ava'));
+});
+
+const crateLists = path.join(ROOT, 'build/cargo-tools/bin/auditable2cdx');
+
+// It takes minutes to build, so it is there only where a release has been made.
+(existsSync(crateLists) ? test : test.skip)(
+  'an addon that lists no crates is refused',
+  async (t) => {
+    const directory = freshDirectory(t);
+    const addon = path.join(directory, 'taskcluster-proxy.linux-x64-gnu.node');
+    copyFileSync(process.execPath, addon);
+    const made = await ended(process.execPath, [
+      path.join(ROOT, 'tools/sbom.mjs'),
+      directory,
+      addon,
+    ]);
+    t.regex(made.stderr, /linux-x64-gnu\.node does not say which crates are in it: /);
+    t.is(made.code, 1);
+  },
+);
+
+test('a tool of Cargo that is not pinned is not built', async (t) => {
+  const tool = path.join(ROOT, 'tools/cargo-tools.mjs');
+  const unknown = await ended(process.execPath, [tool, 'cargo-deni', 'check']);
+  t.regex(unknown.stderr, /^There is no tool cargo-deni: it is one of .*cargo-deny/);
+  t.is(unknown.code, 1);
+});
+
+testWith('actionlint')('the workflows are valid, and call scripts that are there', async (t) => {
+  const directory = path.join(ROOT, '.github/workflows');
+  const workflows = readdirSync(directory).map((name) => path.join(directory, name));
+  const checked = await ended(pathOf('actionlint'), workflows);
+  t.is(checked.code, 0, checked.stdout);
+  const steps = workflows.flatMap((file) => readFileSync(file, 'utf8').split('\n'));
+  const scripts = steps.flatMap((line) => /(?:tools|\.ci)\/[\w.-]+/.exec(line) ?? []);
+  t.true(scripts.length > 0);
+  t.deepEqual(
+    scripts.filter((script) => !existsSync(path.join(ROOT, script))),
+    [],
+  );
+});
+
+test('a build shows that it works on the machine where it lies', async (t) => {
+  const smoke = await ended(process.execPath, [path.join(ROOT, 'tools/smoke.mjs')]);
+  t.is(smoke.stdout.trimEnd().split('\n').length, 5, smoke.stderr);
+  t.is(smoke.code, 0, smoke.stderr);
+
+  const broken = await ended(process.execPath, [path.join(ROOT, 'tools/smoke.mjs'), '/bin/true']);
+  t.is(broken.stderr, 'The build does not work here: it ended with 0.\n');
+  t.is(broken.code, 1);
+});
+
+test('files of a release carry their checksums', async (t) => {
+  const directory = freshDirectory(t);
+  writeFileSync(path.join(directory, 'b'), 'b');
+  writeFileSync(path.join(directory, 'a'), 'a');
+  await ended(process.execPath, [path.join(ROOT, 'tools/release-files.mjs'), directory]);
+  const lines = readFileSync(path.join(directory, 'SHA256SUMS'), 'utf8').split('\n');
+  t.is(lines[0], 'ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb  a');
+  t.deepEqual([lines[1]?.endsWith('  b'), lines.length], [true, 3]);
+});

@@ -1,0 +1,100 @@
+// taskgraph's helpers, unmodified, against the local deployment: in a task that reaches it through
+// the proxy, and elsewhere with credentials in the environment.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import path from 'node:path';
+import { text } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
+import type { ExecutionContext } from 'ava';
+import taskcluster from 'taskcluster-client';
+import { PROGRAM_PATIENCE_MS, within } from '../harness/deadline.js';
+import { deploymentFor } from '../harness/deployment.js';
+import { startProxy } from '../harness/proxy.js';
+import { definition, queueOf, WORKER } from '../harness/queue.js';
+import { pathOf, testWith } from '../harness/tools.js';
+
+const PROGRAM = path.join(import.meta.dirname, '../clients/python/taskgraph_helpers.py');
+const BYTES = Buffer.from([0, 255, 10, 13]);
+const ARTIFACTS: Record<string, [contentType: string, content: Buffer]> = {
+  'public/a.json': ['application/json', Buffer.from('{"a": [1, "\u20ac"]}')],
+  'public/b.yml': ['application/yaml', Buffer.from('b:\n  - 1\n')],
+  'public/c.bin': ['application/octet-stream', BYTES],
+};
+
+/** A deployment with a completed task that has artifacts, and another one that waited for it. */
+async function completed(t: ExecutionContext) {
+  const deployment = await deploymentFor(t, {
+    // A plain request for an artifact's URL, as a browser would make it, has no credentials.
+    roles: [{ roleId: 'anonymous', scopes: ['queue:get-artifact:public/*'] }],
+  });
+  const queue = queueOf(deployment, deployment.credentials);
+  const taskId = taskcluster.slugid();
+  await queue.createTask(taskId, definition());
+  await queue.claimTask(taskId, 0, WORKER);
+  for (const [name, [contentType, content]] of Object.entries(ARTIFACTS)) {
+    const expires = taskcluster.fromNow('30 minutes');
+    const artifact = { storageType: 's3', contentType, expires };
+    const { putUrl } = await queue.createArtifact(taskId, 0, name, artifact);
+    const headers = { 'Content-Type': contentType, 'Content-Encoding': 'gzip' };
+    const put = await fetch(putUrl, { method: 'PUT', body: gzipSync(content), headers });
+    t.is(put.status, 200);
+  }
+  await queue.reportCompleted(taskId, 0);
+  const dependentTaskId = taskcluster.slugid();
+  const dependent = definition({ taskGroupId: taskId, dependencies: [taskId] });
+  await queue.createTask(dependentTaskId, dependent);
+  return { deployment, taskId, dependentTaskId };
+}
+
+async function learn(plan: object, environment: Record<string, string>) {
+  const { PATH = '', HOME = '' } = process.env;
+  const child = spawn(pathOf('python-client'), [PROGRAM], {
+    env: { PATH, HOME, ...environment },
+  });
+  child.stdin.end(JSON.stringify(plan));
+  const [out, errors, [code]] = await within(
+    Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]),
+    'the end of the helpers',
+    PROGRAM_PATIENCE_MS,
+  );
+  if (code !== 0) {
+    throw new Error(errors);
+  }
+  return JSON.parse(out);
+}
+
+testWith('python-client')("taskgraph's helpers, through the proxy and without it", async (t) => {
+  for (const viaProxy of [true, false]) {
+    const { deployment, taskId, dependentTaskId } = await completed(t);
+    const { rootUrl, credentials } = deployment;
+    const environment: Record<string, string> = { TASKCLUSTER_ROOT_URL: rootUrl };
+    if (viaProxy) {
+      const proxy = await startProxy(t, { rootUrl, credentials });
+      Object.assign(environment, { TASKCLUSTER_PROXY_URL: proxy.url });
+    } else {
+      Object.assign(environment, {
+        TASKCLUSTER_CLIENT_ID: credentials.clientId,
+        TASKCLUSTER_ACCESS_TOKEN: credentials.accessToken,
+      });
+    }
+    const [json, yaml, bytes] = Object.keys(ARTIFACTS);
+    const taskIds = [taskId, dependentTaskId, taskcluster.slugid()];
+    const plan = { taskId, dependentTaskId, taskIds, json, yaml, bytes, viaProxy };
+    t.deepEqual(await learn(plan, environment), {
+      definition: definition().metadata,
+      ancestors: { [taskId]: 'n' },
+      incomplete: [dependentTaskId],
+      state: 'completed',
+      states: { [taskId]: 'completed', [dependentTaskId]: 'pending' },
+      artifacts: Object.keys(ARTIFACTS),
+      json: { a: [1, '\u20ac'] },
+      yaml: { b: [1] },
+      bytes: [...BYTES],
+      url: 200,
+      scopes: ['*'],
+      rerun: 'pending',
+      canceled: 'exception',
+    });
+    t.is(deployment.counters().refused, 0);
+  }
+});

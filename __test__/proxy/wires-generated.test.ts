@@ -1,0 +1,38 @@
+// The two wires compared with each other by generated cases, from a printed seed: the actions of
+// upstream and client, the packets of their bytes, and when either ends. `npm run wires -- --cases
+// 100000` runs more of them, from a new seed.
+import test from 'ava';
+import { SEED, tellSeed } from '../harness/seed.js';
+import { FOUND } from '../harness/wires/found.js';
+import { again, run } from '../harness/wires/run.js';
+
+test('generated cases come to the same on both wires', async (t) => {
+  t.timeout(300_000);
+  tellSeed(t);
+  const { found, passing } = await run(t, { cases: 2_000, seed: SEED, pairs: 4 });
+  for (const once of passing) {
+    t.log(`differed, and then did not: ${once}`);
+  }
+  t.deepEqual(found, []);
+});
+
+test('cases that were found once come to the same', async (t) => {
+  t.deepEqual(await again(t, FOUND), []);
+});
+
+test('a difference is found, and made small', async (t) => {
+  t.timeout(300_000);
+  const { found } = await run(t, {
+    cases: 200,
+    seed: SEED,
+    pairs: 1,
+    hyperFlags: ['--retry-for', '0'],
+    // As long as it takes on a busy machine.
+    shrinkingMs: 240_000,
+  });
+  t.is(found.length, 1);
+  const [, script = ''] = /^(\{"requests":.*\})$/m.exec(found[0] ?? '') ?? [];
+  const { requests } = JSON.parse(script) as { requests: { answers: unknown[] }[] };
+  t.true(requests.length <= 2, script);
+  t.is(requests[0]?.answers.length, 1, script);
+});
