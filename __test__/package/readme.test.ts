@@ -48,6 +48,11 @@ function flagsOfTheReadme(): Flag[] {
   );
 }
 
+test('the list of promises is that of the titles of tests', (t) => {
+  const tool = path.join(ROOT, 'tools/promises.mjs');
+  t.notThrows(() => execFileSync(process.execPath, [tool, '--check'], { stdio: 'pipe' }));
+});
+
 test("the README's table of flags is that of the settings", (t) => {
   t.deepEqual(
     flagsOfTheReadme().map(({ meaning: _, ...flag }) => flag),
