@@ -10,6 +10,7 @@ use taskcluster_proxy_hawk::Credentials;
 use taskcluster_proxy_peer::Lookup;
 
 use crate::Validator;
+use crate::client::absence::ClientLookup;
 use crate::client::admit::Peer;
 use crate::client::connection::Connection;
 use crate::decision::Rules;
@@ -72,8 +73,7 @@ pub struct Thread {
     pub rules: Rules,
     pub exchange: Exchange,
     pub recorder: Rc<Recorder>,
-    /// `None` where the platform tells nothing of peers.
-    pub lookup: RefCell<Option<Lookup>>,
+    lookup: RefCell<ClientLookup>,
 }
 
 impl Thread {
@@ -84,22 +84,30 @@ impl Thread {
             log: shared.log.clone(),
             audit: shared.audit.clone(),
         };
+        let lookup = ClientLookup::open(Lookup::open, |error| {
+            shared.log.warn(format_args!(
+                "Clients that shut down writing get no answer until this is over: {error}"
+            ));
+        });
         Rc::new(Self {
             exchange: Exchange::new(Arc::clone(&shared.exchange), Upstream::new(upstream)),
             recorder: Rc::new(recorder),
             rules: shared.rules.apart(),
             shared,
-            lookup: RefCell::new(Lookup::open().ok()),
+            lookup: RefCell::new(lookup),
         })
+    }
+
+    /// Whether a client that has left can be told from one that has shut down writing.
+    pub fn sees_half_close(&self) -> bool {
+        self.lookup.borrow_mut().get(Lookup::open).is_some()
     }
 
     /// Whether the client of `connection` waits for nothing any more.
     pub fn is_gone(&self, connection: &Connection) -> bool {
         let mut lookup = self.lookup.borrow_mut();
-        let Some(lookup) = lookup.as_mut() else {
-            return false;
-        };
-        connection.is_abandoned(lookup)
+        let lookup = lookup.get(Lookup::open);
+        lookup.is_some_and(|lookup| connection.is_abandoned(lookup))
     }
 }
 

@@ -256,7 +256,7 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
     let session = Rc::new(session);
     let thread = &session.thread;
     // Elsewhere a client that has left is noticed by reading, which bare sockets do not.
-    let sees_half_close = thread.lookup.borrow().is_some();
+    let sees_half_close = thread.sees_half_close();
     let upgrading = if sees_half_close && thread.exchange.upstream.is_bare() {
         drive_lines(&session, driver, gate).await
     } else {

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use taskcluster_proxy_peer::{Lookup, Presence};
+use taskcluster_proxy_peer::{Lookup, LookupError, Presence};
 use tokio::net::TcpStream;
 
 use crate::client::clock::Clock;
@@ -40,6 +40,52 @@ pub fn ask_for_it(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&asking)
 }
 
+/// One thread's look-up of its clients.
+pub enum ClientLookup {
+    Open(Lookup),
+    /// The system has refused it what it needs, a free descriptor for example. It is opened when it is
+    /// needed next.
+    Refused,
+    /// This platform or its kernel never answers.
+    Impossible,
+}
+
+impl ClientLookup {
+    /// Opens the look-up. `warn` is told a reason that an operator can change.
+    pub fn open(
+        open: impl FnOnce() -> Result<Lookup, LookupError>,
+        warn: impl FnOnce(&LookupError),
+    ) -> Self {
+        match open() {
+            Ok(lookup) => Self::Open(lookup),
+            Err(LookupError::Unsupported) => Self::Impossible,
+            Err(error) => {
+                warn(&error);
+                match error {
+                    LookupError::Os(error) if error.kind() == io::ErrorKind::Unsupported => {
+                        Self::Impossible
+                    }
+                    _ => Self::Refused,
+                }
+            }
+        }
+    }
+
+    /// The look-up, opened now if it was refused before.
+    pub fn get(
+        &mut self,
+        open: impl FnOnce() -> Result<Lookup, LookupError>,
+    ) -> Option<&mut Lookup> {
+        if matches!(self, Self::Refused) {
+            *self = Self::open(open, |_| {});
+        }
+        match self {
+            Self::Open(lookup) => Some(lookup),
+            Self::Refused | Self::Impossible => None,
+        }
+    }
+}
+
 impl Connection {
     /// Whether its client waits for nothing any more.
     pub fn is_abandoned(&self, lookup: &mut Lookup) -> bool {
@@ -53,6 +99,40 @@ impl Connection {
                 self.owes_nothing();
                 false
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_look_up_that_is_refused_is_opened_when_it_is_needed_next() {
+        const TOO_MANY_FILES: i32 = 24;
+        let refused = || {
+            Err(LookupError::Os(io::Error::from_raw_os_error(
+                TOO_MANY_FILES,
+            )))
+        };
+        let mut warnings = 0;
+        let mut lookup = ClientLookup::open(refused, |_| warnings += 1);
+        assert!(lookup.get(refused).is_none());
+        assert!(lookup.get(Lookup::open).is_some());
+        assert!(lookup.get(refused).is_some(), "it stays open");
+        assert_eq!(warnings, 1);
+    }
+
+    #[test]
+    fn a_look_up_that_is_impossible_is_not_tried_again() {
+        let no_kernel = || LookupError::Os(io::ErrorKind::Unsupported.into());
+        let platform = || LookupError::Unsupported;
+        for (error, expected) in [(no_kernel as fn() -> _, 1), (platform, 0)] {
+            let mut warnings = 0;
+            let mut lookup = ClientLookup::open(|| Err(error()), |_| warnings += 1);
+            assert!(lookup.get(|| unreachable!("tried again")).is_none());
+            assert_eq!(warnings, expected);
         }
     }
 }
