@@ -5,10 +5,10 @@ import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PROGRAM_PATIENCE_MS } from '../__test__/harness/deadline.js';
 import { accepts } from '../__test__/harness/port.js';
 import { isExecutable } from '../__test__/harness/programs.js';
 
-const START_LIMIT_MS = 30_000;
 const STOP_LIMIT_MS = 5_000;
 
 /** What the user is told in one sentence, without a stack. */
@@ -59,7 +59,7 @@ export class Program {
 
   /** Until something accepts connections on this port of 127.0.0.1. */
   async listensOn(port: number): Promise<void> {
-    const limit = Date.now() + START_LIMIT_MS;
+    const limit = Date.now() + PROGRAM_PATIENCE_MS;
     while (!(await accepts(port))) {
       if (this.hasEnded || Date.now() > limit) {
         const told = readFileSync(this.#log, 'utf8').slice(-2_000);

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import taskcluster from 'taskcluster-client';
+import { PROGRAM_PATIENCE_MS, until } from '../__test__/harness/deadline.js';
 import { unusedPort } from '../__test__/harness/port.js';
 import { type Postgresql, postgresql } from '../__test__/harness/postgresql.js';
 import { find } from '../__test__/harness/programs.js';
@@ -21,8 +22,12 @@ const COMMAND = path.resolve(import.meta.dirname, '../dist/cli/taskcluster-local
 
 const CLIENTS = 6;
 
-/** A client tries again for 50 s: longer than a process of it takes to start on a busy machine. */
-const RETRIES = 8;
+/**
+ * A client tries again for longer than a process may take to start (`PROGRAM_PATIENCE_MS`). The pauses of
+ * Taskcluster's client double from 100 ms to 30 s, and chance makes them up to a quarter shorter.
+ */
+const RETRIES = 18;
+const LONGEST_PAUSE_MS = 30_000;
 
 const QUIET_MS = [1_000, 6_000] as const;
 const OUTAGE_MS = [0, 2_000] as const;
@@ -152,9 +157,7 @@ class Member {
   async #serves(): Promise<void> {
     await this.#program.listensOn(this.#port);
     const printed = () => /^export TASKCLUSTER_ACCESS_TOKEN=(.*)$/m.exec(this.#said())?.[1];
-    while (printed() === undefined) {
-      await sleep(20);
-    }
+    await until(() => printed() !== undefined, 'the access token', PROGRAM_PATIENCE_MS);
     this.#accessToken = printed() ?? '';
   }
 
@@ -236,7 +239,7 @@ async function runTask({ written, ledger }: Site, { options }: Member): Promise<
   const queue = new taskcluster.Queue(options);
   await queue.createTask(taskId, definition());
   await queue.claimTask(taskId, 0, WORKER);
-  const expires = taskcluster.fromNow('30 minutes');
+  const expires = taskcluster.fromNow('1 day');
   const artifact = { storageType: 's3', contentType: 'application/octet-stream', expires };
   const { putUrl } = await queue.createArtifact(taskId, 0, 'public/soak', artifact);
   await put(putUrl, bodyOf(number));
@@ -265,7 +268,7 @@ async function again(call: () => Promise<Response>): Promise<Response> {
     if (tries === RETRIES || (answer !== undefined && answer.status < 500)) {
       throw new Error(`${answer?.status ?? 'no'} answer, and no better one after ${tries} tries`);
     }
-    await sleep(100 * 2 ** tries);
+    await sleep(Math.min(100 * 2 ** tries, LONGEST_PAUSE_MS));
   }
 }
 

@@ -6,7 +6,7 @@ import { chownSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
-import { gate, within } from './deadline.js';
+import { DATABASE_PATIENCE_MS, gate, within } from './deadline.js';
 import { unusedPort } from './port.js';
 import { pathOf } from './programs.js';
 
@@ -76,7 +76,7 @@ async function start(): Promise<Postgresql> {
       const ended = once(child, 'exit');
       // Fast shutdown: it does not wait for clients.
       child.kill('SIGINT');
-      await within(ended, 'the end of PostgreSQL');
+      await within(ended, 'the end of PostgreSQL', DATABASE_PATIENCE_MS);
     },
     async resume() {
       child = await launch();
@@ -107,7 +107,7 @@ async function accepting(child: ChildProcess): Promise<void> {
     }
   });
   void once(child, 'exit').then(() => ready.fail(new Error(`PostgreSQL ended:\n${log}`)));
-  await within(ready.opened, 'the start of PostgreSQL');
+  await within(ready.opened, 'the start of PostgreSQL', DATABASE_PATIENCE_MS);
   child.unref();
   (child.stderr as { unref?: () => void } | null)?.unref?.();
 }
