@@ -36,11 +36,11 @@ const roles: fc.Arbitrary<RoleScopes[]> = fc.uniqueArray(
 
 const PARAMETER = '<..>';
 
-/** Every role for every scope that is held, until nothing is added. */
+/** Every role for every scope that is held and can assume one, until nothing is added. */
 function expandedNaively(roles: readonly RoleScopes[], scopes: readonly string[]): string[] {
   const held = new Set(scopes);
   for (const scope of held) {
-    for (const role of roles) {
+    for (const role of scope.endsWith('*') || scope.startsWith('assume:') ? roles : []) {
       for (const added of addedBy(role, scope)) {
         held.add(added);
       }
@@ -59,12 +59,17 @@ function addedBy({ roleId, scopes }: RoleScopes, scope: string): string[] {
 
 /** What a role's `*` stands for where a scope assumes it; its own star, under a scope's star. */
 function parameterOf(scope: string, role: string): string | undefined {
-  const [held, wanted] = [scope, role].map((text) => text.replace(/\*$/, ''));
-  if (role.endsWith('*') && held?.startsWith(wanted ?? '')) {
-    return scope.slice(wanted?.length);
+  const wanted = withoutStar(role);
+  const held = withoutStar(scope);
+  if (role.endsWith('*') && held.startsWith(wanted)) {
+    return scope.slice(wanted.length);
   }
-  const isUnder = scope.endsWith('*') && wanted?.startsWith(held ?? '');
+  const isUnder = scope.endsWith('*') && wanted.startsWith(held);
   return isUnder || scope === role ? '*' : undefined;
+}
+
+function withoutStar(text: string): string {
+  return text.endsWith('*') ? text.slice(0, -1) : text;
 }
 
 /** A `<..>` that another of the role's scopes grants, as `**` grants `*<..>`, adds nothing. */
@@ -83,7 +88,9 @@ function filledIn(scope: string, parameter: string): string {
 
 function normalNaively(scopes: readonly string[]): string[] {
   const all = [...new Set(scopes)];
-  return ordered(all.filter((one) => !all.some((other) => other !== one && grants(other, one))));
+  // No other grants any scope but itself.
+  const stars = all.filter((scope) => scope.endsWith('*'));
+  return ordered(all.filter((one) => !stars.some((star) => star !== one && grants(star, one))));
 }
 
 /** Whether a role may lead back to itself, with any text for its `<..>`. */
