@@ -1,4 +1,5 @@
-// Writes a run into docs/performance.md, between its two markers, with the chart and the JSON beside it.
+// Writes a run into docs/performance.md, between its two markers, with the chart beside it, and every value
+// into bench/figures.
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { BenchError } from './program.js';
@@ -6,6 +7,7 @@ import type { Report } from './report.js';
 import { asMarkdown } from './table.js';
 
 const DOCS = path.resolve(import.meta.dirname, '../docs');
+const FIGURES = path.resolve(import.meta.dirname, 'figures');
 const FROM = '<!-- figures of npm run bench: from here -->';
 const TO = '<!-- figures of npm run bench: to here -->';
 
@@ -19,7 +21,7 @@ export function writeDocument(report: Report, svg: string): void {
   const filled = `${text.slice(0, start)}${FROM}\n\n${section(report)}\n\n${text.slice(end)}`;
   writeFileSync(file, filled);
   writeFileSync(path.join(DOCS, 'performance.svg'), svg);
-  writeFileSync(path.join(DOCS, 'performance.json'), asJson(report));
+  writeFileSync(path.join(FIGURES, 'latest.json'), asJson(report));
 }
 
 export function asJson(report: Report): string {
@@ -43,7 +45,7 @@ function section(report: Report): string {
     "![CPU and latency of each proxy as a share of nginx's](performance.svg)",
     asMarkdown(report.table, names),
     ...report.notes,
-    '[Every value of every round](performance.json).',
+    '[Every value of every round](../bench/figures/latest.json).',
     'How each was set up:',
     report.peers.map(({ name, settings }) => `- ${name}: ${settings}.`).join('\n'),
   ];
