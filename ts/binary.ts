@@ -6,8 +6,6 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-import type { Native } from './native.js';
-
 /** The addon is missing or cannot be loaded. */
 export class MissingBinaryError extends Error {
   override readonly name = 'MissingBinaryError';
@@ -35,13 +33,13 @@ const PLATFORMS = [
   'win32-x64-msvc',
 ];
 
-export function load(): Native {
+export function load(): unknown {
   const named = process.env[BINARY_VARIABLE];
   return named === undefined || named === '' ? loadPackage(targets()) : loadNamed(named);
 }
 
 /** Tries this file only: with a wrong variable, loading another addon would hide the mistake. */
-function loadNamed(path: string): Native {
+function loadNamed(path: string): unknown {
   try {
     return open(path);
   } catch (error) {
@@ -54,7 +52,7 @@ function loadNamed(path: string): Native {
   }
 }
 
-function loadPackage(candidates: string[]): Native {
+function loadPackage(candidates: string[]): unknown {
   const failures = new Map<string, Error>();
   for (const target of candidates) {
     const path = find(target);
@@ -110,10 +108,10 @@ function find(target: string): string | undefined {
   }
 }
 
-function open(path: string): Native {
+function open(path: string): unknown {
   const addon = { exports: {} };
   process.dlopen(addon, path);
-  return addon.exports as Native;
+  return addon.exports;
 }
 
 /** The one of Linux's two targets that matches the C library of this process. */

@@ -260,4 +260,4 @@ export interface Native {
 }
 
 /** The addon. */
-export const native: Native = load();
+export const native = load() as Native;

@@ -172,8 +172,22 @@ const REFUSED: Record<string, [Case, RegExp]> = {
   ],
   'a disabled client': [{ client: clients.disabled }, /is disabled/],
   'an expired client': [{ client: clients.expired }, /has expired/],
-  'a clock that is 16 minutes slow': [{ timestamp: now() - 16 * 60 }, /Stale timestamp/],
-  'a clock that is 16 minutes fast': [{ timestamp: now() + 16 * 60 }, /Stale timestamp/],
+  'a clock that is 16 minutes slow': [
+    {
+      get timestamp() {
+        return now() - 16 * 60;
+      },
+    },
+    /Stale timestamp/,
+  ],
+  'a clock that is 16 minutes fast': [
+    {
+      get timestamp() {
+        return now() + 16 * 60;
+      },
+    },
+    /Stale timestamp/,
+  ],
   'another method': [{ sent: { method: 'HEAD' } }, /mac/i],
   'another path': [{ sent: { target: `${CURRENT_SCOPES}/` } }, /mac/i],
   'a decoded path': [

@@ -1,8 +1,8 @@
 // Taskcluster's own JavaScript client creates, changes and deletes clients of the auth service.
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { openDatabase } from '../../ts/deployment/storage/database.js';
 import { openStorage } from '../../ts/deployment/storage/index.js';
+import { openDatabase } from '../../ts/deployment/storage/open.js';
 import { authOf, errorOf } from '../harness/auth.js';
 import { onEveryBackend, type Place } from '../harness/backends.js';
 import { schemaFor } from '../harness/database.js';

@@ -3,7 +3,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { OLDEST, RolesVersion } from '../../ts/deployment/storage/roles-version.js';
+import { OLDEST, RolesVersion } from '../../ts/deployment/roles-version.js';
 import { authOf } from '../harness/auth.js';
 import { endsWith } from '../harness/child.js';
 import { gate, pause, until, within } from '../harness/deadline.js';

@@ -18,9 +18,9 @@ import {
   undoAnonymousScopes,
 } from '../../ts/deployment/storage/anonymous-scopes.js';
 import { backUp, restore } from '../../ts/deployment/storage/backup.js';
-import { openDatabase } from '../../ts/deployment/storage/database.js';
 import { openStorage, type StorageOptions } from '../../ts/deployment/storage/index.js';
 import { MIGRATIONS, migrate } from '../../ts/deployment/storage/migrations/index.js';
+import { openDatabase } from '../../ts/deployment/storage/open.js';
 import { sealAgain } from '../../ts/deployment/storage/rotation.js';
 import { addKey, KeyRing, loadKeys } from '../../ts/deployment/storage/sealing.js';
 import { sqlStore } from '../../ts/deployment/storage/sql/index.js';

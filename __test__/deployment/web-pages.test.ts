@@ -1,10 +1,11 @@
 // The pages on which users sign in, and the scopes of the clients that they create.
 import test from 'ava';
 import { ScopeResolver } from '../../ts/deployment/auth/clients.js';
+import { GrantChanges } from '../../ts/deployment/auth/grant-changes.js';
 import { syncStaticClients } from '../../ts/deployment/auth/static-clients.js';
 import type { Deployment } from '../../ts/deployment/index.js';
+import { RolesVersion } from '../../ts/deployment/roles-version.js';
 import { openStorage } from '../../ts/deployment/storage/index.js';
-import { RolesVersion } from '../../ts/deployment/storage/roles-version.js';
 import { scanClients } from '../../ts/deployment/web/client-scan.js';
 import { addNewUser } from '../../ts/deployment/web/local-users.js';
 import { readTimeExpression } from '../../ts/deployment/web/time-expression.js';
@@ -119,7 +120,10 @@ onEveryBackend(
     await add('other/bob/x', ['*']);
     const disabled = async () => {
       const version = new RolesVersion(() => store.roles.version());
-      await scanClients({ store, resolver: new ScopeResolver(store, version) });
+      await scanClients({
+        store,
+        resolver: new ScopeResolver(store, version, new GrantChanges(() => [])),
+      });
       const all = await store.clients.list('', { after: '', limit: 1000 });
       return all.filter((client) => client.disabled).map(({ clientId }) => clientId);
     };

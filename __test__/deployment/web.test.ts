@@ -1,8 +1,10 @@
 // Local users of the deployment: they sign in with a password, and act by temporary credentials.
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
+import { GrantChanges } from '../../ts/deployment/auth/grant-changes.js';
 import { syncStaticClients, webServerScopes } from '../../ts/deployment/auth/static-clients.js';
 import type { Deployment } from '../../ts/deployment/index.js';
+import { services } from '../../ts/deployment/services.js';
 import { openStorage, type Storage } from '../../ts/deployment/storage/index.js';
 import {
   addNewUser,
@@ -28,6 +30,8 @@ const ROLES = [
   { roleId: 'team:a', scopes: ['secrets:get:team/*'] },
   { roleId: 'login-identity:local/*', scopes: ['secrets:set:of/<..>'] },
 ];
+
+const GRANTS = new GrantChanges(services);
 
 const JSON_BODY = { 'content-type': 'application/json' };
 
@@ -175,7 +179,7 @@ onEveryBackend('the web server may act for users as they are, and not more', asy
   );
   const roles = ['team:a', 'team:b', 'team:c', 'team:d'];
   t.deepEqual(await scopesOfWebServer(storage), webServerScopes(roles));
-  await removeUser(store, 'c');
+  await removeUser(store, 'c', GRANTS);
   await syncStaticClients(store, []);
   t.deepEqual(await scopesOfWebServer(storage), webServerScopes(['team:d', 'team:b', 'team:a']));
   const again = addNewUser(store, ALICE);
@@ -230,11 +234,11 @@ onEveryBackend(
     for (const clientId of ['local/bob/x-1', 'local/bobby/x-2']) {
       await store.clients.put({ ...client, clientId });
     }
-    await removeUser(store, 'bob');
+    await removeUser(store, 'bob', GRANTS);
     t.false(await isThere(2));
     t.true((await store.clients.get('local/bob/x-1'))?.disabled);
     t.false((await store.clients.get('local/bobby/x-2'))?.disabled);
-    for (const gone of [removeUser(store, 'bob'), setPassword(store, 'bob', 'password')]) {
+    for (const gone of [removeUser(store, 'bob', GRANTS), setPassword(store, 'bob', 'password')]) {
       await t.throwsAsync(gone, { instanceOf: UserError, message: /^there is no user bob: see / });
     }
   },

@@ -1,7 +1,8 @@
 // The databases of a deployment: a test is declared once and runs on each.
 import test, { type ExecutionContext } from 'ava';
 import type { DeploymentOptions } from '../../ts/deployment/index.js';
-import { type Database, openDatabase } from '../../ts/deployment/storage/database.js';
+import type { Database } from '../../ts/deployment/storage/database.js';
+import { openDatabase } from '../../ts/deployment/storage/open.js';
 import { schemaFor } from './database.js';
 import { bucketFor } from './object-store.js';
 import { postgresql } from './postgresql.js';

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { ExecutionContext } from 'ava';
-import { openDatabase } from '../../ts/deployment/storage/database.js';
+import { openDatabase } from '../../ts/deployment/storage/open.js';
 import { loadKeys } from '../../ts/deployment/storage/sealing.js';
 import { sqlStore } from '../../ts/deployment/storage/sql/index.js';
 import { addDatabase } from '../harness/database.js';

@@ -12,21 +12,14 @@ import { createHmac, randomUUID } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
-import { native } from 'taskcluster-proxy/internal';
-import { type AnonymousOptions, grantAnonymous } from './anonymous.js';
 import type { SignatureValidator } from './api/authenticate.js';
 import type { ApiBuilder } from './api/builder.js';
 import { documents } from './api/documents.js';
 import { remoteValidator } from './api/remote-validator.js';
-import {
-  asApiError,
-  type FaultListener,
-  type ServeOptions,
-  sendError,
-  serve,
-} from './api/router.js';
+import { type FaultListener, type ServeOptions, serve } from './api/router.js';
+import { application, finish, toPage } from './application.js';
 import { ScopeResolver } from './auth/clients.js';
+import { GrantChanges } from './auth/grant-changes.js';
 import { auth } from './auth/index.js';
 import { checkRoles } from './auth/roles.js';
 import { signatureValidator } from './auth/signature-validator.js';
@@ -36,15 +29,17 @@ import {
   type PermanentCredentials,
   syncStaticClients,
 } from './auth/static-clients.js';
+import { type AnonymousOptions, grantAnonymous } from './grant-anonymous.js';
 import { Log } from './operation/log.js';
 import type { Measured, Metrics } from './operation/metrics.js';
 import { readMetricsAddress } from './operation/metrics-address.js';
-import { observe, type RequestListener } from './operation/requests.js';
+import type { RequestListener } from './operation/requests.js';
 import { type StopOptions, Stopping } from './operation/stop.js';
 import { checkRootUrl, PublicUrl, type PublicUrlOptions } from './public-url.js';
 import { Claims } from './queue/claims.js';
 import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
+import { RolesVersion } from './roles-version.js';
 import { secrets } from './secrets/index.js';
 import { services } from './services.js';
 import { shareDatabase } from './storage/control.js';
@@ -53,7 +48,6 @@ import { openStorage, type Storage, type StorageOptions } from './storage/index.
 import { ListenProof } from './storage/listen-proof.js';
 import { checkBucket, ObjectPlaces } from './storage/object-places.js';
 import { OBJECTS_PATH, ObjectStore } from './storage/object-store.js';
-import { RolesVersion } from './storage/roles-version.js';
 import { ROLES_CHANNEL } from './storage/sql/roles.js';
 import { PENDING_CHANNEL } from './storage/sql/tasks.js';
 import type { NewRole, Store } from './storage/store.js';
@@ -165,97 +159,45 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
 }
 
 async function startOn(storage: Storage, options: DeploymentOptions): Promise<Deployment> {
-  const { store, objects: folder, bucket, database } = storage;
-  await checkBucket(store, bucket);
-  const { log = new Log({ level: 'warn' }), onNotice = (sentence) => log.notice(sentence) } =
-    options;
-  const kept = await grantAnonymous(storage, options);
-  if (kept.length > 0) {
-    onNotice(`${KEPT_PUBLIC}: ${kept.join(', ')}`);
-  }
-  const { root, queue: queueClient, web: webClient } = await addClientsAndRoles(store, options);
+  const reports = reportsOf(options);
+  const own = await prepareData(storage, options, reports);
+  const live = await watchData(storage, own, options, reports);
   const counters = { verified: 0, refused: 0, anonymous: 0 };
-  const rolesVersion = new RolesVersion(() => store.roles.version());
-  const resolver = new ScopeResolver(store, rolesVersion);
-  await database.listen(ROLES_CHANNEL, () => rolesVersion.changed());
-  const claimTimeout = options.claimTimeout ?? DEFAULT_CLAIM_TIMEOUT;
-  const claims = new Claims({ store, credentials: queueClient, claimTimeout });
-  await database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
-  const { onNotice: onRelief = (sentence: string) => log.inform(sentence) } = options;
-  const listening = await proveListening(database, claims, (isHeard) =>
-    isHeard ? onRelief(HEARD) : onNotice(UNHEARD),
-  );
   const metrics = await startMetrics(options, {
     authentications: () => ({ ...counters }),
-    isListenHeard: () => listening.isHeard,
-    lostLogLines: () => log.lost,
-    tasks: () => store.tasks.countOpen(),
+    isListenHeard: () => live.listening.isHeard,
+    lostLogLines: () => reports.log.lost,
+    tasks: () => storage.store.tasks.countOpen(),
   });
-  const unshare = await share(database, options);
+  const unshare = await share(storage.database, options);
   const server = await listen(options).catch(async (error) => {
     metrics?.stop();
     await unshare();
     throw error;
   });
   // No await from here on: a request in between would find no handler.
-  const publicUrl = new PublicUrl(server, options);
-  const ownValidator = counted(counters, resolver);
-  const stopping = new Stopping(server, () => claims.stopWaiting());
-  const validator = untilStopped(
-    stopping,
-    remoteValidator({ rootUrl: publicUrl.own, roles: rolesVersion }),
-    ownValidator,
-  );
-  const { checkOutput = false, bodyLimit } = options;
-  const tellFault = options.onFault ?? ((fault, incidentId) => log.fault(fault, incidentId));
-  const onFault: FaultListener = (fault, incidentId) => {
-    metrics?.onFault();
-    tellFault(fault, incidentId);
-  };
-  const signingKey = createHmac('sha256', queueClient.accessToken).update('object URLs').digest();
-  const files = new ObjectStore({ store, folder, signingKey, validator, onFault });
-  const housekeeping = new Housekeeping({
-    store,
-    folder,
-    bucket,
-    onFault: (fault) => onFault(fault, randomUUID()),
+  const { stopping, publicUrl, background } = serveOn(server, {
+    storage,
+    own,
+    live,
+    counters,
+    metrics,
+    options,
+    reports,
   });
-  const clientScan = new ClientScan({
-    store,
-    resolver,
-    onFault: (fault) => onFault(fault, randomUUID()),
-  });
-  const objects = new ObjectPlaces(files, bucket);
-  const app = application({ listening, publicUrl, stopping, record: recorder(log, metrics) });
-  const serving = { validator, publicUrl, onFault, checkOutput, bodyLimit };
-  const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
-    app.use(`/api/${api.serviceName}/${api.apiVersion}`, serve(api, options));
-  };
-  const authContext = { store, resolver, validator: ownValidator };
-  mount(auth, { ...serving, validator: ownValidator, context: authContext });
-  mount(queue, { ...serving, context: { store, claims, objects } });
-  mount(secrets, { ...serving, context: { store } });
-  mount(webServer, { ...serving, context: undefined });
-  app.use(documents(services(), publicUrl));
-  app.use(OBJECTS_PATH, files.router());
-  app.get('/', frontPage(services()));
-  app.get(CREATE_PATH, toPage(NEW_CLIENT_PATH));
-  app.get(EXPOSURE_PATH, toPage(EXPOSURE_PATH));
-  app.use(LOGIN_PATH, web({ store, resolver, credentials: webClient, publicUrl, onFault }));
-  finish(app, onFault);
-  server.on('request', app);
   const close = async () => {
     metrics?.stop();
-    listening.stop();
+    live.listening.stop();
     await unshare();
-    await housekeeping.stop();
-    await clientScan.stop();
+    for (const work of background) {
+      await work.stop();
+    }
     await storage.close();
   };
   let stopped: Promise<void> | undefined;
   return {
     rootUrl: publicUrl.announced,
-    credentials: root,
+    credentials: own.root,
     metricsUrl: metrics?.url,
     counters: () => ({ ...counters }),
     stop(stopOptions = {}) {
@@ -266,12 +208,130 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   };
 }
 
-/** Redirects to a page under `/login`, the path of the session's cookie. */
-function toPage(path: string): RequestHandler {
-  return (request, response) => {
-    const query = request.originalUrl.replace(/^[^?]*/, '');
-    response.redirect(`${LOGIN_PATH}${path}${query}`);
+/** Where the operator learns of what happens. */
+interface Reports {
+  readonly log: Log;
+  readonly onNotice: (sentence: string) => void;
+  /** That what a notice said is over. */
+  readonly onRelief: (sentence: string) => void;
+  readonly onFault: FaultListener;
+}
+
+function reportsOf({
+  log = new Log({ level: 'warn' }),
+  onNotice,
+  onFault,
+}: DeploymentOptions): Reports {
+  return {
+    log,
+    onNotice: onNotice ?? ((sentence) => log.notice(sentence)),
+    onRelief: onNotice ?? ((sentence) => log.inform(sentence)),
+    onFault: onFault ?? ((fault, incidentId) => log.fault(fault, incidentId)),
   };
+}
+
+/** Brings the data to what the options ask for; gives the deployment's own credentials. */
+async function prepareData(
+  storage: Storage,
+  options: DeploymentOptions,
+  { onNotice }: Reports,
+): Promise<OwnCredentials> {
+  await checkBucket(storage.store, storage.bucket);
+  const kept = await grantAnonymous(storage, options);
+  if (kept.length > 0) {
+    onNotice(`${KEPT_PUBLIC}: ${kept.join(', ')}`);
+  }
+  return addClientsAndRoles(storage.store, options);
+}
+
+/** What follows the data as other processes change them. */
+interface LiveData {
+  readonly rolesVersion: RolesVersion;
+  readonly resolver: ScopeResolver;
+  readonly claims: Claims;
+  readonly listening: ListenProof;
+}
+
+async function watchData(
+  { store, database }: Storage,
+  own: OwnCredentials,
+  { claimTimeout = DEFAULT_CLAIM_TIMEOUT }: DeploymentOptions,
+  { onNotice, onRelief }: Reports,
+): Promise<LiveData> {
+  const rolesVersion = new RolesVersion(() => store.roles.version());
+  const resolver = new ScopeResolver(store, rolesVersion, new GrantChanges(services));
+  await database.listen(ROLES_CHANNEL, () => rolesVersion.changed());
+  const claims = new Claims({ store, credentials: own.queue, claimTimeout });
+  await database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
+  const listening = await proveListening(database, claims, (isHeard) =>
+    isHeard ? onRelief(HEARD) : onNotice(UNHEARD),
+  );
+  return { rolesVersion, resolver, claims, listening };
+}
+
+/** What a served deployment is put together from. */
+interface Parts {
+  readonly storage: Storage;
+  readonly own: OwnCredentials;
+  readonly live: LiveData;
+  readonly counters: Counters;
+  readonly metrics: Metrics | undefined;
+  readonly options: DeploymentOptions;
+  readonly reports: Reports;
+}
+
+/** The services, pages and documents on a server that listens, and the work beside them. */
+interface Served {
+  readonly stopping: Stopping;
+  readonly publicUrl: PublicUrl;
+  readonly background: readonly { stop(): Promise<void> }[];
+}
+
+function serveOn(server: Server, parts: Parts): Served {
+  const { storage, own, live, counters, metrics, options, reports } = parts;
+  const { store, objects: folder, bucket } = storage;
+  const { resolver, claims, listening, rolesVersion } = live;
+  const publicUrl = new PublicUrl(server, options);
+  const stopping = new Stopping(server, () => claims.stopWaiting());
+  const ownValidator = counted(counters, resolver);
+  const remote = remoteValidator({ rootUrl: publicUrl.own, roles: rolesVersion });
+  const validator = untilStopped(stopping, remote, ownValidator);
+  const onFault: FaultListener = (fault, incidentId) => {
+    metrics?.onFault();
+    reports.onFault(fault, incidentId);
+  };
+  const onOwnFault = (fault: unknown) => onFault(fault, randomUUID());
+  const signingKey = createHmac('sha256', own.queue.accessToken).update('object URLs').digest();
+  const files = new ObjectStore({ store, folder, signingKey, validator, onFault });
+  const housekeeping = new Housekeeping({ store, folder, bucket, onFault: onOwnFault });
+  const clientScan = new ClientScan({ store, resolver, onFault: onOwnFault });
+
+  const app = application({
+    listening,
+    publicUrl,
+    stopping,
+    record: recorder(reports.log, metrics),
+  });
+  const { checkOutput = false, bodyLimit } = options;
+  const serving = { validator, publicUrl, onFault, checkOutput, bodyLimit };
+  const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
+    app.use(`/api/${api.serviceName}/${api.apiVersion}`, serve(api, options));
+  };
+  const authContext = { store, resolver, validator: ownValidator };
+  mount(auth, { ...serving, validator: ownValidator, context: authContext });
+  const objects = new ObjectPlaces(files, bucket);
+  mount(queue, { ...serving, context: { store, claims, objects } });
+  mount(secrets, { ...serving, context: { store } });
+  mount(webServer, { ...serving, context: undefined });
+  app.use(documents(services(), publicUrl));
+  app.use(OBJECTS_PATH, files.router());
+  app.get('/', frontPage(services()));
+  app.get(CREATE_PATH, toPage(NEW_CLIENT_PATH));
+  app.get(EXPOSURE_PATH, toPage(EXPOSURE_PATH));
+  app.use(LOGIN_PATH, web({ store, resolver, credentials: own.web, publicUrl, onFault }));
+  finish(app, onFault);
+  server.on('request', app);
+  return { stopping, publicUrl, background: [housekeeping, clientScan] };
 }
 
 /** Lets commands use a database that this process holds alone. */
@@ -393,10 +453,9 @@ function listen(options: DeploymentOptions): Promise<Server> {
   });
 }
 
-function counted(
-  counters: { verified: number; refused: number; anonymous: number },
-  resolver: ScopeResolver,
-): SignatureValidator {
+type Counters = { -readonly [Name in keyof DeploymentCounters]: number };
+
+function counted(counters: Counters, resolver: ScopeResolver): SignatureValidator {
   const validate = signatureValidator({
     loadClient: (clientId) => resolver.loadClient(clientId),
     expandScopes: (scopes) => resolver.expandScopes(scopes),
@@ -411,64 +470,4 @@ function counted(
     counters[COUNTER_OF[found.status]] += 1;
     return found;
   };
-}
-
-/** As in Taskcluster's services: a page that a browser makes of an API answer runs no script. */
-const NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'";
-
-/** For deployments behind a TLS terminator: 90 days, as in Taskcluster's services. */
-const STRICT_TRANSPORT = 'max-age=7776000; includeSubDomains';
-
-interface ApplicationOptions {
-  readonly listening: ListenProof;
-  readonly publicUrl: PublicUrl;
-  readonly stopping: Stopping;
-  readonly record: RequestListener;
-}
-
-/** Headers of every answer, and routes that belong to no service. */
-function application({ listening, publicUrl, stopping, record }: ApplicationOptions): Express {
-  const app = express();
-  app.disable('x-powered-by');
-  app.set('json spaces', 2);
-  // The address of a user who signs in, from the nearest forwarder.
-  app.set('trust proxy', publicUrl.isForwarderTrusted ? 1 : false);
-  app.use(observe(record));
-  app.use((request, response, next) => {
-    stopping.serve(response);
-    if (publicUrl.of(request).startsWith('https:')) {
-      response.set('strict-transport-security', STRICT_TRANSPORT);
-    }
-    response.set({
-      'content-security-policy': NOTHING_RUNS,
-      'x-content-type-options': 'nosniff',
-    });
-    next();
-  });
-  app.get('/__version__', (_request, response) => {
-    response.json({ version: native.version(), commit: native.revision() });
-  });
-  app.get('/__heartbeat__', (_request, response) => {
-    response.status(stopping.hasBegun ? 503 : 200);
-    response.json({ listen: listening.isHeard ? 'heard' : 'unheard' });
-  });
-  app.get('/__lbheartbeat__', (_request, response) => {
-    response.status(stopping.hasBegun ? 503 : 200).json({});
-  });
-  app.get('/robots.txt', (_request, response) => {
-    response.type('text/plain').send('User-Agent: *\nDisallow: /\n');
-  });
-  return app;
-}
-
-/** Answers a request that matches no route, or has an unreadable path. */
-function finish(app: Express, onFault: FaultListener): void {
-  app.use((_request, response) => {
-    response.status(404).json({ error: 'Not found' });
-  });
-  const answerError: ErrorRequestHandler = (error: unknown, _request, response, _next) => {
-    const info = { method: 'unknown', params: {}, payload: {} };
-    sendError(response, asApiError(error, onFault, response), info);
-  };
-  app.use(answerError);
 }

@@ -12,12 +12,9 @@ import {
   grantAnonymousScopes,
   undoAnonymousScopes,
 } from '../../deployment/storage/anonymous-scopes.js';
-import {
-  type DatabaseOptions,
-  openDatabase,
-  type Queryable,
-} from '../../deployment/storage/database.js';
+import type { Queryable } from '../../deployment/storage/database.js';
 import { migrate } from '../../deployment/storage/migrations/index.js';
+import { type DatabaseOptions, openDatabase } from '../../deployment/storage/open.js';
 import { rehearse } from '../../deployment/storage/rehearsal.js';
 import { orOneSentence, type PlaceOptions, requirePlace } from './place.js';
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { version } from 'taskcluster-proxy';
 import { readDuration, readPort, readSize } from 'taskcluster-proxy/internal';
-import { checkAnonymousScope } from '../../deployment/anonymous.js';
+import { checkAnonymousScope } from '../../deployment/grant-anonymous.js';
 import { type Deployment, startDeployment } from '../../deployment/index.js';
 import {
   LOG_FORMATS,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { revision, version } from 'taskcluster-proxy';
 import { readStatus, type Status } from '../../deployment/operation/status.js';
-import { openDatabase } from '../../deployment/storage/database.js';
+import { openDatabase } from '../../deployment/storage/open.js';
 import { ofRunning, orOneSentence, PlaceError, type PlaceOptions, requirePlace } from './place.js';
 
 interface StatusOptions extends PlaceOptions {

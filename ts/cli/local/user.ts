@@ -6,6 +6,8 @@ import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { GrantChanges } from '../../deployment/auth/grant-changes.js';
+import { services } from '../../deployment/services.js';
 import { openStorage, type Storage } from '../../deployment/storage/index.js';
 import type { Store } from '../../deployment/storage/store.js';
 import { addNewUser, removeUser, setPassword } from '../../deployment/web/local-users.js';
@@ -67,7 +69,9 @@ function declareRemove(user: Command): void {
     .argument('<name>')
     .action(
       orOneSentence(async (name: string, options: UserOptions) => {
-        await withStore(await openBeside(options), (store) => removeUser(store, name));
+        await withStore(await openBeside(options), (store) =>
+          removeUser(store, name, new GrantChanges(services)),
+        );
         report(options.json, { name }, `Removed ${name}.`);
       }),
     );

@@ -15,8 +15,6 @@ import path from 'node:path';
 import process from 'node:process';
 import { getRawAsset } from 'node:sea';
 
-import type { Native } from '../../native.js';
-
 /** The addon's name in tools/one-file.mjs. */
 const ASSET = 'addon.node';
 
@@ -30,7 +28,7 @@ export class MissingBinaryError extends Error {
 }
 
 /** Tries memory first: a directory may be full, read-only, or mounted without the right to execute. */
-export function load(): Native {
+export function load(): unknown {
   const directories = [...new Set([tmpdir(), path.dirname(process.execPath)])];
   const ways =
     process.platform === 'linux'
@@ -51,7 +49,7 @@ export function load(): Native {
   );
 }
 
-function loadNameless(directory: string): Native {
+function loadNameless(directory: string): unknown {
   const descriptor = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o700);
   try {
     const binary = new Uint8Array(getRawAsset(ASSET) as ArrayBuffer);
@@ -65,7 +63,7 @@ function loadNameless(directory: string): Native {
 }
 
 /** Writes to a private directory of this user. Windows cannot delete a loaded library: the file stays. */
-function loadPrivate(parent: string): Native {
+function loadPrivate(parent: string): unknown {
   const directory = mkdtempSync(path.join(parent, 'taskcluster-proxy-'));
   try {
     const file = path.join(directory, ASSET);
@@ -80,8 +78,8 @@ function loadPrivate(parent: string): Native {
   }
 }
 
-function open(file: string): Native {
+function open(file: string): unknown {
   const addon = { exports: {} };
   process.dlopen(addon, file);
-  return addon.exports as Native;
+  return addon.exports;
 }

@@ -155,7 +155,7 @@ export class ApiBuilder<Context> {
     endpoint: Endpoint<Route> & { readonly input?: Input },
     handler: Handler<Context, BodyOf<Input>, RouteParameter<Route>>,
   ): void {
-    checkScopes(endpoint);
+    checkScopeExpression(endpoint);
     if (endpoint.method === 'get' && endpoint.input !== undefined) {
       throw new DeclarationError(`endpoint ${endpoint.name} is a GET and can have no input`);
     }
@@ -206,7 +206,7 @@ export class ApiBuilder<Context> {
 /** The answer of every service to `__version__`. */
 export const VERSION = { version: native.version(), commit: native.revision() };
 
-function checkScopes({ name, scopes }: Endpoint): void {
+function checkScopeExpression({ name, scopes }: Endpoint): void {
   if (scopes === undefined) {
     throw new DeclarationError(
       `endpoint ${name} has no scope expression: write one, or scopes: null`,

@@ -3,8 +3,14 @@
  * `continuationToken` for the next page. The token is the key of the last entry, which stays valid when
  * entries are added or removed.
  */
-import type { PageRequest } from '../storage/store.js';
 import { ApiError } from './errors.js';
+
+/** The start of a page of a list, and its greatest length. */
+export interface PageRequest {
+  /** The key of the last entry of the page before; empty for the first page. */
+  readonly after: string;
+  readonly limit: number;
+}
 
 /** The query parameters of an endpoint with pages. */
 export const PAGE_QUERY = { continuationToken: /./, limit: /^[0-9]+$/ } as const;

@@ -10,7 +10,7 @@
  * Answers for requests with credentials are not kept: each request is a question.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { OLDEST, type RolesVersion } from '../storage/roles-version.js';
+import { OLDEST, type RolesVersion } from '../roles-version.js';
 import type { Authentication, HawkRequest, SignatureValidator } from './authenticate.js';
 
 /** Auth was unreachable, or its answer was invalid. */

@@ -4,9 +4,9 @@
  */
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
-import { PAGE_QUERY, page } from '../api/pages.js';
-import type { AuditRecord, PageRequest } from '../storage/store.js';
-import type { AuthContext } from './index.js';
+import { PAGE_QUERY, type PageRequest, page } from '../api/pages.js';
+import type { AuditRecord } from '../storage/store.js';
+import type { AuthContext } from './context.js';
 import { getEntityHistoryResponse } from './schemas.js';
 
 export function declareAuditEndpoints(auth: ApiBuilder<AuthContext>): void {

@@ -6,8 +6,8 @@ import { PAGE_QUERY, page } from '../api/pages.js';
 import type { AuditEntry, Author, Client } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
 import { clientChange, createClient, newAccessToken, type ScopeResolver } from './clients.js';
-import { changeOfClient, expandingIn } from './grant-changes.js';
-import type { AuthContext } from './index.js';
+import type { AuthContext } from './context.js';
+import { expandingIn } from './grant-changes.js';
 import { CLIENT_ID, checkDescription } from './names.js';
 import {
   createClientRequest,
@@ -93,7 +93,7 @@ function declareCreation(auth: Auth): void {
       const { description, scopes = [], deleteOnExpiration = false } = body;
       await authorize({ clientId, scopes });
       checkNotStatic(clientId);
-      checkScopes(scopes);
+      checkGrantable(scopes);
       const expires = instant(body.expires);
       const wanted = { clientId, description, scopes, expires, deleteOnExpiration };
       const client = await createClient({ store, resolver }, wanted, await authorOf(caller));
@@ -129,7 +129,7 @@ function declareUpdate(auth: Auth): void {
       // A caller that may not change the client at all does not learn whether it exists.
       await authorize({ clientId, scopesAdded: [] });
       checkNotStatic(clientId);
-      checkScopes(body.scopes ?? []);
+      checkGrantable(body.scopes ?? []);
       checkDescription(body.description);
       const before = found(await store.clients.get(clientId));
       const present = new Set(before.scopes);
@@ -217,7 +217,7 @@ function declareRemoval(auth: Auth): void {
       await store.transaction(async ({ clients, roles, audit }) => {
         const before = await clients.get(clientId);
         await clients.remove(clientId);
-        const grants = await changeOfClient(
+        const grants = await resolver.grantChanges.ofClient(
           before,
           undefined,
           expandingIn({ roles }, (all) => resolver.expansionOf(all)),
@@ -247,7 +247,7 @@ function change(
       return to(client);
     });
     const after = found(changed);
-    const grants = await changeOfClient(
+    const grants = await resolver.grantChanges.ofClient(
       before,
       after,
       expandingIn({ roles }, (all) => resolver.expansionOf(all)),
@@ -289,7 +289,7 @@ function checkNotStatic(clientId: string): void {
 }
 
 /** Checks scopes that a caller wants to grant. */
-export function checkScopes(scopes: readonly string[]): void {
+export function checkGrantable(scopes: readonly string[]): void {
   if (scopes.some((scope) => scope.endsWith('**'))) {
     throw new ApiError('InputError', 'scopes must not end with `**`');
   }

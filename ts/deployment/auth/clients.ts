@@ -3,9 +3,9 @@
  * scopes.
  */
 import { randomBytes } from 'node:crypto';
-import type { RolesVersion } from '../storage/roles-version.js';
+import type { RolesVersion } from '../roles-version.js';
 import type { AuditEntry, Author, Client, GrantChange, Store } from '../storage/store.js';
-import { changeOfClient, expandingIn } from './grant-changes.js';
+import { expandingIn, type GrantChanges } from './grant-changes.js';
 import { checkDescription } from './names.js';
 import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
 import { type LoadedClient, RefusedError } from './signature-validator.js';
@@ -16,13 +16,16 @@ const USE_NOTED_EVERY = 6 * 60 * 60 * 1000;
 export class ScopeResolver {
   readonly #store: Store;
   readonly #version: RolesVersion;
+  /** What changes of roles and clients open and close. */
+  readonly grantChanges: GrantChanges;
   #held: { readonly version: number; readonly expansion: Promise<RoleExpansion> } | undefined;
   /** The last expansion, to be reused: most roles stay the same when one changes. */
   #before: RoleExpansion | undefined;
 
-  constructor(store: Store, version: RolesVersion) {
+  constructor(store: Store, version: RolesVersion, grantChanges: GrantChanges) {
     this.#store = store;
     this.#version = version;
+    this.grantChanges = grantChanges;
   }
 
   /** To be called when this process has changed roles: the change then applies to the next answer. */
@@ -103,7 +106,7 @@ export async function createClient(
     const made = await clients.add({ ...wanted, ...dates, accessToken, disabled: false });
     if (made.accessToken === accessToken) {
       const expand = expandingIn({ roles }, (all) => resolver.expansionOf(all));
-      const grants = await changeOfClient(undefined, made, expand);
+      const grants = await resolver.grantChanges.ofClient(undefined, made, expand);
       await audit.add(clientChange(by, wanted.clientId, 'created', grants));
     }
     return made;
@@ -118,7 +121,11 @@ function isAs(client: WantedClient, wanted: WantedClient): boolean {
 }
 
 /** Disables a client of a user, in the name of the web server, which manages these clients. */
-export async function disableClient(store: Store, clientId: string): Promise<void> {
+export async function disableClient(
+  store: Store,
+  clientId: string,
+  grantChanges: GrantChanges,
+): Promise<void> {
   const by = { clientId: 'static/taskcluster/web-server', address: '' };
   const lastModified = new Date();
   await store.transaction(async (transaction) => {
@@ -127,7 +134,8 @@ export async function disableClient(store: Store, clientId: string): Promise<voi
       before = client;
       return { ...client, disabled: true, lastModified };
     });
-    const grants = await changeOfClient(before, after, expandingIn(transaction));
+    const expand = expandingIn(transaction);
+    const grants = await grantChanges.ofClient(before, after, expand);
     await transaction.audit.add(clientChange(by, clientId, 'client disabled', grants));
   });
 }

@@ -1,7 +1,7 @@
 /** Tokens for repositories on GitHub. The deployment has no GitHub app, so every request is refused. */
 import type { ApiBuilder } from '../api/builder.js';
 import { ApiError } from '../api/errors.js';
-import type { AuthContext } from './index.js';
+import type { AuthContext } from './context.js';
 import { githubRepoTokenRequest, githubTokenResponse } from './schemas.js';
 
 export function declareGithubEndpoints(auth: ApiBuilder<AuthContext>): void {

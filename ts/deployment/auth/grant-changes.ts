@@ -3,10 +3,9 @@
  * opens or closes, for every caller and for the holder of the role or client. It is computed in the
  * transaction of the change, from the data that the transaction sees, and stored with it.
  */
-import { type ApiReference, apiReference } from '../api/reference.js';
+import { type ApiReference, apiReference, type Declarations } from '../api/reference.js';
 import { exposure } from '../exposure.js';
 import { type Change, changes } from '../review/changes.js';
-import { services } from '../services.js';
 import type { Client, GrantChange, Store } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
 import { RoleExpansion, type RoleScopes } from './roles.js';
@@ -18,51 +17,75 @@ type ExpansionOf = (roles: readonly RoleScopes[]) => RoleExpansion;
 
 type Expand = (scopes: readonly string[]) => Promise<readonly string[]>;
 
-/**
- * @param before - All roles before the change; `after`, those after it.
- * @param expansionOf - Creates an expansion of roles.
- */
-export async function changeOfRole(
-  roleId: string,
-  before: readonly RoleScopes[],
-  after: readonly RoleScopes[],
-  expansionOf: ExpansionOf,
-): Promise<GrantChange | undefined> {
-  const [old, now] = [before, after].map((roles) => roles.find((role) => role.roleId === roleId));
-  if (isSame(old?.scopes, now?.scopes)) {
-    return undefined;
-  }
-  const [was, is] = [expansionOf(before), expansionOf(after)];
-  const own = [`assume:${roleId}`, ANONYMOUS];
-  return {
-    before: old?.scopes ?? null,
-    after: now?.scopes ?? null,
-    everybody: await between(await was.expand([ANONYMOUS]), await is.expand([ANONYMOUS])),
-    holder: await between(await was.expand(own), await is.expand(own)),
-  };
-}
-
 type Grantee = Pick<Client, 'scopes' | 'disabled'>;
 
-/** The scopes of a client; none if it is disabled, since its calls are refused. */
-export async function changeOfClient(
-  before: Grantee | undefined,
-  after: Grantee | undefined,
-  expand: Expand,
-): Promise<GrantChange | undefined> {
-  const [was, is] = [before, after].map((client) =>
-    client === undefined || client.disabled ? undefined : client.scopes,
-  );
-  if (isSame(was, is)) {
-    return undefined;
+export class GrantChanges {
+  readonly #declared: () => readonly Declarations[];
+  /** One endpoint each. */
+  #endpoints: readonly ApiReference[] | undefined;
+
+  /** @param declared - The services of the deployment, whose endpoints a change opens or closes. */
+  constructor(declared: () => readonly Declarations[]) {
+    this.#declared = declared;
   }
-  const held = (scopes: readonly string[] | undefined) => expand([...(scopes ?? []), ANONYMOUS]);
-  return {
-    before: was ?? null,
-    after: is ?? null,
-    everybody: [],
-    holder: await between(await held(was), await held(is)),
-  };
+
+  /**
+   * @param before - All roles before the change; `after`, those after it.
+   * @param expansionOf - Creates an expansion of roles.
+   */
+  async ofRole(
+    roleId: string,
+    before: readonly RoleScopes[],
+    after: readonly RoleScopes[],
+    expansionOf: ExpansionOf,
+  ): Promise<GrantChange | undefined> {
+    const [old, now] = [before, after].map((roles) => roles.find((role) => role.roleId === roleId));
+    if (isSame(old?.scopes, now?.scopes)) {
+      return undefined;
+    }
+    const [was, is] = [expansionOf(before), expansionOf(after)];
+    const own = [`assume:${roleId}`, ANONYMOUS];
+    return {
+      before: old?.scopes ?? null,
+      after: now?.scopes ?? null,
+      everybody: await this.#between(await was.expand([ANONYMOUS]), await is.expand([ANONYMOUS])),
+      holder: await this.#between(await was.expand(own), await is.expand(own)),
+    };
+  }
+
+  /** The scopes of a client; none if it is disabled, since its calls are refused. */
+  async ofClient(
+    before: Grantee | undefined,
+    after: Grantee | undefined,
+    expand: Expand,
+  ): Promise<GrantChange | undefined> {
+    const [was, is] = [before, after].map((client) =>
+      client === undefined || client.disabled ? undefined : client.scopes,
+    );
+    if (isSame(was, is)) {
+      return undefined;
+    }
+    const held = (scopes: readonly string[] | undefined) => expand([...(scopes ?? []), ANONYMOUS]);
+    return {
+      before: was ?? null,
+      after: is ?? null,
+      everybody: [],
+      holder: await this.#between(await held(was), await held(is)),
+    };
+  }
+
+  async #between(before: readonly string[], after: readonly string[]): Promise<Change[]> {
+    if (isSame(before, after)) {
+      return [];
+    }
+    this.#endpoints ??= this.#declared()
+      .map(apiReference)
+      .flatMap((api) => api.entries.map((entry) => ({ ...api, entries: [entry] })));
+    const found = await eachInSlices(this.#endpoints, async (endpoint) =>
+      changes(exposure([endpoint], before), exposure([endpoint], after)),
+    );
+    return found.flat();
+  }
 }
 
 /**
@@ -78,26 +101,6 @@ export function expandingIn(
     expansion ??= roles.all().then(expansionOf);
     return (await expansion).expand(scopes);
   };
-}
-
-async function between(before: readonly string[], after: readonly string[]): Promise<Change[]> {
-  if (isSame(before, after)) {
-    return [];
-  }
-  const found = await eachInSlices(endpoints(), async (endpoint) =>
-    changes(exposure([endpoint], before), exposure([endpoint], after)),
-  );
-  return found.flat();
-}
-
-let declared: readonly ApiReference[] | undefined;
-
-/** One each. */
-function endpoints(): readonly ApiReference[] {
-  declared ??= services()
-    .map(apiReference)
-    .flatMap((api) => api.entries.map((entry) => ({ ...api, entries: [entry] })));
-  return declared;
 }
 
 function isSame(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {

@@ -5,10 +5,9 @@
 import type { SignatureValidator } from '../api/authenticate.js';
 import { ApiBuilder, Reply } from '../api/builder.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
-import type { Store } from '../storage/store.js';
 import { declareAuditEndpoints } from './audit.js';
 import { declareClientEndpoints } from './client-endpoints.js';
-import type { ScopeResolver } from './clients.js';
+import type { AuthContext } from './context.js';
 import { declareGithubEndpoints } from './github.js';
 import { CLIENT_ID, ROLE_ID } from './names.js';
 import { declareRoleEndpoints } from './role-endpoints.js';
@@ -21,12 +20,6 @@ import {
   testAuthenticateResponse,
 } from './schemas.js';
 import { RefusedError, signatureValidator } from './signature-validator.js';
-
-export interface AuthContext {
-  readonly store: Store;
-  readonly resolver: ScopeResolver;
-  readonly validator: SignatureValidator;
-}
 
 export const auth = new ApiBuilder<AuthContext>({
   serviceName: 'auth',

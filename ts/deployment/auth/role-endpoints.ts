@@ -6,10 +6,9 @@ import type { ScopeTemplate } from '../api/scope-template.js';
 import { granting, ordered } from '../scopes.js';
 import type { AuditEntry, Author, GrantChange, Role, Store } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
-import { authorOf, checkScopes } from './client-endpoints.js';
+import { authorOf, checkGrantable } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
-import { changeOfRole } from './grant-changes.js';
-import type { AuthContext } from './index.js';
+import type { AuthContext } from './context.js';
 import { checkDescription } from './names.js';
 import { RoleError, type RoleScopes } from './roles.js';
 import {
@@ -184,7 +183,7 @@ export async function createRole(
   { store, resolver }: RoleContext,
 ): Promise<Role> {
   await authorize({ roleId, scopes });
-  checkScopes(scopes);
+  checkGrantable(scopes);
   checkDescription(description);
   const now = new Date();
   const wanted = { roleId, scopes: ordered(scopes), description };
@@ -220,7 +219,7 @@ export async function updateRole(
 ): Promise<Role> {
   // A caller that may not change the role at all does not learn whether it exists.
   await authorize({ roleId, scopesAdded: [] });
-  checkScopes(scopes);
+  checkGrantable(scopes);
   checkDescription(description);
   let after: Role | undefined;
   while (after === undefined) {
@@ -298,7 +297,9 @@ function grantsOf(
   after: readonly RoleScopes[],
   resolver: ScopeResolver,
 ): Promise<GrantChange | undefined> {
-  return changeOfRole(roleId, before, after, (roles) => resolver.expansionOf(roles));
+  return resolver.grantChanges.ofRole(roleId, before, after, (roles) =>
+    resolver.expansionOf(roles),
+  );
 }
 
 function noteOf(

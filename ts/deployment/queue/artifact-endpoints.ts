@@ -20,7 +20,7 @@ import {
   followLinks,
   serializeArtifact,
 } from './artifacts.js';
-import type { QueueContext } from './index.js';
+import type { QueueContext } from './context.js';
 import { finishArtifactRequest, postArtifactRequest } from './schemas.js';
 
 type Queue = ApiBuilder<QueueContext>;

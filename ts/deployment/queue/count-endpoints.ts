@@ -8,7 +8,7 @@ import {
   pendingTasksResponse,
   taskQueueCountsResponse,
 } from './answers.js';
-import type { QueueContext } from './index.js';
+import type { QueueContext } from './context.js';
 
 type Queue = ApiBuilder<QueueContext>;
 

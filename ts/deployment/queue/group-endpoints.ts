@@ -10,7 +10,7 @@ import {
   taskGroupPriorityChangeResponse,
   taskGroupResponse,
 } from './answers.js';
-import type { QueueContext } from './index.js';
+import type { QueueContext } from './context.js';
 import { resolveTask } from './lifecycle.js';
 import { changeTaskPriorityRequest } from './schemas.js';
 import { ended, reprioritized, taskStatus } from './task.js';

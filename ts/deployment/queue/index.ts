@@ -6,22 +6,14 @@
  * tell it.
  */
 import { ApiBuilder } from '../api/builder.js';
-import type { ObjectPlaces } from '../storage/object-places.js';
-import type { Store } from '../storage/store.js';
 import { declareArtifactEndpoints } from './artifact-endpoints.js';
-import type { Claims } from './claims.js';
+import type { QueueContext } from './context.js';
 import { declareCountEndpoints } from './count-endpoints.js';
 import { declareGroupEndpoints } from './group-endpoints.js';
 import { ROUTE_PARAMETERS } from './schemas.js';
 import { declareTaskEndpoints } from './task-endpoints.js';
 import { declareWorkEndpoints } from './work-endpoints.js';
 import { declareWorkerEndpoints } from './worker-endpoints.js';
-
-export interface QueueContext {
-  readonly store: Store;
-  readonly claims: Claims;
-  readonly objects: ObjectPlaces;
-}
 
 export const queue = new ApiBuilder<QueueContext>({
   serviceName: 'queue',

@@ -5,7 +5,7 @@ import { PAGE_QUERY, page } from '../api/pages.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
 import { PRIORITIES, type Store, type Task, type TaskDefinition } from '../storage/store.js';
 import { task, taskStatusResponse, tasksResponse, tasksStatusesResponse } from './answers.js';
-import type { QueueContext } from './index.js';
+import type { QueueContext } from './context.js';
 import { addTask, resolveTask } from './lifecycle.js';
 import {
   changeTaskPriorityRequest,

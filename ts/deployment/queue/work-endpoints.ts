@@ -8,7 +8,7 @@ import {
   taskReclaimResponse,
   taskStatusResponse,
 } from './answers.js';
-import type { QueueContext } from './index.js';
+import type { QueueContext } from './context.js';
 import { resolveTask } from './lifecycle.js';
 import { claimWorkRequest, taskClaimRequest, taskExceptionRequest } from './schemas.js';
 import { foundRun, foundTask, isLastRun, type Outcome, resolved, taskStatus } from './task.js';

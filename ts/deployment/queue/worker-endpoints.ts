@@ -19,7 +19,7 @@ import {
   workerResponse,
   workerTypeResponse,
 } from './answers.js';
-import type { QueueContext } from './index.js';
+import type { QueueContext } from './context.js';
 import { quarantineWorkerRequest, updateWorkerRequest } from './schemas.js';
 import { isQuarantined, noteWorker } from './workers.js';
 

@@ -4,8 +4,9 @@
  */
 import { RoleExpansion, type RoleScopes } from '../auth/roles.js';
 import { type Exposure, exposure, exposureTo } from '../exposure.js';
-import { reasons, type Tree } from './reasons.js';
+import { reasons } from './reasons.js';
 import { grantedTo, heldBy, heldUnder, type Source, type Subject } from './subject.js';
+import type { Tree } from './tree.js';
 import { withRoles } from './what-if.js';
 
 /** The endpoints that the subject may use now. */

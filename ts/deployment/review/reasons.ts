@@ -8,13 +8,8 @@ import type { ScopeTemplatePart } from '../api/scope-template.js';
 import type { Origin, RoleExpansion } from '../auth/roles.js';
 import type { Exposure } from '../exposure.js';
 import { ANONYMOUS, described, type Subject } from './subject.js';
+import type { Tree } from './tree.js';
 import { WORDS } from './wording.js';
-
-/** A statement and its reasons. */
-export interface Tree {
-  readonly text: string;
-  readonly parts: readonly Tree[];
-}
 
 /** @param granted - The subject's own scopes, roles not expanded. */
 export async function reasons(

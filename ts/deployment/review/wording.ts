@@ -3,7 +3,7 @@ import type { Passage } from '../api/passage.js';
 import type { ScopeTemplatePart } from '../api/scope-template.js';
 import type { Exposure } from '../exposure.js';
 import type { Change, State } from './changes.js';
-import type { Tree } from './reasons.js';
+import type { Tree } from './tree.js';
 
 export const WORDS = { always: 'yes', sometimes: 'for some', never: 'no' } as const;
 

@@ -17,10 +17,11 @@ import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { type ExtractEvents, extract, type Pack, pack } from 'tar-stream';
-import { openDatabase, type Queryable } from './database.js';
+import type { Queryable } from './database.js';
 import type { Storage, StorageOptions } from './index.js';
 import { MIGRATIONS, migrate } from './migrations/index.js';
 import { ObjectFolder } from './object-folder.js';
+import { openDatabase } from './open.js';
 import { KEYS_VARIABLE, type KeyRing, loadKeys } from './sealing.js';
 import { sqlStore } from './sql/index.js';
 

@@ -6,10 +6,11 @@
  * a PostgreSQL server has it).
  */
 import { join } from 'node:path';
-import { type Database, openDatabase } from './database.js';
+import type { Database } from './database.js';
 import { migrate } from './migrations/index.js';
 import { ObjectBucket } from './object-bucket.js';
 import { ObjectFolder } from './object-folder.js';
+import { openDatabase } from './open.js';
 import { type KeyRing, loadKeys } from './sealing.js';
 import { sqlStore } from './sql/index.js';
 import type { Store } from './store.js';

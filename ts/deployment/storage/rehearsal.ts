@@ -8,7 +8,8 @@ import { constants, existsSync } from 'node:fs';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Database, type DatabaseOptions, openDatabase, type Queryable } from './database.js';
+import type { Database, Queryable } from './database.js';
+import { type DatabaseOptions, openDatabase } from './open.js';
 
 /**
  * Returns the result of `work`, which may read and write data and create tables. Without data it gets an

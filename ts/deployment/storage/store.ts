@@ -1,3 +1,4 @@
+import type { PageRequest } from '../api/pages.js';
 import type { Change } from '../review/changes.js';
 /**
  * The stored data of the services, as an interface. An implementation makes each call one transaction. Values
@@ -154,13 +155,6 @@ export interface Quarantine {
   readonly updatedAt: string;
   readonly quarantineUntil: string;
   readonly quarantineInfo: string;
-}
-
-/** The start of a page of a list, and its greatest length. */
-export interface PageRequest {
-  /** The key of the last entry of the page before; empty for the first page. */
-  readonly after: string;
-  readonly limit: number;
 }
 
 /** The record of an artifact. The object `objectName` is its content, if the deployment stores that. */

@@ -56,7 +56,7 @@ export async function scanClients({
     const page = await store.clients.list('local/', { after, limit: PAGE });
     for (const client of page) {
       if (!client.disabled && (await isTooMuch(client, store, resolver))) {
-        await disableClient(store, client.clientId);
+        await disableClient(store, client.clientId, resolver.grantChanges);
       }
     }
     after = page.at(-1)?.clientId ?? '';

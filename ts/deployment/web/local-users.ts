@@ -1,5 +1,6 @@
 /** The deployment's own users, with a name and a password each. */
 import { disableClient } from '../auth/clients.js';
+import type { GrantChanges } from '../auth/grant-changes.js';
 import { ROLE_ID } from '../auth/names.js';
 import { grantRolesOfUsers } from '../auth/static-clients.js';
 import type { Store } from '../storage/store.js';
@@ -75,24 +76,32 @@ export async function setPassword(store: Store, name: string, password: string):
  *
  * @throws UserError
  */
-export async function removeUser(store: Store, name: string): Promise<void> {
+export async function removeUser(
+  store: Store,
+  name: string,
+  grantChanges: GrantChanges,
+): Promise<void> {
   await store.transaction(async (transaction) => {
     if (!(await transaction.users.remove(name))) {
       throw new UserError(unknown(name));
     }
     await grantRolesOfUsers(transaction);
-    await disableClients(transaction, `local/${name}`);
+    await disableClients(transaction, `local/${name}`, grantChanges);
   });
 }
 
 /** The client ids of a user: the identity itself, and all ids under it. */
-async function disableClients(store: Store, identity: string): Promise<void> {
+async function disableClients(
+  store: Store,
+  identity: string,
+  grantChanges: GrantChanges,
+): Promise<void> {
   const limit = 100;
   for (let after = '', isMore = true; isMore; ) {
     const page = await store.clients.list(identity, { after, limit });
     for (const { clientId, disabled } of page) {
       if (!disabled && (clientId === identity || clientId.startsWith(`${identity}/`))) {
-        await disableClient(store, clientId);
+        await disableClient(store, clientId, grantChanges);
       }
       after = clientId;
     }

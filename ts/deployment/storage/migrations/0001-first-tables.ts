@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /**
  * Names sort by their bytes (`COLLATE "C"`), on every server alike. Documents are `json`, which

@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /** Tasks wait for others and belong to groups, and what is due by time can be found. */
 export const DEPENDENCIES_AND_GROUPS: Migration = {

@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /** What clients and roles tell of themselves, and word to every process when a role has changed. */
 export const CLIENTS_AND_ROLES: Migration = {

@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /**
  * Whether the role `anonymous` has been granted the scopes of calls that once needed none (RFC 165). Data

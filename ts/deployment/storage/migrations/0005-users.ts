@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /**
  * People who may sign in, and the sessions of those who have. No table refers to the other, so that a

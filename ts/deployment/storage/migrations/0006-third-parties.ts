@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /**
  * What users have granted to third parties on its way to becoming a client, each for minutes. What

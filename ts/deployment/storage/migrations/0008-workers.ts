@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /** Which task queues have been served, and by which workers. */
 export const WORKERS: Migration = {

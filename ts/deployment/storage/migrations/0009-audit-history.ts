@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /** Who has changed what. */
 export const AUDIT_HISTORY: Migration = {

@@ -1,4 +1,4 @@
-import type { Migration } from './index.js';
+import type { Migration } from './migration.js';
 
 /** Where a change came from, and what it opened or closed. */
 export const GRANT_CHANGES: Migration = {

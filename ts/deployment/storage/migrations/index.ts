@@ -18,13 +18,7 @@ import { ROLES_VERSION } from './0007-roles-version.js';
 import { WORKERS } from './0008-workers.js';
 import { AUDIT_HISTORY } from './0009-audit-history.js';
 import { GRANT_CHANGES } from './0010-grant-changes.js';
-
-/** A migration. Its number is its position in the list, from 1 on. */
-export interface Migration {
-  readonly name: string;
-  /** Statements, or what runs them where they depend on what is there. */
-  readonly up: string | ((transaction: Queryable) => Promise<void>);
-}
+import type { Migration } from './migration.js';
 
 export const MIGRATIONS: readonly Migration[] = [
   FIRST_TABLES,

@@ -1,6 +1,7 @@
 /** Tasks of the queue: which of them wait for a worker, for other tasks, or for their time to pass. */
+import type { PageRequest } from '../../api/pages.js';
 import { one, type Parameter, type Queryable } from '../database.js';
-import { type PageRequest, PRIORITIES, type Store, type Task } from '../store.js';
+import { PRIORITIES, type Store, type Task } from '../store.js';
 
 interface Row {
   readonly task_id: string;

@@ -1,5 +1,5 @@
 /** The scopes that a starting deployment grants to the role `anonymous`, beside those of the operator. */
-import { changeOfRole } from './auth/grant-changes.js';
+import { GrantChanges } from './auth/grant-changes.js';
 import { RoleExpansion } from './auth/roles.js';
 import { publicScopes } from './exposure.js';
 import { granting, isScope } from './scopes.js';
@@ -73,7 +73,11 @@ async function addToRole(store: Store, scopes: readonly string[]): Promise<void>
     if (together !== undefined) {
       const [before] = together;
       const isThere = before.some(({ roleId }) => roleId === ROLE_ID);
-      const grants = await changeOfRole(ROLE_ID, ...together, (all) => new RoleExpansion(all));
+      const grants = await new GrantChanges(services).ofRole(
+        ROLE_ID,
+        ...together,
+        (all) => new RoleExpansion(all),
+      );
       await audit.add({ ...STARTED, actionType: isThere ? 'updated' : 'created', grants });
     }
   });
