@@ -8,13 +8,14 @@ import { readOptions } from '../../soak/options.js';
 import { Corrupt, Payload } from '../../soak/payload.js';
 import { soakProxy } from '../../soak/proxy.js';
 import { faultsOf, type Run, table } from '../../soak/report.js';
+import { TEST_PATIENCE_MS } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
 import { SEED, tellSeed } from '../harness/seed.js';
 import { testWith } from '../harness/tools.js';
 
 function runFor(t: ExecutionContext, minutes: number): Run {
   // A busy machine takes its time to start what is soaked.
-  t.timeout(240_000);
+  t.timeout(TEST_PATIENCE_MS);
   const { pause, seed } = readOptions(['--seed', String(SEED)]);
   tellSeed(t);
   const directory = freshDirectory(t);

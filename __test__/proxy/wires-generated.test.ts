@@ -2,12 +2,13 @@
 // upstream and client, the packets of their bytes, and when either ends. `npm run wires -- --cases
 // 100000` runs more of them, from a new seed.
 import test from 'ava';
+import { TEST_PATIENCE_MS } from '../harness/deadline.js';
 import { SEED, tellSeed } from '../harness/seed.js';
 import { FOUND } from '../harness/wires/found.js';
 import { again, run } from '../harness/wires/run.js';
 
 test('generated cases come to the same on both wires', async (t) => {
-  t.timeout(300_000);
+  t.timeout(TEST_PATIENCE_MS);
   tellSeed(t);
   const { found, passing } = await run(t, { cases: 2_000, seed: SEED, pairs: 4 });
   for (const once of passing) {
@@ -21,14 +22,14 @@ test('cases that were found once come to the same', async (t) => {
 });
 
 test('a difference is found, and made small', async (t) => {
-  t.timeout(300_000);
+  t.timeout(TEST_PATIENCE_MS);
   const { found } = await run(t, {
     cases: 200,
     seed: SEED,
     pairs: 1,
     hyperFlags: ['--retry-for', '0'],
     // As long as it takes on a busy machine.
-    shrinkingMs: 240_000,
+    shrinkingMs: TEST_PATIENCE_MS / 2,
   });
   t.is(found.length, 1);
   const [, script = ''] = /^(\{"requests":.*\})$/m.exec(found[0] ?? '') ?? [];
