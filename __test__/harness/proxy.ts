@@ -28,6 +28,8 @@ export interface ProxyOptions {
   uid?: number;
   /** How many descriptors it may open. */
   descriptors?: number;
+  /** A descriptor of this process that it has as its fourth, number 3. */
+  fourth?: number;
   /** The file that it finds at /etc/hosts, where the test is root on Linux. */
   hosts?: string;
 }
@@ -150,6 +152,7 @@ export async function startProxy(
     addresses = ['127.0.0.1'],
     uid,
     descriptors,
+    fourth,
     hosts,
   }: ProxyOptions,
 ): Promise<RunningProxy> {
@@ -166,7 +169,7 @@ export async function startProxy(
   const child = spawn(program, args, {
     cwd: ROOT,
     env: { ...environment(credentials), ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', ...(fourth === undefined ? [] : [fourth])],
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
   const proxy = new RunningProxy(child);

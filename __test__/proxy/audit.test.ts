@@ -1,6 +1,15 @@
 // The audit log: a line for each request, kept where it cannot be written, and its rotation.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { startProxy as startInProcess } from '../../ts/index.js';
@@ -208,6 +217,47 @@ for (const required of [true, false]) {
     t.is(all.filter(({ verdict }) => verdict === 'forwarded').length, upstream.exchanges.length);
   });
 }
+
+const onLinux = process.platform === 'linux' ? test : test.skip;
+
+onLinux('the log can be a descriptor that the launcher has opened', async (t) => {
+  const file = path.join(freshDirectory(t), 'audit.jsonl');
+  const fourth = openSync(file, 'a');
+  const upstream = await startUpstream(t);
+  const flags = ['--audit-log', '/dev/fd/3'];
+  const proxy = await startProxy(t, { rootUrl: upstream.url, flags, fourth });
+  closeSync(fourth);
+  await proxy.get('/queue/v1/a');
+  t.is((await lines(file, 1))[0]?.target, '/queue/v1/a');
+  proxy.child.kill('SIGHUP');
+  await proxy.get('/queue/v1/b');
+  t.is((await lines(file, 2))[1]?.target, '/queue/v1/b', 'also after its rotation');
+});
+
+onLinux('lines that are lost are counted, and what was kept is not', async (t) => {
+  const upstream = await startUpstream(t);
+  const flags = ['--audit-log', '/dev/full'];
+  const proxy = await startProxy(t, { rootUrl: upstream.url, flags });
+  const lost = async () => {
+    const { body } = await proxy.get('/__metrics__');
+    const [, count] =
+      body.toString().match(/^taskcluster_proxy_lost_audit_lines_total (\d+)$/m) ?? [];
+    return Number(count);
+  };
+  t.is(await lost(), 0);
+  // A line has its target twice: 4 MiB are full after some 40 of these.
+  const target = `/queue/v1/${'x'.repeat(50_000)}`;
+  let asked = 0;
+  for (; asked < 30; asked += 1) {
+    t.is((await proxy.get(target)).status, 200);
+  }
+  t.is(await lost(), 0);
+  for (; asked < 60; asked += 1) {
+    t.is((await proxy.get(target)).status, 200);
+  }
+  const count = await lost();
+  t.true(count >= 15 && count <= 25, `${count} lines of ${asked}`);
+});
 
 test('a slip keeps the proxy from starting', async (t) => {
   const folder = freshDirectory(t);
