@@ -27,6 +27,18 @@ const SCOPES = [
   'auth:current-scopes',
   'secrets:get:tests/*',
   'secrets:set:tests/*',
+  'auth:audit-history:secret',
+  'queue:pending-count:tests/*',
+  'queue:pending-list:tests/*',
+  'queue:claimed-count:tests/*',
+  'queue:claimed-list:tests/*',
+  'queue:claim-work:tests/*',
+  'queue:worker-id:tests/*',
+  'queue:create-artifact:*',
+  'queue:list-provisioners',
+  'queue:list-task-queues',
+  'queue:list-workers:tests/*',
+  'queue:list-worker-types:tests',
 ];
 
 interface Learnt {
@@ -35,6 +47,20 @@ interface Learnt {
   secret: unknown;
   scopes: string[];
   refused: number;
+  history: string[];
+  work: Work;
+}
+
+/** What lists and counts say of one task while it waits, and once a worker has it. */
+interface Work {
+  pending: string[];
+  claimed: string[];
+  counts: [pending: number, claimed: number];
+  workers: string[];
+  workerTypes: string[];
+  taskQueues: string[];
+  provisioners: string[];
+  finished: number;
 }
 
 /** What a client program is to do, see clients/README.md. */
@@ -44,9 +70,11 @@ function plan() {
   const taskId = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url');
   return {
     taskId,
+    worker: { workerGroup: 'tests', workerId: 'worker' },
     task: {
       provisionerId: 'tests',
-      workerType: 'none',
+      // One of this plan alone, so that lists have nothing of others.
+      workerType: `w${randomBytes(8).toString('hex')}`,
       created: inHours(0),
       deadline: inHours(1),
       payload: {},
@@ -57,7 +85,7 @@ function plan() {
         source: 'https://example.com/a//b?c=%2F',
       },
     },
-    secretName: "tests/a b%2Fc+d//e?f&g='h'",
+    secretName: `tests/a b%2Fc+d//e?f&g='h'/${taskId}`,
     secret: { text: 'line\n"quoted" \u00e9 \u{1f511}', number: 1.5, list: [null, true] },
     forbiddenName: 'elsewhere/secret',
   };
@@ -115,10 +143,26 @@ async function assertClientWorks(t: ExecutionContext, program: string[]): Promis
     t.deepEqual(learnt.secret, todo.secret);
     t.deepEqual([...learnt.scopes].sort(), ['assume:anonymous', ...SCOPES].sort());
     t.is(learnt.refused, 403, 'the restriction of the proxy, or of the certificate');
+    t.deepEqual(learnt.history, ['created', 'deleted']);
+    const { provisionerId, workerType } = todo.task;
+    const { taskQueues, ...work } = learnt.work;
+    t.true(taskQueues.includes(`${provisionerId}/${workerType}`));
+    t.deepEqual(
+      { ...work, workerTypes: work.workerTypes.filter((each) => each === workerType) },
+      {
+        pending: [todo.taskId],
+        claimed: [todo.taskId],
+        counts: [0, 1],
+        workers: [todo.worker.workerId],
+        workerTypes: [workerType],
+        provisioners: [provisionerId],
+        finished: 404,
+      },
+    );
   }
   const { verified, refused } = deployment.counters();
   t.is(refused, 0);
-  t.true(verified >= 21, `${verified} signatures verified`);
+  t.true(verified >= 51, `${verified} signatures verified`);
 }
 
 test('the JavaScript client', async (t) => {

@@ -19,6 +19,10 @@ type plan struct {
 	SecretName    string                        `json:"secretName"`
 	Secret        json.RawMessage               `json:"secret"`
 	ForbiddenName string                        `json:"forbiddenName"`
+	Worker        struct {
+		WorkerGroup string `json:"workerGroup"`
+		WorkerID    string `json:"workerId"`
+	} `json:"worker"`
 }
 
 type learnt struct {
@@ -27,6 +31,19 @@ type learnt struct {
 	Secret   json.RawMessage      `json:"secret"`
 	Scopes   []string             `json:"scopes"`
 	Refused  int                  `json:"refused"`
+	History  []string             `json:"history"`
+	Work     work                 `json:"work"`
+}
+
+type work struct {
+	Pending      []string `json:"pending"`
+	Claimed      []string `json:"claimed"`
+	Counts       [2]int64 `json:"counts"`
+	Workers      []string `json:"workers"`
+	WorkerTypes  []string `json:"workerTypes"`
+	TaskQueues   []string `json:"taskQueues"`
+	Provisioners []string `json:"provisioners"`
+	Finished     int      `json:"finished"`
 }
 
 func main() {
@@ -51,14 +68,75 @@ func main() {
 	scopes, err := auth.CurrentScopes()
 	must(err)
 	_, err = secrets.Get(todo.ForbiddenName)
+	refused := statusCode(err)
+	history, err := auth.GetEntityHistory("secret", todo.SecretName, "", "")
+	must(err)
 
 	must(json.NewEncoder(os.Stdout).Encode(learnt{
 		Created:  status.Status.TaskID,
 		Metadata: task.Metadata,
 		Secret:   secret.Secret,
 		Scopes:   scopes.Scopes,
-		Refused:  statusCode(err),
+		Refused:  refused,
+		History:  actions(history.AuditHistory),
+		Work:     doWork(queue, todo),
 	}))
+}
+
+func actions(history []tcauth.Var) (types []string) {
+	for _, entry := range history {
+		types = append(types, entry.ActionType)
+	}
+	return types
+}
+
+func doWork(queue *tcqueue.Queue, todo plan) (found work) {
+	provisionerID, workerType := todo.Task.ProvisionerID, todo.Task.WorkerType
+	taskQueueID := provisionerID + "/" + workerType
+	pending, err := queue.ListPendingTasks(taskQueueID, "", "")
+	must(err)
+	for _, task := range pending.Tasks {
+		found.Pending = append(found.Pending, task.TaskID)
+	}
+	_, err = queue.ClaimWork(taskQueueID, &tcqueue.ClaimWorkRequest{
+		Tasks:       1,
+		WorkerGroup: todo.Worker.WorkerGroup,
+		WorkerID:    todo.Worker.WorkerID,
+	})
+	must(err)
+	claimed, err := queue.ListClaimedTasks(taskQueueID, "", "")
+	must(err)
+	for _, task := range claimed.Tasks {
+		found.Claimed = append(found.Claimed, task.TaskID)
+	}
+	counts, err := queue.TaskQueueCounts(taskQueueID)
+	must(err)
+	found.Counts = [2]int64{counts.PendingTasks, counts.ClaimedTasks}
+	workers, err := queue.ListWorkers(provisionerID, workerType, "", "", "")
+	must(err)
+	for _, worker := range workers.Workers {
+		found.Workers = append(found.Workers, worker.WorkerID)
+	}
+	workerTypes, err := queue.ListWorkerTypes(provisionerID, "", "")
+	must(err)
+	for _, each := range workerTypes.WorkerTypes {
+		found.WorkerTypes = append(found.WorkerTypes, each.WorkerType)
+	}
+	taskQueues, err := queue.ListTaskQueues("", "")
+	must(err)
+	for _, each := range taskQueues.TaskQueues {
+		found.TaskQueues = append(found.TaskQueues, each.TaskQueueID)
+	}
+	provisioners, err := queue.ListProvisioners("", "")
+	must(err)
+	for _, each := range provisioners.Provisioners {
+		found.Provisioners = append(found.Provisioners, each.ProvisionerID)
+	}
+	err = queue.FinishArtifact(todo.TaskID, "0", "public/none", &tcqueue.FinishArtifactRequest{
+		UploadID: todo.TaskID,
+	})
+	found.Finished = statusCode(err)
+	return found
 }
 
 func statusCode(err error) int {

@@ -22,4 +22,34 @@ const refused = await secrets.get(plan.forbiddenName).then(
   () => 200,
   (error) => error.statusCode,
 );
-console.log(JSON.stringify({ created: status.taskId, metadata, secret, scopes, refused }));
+const { auditHistory } = await auth.getEntityHistory('secret', plan.secretName);
+const history = auditHistory.map(({ actionType }) => actionType);
+const learnt = { created: status.taskId, metadata, secret, scopes, refused, history };
+console.log(JSON.stringify({ ...learnt, work: await work(plan) }));
+
+async function work({ taskId, task: { provisionerId, workerType }, worker }) {
+  const taskQueueId = `${provisionerId}/${workerType}`;
+  const pending = await queue.listPendingTasks(taskQueueId);
+  await queue.claimWork(taskQueueId, { ...worker, tasks: 1 });
+  const claimed = await queue.listClaimedTasks(taskQueueId);
+  const counts = await queue.taskQueueCounts(taskQueueId);
+  const { workers } = await queue.listWorkers(provisionerId, workerType);
+  const { workerTypes } = await queue.listWorkerTypes(provisionerId);
+  const { taskQueues } = await queue.listTaskQueues();
+  const { provisioners } = await queue.listProvisioners();
+  const upload = { uploadId: taskId };
+  const finished = await queue.finishArtifact(taskId, 0, 'public/none', upload).then(
+    () => 204,
+    (error) => error.statusCode,
+  );
+  return {
+    pending: pending.tasks.map((each) => each.taskId),
+    claimed: claimed.tasks.map((each) => each.taskId),
+    counts: [counts.pendingTasks, counts.claimedTasks],
+    workers: workers.map((each) => each.workerId),
+    workerTypes: workerTypes.map((each) => each.workerType),
+    taskQueues: taskQueues.map((each) => each.taskQueueId),
+    provisioners: provisioners.map((each) => each.provisionerId),
+    finished,
+  };
+}
