@@ -135,14 +135,14 @@ const starting = program
   .option(
     '--claim-timeout <duration>',
     "how long a task is its worker's without a word: 20m",
-    seconds,
+    claimTime,
   )
   .option(
     '--max-connections <number>',
     'how many connections of clients there may be at once',
     count,
   )
-  .option('--body-limit <size>', 'what the body of a call may have at most: 10MiB', size)
+  .option('--body-limit <size>', 'what the body of a call may have at most: 10MiB', bodySize)
   .option(
     '--database-connections <number>',
     'connections to a PostgreSQL server, beside the one that listens: 10',
@@ -241,12 +241,21 @@ function duration(text: string): number {
   return valid(() => readDuration(text, 'duration'));
 }
 
-function seconds(text: string): number {
-  return Math.ceil(duration(text) / 1000);
+/** In seconds. No claim lasts for 0 s: each would end before its worker knows of it. */
+function claimTime(text: string): number {
+  const milliseconds = duration(text);
+  if (milliseconds === 0) {
+    throw new InvalidArgumentError(`${text} is no time for a worker: give 1s or more`);
+  }
+  return Math.ceil(milliseconds / 1000);
 }
 
-function size(text: string): number {
-  return valid(() => readSize(text, 'size'));
+function bodySize(text: string): number {
+  const bytes = valid(() => readSize(text, 'size'));
+  if (bytes < 1024) {
+    throw new InvalidArgumentError(`${text} is no size of a body: give 1KiB or more`);
+  }
+  return bytes;
 }
 
 function count(text: string): number {
