@@ -1,7 +1,6 @@
 // kill -9: a writing process is killed many times, while it writes, while it starts and while it creates
 // its database, and every acknowledged write is still there. `KILLS=1000` kills it more often.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -9,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { build } from 'esbuild';
 import { openStorage } from '../../ts/deployment/storage/index.js';
+import { endsWith } from '../harness/child.js';
 import { addDatabase } from '../harness/database.js';
 import { DATABASE_PATIENCE_MS, pause, TEST_PATIENCE_MS, within } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
@@ -93,7 +93,7 @@ async function killOne(
   written: number,
   isStarting: boolean,
 ): Promise<number> {
-  const { child, ended } = startWriter(args);
+  const { child, ended } = startWriter(t, args);
   const killWithin = (longest: number) =>
     setTimeout(() => child.kill('SIGKILL'), Math.random() * longest);
   const early = isStarting ? killWithin(LONGEST_START) : undefined;
@@ -118,11 +118,11 @@ async function killOne(
 /** How a writer ends that did not do so by itself. */
 const KILLED = { code: null, signal: 'SIGKILL', said: '' };
 
-function startWriter(args: readonly string[]) {
+function startWriter(t: ExecutionContext, args: readonly string[]) {
   const child = spawn(process.execPath, [...SHORT_LIVED, WRITER, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const exited = once(child, 'exit');
+  const exited = endsWith(t, child);
   const said = text(child.stderr);
   const ended = async () => {
     const [code, signal] = await within(exited, 'its end');
@@ -145,7 +145,7 @@ test.serial('nor is a database left half made', async (t) => {
   const begun = () => namesIn(path.dirname(place)).filter((name) => name.includes('.unfinished'));
   const isWhole = () => existsSync(place);
   const killAt = async (moment: () => boolean) => {
-    const { child, ended } = startWriter([folder]);
+    const { child, ended } = startWriter(t, [folder]);
     await within(until(moment, child), 'the moment', DATABASE_PATIENCE_MS);
     child.kill('SIGKILL');
     t.deepEqual(await ended(), KILLED);

@@ -1,7 +1,7 @@
 // How a file of tests ends. Ava waits for the process that has run them to end by itself, and where a
 // test has failed before it had closed what it opened, a deployment or a child, that would be never.
 // So the process is ended here, with a word on what was left; and where ava or a user ends it in the
-// middle, what runs at its exit still does.
+// middle, or ava is killed itself, what runs at its exit still does.
 //
 // Ava loads it before each file of tests; nothing imports it.
 import { registerCompletionHandler } from 'ava';
@@ -24,3 +24,6 @@ for (const [signal, number] of [
 ] as const) {
   process.once(signal, () => process.exit(128 + number));
 }
+
+// Ava talks to this process until its end.
+process.once('disconnect', () => process.exit(1));

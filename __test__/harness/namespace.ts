@@ -1,7 +1,9 @@
 // A network namespace behind a bridge of this machine, as a container has one: with an address of
-// each family on both sides. For tests that run as root on Linux.
+// each family on both sides. For tests that run as root on Linux. The kernel keeps it when the process that
+// made it is killed, so its name has that process's id, and the next one that makes any removes it.
 import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
 
 const { CI = '' } = process.env;
@@ -28,10 +30,20 @@ export function ip(line: string): boolean {
   return status === 0;
 }
 
+/** How many this process has made. */
+let count = 0;
+
 /** Null, with a line, where none can be made; with CI=true that is an error. */
 export function makeNamespace(t: ExecutionContext): Namespace | null {
+  if (count === 0) {
+    removeLeft();
+  }
+  count += 1;
+  // A device's name has at most 15 letters.
+  const [name = '', bridge, outer, device = ''] = ['tcp', 'tcpb', 'tcpo', 'tcpi'].map(
+    (kind) => `${kind}${process.pid}-${count}`,
+  );
   const id = randomInt(1, 0xffff);
-  const [name, bridge, outer, device] = [`tcp${id}`, `tcpb${id}`, `tcpo${id}`, `tcpi${id}`];
   const v4 = sides(
     (last) => `10.${200 + (id >> 13)}.${(id >> 5) & 0xff}.${(id & 31) * 8 + last}`,
     29,
@@ -67,4 +79,25 @@ export function makeNamespace(t: ExecutionContext): Namespace | null {
 
 function sides(address: (last: number) => string, prefix: number): Side {
   return { host: address(1), guest: address(2), network: `${address(0)}/${prefix}` };
+}
+
+/** Removes what processes have left that were killed, and ends what runs in it. */
+function removeLeft(): void {
+  for (const name of namesIn('/run/netns').filter((each) => isLeft(each, 'tcp'))) {
+    const { stdout } = spawnSync('ip', ['netns', 'pids', name], { encoding: 'utf8' });
+    spawnSync('kill', ['-9', ...stdout.split('\n').filter((pid) => pid !== '')]);
+    ip(`netns del ${name}`);
+  }
+  for (const bridge of namesIn('/sys/class/net').filter((each) => isLeft(each, 'tcpb'))) {
+    ip(`link del ${bridge}`);
+  }
+}
+
+function namesIn(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory) : [];
+}
+
+function isLeft(name: string, kind: string): boolean {
+  const [, pid] = new RegExp(`^${kind}(\\d+)-\\d+$`).exec(name) ?? [];
+  return pid !== undefined && !existsSync(`/proc/${pid}`);
 }
