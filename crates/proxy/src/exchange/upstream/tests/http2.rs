@@ -7,10 +7,25 @@ use h2::server::SendResponse;
 use http::{HeaderMap, StatusCode};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::server::{Server, hello, over_tls};
 use super::*;
+
+/// Does `work` in a task beside the test.
+fn beside<Work, Done>(
+    upstream: &Rc<Upstream<Plain>>,
+    origin: &Origin,
+    work: Work,
+) -> JoinHandle<Done>
+where
+    Work: AsyncFnOnce(Rc<Upstream<Plain>>, Origin) -> Done + 'static,
+    Done: 'static,
+{
+    let (upstream, origin) = (Rc::clone(upstream), origin.clone());
+    tokio::task::spawn_local(async move { work(upstream, origin).await })
+}
 
 #[test]
 fn an_http2_request_has_an_authority_and_no_connection_fields() {
@@ -43,16 +58,13 @@ fn a_burst_shares_connections_up_to_their_streams() {
     run(async {
         let (server, upstream, origin) = over_tls(&["h2", "http/1.1"]).await;
         let burst = |number: usize| {
-            let tasks: Vec<_> = (0..number)
-                .map(|_| {
-                    let (upstream, origin) = (Rc::clone(&upstream), origin.clone());
-                    tokio::task::spawn_local(async move {
-                        let answer = upstream.send(&origin, get("/wait"), false).await;
-                        assert_eq!(text(answer.expect("an answer")).await, "hello");
-                    })
+            let task = || {
+                beside(&upstream, &origin, async |upstream, origin| {
+                    let answer = upstream.send(&origin, get("/wait"), false).await;
+                    assert_eq!(text(answer.expect("an answer")).await, "hello");
                 })
-                .collect();
-            tasks
+            };
+            (0..number).map(|_| task()).collect::<Vec<_>>()
         };
         // An upgrade's HTTP/1.1 says nothing of what the others get.
         let (old, _) = tokio::join!(
@@ -82,12 +94,9 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
         // Five wait for the one, which is refused.
         let attempts: Vec<_> = (0..6)
             .map(|_| {
-                let (upstream, origin) = (Rc::clone(&upstream), origin.clone());
-                tokio::task::spawn_local(async move {
-                    upstream
-                        .send(&origin, get("/"), false)
-                        .await
-                        .expect_err("closed")
+                beside(&upstream, &origin, async |upstream, origin| {
+                    let answer = upstream.send(&origin, get("/"), false).await;
+                    answer.expect_err("closed")
                 })
             })
             .collect();
@@ -99,18 +108,14 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
         assert!(another.is_err(), "they have not tried one by one");
 
         // The one leaves, and the next takes over.
-        let leaving = {
-            let (upstream, origin) = (Rc::clone(&upstream), origin.clone());
-            tokio::task::spawn_local(async move {
-                upstream.connect(&origin, need(false, false)).await.is_ok()
-            })
-        };
+        let leaving = beside(&upstream, &origin, async |upstream, origin| {
+            upstream.connect(&origin, need(false, false)).await.is_ok()
+        });
         let _silent = Peer::accept(&listener).await;
         let server = Server::start(listener, authority.acceptor("localhost", &["h2"]));
-        let waiting = {
-            let (upstream, origin) = (Rc::clone(&upstream), origin.clone());
-            tokio::task::spawn_local(async move { hello(&upstream, &origin, false).await })
-        };
+        let waiting = beside(&upstream, &origin, async |upstream, origin| {
+            hello(&upstream, &origin, false).await;
+        });
         tokio::task::yield_now().await;
         assert_eq!(server.connections.get(), 0);
         leaving.abort();
@@ -123,13 +128,10 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
 fn a_server_that_goes_away_is_left_without_losing_a_request() {
     run(async {
         let (server, upstream, origin) = over_tls(&["h2"]).await;
-        let running = {
-            let (upstream, origin) = (Rc::clone(&upstream), origin.clone());
-            tokio::task::spawn_local(async move {
-                let answer = upstream.send(&origin, get("/wait"), false).await;
-                text(answer.expect("an answer")).await
-            })
-        };
+        let running = beside(&upstream, &origin, async |upstream, origin| {
+            let answer = upstream.send(&origin, get("/wait"), false).await;
+            text(answer.expect("an answer")).await
+        });
         eventually(|| server.running.get() == 1).await;
         server.end.notify_waiters();
         tokio::time::sleep(Duration::from_millis(20)).await;
