@@ -52,11 +52,12 @@ import { ROLES_CHANNEL } from './storage/sql/roles.js';
 import { PENDING_CHANNEL } from './storage/sql/tasks.js';
 import type { NewRole, Store } from './storage/store.js';
 import { ClientScan } from './web/client-scan.js';
-import { EXPOSURE_PATH } from './web/exposure-page.js';
+import { EXPOSURE_PATH } from './web/exposure-view.js';
 import { frontPage } from './web/front-page.js';
 import { LOGIN_PATH, web } from './web/index.js';
 import { addUser, type UserOptions } from './web/local-users.js';
-import { CREATE_PATH, NEW_CLIENT_PATH } from './web/new-client.js';
+import { CREATE_PATH } from './web/new-client.js';
+import { NEW_CLIENT_PATH } from './web/new-client-form.js';
 import { webServer } from './web/service.js';
 
 export interface DeploymentOptions extends StorageOptions, AnonymousOptions, PublicUrlOptions {

@@ -18,16 +18,11 @@ import { schemaError } from '../api/schema.js';
 import type { ScopeResolver } from '../auth/clients.js';
 import type { PublicUrl } from '../public-url.js';
 import type { OpenSession, Store } from '../storage/store.js';
-import {
-  COMPARE_PATH,
-  compareStates,
-  EXPOSURE_PATH,
-  exposurePage,
-  WRITE_ROLE_PATH,
-  writeRoles,
-} from './exposure-page.js';
+import { compareStates, exposurePage, writeRoles } from './exposure-page.js';
+import { COMPARE_PATH, EXPOSURE_PATH, WRITE_ROLE_PATH } from './exposure-view.js';
 import { NAME } from './local-users.js';
-import { makeNewClient, NEW_CLIENT_PATH, newClientPage } from './new-client.js';
+import { makeNewClient, newClientPage } from './new-client.js';
+import { NEW_CLIENT_PATH } from './new-client-form.js';
 import { navigationsOnly, style } from './pages.js';
 import { Sessions } from './sessions.js';
 import { LONGEST_PASSWORD, type SignIn, signInByForm, signInPage, signingIn } from './sign-in.js';

@@ -1,16 +1,22 @@
 /**
- * The page that `taskcluster signin` opens: a signed-in user creates a client, and the page sends it to the
- * local address on which the command line waits.
+ * What happens on the page that `taskcluster signin` opens: a signed-in user creates a client, and the page
+ * sends it to the local address on which the command line waits. Its HTML is in `new-client-form.ts`.
  *
  * It serves no third parties: a deployment has none.
  */
-import type { Request, RequestHandler, Response } from 'express';
+import type { Request, RequestHandler } from 'express';
 import { createClient, type ScopeResolver } from '../auth/clients.js';
 import { CLIENT_ID } from '../auth/names.js';
 import { intersection, ordered, satisfies } from '../scopes.js';
 import type { OpenSession, Store } from '../storage/store.js';
 import { field } from './fields.js';
-import { html, problem, sendPage } from './pages.js';
+import {
+  NEW_CLIENT_PATH,
+  sendNewClient,
+  sendNewClientForm,
+  sendNoNewClient,
+  type Wish,
+} from './new-client-form.js';
 import type { Sessions } from './sessions.js';
 import { readTimeExpression } from './time-expression.js';
 import { userOf } from './user.js';
@@ -18,25 +24,10 @@ import { userOf } from './user.js';
 /** The path at which Taskcluster's command line looks for the page. */
 export const CREATE_PATH = '/auth/clients/create';
 
-/** Its path under `/login`, the path of the session cookie. */
-export const NEW_CLIENT_PATH = '/client';
-
 export interface NewClientOptions {
   readonly store: Store;
   readonly sessions: Sessions;
   readonly resolver: ScopeResolver;
-}
-
-/** The fields of the form, filled in as the command line asks. */
-interface Wish {
-  /** The part of the client id after the user's identity and a slash. */
-  readonly name: string;
-  readonly description: string;
-  readonly scopes: readonly string[];
-  /** A time span in words. */
-  readonly expires: string;
-  /** The URL at which the command line waits; undefined to show the client on the page. */
-  readonly callback: string | undefined;
 }
 
 /** Shows the form to a signed-in user, and the sign-in page to others. */
@@ -51,11 +42,11 @@ export function newClientPage({ sessions, resolver }: NewClientOptions): Request
     }
     const wish = readWish(request.query, scopesOf(request.query));
     if (typeof wish === 'string') {
-      refuse(response, wish);
+      sendNoNewClient(response, wish);
       return;
     }
     const held = await resolver.expandScopes(userOf(session).scopes());
-    ask(response, session, { ...wish, scopes: intersection(wish.scopes, held) });
+    sendNewClientForm(response, session, { ...wish, scopes: intersection(wish.scopes, held) });
   };
 }
 
@@ -70,17 +61,17 @@ export function makeNewClient(options: NewClientOptions): RequestHandler {
     const words = (field(request.body, 'scope') ?? '').split(/\s+/).filter((word) => word !== '');
     const wish = readWish(request.body, words);
     if (typeof wish === 'string') {
-      refuse(response, wish);
+      sendNoNewClient(response, wish);
       return;
     }
     const client = await make(options, session, request.ip ?? '', wish);
     if (typeof client === 'string') {
-      ask(response, session, wish, client);
+      sendNewClientForm(response, session, wish, client);
       return;
     }
     const { clientId, accessToken } = client;
     if (wish.callback === undefined) {
-      show(response, clientId, accessToken);
+      sendNewClient(response, clientId, accessToken);
       return;
     }
     const callback = new URL(wish.callback);
@@ -155,47 +146,4 @@ const LONGEST_DESCRIPTION = 10_240;
 
 function isScope(text: string): boolean {
   return /^[!-~]+$/.test(text) && !text.endsWith('**');
-}
-
-function ask(response: Response, session: OpenSession, wish: Wish, wrong?: string): void {
-  const { name, description, scopes, expires, callback } = wish;
-  const { identity } = userOf(session);
-  sendPage(response, {
-    status: wrong === undefined ? 200 : 400,
-    title: 'Make a client?',
-    redirectUri: callback,
-    content: html`${problem(wrong)}
-<p>You are signed in as <code>${identity}</code>. A program that has this client can do what its
-scopes allow, in your name.${callback === undefined ? '' : html` It is sent to <code>${callback}</code> on this machine.`}</p>
-<form method="post" action="/login${NEW_CLIENT_PATH}">
-${callback === undefined ? '' : html`<input type="hidden" name="callback_url" value="${callback}">`}
-<label for="name">Name, behind <code>${identity}/</code></label>
-<input id="name" name="name" value="${name}" required>
-<label for="scope">Scopes, one on a line: take away what it shall not have</label>
-<textarea id="scope" name="scope" rows="6" spellcheck="false">
-${scopes.join('\n')}</textarea>
-<label for="expires">For how long</label>
-<input id="expires" name="expires" value="${expires}" required>
-<label for="description">What for</label>
-<input id="description" name="description" value="${description}">
-<button type="submit">Make it</button>
-</form>`,
-  });
-}
-
-function show(response: Response, clientId: string, accessToken: string): void {
-  sendPage(response, {
-    title: 'The client has been made',
-    content: html`<p>Its access token cannot be seen again.</p>
-<p><code>TASKCLUSTER_CLIENT_ID=${clientId}</code></p>
-<p><code>TASKCLUSTER_ACCESS_TOKEN=${accessToken}</code></p>`,
-  });
-}
-
-function refuse(response: Response, wrong: string): void {
-  sendPage(response, {
-    status: 400,
-    title: 'This cannot be done',
-    content: problem(wrong) || html``,
-  });
 }

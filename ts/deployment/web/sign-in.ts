@@ -1,10 +1,10 @@
 /** The pages to sign in and out, and the start of a session, which programs use as well. */
 import type { Request, RequestHandler, Response } from 'express';
 import type { OpenSession, Store } from '../storage/store.js';
-import { EXPOSURE_PATH } from './exposure-page.js';
+import { EXPOSURE_PATH } from './exposure-view.js';
 import { field } from './fields.js';
 import { NAME } from './local-users.js';
-import { NEW_CLIENT_PATH } from './new-client.js';
+import { NEW_CLIENT_PATH } from './new-client-form.js';
 import { html, problem, sendPage } from './pages.js';
 import { hashPassword, isCheaper, isPassword } from './passwords.js';
 import type { Sessions } from './sessions.js';
