@@ -151,7 +151,7 @@ const ACCEPTED: Record<string, [Case, string[]]> = {
 };
 
 for (const [what, [asked, scopes]] of Object.entries(ACCEPTED)) {
-  test(`accepted: ${what}`, async (t) => {
+  test(`a request is accepted: ${what}`, async (t) => {
     const deployment = await start(t);
     const answer = await ask(deployment, asked);
     t.is(answer.status, 200, answer.text);
@@ -303,7 +303,7 @@ const REFUSED: Record<string, [Case, RegExp]> = {
 };
 
 for (const [what, [asked, reason]] of Object.entries(REFUSED)) {
-  test(`refused: ${what}`, async (t) => {
+  test(`a request is refused: ${what}`, async (t) => {
     const deployment = await start(t);
     const answer = await ask(deployment, asked);
     t.is(answer.status, 401);

@@ -161,7 +161,7 @@ test('a set that is asked often says of each scope what looking through it says'
   t.deepEqual(wrong, []);
 });
 
-test('the normal form of a set of scopes', (t) => {
+test('a set of scopes has one normal form', (t) => {
   t.deepEqual(union(['b', 'a'], ['a*', 'ab', 'b']), ['a*', 'b']);
   t.deepEqual(union(['a', 'a:b', 'ab*', 'abc']), ['a', 'a:b', 'ab*']);
   t.deepEqual(union(['x'], ['*']), ['*']);
@@ -186,7 +186,7 @@ test('the intersection of scopes is what both grant', (t) => {
   }
 });
 
-test('a short set added to a long one', (t) => {
+test('a short set is added to a long one as their union is made', (t) => {
   const long = union(['a', 'a:b', 'ab*', 'b', 'c:d', 'c:e', 'd*']);
   for (const short of [
     [],
@@ -202,7 +202,7 @@ test('a short set added to a long one', (t) => {
   t.is(extended(long, ['a', 'abc', 'd*']), long, 'nothing is copied where nothing is added');
 });
 
-test('templates of scope expressions', (t) => {
+test('a template becomes a scope expression with the values of a request', (t) => {
   const template: ScopeTemplate = {
     AllOf: [
       'get:<name>',
@@ -304,7 +304,7 @@ async function ask(t: ExecutionContext, sent: Sent) {
 }
 
 for (const [what, [sent, status, code, message]] of Object.entries(BAD)) {
-  test(`told in Taskcluster's shape: ${what}`, async (t) => {
+  test(`an error has Taskcluster's shape: ${what}`, async (t) => {
     const answer = await ask(t, sent);
     t.is(answer.status, status, answer.text);
     t.deepEqual(Object.keys(answer.json), ['code', 'message', 'requestInfo']);
@@ -519,7 +519,7 @@ test("an answer that is not as its schema says can be made a fault, for a servic
   }
 });
 
-test('the rest of a path may be nothing', async (t) => {
+test('the rest of a path may be empty', async (t) => {
   const { status, json } = await ask(t, { target: '/api/secrets/v1/secret/' });
   t.is(status, 400);
   t.is(json.code, 'InvalidRequestArguments');

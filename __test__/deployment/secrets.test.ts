@@ -16,7 +16,7 @@ async function secretsFor(
   return new taskcluster.Secrets({ rootUrl, credentials: client, retries: 0 });
 }
 
-onEveryBackend('set, read, replaced, removed, expired', async (t, place) => {
+onEveryBackend('a secret is set, read, replaced and removed, and expires', async (t, place) => {
   const secrets = await secretsFor(t, place);
   const expires = taskcluster.fromNow('1 hour');
   await secrets.set('a/b%2F c', { secret: SECRET, expires });
@@ -31,7 +31,7 @@ onEveryBackend('set, read, replaced, removed, expired', async (t, place) => {
   t.deepEqual((await secrets.list()).secrets, []);
 });
 
-onEveryBackend('names in pages', async (t, place) => {
+onEveryBackend('the names of secrets come in pages', async (t, place) => {
   const secrets = await secretsFor(t, place);
   const names = ['B', 'a', 'a/b', '\u007e', 'z'].sort();
   for (const name of names) {

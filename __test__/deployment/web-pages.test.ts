@@ -135,7 +135,7 @@ onEveryBackend(
   },
 );
 
-test('spans of time in words', (t) => {
+test('a span of time is written in words', (t) => {
   const MINUTE = 60_000;
   const CASES: [text: string, span: number | undefined][] = [
     ['3 days', 3 * DAY],

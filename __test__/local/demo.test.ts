@@ -144,7 +144,7 @@ test('the proxy does not outlive it, not even a SIGKILL', async (t) => {
   await t.notThrowsAsync(within(gone(), 'the end of the proxy'));
 });
 
-test('the ports that are asked for, or one sentence why not', async (t) => {
+test('the demo takes the ports that it is given, or says in one sentence why not', async (t) => {
   const port = await unusedPort();
   const taken = net.createServer().listen(port, '127.0.0.1');
   await once(taken, 'listening');
@@ -164,7 +164,7 @@ test('the ports that are asked for, or one sentence why not', async (t) => {
   t.regex(demo.output, new RegExp(`taskcluster-proxy for it at http://127\\.0\\.0\\.1:${port},`));
 });
 
-test('arguments that cannot be read', async (t) => {
+test('the demo refuses arguments that it cannot read', async (t) => {
   for (const [args, sentence] of [
     [['--port', 'x'], /port x is not in range \[0,65535\]/],
     [['--size', '1'], /--size 1 is not a size: write it as 512B, 64KiB, 10MiB or 1GiB/],

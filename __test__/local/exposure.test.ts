@@ -393,7 +393,7 @@ test('exposure ends with one sentence if it has no answer', async (t) => {
   );
 });
 
-test('the role anonymous of a public deployment', async (t) => {
+test('anonymous-role prints the scopes that a public deployment grants', async (t) => {
   const scopes = publicScopes(services());
   t.is((await run(['anonymous-role'])).stdout, `${scopes.join('\n')}\n`);
   t.like(JSON.parse((await run(['anonymous-role', '--json'])).stdout), { scopes });

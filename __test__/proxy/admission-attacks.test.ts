@@ -56,7 +56,7 @@ for (const mode of [
   'fastopen',
   'time-wait',
 ]) {
-  testUsers(`alone: ${mode}`, async (t) => {
+  testUsers(`no request of another user runs: ${mode}`, async (t) => {
     const { attacked, judge } = await start(t);
     for (const target of TARGETS) {
       const line = `--target ${target} --mode ${mode}`;
@@ -75,7 +75,7 @@ for (const mode of [
   });
 }
 
-testUsers('alone: from one port again and again', async (t) => {
+testUsers('no request of another user runs: from one port again and again', async (t) => {
   const { attacked, judge } = await start(t);
   for (const target of TARGETS) {
     await attacked(`--target ${target} --mode rebind --tries 1000`);
@@ -91,7 +91,7 @@ for (const [mode, tries, what] of [
   ['twin', 600, "bound to a device, beside the allowed user's socket of the same pair"],
   ['twin-reversed', 600, "beside the allowed user's socket of the same pair, bound to a device"],
 ] as const) {
-  testUsers(`beside the allowed user: ${what}`, async (t) => {
+  testUsers(`no request of another user runs beside the allowed user: ${what}`, async (t) => {
     const { attacked, judge } = await start(t);
     const beside = `--allowed-uid ${allowed.uid} --batch 200 --mode ${mode}`;
     for (const target of TARGETS) {

@@ -235,7 +235,7 @@ for (const [args, sentence] of [
   ],
 ] as const) {
   const linux = process.platform === 'linux' ? test : test.skip;
-  linux(`refused at start: ${args.join(' ')}`, async (t) => {
+  linux(`the proxy refuses to start with ${args.join(' ')}`, async (t) => {
     const run = await runCommand(t, ['--port', '0', ...args], ENOUGH);
     t.true(run.code === 1 || run.code === 64, `exit code ${run.code}`);
     t.is(run.stdout, '');

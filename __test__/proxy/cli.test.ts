@@ -230,7 +230,7 @@ const USAGE: Record<string, Refused> = {
 };
 
 for (const [what, { args, env = ENOUGH, says }] of Object.entries(USAGE)) {
-  test(`refuses ${what}`, async (t) => {
+  test(`the command refuses ${what}`, async (t) => {
     const { code, stdout, stderr } = await runCommand(t, args, env);
     t.is(stderr, `taskcluster-proxy: ${says}\n`);
     t.is(code, 64);
@@ -392,7 +392,7 @@ const RESTRICTIONS: Record<string, { args: string[]; task?: string[]; scopes: un
 };
 
 for (const [what, { args, task, scopes }] of Object.entries(RESTRICTIONS)) {
-  test(`restricts: ${what}`, async (t) => {
+  test(`a restriction holds as it is written: ${what}`, async (t) => {
     const { env, asked } = await startQueue(t, [
       [503, {}],
       [200, { scopes: task }],
@@ -417,7 +417,7 @@ async function signer(url = ''): Promise<string | null> {
 }
 
 for (const variable of ['TASKCLUSTER_CERTIFICATE', 'TASKCLUSTER_CERITIFICATE']) {
-  test(`reads a certificate from ${variable}`, async (t) => {
+  test(`the command reads a certificate from ${variable}`, async (t) => {
     const { certificate, ...named } = createTemporaryCredentials({
       credentials: { clientId: 'project/issuer', accessToken: 'not-a-secret' },
       clientId: 'project/named',

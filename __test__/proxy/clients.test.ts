@@ -165,21 +165,24 @@ async function assertClientWorks(t: ExecutionContext, program: string[]): Promis
   t.true(verified >= 51, `${verified} signatures verified`);
 }
 
-test('the JavaScript client', async (t) => {
+test('the JavaScript client of Taskcluster works through the proxy', async (t) => {
   await assertClientWorks(t, [process.execPath, path.join(CLIENTS, 'javascript/client.mjs')]);
 });
 
-testWith('python-client')('the Python client', async (t) => {
+testWith('python-client')('the Python client of Taskcluster works through the proxy', async (t) => {
   const program = [pathOf('python-client'), path.join(CLIENTS, 'python/client.py')];
   await assertClientWorks(t, program);
 });
 
-testWith('python-client')('the asynchronous Python client', async (t) => {
-  const program = [pathOf('python-client'), path.join(CLIENTS, 'python/client.py'), 'aio'];
-  await assertClientWorks(t, program);
-});
+testWith('python-client')(
+  'the asynchronous Python client of Taskcluster works through the proxy',
+  async (t) => {
+    const program = [pathOf('python-client'), path.join(CLIENTS, 'python/client.py'), 'aio'];
+    await assertClientWorks(t, program);
+  },
+);
 
-testWith('go-client')('the Go client', async (t) => {
+testWith('go-client')('the Go client of Taskcluster works through the proxy', async (t) => {
   await assertClientWorks(t, [pathOf('go-client')]);
 });
 
@@ -202,7 +205,7 @@ async function startRecorded(t: ExecutionContext) {
 }
 
 testWith('curl')(
-  'curl: targets as they stand, over HTTP/1.1, HTTP/2 and as its proxy',
+  'curl sends targets as they stand, over HTTP/1.1, HTTP/2 and with the proxy as its HTTP proxy',
   async (t) => {
     const { upstream, proxy } = await startRecorded(t);
     const target = '/queue/v1/a//b%2Fc/../d;e?x=%252F&y=+';
@@ -225,7 +228,7 @@ testWith('curl')(
   },
 );
 
-testWith('curl')('curl: an upload waits for 100 Continue and arrives whole', async (t) => {
+testWith('curl')('an upload by curl waits for 100 Continue and arrives whole', async (t) => {
   const { upstream, proxy } = await startRecorded(t);
   const file = path.join(freshDirectory(t), 'artifact');
   const bytes = randomBytes(9_000_001);
@@ -255,7 +258,7 @@ testWith('curl')('curl: an upload waits for 100 Continue and arrives whole', asy
   upstream.assertAllSigned(t);
 });
 
-testWith('curl')('curl: HEAD, ranges and encoded bodies', async (t) => {
+testWith('curl')('curl gets HEAD, ranges and encoded bodies as from upstream', async (t) => {
   const { upstream, proxy } = await startRecorded(t);
   const url = `${proxy.url}/queue/v1/artifact`;
   const body = 'hello '.repeat(1000);
@@ -282,7 +285,7 @@ testWith('curl')('curl: HEAD, ranges and encoded bodies', async (t) => {
   upstream.assertAllSigned(t);
 });
 
-testWith('curl')('curl: an answer that breaks off is an error', async (t) => {
+testWith('curl')('curl reports an answer that breaks off as an error', async (t) => {
   const { upstream, proxy } = await startRecorded(t);
   upstream.handler = async (exchange) => {
     await exchange.sendHead(200, { fields: [['Content-Length', '10']] });

@@ -125,7 +125,7 @@ const REFUSED: Record<string, readonly [string | Uint8Array, string]> = {
 };
 
 for (const [what, [body, sentence]] of Object.entries(REFUSED)) {
-  test(`refuses ${what}`, (t) => {
+  test(`credentials are refused: ${what}`, (t) => {
     const bytes = typeof body === 'string' ? Buffer.from(body) : body;
     const error = t.throws(() => parseCredentials(bytes), { instanceOf: CredentialsError });
     t.true(error.message.endsWith(sentence), error.message);
@@ -151,17 +151,17 @@ const ACCEPTED: readonly (readonly [string, object])[] = [
 ];
 
 for (const [body, more] of ACCEPTED) {
-  test(`accepts ${JSON.stringify(body)}`, (t) => {
+  test(`credentials are accepted: ${JSON.stringify(body)}`, (t) => {
     const credentials = { clientId: 'project/a@b!c:d.e+f|g_h-1', accessToken: 't0k3n', ...more };
     t.deepEqual(parseCredentials(Buffer.from(body)), credentials);
   });
 }
 
-test('accepts temporary credentials as a claim returns them', (t) => {
+test('the proxy accepts temporary credentials as a claim returns them', (t) => {
   t.deepEqual(parseCredentials(Buffer.from(JSON.stringify(TEMPORARY))), TEMPORARY);
 });
 
-test('accepts a certificate that has all its keys and any others', (t) => {
+test('the proxy accepts a certificate that has all its keys and any others', (t) => {
   const { scopes, ...rest } = CERTIFICATE_KEYS;
   for (const certificate of [
     CERTIFICATE_KEYS,
@@ -172,21 +172,25 @@ test('accepts a certificate that has all its keys and any others', (t) => {
   }
 });
 
-test('judges values as it does bodies', (t) => {
+test('the API refuses the same credentials as PUT /credentials', (t) => {
   t.throws(() => checkCredentials(undefined), { instanceOf: CredentialsError, message: SHAPE });
   t.throws(() => checkCredentials({ clientId: 'a', accessToken: 'b', certificate: 5 }), {
     instanceOf: CredentialsError,
   });
 });
 
-test('an update that is refused leaves the set in force', async (t) => {
-  const proxy = await startProxy({
+function startWithIssuer() {
+  return startProxy({
     rootUrl: 'https://tc.example.com',
     credentials: ISSUER,
     ipAddresses: ['127.0.0.1'],
     port: 0,
     logLevel: 'error',
   });
+}
+
+test('an update that is refused leaves the set in force', async (t) => {
+  const proxy = await startWithIssuer();
   t.teardown(() => proxy.stop(0));
   const [address = ''] = proxy.addresses;
   const put = (body: string | Uint8Array) =>
@@ -212,13 +216,7 @@ test('an update that is refused leaves the set in force', async (t) => {
 });
 
 test('a proxy that has stopped takes no more credentials', async (t) => {
-  const proxy = await startProxy({
-    rootUrl: 'https://tc.example.com',
-    credentials: ISSUER,
-    ipAddresses: ['127.0.0.1'],
-    port: 0,
-    logLevel: 'error',
-  });
+  const proxy = await startWithIssuer();
   await Promise.all([proxy.stop(), proxy.stop('1s')]);
   await t.throwsAsync(proxy.updateCredentials(ISSUER), {
     code: 'ERR_STOPPED',

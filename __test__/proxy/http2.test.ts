@@ -354,7 +354,7 @@ test('an HTTP/2 upstream gets what an HTTP/1.1 client sent', async (t) => {
   assertAllSigned(t, upstream);
 });
 
-test('HTTP/2 in and out', async (t) => {
+test('an HTTP/2 client is served from an HTTP/2 upstream', async (t) => {
   const { upstream, proxy } = await startUp(t);
   const client = await Http2Client.connect(t, proxy.url);
   const answers = await Promise.all(
@@ -472,7 +472,7 @@ test('an upstream of HTTP/2 alone is 502 at once, with the flag to give', async 
   );
 });
 
-testWith('nginx')('nginx by HTTP/2 over TLS', async (t) => {
+testWith('nginx')('nginx is reached by HTTP/2 over TLS', async (t) => {
   const upstream = await startUpstream(t);
   const nginx = await startNginx(t, {
     leaf: await authority.issue(['localhost']),

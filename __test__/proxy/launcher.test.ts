@@ -72,29 +72,35 @@ async function startFrom(
 const REASON = /the process that started it has ended.*--outlive-parent/;
 
 for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
-  linuxTest(`ends when a script without exec between it and a worker gets ${signal}`, async (t) => {
-    const { launcher, port, ended } = await startFrom(t, 'proxy; true', USER);
-    await listens(port);
-    launcher.kill(signal);
-    t.regex(await within(ended, 'the end of the proxy'), REASON);
-    t.false(await accepts(port));
-  });
+  linuxTest(
+    `the proxy ends when a script without exec between it and a worker gets ${signal}`,
+    async (t) => {
+      const { launcher, port, ended } = await startFrom(t, 'proxy; true', USER);
+      await listens(port);
+      launcher.kill(signal);
+      t.regex(await within(ended, 'the end of the proxy'), REASON);
+      t.false(await accepts(port));
+    },
+  );
 }
 
-linuxTest('ends when the process that started it comes to its end', async (t) => {
+linuxTest('the proxy ends when the process that started it comes to its end', async (t) => {
   const { launcher, port, ended } = await startFrom(t, 'proxy & read _', USER);
   await listens(port);
   launcher.stdin.end('\n');
   t.regex(await within(ended, 'the end of the proxy'), REASON);
 });
 
-linuxTest('ends where the process that started it has ended before it could look', async (t) => {
-  const { port, ended } = await startFrom(t, 'proxy & exit', USER);
-  t.regex(await within(ended, 'the end of the proxy'), REASON);
-  t.false(await accepts(port));
-});
+linuxTest(
+  'the proxy ends where the process that started it has ended before it could look',
+  async (t) => {
+    const { port, ended } = await startFrom(t, 'proxy & exit', USER);
+    t.regex(await within(ended, 'the end of the proxy'), REASON);
+    t.false(await accepts(port));
+  },
+);
 
-linuxTest('ends where its JavaScript stands still, too', async (t) => {
+linuxTest('the proxy ends where its JavaScript stands still, too', async (t) => {
   const directory = freshDirectory(t);
   const [preload = '', block = '', blocked = ''] = ['preload.cjs', 'block', 'blocked'].map((name) =>
     path.join(directory, name),
@@ -141,15 +147,18 @@ for (const [flags, ends] of [
   });
 }
 
-linuxTest('ends where it leads a session of its own, and init has adopted it', async (t) => {
-  const { ended } = await startFrom(t, 'setsid proxy & exit', USER);
-  t.regex(await within(ended, 'the end of the proxy'), REASON);
-});
+linuxTest(
+  'the proxy ends where it leads a session of its own, and init has adopted it',
+  async (t) => {
+    const { ended } = await startFrom(t, 'setsid proxy & exit', USER);
+    t.regex(await within(ended, 'the end of the proxy'), REASON);
+  },
+);
 
 const INIT = ['unshare', '--pid', '--fork', '--kill-child'];
 
 rootTest(
-  'ends where its launcher, in the session of init, ended before it could look',
+  'the proxy ends where its launcher, in the session of init, ended before it could look',
   async (t) => {
     const group = "perl -e 'setpgrp(0, 0); exec @ARGV'";
     const script = `${group} sh -c '"$0" "$@" & exit' proxy; sleep 10`;
@@ -158,7 +167,7 @@ rootTest(
   },
 );
 
-rootTest('goes on where init started it', async (t) => {
+rootTest('the proxy goes on where init started it', async (t) => {
   const { port } = await startFrom(t, 'proxy; true', USER, { before: INIT });
   await listens(port);
   await pause(300);

@@ -18,7 +18,7 @@ const DURATIONS: readonly (readonly [string | number, number])[] = [
   [0.2, 1],
 ];
 
-test('durations', (t) => {
+test('a duration is a number with its unit', (t) => {
   for (const [value, milliseconds] of DURATIONS) {
     t.is(readDuration(value, 'grace'), milliseconds, `${value}`);
   }
@@ -59,7 +59,7 @@ const SIZES: readonly (readonly [string | number, number])[] = [
   [1.9, 1],
 ];
 
-test('sizes', (t) => {
+test('a size is a number with its unit', (t) => {
   for (const [value, bytes] of SIZES) {
     t.is(readSize(value, 'replayLimit'), bytes, `${value}`);
   }
@@ -74,7 +74,7 @@ test('a text that is no size is refused', (t) => {
   }
 });
 
-test('ports', (t) => {
+test('a port is a number from 0 to 65535', (t) => {
   for (const [text, port] of [
     ['0', 0],
     ['+80', 80],
@@ -91,7 +91,7 @@ test('ports', (t) => {
   }
 });
 
-test('the defaults', (t) => {
+test('each setting has its documented default', (t) => {
   t.deepEqual(decide({}), {
     audit: undefined,
     authorizedScopes: undefined,

@@ -99,7 +99,7 @@ const update = (port: number, clientId: string) =>
     body: JSON.stringify(permanentCredentials(clientId)),
   });
 
-unixTest('it starts, takes new credentials and stops', async (t) => {
+unixTest('the proxy starts, takes new credentials and stops, read or not', async (t) => {
   const { child, port, ended } = await start(t);
   await listens(port);
   t.is((await within(update(port, 'tests/next'), 'an update')).status, 200);
@@ -109,7 +109,7 @@ unixTest('it starts, takes new credentials and stops', async (t) => {
   t.deepEqual(await within(ended, 'the end'), [0, null]);
 });
 
-unixTest('what it says comes as soon as there is a reader', async (t) => {
+unixTest('what the proxy says comes as soon as there is a reader', async (t) => {
   const { port, stdout, stderr } = await start(t);
   await listens(port);
   const line = `Listening on http://127.0.0.1:${port}\n`;
@@ -134,13 +134,13 @@ for (const [what, flags, code] of [
   ['a question for its flags', ['--help'], 0],
   ['a question for its version', ['--version'], 0],
 ] as const) {
-  unixTest(`${what} ends it, read or not`, async (t) => {
+  unixTest(`${what} ends the proxy, read or not`, async (t) => {
     const { ended } = await start(t, [...flags]);
     t.deepEqual(await within(ended, 'the end'), [code, null]);
   });
 }
 
-unixTest('it ends with its launcher at once, read or not', async (t) => {
+unixTest('the proxy ends with its launcher at once, read or not', async (t) => {
   const { child, port } = await start(t, ['--end-with-parent'], {}, [
     'sh',
     '-c',

@@ -26,7 +26,7 @@ if (rootTest === test.skip) {
   console.log('skipped here: tests that run the proxy as another user, which takes root on Linux');
 }
 
-test('names every listener, and writes the ready file in one piece', async (t) => {
+test('the proxy names every listener, and writes the ready file in one piece', async (t) => {
   const directory = freshDirectory(t);
   const file = path.join(directory, 'ready.json');
   const args = ['--ready-file', file, '-p0', '-i', '127.0.0.1', '-i', '::1'];
@@ -46,14 +46,14 @@ test('names every listener, and writes the ready file in one piece', async (t) =
   }
 });
 
-test('a ready file that cannot be written ends it with 1', async (t) => {
+test('a ready file that cannot be written ends the proxy with 1', async (t) => {
   const file = path.join(freshDirectory(t), 'missing', 'ready.json');
   const { code, stderr } = await runCommand(t, ['--ready-file', file, ...LISTEN], ENOUGH);
   t.regex(lastLine(stderr), /^taskcluster-proxy: cannot write the ready file: ENOENT: .*missing/);
   t.is(code, 1);
 });
 
-test('goes on when its output has no reader', async (t) => {
+test('the proxy goes on when its output has no reader', async (t) => {
   const child = spawn(
     process.execPath,
     [COMMAND, '-i', '127.0.0.1', '-p', `${await unusedPort()}`],
@@ -73,7 +73,7 @@ test('goes on when its output has no reader', async (t) => {
 });
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  test(`${signal} lets a running request finish and ends it with 0`, async (t) => {
+  test(`${signal} lets a running request finish and ends the proxy with 0`, async (t) => {
     const upstream = await startUpstream(t);
     const { child, urls, exited } = await startCommand(t, LISTEN, upstream.env);
     const answer = fetch(`${urls[0]}/queue/v1/slow`);
@@ -101,7 +101,7 @@ test('--grace bounds how long a running request may take', async (t) => {
   t.deepEqual(await within(exited, 'the end'), [0, null]);
 });
 
-test('a second signal ends it at once', async (t) => {
+test('a second signal ends the proxy at once', async (t) => {
   const upstream = await startUpstream(t);
   const { child, urls, exited } = await startCommand(t, LISTEN, upstream.env);
   const answer = fetch(`${urls[0]}/queue/v1/slow`);
@@ -113,7 +113,7 @@ test('a second signal ends it at once', async (t) => {
   t.deepEqual(await within(exited, 'the end'), [130, null]);
 });
 
-linuxTest('is one process, of which SIGKILL leaves nothing', async (t) => {
+linuxTest('the proxy is one process, of which SIGKILL leaves nothing', async (t) => {
   const { child, pid, urls, exited } = await startCommand(t, LISTEN);
   t.is((await fetch(`${urls[0]}/none`)).status, 404);
   t.deepEqual(childrenOf(pid), []);
@@ -124,7 +124,7 @@ linuxTest('is one process, of which SIGKILL leaves nothing', async (t) => {
   t.deepEqual(again.urls, urls);
 });
 
-linuxTest('shows no secret in the process list', async (t) => {
+linuxTest('the proxy shows no secret in the process list', async (t) => {
   const { certificate } = temporaryCredentials(['a']);
   const visible = [...LISTEN, '--client-id', 'visible'];
   const secret = ['--access-token', SECRET, `--certificate=${certificate}`];
@@ -134,7 +134,7 @@ linuxTest('shows no secret in the process list', async (t) => {
   t.is(shown, `taskcluster-proxy ${flags} some:scope`);
 });
 
-linuxTest('writes no core file and opens no inspector', async (t) => {
+linuxTest('the proxy writes no core file and opens no inspector', async (t) => {
   const { child, pid, urls, stderr } = await startCommand(t, LISTEN);
   t.regex(readFileSync(`/proc/${pid}/limits`, 'utf8'), /^Max core file size +0 +0 /m);
   child.kill('SIGUSR1');
@@ -165,29 +165,32 @@ async function readable(pid: number): Promise<string[]> {
   return (await text(pry.stdout)).split('\n').filter(Boolean);
 }
 
-rootTest("its user's other processes read neither its memory nor its environment", async (t) => {
-  const { PATH = '' } = process.env;
-  const options = {
-    uid: OTHER_USER,
-    gid: OTHER_USER,
-    cwd: '/',
-    env: { ...ENOUGH, PATH },
-    stdio: ['ignore', 'pipe', 'inherit'] as ['ignore', 'pipe', 'inherit'],
-  };
-  const bare = spawn(
-    process.execPath,
-    ['-e', 'console.log(1); setInterval(() => {}, 1e9)'],
-    options,
-  );
-  const proxy = spawn(process.execPath, [copyForOthers(t), ...LISTEN], options);
-  t.teardown(() => {
-    bare.kill('SIGKILL');
-    proxy.kill('SIGKILL');
-  });
-  await within(Promise.all([bare, proxy].map(({ stdout }) => once(stdout, 'data'))), 'both');
-  t.true((await readable(bare.pid ?? 0)).includes('environ'), 'the check itself');
-  t.deepEqual(await readable(proxy.pid ?? 0), []);
-});
+rootTest(
+  "its user's other processes read neither the proxy's memory nor its environment",
+  async (t) => {
+    const { PATH = '' } = process.env;
+    const options = {
+      uid: OTHER_USER,
+      gid: OTHER_USER,
+      cwd: '/',
+      env: { ...ENOUGH, PATH },
+      stdio: ['ignore', 'pipe', 'inherit'] as ['ignore', 'pipe', 'inherit'],
+    };
+    const bare = spawn(
+      process.execPath,
+      ['-e', 'console.log(1); setInterval(() => {}, 1e9)'],
+      options,
+    );
+    const proxy = spawn(process.execPath, [copyForOthers(t), ...LISTEN], options);
+    t.teardown(() => {
+      bare.kill('SIGKILL');
+      proxy.kill('SIGKILL');
+    });
+    await within(Promise.all([bare, proxy].map(({ stdout }) => once(stdout, 'data'))), 'both');
+    t.true((await readable(bare.pid ?? 0)).includes('environ'), 'the check itself');
+    t.deepEqual(await readable(proxy.pid ?? 0), []);
+  },
+);
 
 /** An upstream that hands out the answer to its first request. */
 async function startUpstream(t: ExecutionContext) {

@@ -63,38 +63,41 @@ async function learn(plan: object, environment: Record<string, string>) {
   return JSON.parse(out);
 }
 
-testWith('python-client')("taskgraph's helpers, through the proxy and without it", async (t) => {
-  for (const viaProxy of [true, false]) {
-    const { deployment, taskId, dependentTaskId } = await completed(t);
-    const { rootUrl, credentials } = deployment;
-    const environment: Record<string, string> = { TASKCLUSTER_ROOT_URL: rootUrl };
-    if (viaProxy) {
-      const proxy = await startProxy(t, { rootUrl, credentials });
-      Object.assign(environment, { TASKCLUSTER_PROXY_URL: proxy.url });
-    } else {
-      Object.assign(environment, {
-        TASKCLUSTER_CLIENT_ID: credentials.clientId,
-        TASKCLUSTER_ACCESS_TOKEN: credentials.accessToken,
+testWith('python-client')(
+  "taskgraph's helpers work through the proxy and without it",
+  async (t) => {
+    for (const viaProxy of [true, false]) {
+      const { deployment, taskId, dependentTaskId } = await completed(t);
+      const { rootUrl, credentials } = deployment;
+      const environment: Record<string, string> = { TASKCLUSTER_ROOT_URL: rootUrl };
+      if (viaProxy) {
+        const proxy = await startProxy(t, { rootUrl, credentials });
+        Object.assign(environment, { TASKCLUSTER_PROXY_URL: proxy.url });
+      } else {
+        Object.assign(environment, {
+          TASKCLUSTER_CLIENT_ID: credentials.clientId,
+          TASKCLUSTER_ACCESS_TOKEN: credentials.accessToken,
+        });
+      }
+      const [json, yaml, bytes] = Object.keys(ARTIFACTS);
+      const taskIds = [taskId, dependentTaskId, taskcluster.slugid()];
+      const plan = { taskId, dependentTaskId, taskIds, json, yaml, bytes, viaProxy };
+      t.deepEqual(await learn(plan, environment), {
+        definition: definition().metadata,
+        ancestors: { [taskId]: 'n' },
+        incomplete: [dependentTaskId],
+        state: 'completed',
+        states: { [taskId]: 'completed', [dependentTaskId]: 'pending' },
+        artifacts: Object.keys(ARTIFACTS),
+        json: { a: [1, '\u20ac'] },
+        yaml: { b: [1] },
+        bytes: [...BYTES],
+        url: 200,
+        scopes: ['*'],
+        rerun: 'pending',
+        canceled: 'exception',
       });
+      t.is(deployment.counters().refused, 0);
     }
-    const [json, yaml, bytes] = Object.keys(ARTIFACTS);
-    const taskIds = [taskId, dependentTaskId, taskcluster.slugid()];
-    const plan = { taskId, dependentTaskId, taskIds, json, yaml, bytes, viaProxy };
-    t.deepEqual(await learn(plan, environment), {
-      definition: definition().metadata,
-      ancestors: { [taskId]: 'n' },
-      incomplete: [dependentTaskId],
-      state: 'completed',
-      states: { [taskId]: 'completed', [dependentTaskId]: 'pending' },
-      artifacts: Object.keys(ARTIFACTS),
-      json: { a: [1, '\u20ac'] },
-      yaml: { b: [1] },
-      bytes: [...BYTES],
-      url: 200,
-      scopes: ['*'],
-      rerun: 'pending',
-      canceled: 'exception',
-    });
-    t.is(deployment.counters().refused, 0);
-  }
-});
+  },
+);

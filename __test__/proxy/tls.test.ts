@@ -76,7 +76,7 @@ testWith('openssl', 'curl')("a server's own self-signed certificate is trusted",
 });
 
 testWith('openssl')(
-  'a self-signed certificate that was not named, or is for another',
+  'a self-signed certificate that was not named, or is for another host, is refused',
   async (t) => {
     const own = selfSigned(t, 'DNS:localhost');
     const elsewhere = selfSigned(t, 'DNS:elsewhere.example.com,IP:127.0.0.2');
