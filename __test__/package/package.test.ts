@@ -19,6 +19,7 @@ import { MissingBinaryError, version } from 'taskcluster-proxy';
 import { endsWith } from '../harness/child.js';
 import { freshDirectory } from '../harness/directory.js';
 import { howToReach } from '../harness/local.js';
+import { runProgram } from '../harness/run-program.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const run = promisify(execFile);
@@ -26,12 +27,6 @@ const run = promisify(execFile);
 interface Project {
   readonly directory: string;
   readonly tools: string;
-}
-
-interface Ended {
-  code: number;
-  stdout: string;
-  stderr: string;
 }
 
 /** A PATH with what Node's installation brings and a shell: no Rust, even if the machine has it. */
@@ -46,13 +41,9 @@ function pathWithoutRust(directory: string): string {
   return tools;
 }
 
-async function npm(project: Project, program: 'npm' | 'npx', ...args: string[]): Promise<Ended> {
+function npm(project: Project, program: 'npm' | 'npx', ...args: string[]) {
   const env = { ...process.env, PATH: project.tools, npm_config_update_notifier: 'false' };
-  try {
-    return { code: 0, ...(await run(program, args, { cwd: project.directory, env })) };
-  } catch (error) {
-    return error as Ended;
-  }
+  return runProgram(program, args, { cwd: project.directory, env });
 }
 
 /** The tarballs of this build, in the order in which they are published. */
@@ -354,13 +345,8 @@ test('one command sets the version, and says where it differs', async (t) => {
     mkdirSync(path.dirname(path.join(copy, file)), { recursive: true });
     copyFileSync(path.join(ROOT, file), path.join(copy, file));
   }
-  const set = async (...args: string[]): Promise<Ended> => {
-    const tool = path.join(copy, 'tools/version.mjs');
-    return run(process.execPath, [tool, ...args]).then(
-      (ended) => ({ code: 0, ...ended }),
-      (error) => error as Ended,
-    );
-  };
+  const tool = path.join(copy, 'tools/version.mjs');
+  const set = (...args: string[]) => runProgram(process.execPath, [tool, ...args]);
   t.is((await set()).stdout, `${version}\n`);
   t.is((await set('7.8.9')).stdout, '7.8.9\n');
   for (const file of files.filter((name) => !name.startsWith('tools/'))) {

@@ -16,6 +16,7 @@ import test from 'ava';
 import { version } from 'taskcluster-proxy';
 import { TEST_PATIENCE_MS } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
+import { runProgram } from '../harness/run-program.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
 const COMMAND = path.join(ROOT, 'dist/cli/taskcluster-proxy.cjs');
@@ -24,19 +25,8 @@ const NAMES = readdirSync(path.join(ROOT, 'npm'))
   .sort();
 const run = promisify(execFile);
 
-interface Ended {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-async function node(args: string[], env: NodeJS.ProcessEnv = process.env): Promise<Ended> {
-  try {
-    return { code: 0, ...(await run(process.execPath, args, { env })) };
-  } catch (error) {
-    return error as Ended;
-  }
-}
+const node = (args: string[], env: NodeJS.ProcessEnv = process.env) =>
+  runProgram(process.execPath, args, { env });
 
 const build = (args: string[], env?: NodeJS.ProcessEnv) =>
   node([path.join(ROOT, 'tools/build.mjs'), ...args], env);

@@ -1,6 +1,5 @@
 // A release, short of the world: it refuses what is not whole, publishes into a real registry, each
 // package behind those that it needs, and is installed from there by name.
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import {
   copyFileSync,
@@ -12,7 +11,6 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
-import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { revision, version } from 'taskcluster-proxy';
 import { endsWith } from '../harness/child.js';
@@ -25,29 +23,15 @@ import {
   startRegistry,
   unpackPublished,
 } from '../harness/registry.js';
+import { runProgram } from '../harness/run-program.js';
 import { permanentCredentials } from '../harness/signature.js';
 import { pathOf, testWith } from '../harness/tools.js';
 import { startUpstream, type Upstream } from '../harness/upstream.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
-const run = promisify(execFile);
-
-interface Ended {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-async function ended(program: string, args: string[], options: object = {}): Promise<Ended> {
-  try {
-    return { code: 0, ...(await run(program, args, { encoding: 'utf8', ...options })) };
-  } catch (error) {
-    return error as Ended;
-  }
-}
 
 const release = (args: string[], env: NodeJS.ProcessEnv = process.env) =>
-  ended(process.execPath, [path.join(ROOT, 'tools/release.mjs'), ...args], { env });
+  runProgram(process.execPath, [path.join(ROOT, 'tools/release.mjs'), ...args], { env });
 
 testWith('registry')('a release is published, and installed by name', async (t) => {
   const registry = await startRegistry(t);
@@ -173,7 +157,7 @@ test('a package without its binary, or without dist/, is not packed', async (t) 
   ] as const) {
     const manifest = path.join(ROOT, 'npm', name, 'package.json');
     copyFileSync(manifest, path.join(directory, 'package.json'));
-    const bare = await ended('npm', ['pack'], { cwd: directory });
+    const bare = await runProgram('npm', ['pack'], { cwd: directory });
     t.not(bare.code, 0, name);
     t.regex(bare.stderr, lacking);
   }
@@ -183,7 +167,7 @@ test('a package without its binary, or without dist/, is not packed', async (t) 
     mkdirSync(path.dirname(path.join(copy, file)), { recursive: true });
     copyFileSync(path.join(ROOT, file), path.join(copy, file));
   }
-  const main = await ended('npm', ['pack'], { cwd: copy });
+  const main = await runProgram('npm', ['pack'], { cwd: copy });
   t.not(main.code, 0);
   t.regex(
     main.stderr,
@@ -199,7 +183,7 @@ test('a package that does not hold what is listed is refused', async (t) => {
   writeFileSync(path.join(directory, 'dist/secrets.js'), '');
   const tool = path.join(ROOT, 'tools/packages.mjs');
   const program = `import { checkContents } from '${tool}'; checkContents(['${directory}']);`;
-  const checked = await ended(process.execPath, ['--input-type=module', '--eval', program]);
+  const checked = await runProgram(process.execPath, ['--input-type=module', '--eval', program]);
   t.regex(
     checked.stderr,
     /The package taskcluster-local is not as listed: dist\/secrets\.js would be new, LICENSE would be missing, /,
@@ -220,7 +204,7 @@ function readBom(directory: string, name: string): Bom & { names: string[] } {
 
 test('each npm package comes with a list of what it is made of', async (t) => {
   const directory = freshDirectory(t);
-  const made = await ended(process.execPath, [path.join(ROOT, 'tools/sbom.mjs'), directory]);
+  const made = await runProgram(process.execPath, [path.join(ROOT, 'tools/sbom.mjs'), directory]);
   t.is(made.code, 0, made.stderr);
   const proxy = readBom(directory, 'taskcluster-proxy');
   t.is(proxy.metadata.component.purl, `pkg:npm/taskcluster-proxy@${version}`);
@@ -249,7 +233,7 @@ const crateLists = path.join(ROOT, 'build/cargo-tools/bin/auditable2cdx');
     const directory = freshDirectory(t);
     const addon = path.join(directory, 'taskcluster-proxy.linux-x64-gnu.node');
     copyFileSync(process.execPath, addon);
-    const made = await ended(process.execPath, [
+    const made = await runProgram(process.execPath, [
       path.join(ROOT, 'tools/sbom.mjs'),
       directory,
       addon,
@@ -261,7 +245,7 @@ const crateLists = path.join(ROOT, 'build/cargo-tools/bin/auditable2cdx');
 
 test('a tool of Cargo that is not pinned is not built', async (t) => {
   const tool = path.join(ROOT, 'tools/cargo-tools.mjs');
-  const unknown = await ended(process.execPath, [tool, 'cargo-deni', 'check']);
+  const unknown = await runProgram(process.execPath, [tool, 'cargo-deni', 'check']);
   t.regex(unknown.stderr, /^There is no tool cargo-deni: it is one of .*cargo-deny/);
   t.is(unknown.code, 1);
 });
@@ -269,7 +253,7 @@ test('a tool of Cargo that is not pinned is not built', async (t) => {
 testWith('actionlint')('the workflows are valid, and call scripts that are there', async (t) => {
   const directory = path.join(ROOT, '.github/workflows');
   const workflows = readdirSync(directory).map((name) => path.join(directory, name));
-  const checked = await ended(pathOf('actionlint'), workflows);
+  const checked = await runProgram(pathOf('actionlint'), workflows);
   t.is(checked.code, 0, checked.stdout);
   const steps = workflows.flatMap((file) => readFileSync(file, 'utf8').split('\n'));
   const scripts = steps.flatMap((line) => /(?:tools|\.ci)\/[\w.-]+/.exec(line) ?? []);
@@ -281,11 +265,14 @@ testWith('actionlint')('the workflows are valid, and call scripts that are there
 });
 
 test('a build shows that it works on the machine where it lies', async (t) => {
-  const smoke = await ended(process.execPath, [path.join(ROOT, 'tools/smoke.mjs')]);
+  const smoke = await runProgram(process.execPath, [path.join(ROOT, 'tools/smoke.mjs')]);
   t.is(smoke.stdout.trimEnd().split('\n').length, 5, smoke.stderr);
   t.is(smoke.code, 0, smoke.stderr);
 
-  const broken = await ended(process.execPath, [path.join(ROOT, 'tools/smoke.mjs'), '/bin/true']);
+  const broken = await runProgram(process.execPath, [
+    path.join(ROOT, 'tools/smoke.mjs'),
+    '/bin/true',
+  ]);
   t.is(broken.stderr, 'The build does not work here: it ended with 0.\n');
   t.is(broken.code, 1);
 });
@@ -294,7 +281,7 @@ test('files of a release carry their checksums', async (t) => {
   const directory = freshDirectory(t);
   writeFileSync(path.join(directory, 'b'), 'b');
   writeFileSync(path.join(directory, 'a'), 'a');
-  await ended(process.execPath, [path.join(ROOT, 'tools/release-files.mjs'), directory]);
+  await runProgram(process.execPath, [path.join(ROOT, 'tools/release-files.mjs'), directory]);
   const lines = readFileSync(path.join(directory, 'SHA256SUMS'), 'utf8').split('\n');
   t.is(lines[0], 'ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb  a');
   t.deepEqual([lines[1]?.endsWith('  b'), lines.length], [true, 3]);
