@@ -11,7 +11,8 @@ const ROOT: &str = "https://tc.example.com";
 
 /// What goes out is what came, behind the name that it was routed by; scheme, host and port are those
 /// that `http::Uri` reads in the upstream's URL, and the `url` crate where it has a name. An absolute
-/// form is routed as its path is. Only a name that stands alone is answered here.
+/// form is routed as its path is. Only a name that stands alone is answered here. A host that `url` takes
+/// for this machine or one of its link, in whichever notation, is kept off.
 pub fn route(bytes: &[u8]) {
     let Ok(target) = std::str::from_utf8(bytes) else {
         return;
@@ -59,10 +60,21 @@ pub fn route(bytes: &[u8]) {
                 assert!(sent == rest || sent == format!("/{rest}") && !rest.starts_with('/'));
                 assert_eq!(host, segments[1].to_ascii_lowercase());
                 assert!(host.contains('.') && port == 443 && origin == format!("https://{host}"));
+                assert!(!is_near(&origin) || fuzzing::is_kept_off(&origin));
             }
             reads_alike(&format!("{origin}{sent}"), &host, port, &sent);
         }
         Way::None | Way::Malformed => {}
+    }
+}
+
+fn is_near(origin: &str) -> bool {
+    let url = Url::parse(origin).ok();
+    match url.as_ref().and_then(Url::host) {
+        Some(Host::Ipv4(ip)) => ip.octets()[0] == 0 || ip.is_loopback() || ip.is_link_local(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unicast_link_local(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
     }
 }
 

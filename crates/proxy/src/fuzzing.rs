@@ -11,6 +11,7 @@ use crate::back::bare;
 use crate::client::http2::Frames;
 use crate::client::request_lines::RequestLines;
 use crate::decision::browser::{BrowserGuard, HostRule};
+use crate::decision::destination;
 use crate::decision::route::{self, RootUrl, Route, Target};
 use crate::decision::scopes;
 use crate::exchange::answer_body::Length;
@@ -319,6 +320,12 @@ pub fn way(target: &str, root: &str) -> Result<Way, String> {
         Route::None => Way::None,
         Route::Malformed(_) => Way::Malformed,
     })
+}
+
+/// [`destination::is_kept_off_by_name`] on a machine without addresses of its own; `false` for no URL.
+pub fn is_kept_off(url: &str) -> bool {
+    let origin = route::split_url(url);
+    origin.is_ok_and(|(origin, _)| destination::is_kept_off_by_name(&origin, |_| false))
 }
 
 /// The URL that is signed for a body of `POST /bewit`: host, port and target, and the URL with a
