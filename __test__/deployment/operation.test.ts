@@ -157,7 +157,7 @@ test('metrics have an address of their own, and name no task and no client', asy
   t.is(status, 405);
 });
 
-test('before it stops it goes on serving, and tells who waits and who balances', async (t) => {
+test('before it stops it goes on serving, and tells waiting workers and balancers', async (t) => {
   const { deployment, queue } = await logged(t, 'json', { metrics: '0' });
   const waiting = queue.claimWork('nothing/here', { ...WORKER, tasks: 1 });
   await runs(deployment, 1);

@@ -162,7 +162,7 @@ test('a worker behind a pooler hears of a task that is created elsewhere', async
   t.is(tasks[0].status.taskId, taskId);
 });
 
-anyTest('the version of the roles is asked once for all who wait, and then counts', async (t) => {
+anyTest('waiting requests ask for the version of the roles once, and it then counts', async (t) => {
   const answers: ReturnType<typeof gate<number>>[] = [];
   const version = new RolesVersion(() => {
     const answer = gate<number>();

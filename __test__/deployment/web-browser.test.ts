@@ -94,7 +94,7 @@ const GREEDY_PAGE = `<!doctype html><title>loading</title><script>
   })).then((answers) => { document.title = 'got ' + answers; });
 </script>`;
 
-testWith('chromium')('an artifact that is a page cannot act for who looks at it', async (t) => {
+testWith('chromium')('a page among the artifacts cannot act for its reader', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE] });
   const { rootUrl } = deployment;
   const root = queueOf(deployment, deployment.credentials);

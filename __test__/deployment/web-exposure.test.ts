@@ -115,7 +115,7 @@ async function signIn(rootUrl: string, name: string): Promise<string> {
   return String(headers['set-cookie']?.[0]?.split(';')[0]);
 }
 
-test('the page is for who has signed in and may list roles, and runs no script', async (t) => {
+test('the page is for signed-in users who may list roles, and runs no script', async (t) => {
   const bob = { ...ALICE, name: 'bob', roles: [] };
   const deployment = await deploymentFor(t, {
     users: [ALICE, bob],

@@ -411,7 +411,7 @@ test('waiting wrong passwords do not keep other users out', async (t) => {
   t.deepEqual([...new Set(statuses)].sort(), [401, 429]);
 });
 
-test('a user who cannot be is refused at start', async (t) => {
+test('an invalid user is refused at start', async (t) => {
   const CASES = [
     [{ name: 'a/b' }, /^the name of a user is of letters, digits and .*: change "a\/b"$/],
     [
@@ -453,7 +453,7 @@ function fieldsOf({ text }: Answer): URLSearchParams {
   return fields;
 }
 
-onEveryBackend('the command line gets a client of who signs in', async (t, place) => {
+onEveryBackend('the command line gets a client of the user who signs in', async (t, place) => {
   const roles = [...ROLES, { roleId: 'login-identity:*', scopes: ['auth:create-client:<..>/*'] }];
   const deployment = await deploymentFor(t, { ...place, users: [ALICE], roles });
   const { rootUrl } = deployment;

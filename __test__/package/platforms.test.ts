@@ -83,7 +83,7 @@ glibcTest('a library that needs a newer glibc than packages may is refused', asy
   t.is(recent.code, 1);
 });
 
-test('a machine that no package is for is told so, with those that one is for', async (t) => {
+test('a machine without a package gets a sentence that names the supported platforms', async (t) => {
   const preload = path.join(freshDirectory(t), 'mainframe.cjs');
   writeFileSync(preload, "Object.defineProperty(process, 'arch', { value: 's390x' });");
   const { code, stderr } = await node(['--require', preload, COMMAND, '--version']);

@@ -53,7 +53,7 @@ async function start(t: ExecutionContext, options: Partial<ProxyOptions> = {}) {
   return { upstream, proxy, file };
 }
 
-test('a line tells who asked for what, who signed it with which scopes, and what came of it', async (t) => {
+test('a line has the client, the request, the signing client with its scopes, and the outcome', async (t) => {
   const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
   const { upstream, proxy, file } = await start(t, {
     credentials: temporaryCredentials(['a:*', 'b'], 'task/x'),

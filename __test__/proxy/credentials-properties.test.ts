@@ -156,7 +156,7 @@ test('a certificate is refused where one of its keys is of another kind', async 
   });
 });
 
-test('only a good update changes who signs', async (t) => {
+test('only a valid update changes the signing client', async (t) => {
   const proxy = await startProxy({
     rootUrl: 'http://127.0.0.1:1',
     credentials: { clientId: 'project/first', accessToken: 'not-a-secret' },

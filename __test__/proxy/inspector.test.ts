@@ -76,7 +76,7 @@ test('no debugger attaches to a proxy that listens', async (t) => {
 });
 
 for (const option of ['--inspect-brk=0', '--inspect-wait=0']) {
-  test(`${option}: who attached before is gone when the proxy listens`, async (t) => {
+  test(`${option}: a debugger that attached before is gone when the proxy listens`, async (t) => {
     const { inspector, listening } = start(t, option);
     const url = await within(inspector, 'an inspector');
     const socket = await attach(t, url);

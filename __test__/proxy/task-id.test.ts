@@ -150,7 +150,7 @@ test('each try that fails is logged with its reason, and the lookup goes on', as
   t.true(reasons[2]?.startsWith(`${host} broke off before it had answered: `));
 });
 
-test('a queue that cannot be reached is told of at each try, in text and in JSON', async (t) => {
+test('each try to reach the queue in vain is logged, in text and in JSON', async (t) => {
   const rootUrl = `http://127.0.0.1:${await unusedPort()}`;
   const flags = ['--retry-first', '100ms', '--retry-for', '400ms'];
   const says = `cannot reach ${new URL(rootUrl).host}: Connection refused`;

@@ -368,7 +368,7 @@ const WIRES = {
 };
 
 for (const [wire, { request, isHyper }] of Object.entries(WIRES)) {
-  test(`by ${wire}: an odd answer comes whole, and the next request gets its own`, async (t) => {
+  test(`by ${wire}: a rare answer comes whole, and the next request gets its own`, async (t) => {
     const { upstream, proxy } = await start(t);
     for (const [what, row] of Object.entries(WHOLE)) {
       upstream.handler = answers(row);
