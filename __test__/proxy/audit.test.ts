@@ -257,6 +257,9 @@ onLinux('lines that are lost are counted, and what was kept is not', async (t) =
   }
   const count = await lost();
   t.true(count >= 15 && count <= 25, `${count} lines of ${asked}`);
+  proxy.child.kill('SIGTERM');
+  await proxy.logged(/\d+ lines of the audit log could not be written/);
+  await proxy.exited;
 });
 
 test('a slip keeps the proxy from starting', async (t) => {

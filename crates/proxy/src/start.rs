@@ -417,7 +417,7 @@ impl Running {
                 let _ = thread.join();
             }
             if let Some(audit) = audit {
-                audit.flush(Duration::from_secs(1));
+                audit.finish();
             }
             log.flush(Duration::from_secs(1));
             done();

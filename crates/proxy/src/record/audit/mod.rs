@@ -63,9 +63,10 @@ impl Audit {
         self.0.0.reopen();
     }
 
-    /// Waits until every line so far has been written, but no longer than `limit`.
-    pub fn flush(&self, limit: Duration) {
-        self.0.0.flush(limit);
+    /// Writes the last lines, for a second at most. What cannot be written is counted, and its number logged.
+    /// To be called when no request runs any more.
+    pub fn finish(&self) {
+        self.0.finish();
     }
 
     /// Takes a whole line.
@@ -74,10 +75,16 @@ impl Audit {
     }
 }
 
+impl Handle {
+    fn finish(&self) {
+        self.0.flush(LAST_LINES);
+        self.0.close(LAST_LINES);
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.flush(LAST_LINES);
-        self.0.close();
+        self.finish();
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Shared {
     queue: Mutex<Queue>,
     /// The writing thread has something to do.
     work: Condvar,
-    /// Something has been written.
+    /// Something has been written, or the thread has ended.
     written: Condvar,
     /// The last write failed.
     stuck: AtomicBool,
@@ -44,6 +44,8 @@ struct Queue {
     taken: usize,
     reopen: bool,
     closing: bool,
+    /// The thread has ended.
+    ended: bool,
 }
 
 impl Shared {
@@ -67,7 +69,11 @@ impl Shared {
         let writer = Arc::clone(&shared);
         thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || writer.run(file))?;
+            .spawn(move || {
+                writer.run(file);
+                writer.queue().ended = true;
+                writer.written.notify_all();
+            })?;
         Ok(shared)
     }
 
@@ -101,14 +107,23 @@ impl Shared {
 
     /// Waits until nothing waits to be written.
     pub fn flush(&self, limit: Duration) {
-        let queue = self.queue();
-        let waits = |queue: &mut Queue| !queue.pending.is_empty() || queue.taken > 0;
-        drop(self.written.wait_timeout_while(queue, limit, waits));
+        self.wait(limit, |queue| !queue.pending.is_empty() || queue.taken > 0);
     }
 
-    pub fn close(&self) {
+    /// Ends the thread, and waits until it has said what it could not write.
+    pub fn close(&self, limit: Duration) {
         self.queue().closing = true;
         self.work.notify_one();
+        self.wait(limit, |_| true);
+    }
+
+    /// Waits while `waits`, but not for a thread that has ended.
+    fn wait(&self, limit: Duration, waits: impl Fn(&Queue) -> bool) {
+        let goes_on = |queue: &mut Queue| !queue.ended && waits(queue);
+        let waited = self
+            .written
+            .wait_timeout_while(self.queue(), limit, goes_on);
+        drop(waited);
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
