@@ -17,6 +17,7 @@ import { BenchError, findProgram } from './program.js';
 import { makeReport, type Report } from './report.js';
 import { Results } from './results.js';
 import { admission } from './scenarios/admission.js';
+import { audit } from './scenarios/audit.js';
 import { distance } from './scenarios/distance.js';
 import { held } from './scenarios/held.js';
 import { latency } from './scenarios/latency.js';
@@ -35,6 +36,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...held,
   start,
   ...admission,
+  audit,
 ];
 
 try {
