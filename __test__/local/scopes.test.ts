@@ -4,13 +4,16 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
-import type { ApiReference } from '../../ts/deployment/api/reference.js';
+import taskcluster from 'taskcluster-client';
+import { type ApiReference, apiReference } from '../../ts/deployment/api/reference.js';
 import type { Deployment } from '../../ts/deployment/index.js';
 import { type AuditLine, leastScopes } from '../../ts/deployment/review/least-scopes.js';
+import { services } from '../../ts/deployment/services.js';
 import { until } from '../harness/deadline.js';
 import { deploymentFor } from '../harness/deployment.js';
 import { freshDirectory } from '../harness/directory.js';
 import { type RunningProxy, startProxy } from '../harness/proxy.js';
+import { definition, queueOf, refusal } from '../harness/queue.js';
 
 const COMMAND = path.resolve(import.meta.dirname, '../../dist/cli/taskcluster-local.js');
 const ROOT = 'https://tc.example.com';
@@ -49,6 +52,7 @@ const API = reference(
     '/body/<a>',
     { AllOf: ['body:<a>', { for: 'route', in: 'routes', each: 'route:<route>' }] },
   ],
+  ['each', '/each/<name>', { AllOf: [{ for: 'name', in: 'names', each: 'each:<name>' }] }],
 );
 
 function line(target: string, more: Partial<AuditLine> = {}): AuditLine {
@@ -56,13 +60,14 @@ function line(target: string, more: Partial<AuditLine> = {}): AuditLine {
   return { method: 'GET', upstream, verdict: 'forwarded', status: 200, tries: 1, ...more };
 }
 
-test('each expression is satisfied by the fewest and narrowest scopes, first by those held', (t) => {
+test('each expression is satisfied by the fewest and narrowest scopes, first by those held', async (t) => {
   const cases: [string[], string[] | undefined, string[]][] = [
     [['/open', 'https://other.example.com/plain/a'], [], []],
     [['/plain/a', '/plain/a', '/plain/b'], [], ['plain:a', 'plain:b']],
     [['/plain/a%2Fb'], [], ['plain:a/b']],
     [['/query?q=1&z=2'], [], ['query:1']],
     [['/all/a/b', '/all/b/c'], [], ['all:a', 'all:b', 'all:c']],
+    [['/each/a%2Fb'], [], ['each:a/b']],
     // One scope is fewer than two, unless the task holds the two.
     [['/any/a'], [], ['any:a']],
     [['/any/a'], ['other:*', 'more:*'], ['more:a', 'other:a']],
@@ -70,15 +75,15 @@ test('each expression is satisfied by the fewest and narrowest scopes, first by 
   ];
   for (const [targets, authorizedScopes = [], expected] of cases) {
     const lines = targets.map((target) => line(target, { authorizedScopes }));
-    const least = leastScopes(lines, API, ROOT);
+    const least = await leastScopes(lines, API, ROOT);
     t.deepEqual([least.scopes, least.unknown], [expected, []], targets.join(' '));
   }
 });
 
-test('calls with unknown scopes are listed', (t) => {
+test('calls with unknown scopes are listed', async (t) => {
   const refused = line('/plain/a', { status: 403 });
   const unsent: AuditLine = { method: 'GET', verdict: 'refused', status: 404 };
-  const { scopes, unknown } = leastScopes(
+  const { scopes, unknown } = await leastScopes(
     [line('/body/a'), line('/body/a'), line('/nowhere'), refused, unsent],
     API,
     ROOT,
@@ -93,22 +98,89 @@ test('calls with unknown scopes are listed', (t) => {
   t.regex(unknown[2]?.why ?? '', /^it was refused with 403/);
 });
 
-test("the task's scopes are compared with the needed ones: unused, too wide, roles not judged", (t) => {
+test("the task's scopes are compared with the needed ones: unused, too wide, roles not judged", async (t) => {
   const authorizedScopes = ['plain:*', 'plain:a', 'query:1', 'nothing:*', 'assume:role'];
-  const least = leastScopes(
+  const least = await leastScopes(
     [line('/plain/a', { authorizedScopes }), line('/query?q=1', { authorizedScopes })],
     API,
     ROOT,
   );
   t.deepEqual(least.unused, ['nothing:*']);
   t.deepEqual(least.tooWide, ['plain:*']);
-  t.is(leastScopes([line('/plain/a')], API, ROOT).had, null);
+  t.is((await leastScopes([line('/plain/a')], API, ROOT)).had, null);
 });
 
 // === Held against a deployment ===
 
 const EXPIRES = '2100-01-01T00:00:00.000Z';
 const TASK = 'fN1SbArXTPSVFNUvaOlinQ';
+
+test('what a call needs of the task that it makes or changes, the deployment tells', async (t) => {
+  const deployment = await deploymentFor(t);
+  const { rootUrl, credentials } = deployment;
+  const had = ['queue:*', 'secrets:get:a'];
+  const { proxy, file } = await start(t, deployment, had);
+  const queue = queueOf({ rootUrl: proxy.url }, {});
+  const [taskId, taskGroupId, missing] = [1, 2, 3].map(() => taskcluster.slugid()) as [
+    string,
+    string,
+    string,
+  ];
+  const fields = { taskGroupId, schedulerId: 's', projectId: 'p', priority: 'low' };
+  const wanted = { ...definition(fields), scopes: ['secrets:get:a'], routes: ['index.x'] };
+  await queue.createTask(taskId, wanted);
+  await queue.cancelTask(taskId);
+  await t.throwsAsync(queue.rerunTask(missing));
+  await until(() => readFileSync(file, 'utf8').split('\n').length > 3, 'the lines of the run');
+
+  const { accessToken, clientId } = credentials;
+  const own = { TASKCLUSTER_CLIENT_ID: clientId, TASKCLUSTER_ACCESS_TOKEN: accessToken };
+  const list = await run(['--from', file, '--root-url', rootUrl], own);
+  const derived = list.stdout.split('\n').slice(0, -1);
+  t.deepEqual(derived, [
+    `queue:cancel-task:s/${taskGroupId}/${taskId}`,
+    'queue:create-task:low:demo/local',
+    'queue:create-task:project:p',
+    'queue:route:index.x',
+    'queue:scheduler-id:s',
+    'secrets:get:a',
+  ]);
+  t.regex(list.stderr, new RegExp(`^not known: POST \\S+/task/${missing}/rerun: queue.rerunTask `));
+  const calls = await run(['--from', file, '--root-url', rootUrl, '--form', 'calls'], own);
+  t.regex(
+    calls.stdout,
+    /^queue\.createTask {2}PUT \S+: secrets:get:a and queue:route:index\.x and /,
+  );
+  t.regex(calls.stdout, /^queue\.cancelTask {2}POST \S+: queue:cancel-task:s/m);
+
+  const again = async (scopes: string[]) => {
+    const less = queueOf({ rootUrl: (await start(t, deployment, scopes)).proxy.url }, {});
+    const created = await refusal(less.createTask(taskId, wanted));
+    return [created, await refusal(less.cancelTask(taskId))];
+  };
+  t.deepEqual(await again(derived), ['none', 'none']);
+  for (const scope of derived) {
+    const refusals = await again(derived.filter((other) => other !== scope));
+    t.deepEqual(refusals.filter((code) => code !== 'none').length, 1, `without ${scope}`);
+  }
+  t.is(
+    (await run(['--from', file, '--root-url', rootUrl])).stdout,
+    '',
+    'nor who may not ask for it',
+  );
+
+  const references = path.join(freshDirectory(t), 'references.json');
+  writeFileSync(references, JSON.stringify(services().map(apiReference)));
+  const offline = await run(
+    ['--from', file, '--references', references, '--root-url', rootUrl],
+    own,
+  );
+  t.is(offline.stdout, '', 'nor the references alone');
+  t.regex(
+    offline.stderr,
+    /createTask decides by the body or by what it names: \(<scope> for each of/,
+  );
+});
 
 /** A task's calls; whether none was refused. */
 async function passes(proxy: RunningProxy): Promise<boolean> {

@@ -3,11 +3,14 @@
 // uploads its log and artifacts, and resolves it.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
+import { apiReference } from '../../ts/deployment/api/reference.js';
+import { type AuditLine, leastScopes } from '../../ts/deployment/review/least-scopes.js';
+import { services } from '../../ts/deployment/services.js';
 import { endsWith } from '../harness/child.js';
 import { PROGRAM_PATIENCE_MS, within } from '../harness/deadline.js';
 import { deploymentFor } from '../harness/deployment.js';
@@ -16,7 +19,7 @@ import { unusedPort } from '../harness/port.js';
 import { definition, QUEUE, queueOf, WORKER } from '../harness/queue.js';
 import { pathOf, testWith } from '../harness/tools.js';
 
-const ROOT = path.resolve(import.meta.dirname, '../..');
+const COMMAND = path.resolve(import.meta.dirname, '../../dist/cli/taskcluster-proxy.cjs');
 const [provisionerId, workerType] = QUEUE.split('/');
 
 type Deployment = Awaited<ReturnType<typeof deploymentFor>>;
@@ -32,8 +35,13 @@ function payload(command: string, artifacts: string[] = [], mounts: object[] = [
   };
 }
 
-/** Lets a worker run so many tasks, and gives what it logged. */
-async function work(t: ExecutionContext, deployment: Deployment, tasks: number): Promise<string> {
+/** Lets a worker run so many tasks, with this program as its proxy, and gives what it logged. */
+async function work(
+  t: ExecutionContext,
+  deployment: Deployment,
+  tasks: number,
+  proxy = COMMAND,
+): Promise<string> {
   const directory = freshDirectory(t);
   const folder = (name: string) => {
     mkdirSync(path.join(directory, name));
@@ -56,7 +64,7 @@ async function work(t: ExecutionContext, deployment: Deployment, tasks: number):
     downloadsDir: folder('downloads'),
     enableLiveLog: false,
     enableInteractive: false,
-    taskclusterProxyExecutable: path.join(ROOT, 'dist/cli/taskcluster-proxy.cjs'),
+    taskclusterProxyExecutable: proxy,
     taskclusterProxyPort: await unusedPort(),
     numberOfTasksToRun: tasks,
     idleTimeoutSecs: 60,
@@ -131,5 +139,67 @@ testWith('generic-worker', 'curl')(
     t.regex(denied, /error: 403/);
     t.is(deployment.counters().refused, 0);
     t.notRegex(log, new RegExp(deployment.credentials.accessToken));
+  },
+);
+
+testWith('generic-worker', 'curl')(
+  'with the scopes derived from its calls the same task passes, with any one less it does not',
+  async (t) => {
+    const deployment = await deploymentFor(t);
+    const queue = queueOf(deployment, deployment.credentials);
+    const folder = freshDirectory(t);
+    const file = path.join(folder, 'audit.jsonl');
+    const proxy = path.join(folder, 'taskcluster-proxy');
+    const lines = ['#!/bin/sh', `exec '${COMMAND}' --audit-log '${file}' "$@"`, ''];
+    writeFileSync(proxy, lines.join('\n'), { mode: 0o755 });
+
+    const [other, made] = [taskcluster.slugid(), taskcluster.slugid()];
+    const child = definition({ taskQueueId: 'tests/none', schedulerId: 's', priority: 'low' });
+    await queue.createTask(other, child);
+    const call = 'curl --fail --silent --show-error --retry 0';
+    const body = (value: object) =>
+      `--header Content-Type:application/json --data '${JSON.stringify(value)}'`;
+    const secret = { secret: { a: 1 }, expires: taskcluster.fromNow('1 hour') };
+    const commands = [
+      `${call} $TASKCLUSTER_PROXY_URL/queue/v1/task/${other}`,
+      `${call} --request PUT ${body(secret)} $TASKCLUSTER_PROXY_URL/secrets/v1/secret/project/a`,
+      `${call} $TASKCLUSTER_PROXY_URL/secrets/v1/secret/project/a`,
+      `${call} --request PUT ${body(child)} $TASKCLUSTER_PROXY_URL/queue/v1/task/${made}`,
+    ];
+    const create = async (scopes: readonly string[]) => {
+      const taskId = taskcluster.slugid();
+      await queue.createTask(taskId, definition({ scopes, payload: payload(commands.join('\n')) }));
+      return taskId;
+    };
+    const stateOf = async (taskId: string) => (await queue.status(taskId)).status.state;
+
+    const wide = await create(['queue:*', 'secrets:*']);
+    const log = await work(t, deployment, 1, proxy);
+    t.is(await stateOf(wide), 'completed', log);
+    const recorded = readFileSync(file, 'utf8').split('\n').slice(0, -1);
+    const { scopes, unknown } = await leastScopes(
+      recorded.map((line) => JSON.parse(line) as AuditLine),
+      services().map(apiReference),
+      deployment.rootUrl,
+      (taskId) => queue.task(taskId),
+    );
+    t.deepEqual(unknown, []);
+    t.deepEqual(scopes, [
+      'queue:create-task:low:tests/none',
+      'queue:create-task:project:none',
+      `queue:get-task:${other}`,
+      'queue:scheduler-id:s',
+      'secrets:get:project/a',
+      'secrets:set:project/a',
+    ]);
+    const tasks = [scopes, ...scopes.map((scope) => scopes.filter((each) => each !== scope))];
+    const taskIds: string[] = [];
+    for (const each of tasks) {
+      taskIds.push(await create(each));
+    }
+    const again = await work(t, deployment, taskIds.length, proxy);
+    const [least, ...fewer] = await Promise.all(taskIds.map(stateOf));
+    t.is(least, 'completed', again);
+    t.deepEqual(new Set(fewer), new Set(['failed']), again);
   },
 );

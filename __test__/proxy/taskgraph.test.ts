@@ -2,13 +2,19 @@
 // the proxy, and elsewhere with credentials in the environment.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
+import { apiReference } from '../../ts/deployment/api/reference.js';
+import type { Deployment } from '../../ts/deployment/index.js';
+import { type AuditLine, leastScopes } from '../../ts/deployment/review/least-scopes.js';
+import { services } from '../../ts/deployment/services.js';
 import { PROGRAM_PATIENCE_MS, within } from '../harness/deadline.js';
 import { deploymentFor } from '../harness/deployment.js';
+import { freshDirectory } from '../harness/directory.js';
 import { startProxy } from '../harness/proxy.js';
 import { definition, queueOf, WORKER } from '../harness/queue.js';
 import { pathOf, testWith } from '../harness/tools.js';
@@ -22,28 +28,38 @@ const ARTIFACTS: Record<string, [contentType: string, content: Buffer]> = {
 };
 
 /** A deployment with a completed task that has artifacts, and another one that waited for it. */
-async function completed(t: ExecutionContext) {
+async function completed(t: ExecutionContext, anonymous = ['queue:get-artifact:public/*']) {
   const deployment = await deploymentFor(t, {
     // A plain request for an artifact's URL, as a browser would make it, has no credentials.
-    roles: [{ roleId: 'anonymous', scopes: ['queue:get-artifact:public/*'] }],
+    roles: [{ roleId: 'anonymous', scopes: anonymous }],
   });
   const queue = queueOf(deployment, deployment.credentials);
   const taskId = taskcluster.slugid();
   await queue.createTask(taskId, definition());
-  await queue.claimTask(taskId, 0, WORKER);
-  for (const [name, [contentType, content]] of Object.entries(ARTIFACTS)) {
-    const expires = taskcluster.fromNow('30 minutes');
-    const artifact = { storageType: 's3', contentType, expires };
-    const { putUrl } = await queue.createArtifact(taskId, 0, name, artifact);
-    const headers = { 'Content-Type': contentType, 'Content-Encoding': 'gzip' };
-    const put = await fetch(putUrl, { method: 'PUT', body: gzipSync(content), headers });
-    t.is(put.status, 200);
-  }
-  await queue.reportCompleted(taskId, 0);
+  await runOf(t, queue, taskId, 0);
   const dependentTaskId = taskcluster.slugid();
   const dependent = definition({ taskGroupId: taskId, dependencies: [taskId] });
   await queue.createTask(dependentTaskId, dependent);
   return { deployment, taskId, dependentTaskId };
+}
+
+/** A worker's run of the task, with artifacts. */
+async function runOf(
+  t: ExecutionContext,
+  queue: ReturnType<typeof queueOf>,
+  taskId: string,
+  runId: number,
+): Promise<void> {
+  await queue.claimTask(taskId, runId, WORKER);
+  for (const [name, [contentType, content]] of Object.entries(ARTIFACTS)) {
+    const expires = taskcluster.fromNow('30 minutes');
+    const artifact = { storageType: 's3', contentType, expires };
+    const { putUrl } = await queue.createArtifact(taskId, runId, name, artifact);
+    const headers = { 'Content-Type': contentType, 'Content-Encoding': 'gzip' };
+    const put = await fetch(putUrl, { method: 'PUT', body: gzipSync(content), headers });
+    t.is(put.status, 200);
+  }
+  await queue.reportCompleted(taskId, runId);
 }
 
 async function learn(plan: object, environment: Record<string, string>) {
@@ -98,6 +114,69 @@ testWith('python-client')(
         canceled: 'exception',
       });
       t.is(deployment.counters().refused, 0);
+    }
+  },
+);
+
+/** The least scopes for what a proxy has recorded, by the declarations and the tasks of the deployment. */
+async function derived(file: string, { rootUrl, credentials }: Deployment) {
+  const queue = queueOf({ rootUrl }, credentials);
+  const recorded = linesOf(file).map((line) => JSON.parse(line) as AuditLine);
+  const references = services().map(apiReference);
+  const readTask = (taskId: string) => queue.task(taskId).catch(() => undefined);
+  return leastScopes(recorded, references, rootUrl, readTask);
+}
+
+const linesOf = (file: string) => readFileSync(file, 'utf8').split('\n').slice(0, -1);
+
+testWith('python-client')(
+  "with the scopes derived from taskgraph's calls the same run passes, with any one less it does not",
+  async (t) => {
+    const { deployment, taskId, dependentTaskId } = await completed(t, []);
+    const { rootUrl, credentials } = deployment;
+    const file = path.join(freshDirectory(t), 'audit.jsonl');
+    const [json, yaml, bytes] = Object.keys(ARTIFACTS);
+    const taskIds = [taskId, dependentTaskId, taskcluster.slugid()];
+    const plan = { taskId, dependentTaskId, taskIds, json, yaml, bytes, viaProxy: true };
+    const run = async (scopes: string[], flags: string[] = []) => {
+      const proxy = await startProxy(t, { rootUrl, credentials, scopes, flags });
+      const environment = { TASKCLUSTER_ROOT_URL: rootUrl, TASKCLUSTER_PROXY_URL: proxy.url };
+      const learnt = await learn(plan, environment);
+      t.is(learnt.canceled, 'exception');
+      return proxy;
+    };
+    const wide = ['queue:*', 'auth:*', 'secrets:*'];
+    const proxy = await run(wide, ['--audit-log', file, '--retry-for', '0']);
+    proxy.child.kill('SIGTERM');
+    await proxy.exited;
+
+    const { scopes, unknown, unused } = await derived(file, deployment);
+    t.deepEqual(unused, ['secrets:*']);
+    // The ids of these calls are in their bodies.
+    const ofBodies = ['tasks', 'statuses'].map(
+      (name) => `queue.${name} decides by the body or by what it names`,
+    );
+    t.deepEqual(new Set(unknown.map(({ why }) => why)), new Set(ofBodies));
+    const least = [
+      ...scopes,
+      ...taskIds.flatMap((id) => [`queue:get-task:${id}`, `queue:status:${id}`]),
+    ];
+    // The first run has canceled the task, and a new run has no artifacts yet.
+    const queue = queueOf({ rootUrl }, credentials);
+    await queue.rerunTask(taskId);
+    await runOf(t, queue, taskId, 2);
+    await run(least);
+
+    const calls = linesOf(file).map(
+      (line) => JSON.parse(line) as { method: string; target: string },
+    );
+    for (const scope of scopes) {
+      const fewer = least.filter((other) => other !== scope);
+      const narrow = await startProxy(t, { rootUrl, credentials, scopes: fewer });
+      const statuses = await Promise.all(
+        calls.map(async ({ method, target }) => (await narrow.request(method, target)).status),
+      );
+      t.true(statuses.includes(403), `without ${scope}`);
     }
   },
 );

@@ -51,6 +51,19 @@ export class RemoteDeployment implements Source {
     return Promise.all(apis.map(async (path) => (await this.#ask('GET', path)) as ApiReference));
   }
 
+  /** The definition of a task; undefined if it is unknown, or not for this caller to read. */
+  async task(taskId: string): Promise<object | undefined> {
+    try {
+      const path = `/api/queue/v1/task/${encodeURIComponent(taskId)}`;
+      return (await this.#ask('GET', path)) as object;
+    } catch (error) {
+      if (error instanceof AnswerError && [403, 404].includes(error.status)) {
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
   async #ask(method: string, path: string, body?: object): Promise<unknown> {
     const url = this.#rootUrl + path;
     const authorization =
@@ -68,13 +81,22 @@ export class RemoteDeployment implements Source {
     });
     const text = await response.text();
     if (!response.ok) {
-      throw new ReviewError(`${url} answers ${response.status}: ${firstLine(text)}`);
+      throw new AnswerError(url, response.status, text);
     }
     try {
       return JSON.parse(text);
     } catch {
       throw new ReviewError(`${url} answers with no JSON: name a Taskcluster deployment`);
     }
+  }
+}
+
+class AnswerError extends ReviewError {
+  readonly status: number;
+
+  constructor(url: string, status: number, text: string) {
+    super(`${url} answers ${status}: ${firstLine(text)}`);
+    this.status = status;
   }
 }
 

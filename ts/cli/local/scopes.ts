@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { ApiReference } from '../../deployment/api/reference.js';
+import type { ScopeTemplatePart } from '../../deployment/api/scope-template.js';
 import {
   type AuditLine,
   type LeastScopes,
@@ -15,7 +16,7 @@ interface Options {
   readonly from: string;
   readonly references?: string;
   readonly rootUrl?: string;
-  readonly form: 'list' | 'json' | 'diff';
+  readonly form: 'list' | 'json' | 'diff' | 'calls';
 }
 
 export function declareScopes(program: Command): void {
@@ -35,9 +36,10 @@ export function declareScopes(program: Command): void {
     .addOption(
       new Option(
         '--form <form>',
-        'a scope a line, the scopes of a task, or what the task had beside it',
+        'a scope a line, the scopes of a task, what the task had beside it, or each call with its API ' +
+          'method and what that needs',
       )
-        .choices(['list', 'json', 'diff'])
+        .choices(['list', 'json', 'diff', 'calls'])
         .default('list'),
     )
     .action(orTrouble(tell));
@@ -45,16 +47,21 @@ export function declareScopes(program: Command): void {
 
 async function tell({ from, references, rootUrl, form }: Options): Promise<void> {
   const lines = await readLines(from);
-  const known =
-    references === undefined
-      ? await deploymentOf(rootUrl === undefined ? {} : { rootUrl }).references()
-      : ((await readJson(references)) as ApiReference[]);
   const { TASKCLUSTER_ROOT_URL = '' } = process.env;
-  const least = leastScopes(lines, known, rootUrl ?? TASKCLUSTER_ROOT_URL);
+  const root = rootUrl ?? TASKCLUSTER_ROOT_URL;
+  const least = await (references === undefined
+    ? askingFor(lines, root)
+    : leastScopes(lines, (await readJson(references)) as ApiReference[], root));
   for (const { call, why, needs } of least.unknown) {
     console.error(`not known: ${call}: ${why}${needs === undefined ? '' : `: ${readable(needs)}`}`);
   }
   process.stdout.write(FORMS[form](least));
+}
+
+async function askingFor(lines: readonly AuditLine[], rootUrl: string): Promise<LeastScopes> {
+  const deployment = deploymentOf({ rootUrl });
+  const references = await deployment.references();
+  return leastScopes(lines, references, rootUrl, (taskId) => deployment.task(taskId));
 }
 
 const FORMS: Record<Options['form'], (least: LeastScopes) => string> = {
@@ -68,6 +75,13 @@ const FORMS: Record<Options['form'], (least: LeastScopes) => string> = {
       ...scopes.map((scope) => `${had?.includes(scope) ? '=' : '+'} ${scope}`),
     ]
       .map((line) => `${line}\n`)
+      .join(''),
+  calls: ({ calls }) =>
+    calls
+      .map(({ call, endpoint, needs }) => {
+        const words = needs === null ? 'no scopes' : readable(needs as ScopeTemplatePart);
+        return `${endpoint}  ${call}: ${words}\n`;
+      })
       .join(''),
 };
 

@@ -173,6 +173,41 @@ export function needsOnly(template: ScopeTemplate, names: ReadonlySet<string>): 
   return [...parameterKinds(template)].every(([name, kind]) => kind === 'text' && names.has(name));
 }
 
+/** Whether these parameters, each of its kind, suffice to fill in the template. */
+export function isFilledBy(template: ScopeTemplate, given: ScopeParameters): boolean {
+  const isOfKind = (value: ScopeParameters[string] | undefined, kind: ParameterKind) =>
+    kind === 'text'
+      ? typeof value === 'string' || typeof value === 'number'
+      : kind === 'list'
+        ? Array.isArray(value)
+        : typeof value === 'boolean';
+  return [...parameterKinds(template)].every(([name, kind]) => isOfKind(given[name], kind));
+}
+
+/**
+ * The lists of those loops that go over one parameter of the path: where the path has a `name`, the list of
+ * `for name in names` has this one value.
+ */
+export function listsOfOne(
+  template: ScopeTemplatePart,
+  path: Readonly<Record<string, string>>,
+): Record<string, readonly string[]> {
+  if (typeof template === 'string') {
+    return {};
+  }
+  if (isLoop(template)) {
+    const value = Object.hasOwn(path, template.for) ? path[template.for] : undefined;
+    return value === undefined ? {} : { [template.in]: [value] };
+  }
+  const parts: readonly ScopeTemplatePart[] =
+    'AllOf' in template
+      ? template.AllOf
+      : 'AnyOf' in template
+        ? template.AnyOf
+        : [template.then, ...(template.else === undefined ? [] : [template.else])];
+  return Object.assign({}, ...parts.map((part) => listsOfOne(part, path)));
+}
+
 /** The template with the given text parameters filled in; the others stay. */
 export function fillKnown(
   template: ScopeTemplatePart,

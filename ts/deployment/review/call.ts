@@ -6,7 +6,13 @@
  */
 import { passageOfCall } from '../api/passage.js';
 import type { ApiReference, ReferenceEntry } from '../api/reference.js';
-import { fillKnown, needsOnly, render, type ScopeTemplatePart } from '../api/scope-template.js';
+import {
+  fillKnown,
+  isFilledBy,
+  listsOfOne,
+  render,
+  type ScopeTemplatePart,
+} from '../api/scope-template.js';
 import { satisfies } from '../scopes.js';
 import { ReviewError } from './subject.js';
 
@@ -99,8 +105,9 @@ export function judge({ entry: { scopes }, params }: Call, held: readonly string
   if (scopes === undefined) {
     return { passes: 'yes', needs: null };
   }
-  if (needsOnly(scopes, new Set(Object.keys(params)))) {
-    const needs = render(scopes, params);
+  const known = { ...listsOfOne(scopes, params), ...params };
+  if (isFilledBy(scopes, known)) {
+    const needs = render(scopes, known);
     const passes = needs === null || satisfies(held, needs) ? 'yes' : 'no';
     return { passes, needs: needs as ScopeTemplatePart | null };
   }

@@ -2,13 +2,15 @@
  * The fewest and narrowest scopes that would have sufficed for the calls of an audit log, by the
  * declarations of a deployment's endpoints.
  *
- * It sees no body: it reports a call as unknown if the expression has a parameter of the body. It expands
- * no roles.
+ * It sees no body. What an expression asks of a task, the deployment tells: the definition of the task that a call
+ * has created, or acts on. It reports a call as unknown if a parameter of its expression is still missing. It
+ * expands no roles.
  */
 import type { ApiReference } from '../api/reference.js';
 import {
   fillKnown,
-  needsOnly,
+  isFilledBy,
+  listsOfOne,
   render,
   type ScopeParameters,
   type ScopeTemplatePart,
@@ -34,9 +36,27 @@ export interface Unknown {
   readonly why: string;
   /** The expression with the known parameters filled in, if there is one. */
   readonly needs?: ScopeTemplatePart;
+  /** The task whose definition could tell. */
+  readonly taskId?: string;
 }
 
+/** A call whose scopes are known, by the name of its API method. */
+export interface KnownCall {
+  readonly call: string;
+  /** As `queue.createTask`. */
+  readonly endpoint: string;
+  readonly needs: ScopeExpression | null;
+}
+
+/** Tells the definition of a task; undefined for one that cannot be read. */
+export type TaskReader = (taskId: string) => Promise<object | undefined>;
+
+/** What a task's definition gives to expressions, by the task's id. */
+type Tasks = ReadonlyMap<string, ScopeParameters>;
+
 export interface LeastScopes {
+  /** The calls of the deployment that could be judged, each once, in their order. */
+  readonly calls: readonly KnownCall[];
   /** In normal form: without any one of them, one of the calls would have been refused. */
   readonly scopes: readonly string[];
   readonly unknown: readonly Unknown[];
@@ -50,28 +70,41 @@ export interface LeastScopes {
 
 /**
  * @param rootUrl - Calls of other hosts need no scopes of this deployment.
+ * @param readTask - Asked for the tasks of calls that cannot be judged without.
  */
-export function leastScopes(
+export async function leastScopes(
   lines: readonly AuditLine[],
   references: readonly ApiReference[],
   rootUrl: string,
-): LeastScopes {
+  readTask: TaskReader = async () => undefined,
+): Promise<LeastScopes> {
   const signed = lines.filter(({ tries = 0 }) => tries > 0);
   const had = heldBy(signed);
-  const needs = new Map<string, ScopeExpression>();
+  const calls = new Map<string, KnownCall>();
   const unknown = new Map<string, Unknown>();
-  for (const line of signed) {
-    const found = needOf(line, references, rootUrl);
+  const sort = (found: KnownCall | Unknown | null) => {
     if (found !== null && 'why' in found) {
       unknown.set(`${found.call} ${found.why}`, found);
     } else if (found !== null) {
-      needs.set(JSON.stringify(found.need), found.need);
+      calls.set(`${found.call} ${JSON.stringify(found.needs)}`, found);
     }
+  };
+  const tasks = new Map<string, ScopeParameters>();
+  for (const line of signed) {
+    const found = needOf(line, references, rootUrl, tasks);
+    const { taskId } = found !== null && 'why' in found ? found : {};
+    if (taskId !== undefined && !tasks.has(taskId)) {
+      const definition = await readTask(taskId);
+      tasks.set(taskId, definition === undefined ? {} : parametersOf(definition as TaskFields));
+    }
+    sort(taskId === undefined ? found : needOf(line, references, rootUrl, tasks));
   }
-  const scopes = fewest([...needs.values()], had ?? []);
+  const needs = [...calls.values()].flatMap((call) => (call.needs === null ? [] : [call.needs]));
+  const scopes = fewest(needs, had ?? []);
   const judged = (had ?? []).filter((scope) => !scope.startsWith('assume:'));
   const uses = (held: string) => scopes.filter((scope) => grants(held, scope));
   return {
+    calls: [...calls.values()],
     scopes,
     unknown: [...unknown.values()],
     had,
@@ -80,18 +113,41 @@ export function leastScopes(
   };
 }
 
+/** The fields of a task's definition that expressions name. */
+interface TaskFields {
+  readonly provisionerId: string;
+  readonly workerType: string;
+  readonly taskQueueId?: string;
+  readonly projectId?: string;
+  readonly schedulerId: string;
+  readonly taskGroupId: string;
+  readonly scopes?: readonly string[];
+  readonly routes?: readonly string[];
+  readonly priority: string;
+}
+
+function parametersOf(definition: TaskFields): ScopeParameters {
+  const { provisionerId, workerType, schedulerId, taskGroupId, priority } = definition;
+  const { taskQueueId = `${provisionerId}/${workerType}`, projectId = 'none' } = definition;
+  const { scopes = [], routes = [] } = definition;
+  const ids = { provisionerId, workerType, taskQueueId, projectId, schedulerId, taskGroupId };
+  // A scope for a higher priority would do, too, but is wider.
+  return { ...ids, scopes, routes, priorities: [priority] };
+}
+
 function heldBy(signed: readonly AuditLine[]): readonly string[] | null {
   const sets = signed.map(({ authorizedScopes, scopes }) => authorizedScopes ?? scopes);
   const known = sets.filter((set) => set !== undefined);
   return known.length < sets.length ? null : union(...known);
 }
 
-/** `null` if the call needs no scopes, or was refused because the task does not have them. */
+/** `null` for a call of another host. */
 function needOf(
   { method, upstream = '', status }: AuditLine,
   references: readonly ApiReference[],
   rootUrl: string,
-): Unknown | { readonly need: ScopeExpression } | null {
+  tasks: Tasks,
+): Unknown | KnownCall | null {
   const call = `${method} ${upstream.replace(/\?.*$/, '')}`;
   if (status === 401 || status === 403) {
     return { call, why: `it was refused with ${status}: whether the task needs it is not known` };
@@ -101,7 +157,7 @@ function needOf(
     return null;
   }
   try {
-    return needOfCall(call, findCall(references, method, upstream), new URL(upstream));
+    return needOfCall(call, findCall(references, method, upstream), new URL(upstream), tasks);
   } catch (error) {
     if (error instanceof ReviewError) {
       return { call, why: error.message };
@@ -114,25 +170,27 @@ function needOfCall(
   call: string,
   { service, entry, params }: Call,
   { searchParams }: URL,
-): Unknown | { readonly need: ScopeExpression } | null {
+  tasks: Tasks,
+): Unknown | KnownCall {
   const { scopes, query = [] } = entry;
+  const endpoint = `${service}.${entry.name}`;
   if (scopes === undefined) {
-    return null;
+    return { call, endpoint, needs: null };
   }
   const asked = query.flatMap((name) => {
     const value = searchParams.get(name);
     return value === null ? [] : [[name, value] as const];
   });
-  const known: ScopeParameters & Record<string, string> = {
-    ...Object.fromEntries(asked),
-    ...params,
-  };
-  if (!needsOnly(scopes, new Set(Object.keys(known)))) {
+  const known: Record<string, string> = { ...Object.fromEntries(asked), ...params };
+  const { taskId } = service === 'queue' ? params : {};
+  const ofTask = taskId === undefined ? {} : tasks.get(taskId);
+  const all = { ...listsOfOne(scopes, params), ...ofTask, ...known };
+  if (!isFilledBy(scopes, all)) {
+    const why = `${endpoint} decides by the body or by what it names`;
     const needs = fillKnown(scopes, known);
-    return { call, why: `${service}.${entry.name} decides by the body or by what it names`, needs };
+    return { call, why, needs, ...(taskId === undefined ? {} : { taskId }) };
   }
-  const need = render(scopes, known);
-  return need === null ? null : { need };
+  return { call, endpoint, needs: render(scopes, all) };
 }
 
 // === The fewest ===
