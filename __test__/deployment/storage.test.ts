@@ -13,6 +13,7 @@ import {
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import test, { type ExecutionContext, type TestFn } from 'ava';
+import { noteAnonymous } from '../../ts/deployment/grant-anonymous.js';
 import {
   grantAnonymousScopes,
   undoAnonymousScopes,
@@ -265,33 +266,52 @@ for (const { name: backend, test, place, isHeard } of BACKENDS) {
     await store.roles.put(own);
     await migrate(database);
 
+    const note = noteAnonymous('migrate');
+    const undone = noteAnonymous('migrate --undo');
     const needed = ['queue:list:b', 'queue:status:*', 'queue:get'];
     const added = ['queue:status:*', 'queue:get'];
     const [one, other] = await Promise.all([
-      grantAnonymousScopes(database, needed),
-      grantAnonymousScopes(database, needed),
+      grantAnonymousScopes(database, needed, { note }),
+      grantAnonymousScopes(database, needed, { note }),
     ]);
     t.deepEqual([one.added, other.added].map(({ length }) => length).sort(), [0, 2]);
     t.deepEqual(await anonymousScopes(store), [...own.scopes, ...added]);
 
     await store.roles.put({ roleId: 'anonymous', scopes: ['queue:status:a', 'mine', 'queue:get'] });
-    t.deepEqual((await grantAnonymousScopes(database, needed)).added, []);
-    t.deepEqual(await undoAnonymousScopes(database), {
+    t.deepEqual((await grantAnonymousScopes(database, needed, { note })).added, []);
+    t.deepEqual(await undoAnonymousScopes(database, { note: undone }), {
       ...{ before: 'granted', after: 'undone', added: [], removed: ['queue:get'] },
     });
     t.deepEqual(await anonymousScopes(store), ['queue:status:a', 'mine']);
-    t.deepEqual((await undoAnonymousScopes(database)).removed, []);
-    t.deepEqual((await grantAnonymousScopes(database, needed)).added, []);
-    const again = await grantAnonymousScopes(database, needed, { again: true });
+    t.deepEqual((await undoAnonymousScopes(database, { note: undone })).removed, []);
+    t.deepEqual((await grantAnonymousScopes(database, needed, { note })).added, []);
+    const again = await grantAnonymousScopes(database, needed, { again: true, note });
     t.deepEqual(again.added, ['queue:list:b', ...added]);
+
+    const records = await store.audit.latest({ entityType: 'role', entityId: 'anonymous' }, 10);
+    t.deepEqual(
+      records.map(({ actionType, clientId, address, grants }) => [
+        ...[actionType, clientId, address],
+        ...[grants?.before?.length, grants?.after?.length],
+      ]),
+      [
+        ['updated', 'static/taskcluster/root', 'migrate', 2, 5],
+        ['updated', 'static/taskcluster/root', 'migrate --undo', 3, 2],
+        ['updated', 'static/taskcluster/root', 'migrate', 2, 4],
+      ],
+      'each grant has one entry in the history, however many processes start',
+    );
   });
 
   test(`${backend}: new data are granted nothing`, async (t) => {
     const { database, store } = await open(t, await place(t));
     await store.clients.put(CLIENT);
-    t.deepEqual(await grantAnonymousScopes(database, ['a'], { again: true }), {
-      ...{ before: 'decided', after: 'decided', added: [], removed: [] },
-    });
+    t.deepEqual(
+      await grantAnonymousScopes(database, ['a'], { again: true, note: noteAnonymous('migrate') }),
+      {
+        ...{ before: 'decided', after: 'decided', added: [], removed: [] },
+      },
+    );
     t.is(await anonymousScopes(store), undefined);
   });
 }

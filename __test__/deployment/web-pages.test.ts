@@ -98,7 +98,7 @@ onEveryBackend(
     const { store, close } = await openStorage({ folder: freshDirectory(t), ...where });
     t.teardown(close);
     await syncStaticClients(store, []);
-    await addNewUser(store, ALICE);
+    await addNewUser(store, ALICE, new GrantChanges(() => []));
     await store.roles.put({ roleId: 'team:a', scopes: ['queue:*'] });
     await store.roles.put({ roleId: 'anonymous', scopes: ['secrets:list'] });
     const add = (name: string, scopes: string[]) => {

@@ -117,7 +117,7 @@ onEveryBackend('sessions end with their time, and with the password', async (t, 
   const options = databaseUrl === undefined ? { database } : { databaseUrl };
   const { store, close } = await openStorage({ folder: freshDirectory(t), ...options });
   t.teardown(close);
-  await addUser(store, ALICE);
+  await addUser(store, ALICE, GRANTS);
   const { passwordHash = '' } = (await store.users.get(ALICE.name)) ?? {};
   const time = Date.now();
   const session = (id: number, lifetime: number) => ({
@@ -133,10 +133,10 @@ onEveryBackend('sessions end with their time, and with the password', async (t, 
   await store.sessions.removeExpired(new Date(time + 1000));
   t.deepEqual([await isOpen(1), await isOpen(2)], [false, true]);
 
-  await addUser(store, { ...ALICE, roles: ['team:b'] });
+  await addUser(store, { ...ALICE, roles: ['team:b'] }, GRANTS);
   const found = await store.sessions.get(Buffer.alloc(32, 2), new Date(time));
   t.deepEqual(found?.user, { name: ALICE.name, passwordHash, roles: ['team:b'] });
-  await addUser(store, { ...ALICE, password: 'another one' });
+  await addUser(store, { ...ALICE, password: 'another one' }, GRANTS);
   t.false(await isOpen(2));
   t.false(
     await store.sessions.open(session(3, 1000), passwordHash),
@@ -171,10 +171,10 @@ onEveryBackend('the web server may act for users as they are, and not more', asy
     'auth:update-client:local/*',
     'auth:reset-access-token:local/*',
   ]);
-  await addNewUser(store, ALICE);
+  await addNewUser(store, ALICE, GRANTS);
   await Promise.all(
     ['b', 'c', 'd'].map((name) =>
-      addNewUser(store, { name, password: 'password', roles: [`team:${name}`] }),
+      addNewUser(store, { name, password: 'password', roles: [`team:${name}`] }, GRANTS),
     ),
   );
   const roles = ['team:a', 'team:b', 'team:c', 'team:d'];
@@ -182,12 +182,45 @@ onEveryBackend('the web server may act for users as they are, and not more', asy
   await removeUser(store, 'c', GRANTS);
   await syncStaticClients(store, []);
   t.deepEqual(await scopesOfWebServer(storage), webServerScopes(['team:d', 'team:b', 'team:a']));
-  const again = addNewUser(store, ALICE);
+  const again = addNewUser(store, ALICE, GRANTS);
   await t.throwsAsync(again, {
     instanceOf: UserError,
     message: /^there is a user alice@.* already/,
   });
 });
+
+onEveryBackend(
+  'the history tells of users as of the clients that act for them',
+  async (t, place) => {
+    const { store } = await storageFor(t, place);
+    await store.roles.put({ roleId: 'team:a', scopes: ['auth:list-clients'] });
+    await addUser(store, { ...ALICE, roles: [] }, GRANTS);
+    await addUser(store, { ...ALICE, roles: [] }, GRANTS);
+    await addUser(store, { ...ALICE, roles: ['team:a'] }, GRANTS);
+    await addNewUser(store, { name: 'bob', password: 'password', roles: ['team:a'] }, GRANTS);
+    await setPassword(store, 'bob', 'another one');
+    await removeUser(store, 'bob', GRANTS);
+    const records = [...(await store.audit.latest({ entityType: 'client' }, 100))].reverse();
+    t.deepEqual(
+      records.map(({ entityId, actionType, address }) => [entityId, actionType, address]),
+      [
+        [`local/${ALICE.name}`, 'created', 'start'],
+        [`local/${ALICE.name}`, 'updated', 'start'],
+        ['local/bob', 'created', 'user add'],
+        ['local/bob', 'access token reset', 'user set-password'],
+        ['local/bob', 'deleted', 'user remove'],
+      ],
+    );
+    const [, updated, added, , removed] = records;
+    const own = `assume:login-identity:local/${ALICE.name}`;
+    t.deepEqual(updated?.grants?.before, [own]);
+    t.deepEqual(updated?.grants?.after, ['assume:team:a', own]);
+    const effects = (record: (typeof records)[number] | undefined) =>
+      record?.grants?.holder.map(({ direction, endpoint }) => `${direction} ${endpoint}`);
+    t.deepEqual(effects(added), ['opens listClients']);
+    t.deepEqual(effects(removed), ['closes listClients']);
+  },
+);
 
 onEveryBackend('static clients go when they are not configured any more', async (t, place) => {
   const { store } = await storageFor(t, place);
@@ -222,8 +255,8 @@ onEveryBackend(
       const idHash = Buffer.alloc(32, id);
       return (await store.sessions.get(idHash, new Date())) !== undefined;
     };
-    await addNewUser(store, ALICE);
-    await addNewUser(store, { ...ALICE, name: 'bob' });
+    await addNewUser(store, ALICE, GRANTS);
+    await addNewUser(store, { ...ALICE, name: 'bob' }, GRANTS);
     await begin(ALICE.name, 1);
     await begin('bob', 2);
     await setPassword(store, ALICE.name, ALICE.password);

@@ -1,10 +1,9 @@
 /** The scopes that a starting deployment grants to the role `anonymous`, beside those of the operator. */
 import { GrantChanges } from './auth/grant-changes.js';
-import { RoleExpansion } from './auth/roles.js';
 import { publicScopes } from './exposure.js';
 import { granting, isScope } from './scopes.js';
 import { services } from './services.js';
-import { grantAnonymousScopes } from './storage/anonymous-scopes.js';
+import { grantAnonymousScopes, type NoteRoles } from './storage/anonymous-scopes.js';
 import type { Storage } from './storage/index.js';
 import type { Role, Store } from './storage/store.js';
 
@@ -47,6 +46,7 @@ export async function grantAnonymous(
   const areNew = (await store.clients.list('', { after: '', limit: 1 })).length === 0;
   const { added } = await grantAnonymousScopes(database, publicScopes(services()), {
     mustBePrivate,
+    note: noteAnonymous('start'),
   });
   const opened = isPublic && areNew ? publicScopes(services()) : [];
   await addToRole(store, [...opened, ...anonymousScopes]);
@@ -71,14 +71,7 @@ async function addToRole(store: Store, scopes: readonly string[]): Promise<void>
       return after;
     });
     if (together !== undefined) {
-      const [before] = together;
-      const isThere = before.some(({ roleId }) => roleId === ROLE_ID);
-      const grants = await new GrantChanges(services).ofRole(
-        ROLE_ID,
-        ...together,
-        (all) => new RoleExpansion(all),
-      );
-      await audit.add({ ...STARTED, actionType: isThere ? 'updated' : 'created', grants });
+      await audit.add(await noteAnonymous('start')(...together));
     }
   });
 }
@@ -86,10 +79,8 @@ async function addToRole(store: Store, scopes: readonly string[]): Promise<void>
 const ROLE_ID = 'anonymous';
 const DESCRIPTION = 'What every caller may do, with credentials or without.';
 
-/** The start of a deployment as an entry of the history. */
-const STARTED = {
-  entityType: 'role',
-  entityId: ROLE_ID,
-  clientId: 'static/taskcluster/root',
-  address: 'start',
-} as const;
+/** Makes the history's entry for a change of the role by the operator's command of this name. */
+export function noteAnonymous(command: string): NoteRoles {
+  const grantChanges = new GrantChanges(services);
+  return (before, after) => grantChanges.roleNote(ROLE_ID, command, before, after);
+}

@@ -21,7 +21,7 @@ import { application, finish, toPage } from './application.js';
 import { ScopeResolver } from './auth/clients.js';
 import { GrantChanges } from './auth/grant-changes.js';
 import { auth } from './auth/index.js';
-import { checkRoles } from './auth/roles.js';
+import { RoleExpansion, type RoleScopes } from './auth/roles.js';
 import { signatureValidator } from './auth/signature-validator.js';
 import {
   never,
@@ -414,19 +414,41 @@ async function addClientsAndRoles(
   store: Store,
   { clients = [], roles = [], users = [] }: DeploymentOptions,
 ): Promise<OwnCredentials> {
-  await store.transaction(async (transaction) => {
-    for (const role of roles) {
-      await transaction.roles.put(role);
-    }
-    checkRoles(await transaction.roles.all());
-  });
+  const grantChanges = new GrantChanges(services);
+  await putRoles(store, roles, grantChanges);
   for (const { expires = never(), disabled = false, ...client } of clients) {
     await store.clients.put({ ...client, expires, disabled });
   }
   for (const user of users) {
-    await addUser(store, user);
+    await addUser(store, user, grantChanges);
   }
   return syncStaticClients(store, clients);
+}
+
+/** A role that has the same scopes as before has no entry in the history. */
+async function putRoles(
+  store: Store,
+  wanted: readonly NewRole[],
+  grantChanges: GrantChanges,
+): Promise<void> {
+  if (wanted.length === 0) {
+    return;
+  }
+  await store.transaction(async ({ roles, audit }) => {
+    const before = await roles.all();
+    for (const role of wanted) {
+      await roles.put(role);
+    }
+    const after = await roles.all();
+    const [was, is] = [new RoleExpansion(before), new RoleExpansion(after)];
+    const expansionOf = (all: readonly RoleScopes[]) => (all === before ? was : is);
+    for (const { roleId } of wanted) {
+      const note = await grantChanges.roleNote(roleId, 'start', before, after, expansionOf);
+      if (note.grants !== undefined) {
+        await audit.add(note);
+      }
+    }
+  });
 }
 
 /** As in Taskcluster's services, in milliseconds: longer than the time-out of a load balancer. */

@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { publicScopes } from '../../deployment/exposure.js';
+import { noteAnonymous } from '../../deployment/grant-anonymous.js';
 import { services } from '../../deployment/services.js';
 import {
   type AnonymousMigration,
@@ -49,9 +50,10 @@ async function run({ dataFolder, databaseUrl: url, ...options }: MigrateOptions)
   const place = { folder: join(dataFolder, 'database'), url };
   const work = async (tables: Queryable): Promise<Report> => {
     const migrations = await migrate(tables);
+    const note = dryRun ? undefined : noteAnonymous(undo ? 'migrate --undo' : 'migrate');
     const done = undo
-      ? await undoAnonymousScopes(tables)
-      : await grantAnonymousScopes(tables, publicScopes(services()), { again: true });
+      ? await undoAnonymousScopes(tables, { note })
+      : await grantAnonymousScopes(tables, publicScopes(services()), { again: true, note });
     return { ...done, migrations };
   };
   const report = await (dryRun ? rehearse(place, work) : perform(place, work));

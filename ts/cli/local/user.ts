@@ -51,7 +51,9 @@ function declareAdd(user: Command): void {
         const { dataFolder: folder, databaseUrl } = options;
         const database = await ofRunning(options);
         const storage = await openStorage({ folder, databaseUrl, database });
-        await withStore(storage, (store) => addNewUser(store, { name, password, roles }));
+        await withStore(storage, (store) =>
+          addNewUser(store, { name, password, roles }, new GrantChanges(services)),
+        );
         report(
           json,
           { name, roles },

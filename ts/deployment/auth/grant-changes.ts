@@ -6,7 +6,7 @@
 import { type ApiReference, apiReference, type Declarations } from '../api/reference.js';
 import { exposure } from '../exposure.js';
 import { type Change, changes } from '../review/changes.js';
-import type { Client, GrantChange, Store } from '../storage/store.js';
+import type { AuditEntry, Author, Client, GrantChange, Store } from '../storage/store.js';
 import { eachInSlices } from '../turns.js';
 import { RoleExpansion, type RoleScopes } from './roles.js';
 
@@ -16,6 +16,11 @@ const ANONYMOUS = 'assume:anonymous';
 type ExpansionOf = (roles: readonly RoleScopes[]) => RoleExpansion;
 
 type Expand = (scopes: readonly string[]) => Promise<readonly string[]>;
+
+/** The author of what the operator's commands change, a start of the deployment included. */
+export function operatorBy(command: string): Author {
+  return { clientId: 'static/taskcluster/root', address: command };
+}
 
 type Grantee = Pick<Client, 'scopes' | 'disabled'>;
 
@@ -51,6 +56,19 @@ export class GrantChanges {
       everybody: await this.#between(await was.expand([ANONYMOUS]), await is.expand([ANONYMOUS])),
       holder: await this.#between(await was.expand(own), await is.expand(own)),
     };
+  }
+
+  /** The history's entry for a role that a command of the operator's has created or updated. */
+  async roleNote(
+    roleId: string,
+    command: string,
+    before: readonly RoleScopes[],
+    after: readonly RoleScopes[],
+    expansionOf: ExpansionOf = (all) => new RoleExpansion(all),
+  ): Promise<AuditEntry> {
+    const actionType = before.some((role) => role.roleId === roleId) ? 'updated' : 'created';
+    const grants = await this.ofRole(roleId, before, after, expansionOf);
+    return { entityType: 'role', entityId: roleId, ...operatorBy(command), actionType, grants };
   }
 
   /** The scopes of a client; none if it is disabled, since its calls are refused. */

@@ -7,8 +7,9 @@
  */
 import { granting } from '../scopes.js';
 import type { Queryable } from './database.js';
+import { audit } from './sql/audit.js';
 import { roles } from './sql/roles.js';
-import type { Role } from './store.js';
+import type { AuditEntry, Role } from './store.js';
 
 const ANONYMOUS = 'anonymous';
 
@@ -28,7 +29,12 @@ export interface AnonymousMigration {
   readonly removed: readonly string[];
 }
 
+/** Makes the history's entry for the change of the role `anonymous`, from all roles before and after it. */
+export type NoteRoles = (before: readonly Role[], after: readonly Role[]) => Promise<AuditEntry>;
+
 export interface MigrationOptions {
+  /** Without it the history has no entry: a dry run would use up a number. */
+  readonly note?: NoteRoles | undefined;
   /** Grant again after an undo, which only an explicit command does. */
   readonly again?: boolean;
   /** Refuse data that the grant has made or would make public. */
@@ -49,7 +55,7 @@ export class PublicDataError extends Error {
 export function grantAnonymousScopes(
   database: Queryable,
   scopes: readonly string[],
-  { again = false, mustBePrivate = false }: MigrationOptions = {},
+  { note, again = false, mustBePrivate = false }: MigrationOptions,
 ): Promise<AnonymousMigration> {
   return database.transaction(async (transaction) => {
     const { state: before, granted } = await lockedState(transaction);
@@ -65,7 +71,7 @@ export function grantAnonymousScopes(
     const held = role?.scopes ?? [];
     const isHeld = granting(held);
     const added = [...new Set(scopes)].filter((scope) => !isHeld(scope));
-    await changeRole(transaction, (held) => [...held, ...added]);
+    await changeRole(transaction, (held) => [...held, ...added], note);
     await setState(transaction, 'granted', added);
     return { before, after: 'granted', added, removed: [] };
   });
@@ -83,7 +89,10 @@ function refuse(open: readonly string[]): void {
 }
 
 /** Removes the scopes that `grantAnonymousScopes` has added, and none that the operator has granted. */
-export function undoAnonymousScopes(database: Queryable): Promise<AnonymousMigration> {
+export function undoAnonymousScopes(
+  database: Queryable,
+  { note }: Pick<MigrationOptions, 'note'>,
+): Promise<AnonymousMigration> {
   return database.transaction(async (transaction) => {
     const { state: before, granted } = await lockedState(transaction);
     if (before !== 'granted') {
@@ -91,7 +100,8 @@ export function undoAnonymousScopes(database: Queryable): Promise<AnonymousMigra
     }
     const held = (await anonymousRole(transaction))?.scopes ?? [];
     const removed = held.filter((scope) => granted.includes(scope));
-    await changeRole(transaction, (scopes) => scopes.filter((scope) => !removed.includes(scope)));
+    const keep = (scopes: readonly string[]) => scopes.filter((scope) => !removed.includes(scope));
+    await changeRole(transaction, keep, note);
     await setState(transaction, 'undone', []);
     return { before, after: 'undone', added: [], removed };
   });
@@ -133,10 +143,21 @@ async function changeRole(
   transaction: Queryable,
   // Not in normal form: a scope of the operator's outlives a wider one that is taken away again.
   change: (scopes: readonly string[]) => readonly string[],
+  note: NoteRoles | undefined,
 ): Promise<void> {
   const now = new Date();
-  await roles(transaction).change(ANONYMOUS, (role) => {
+  let before: readonly Role[] = [];
+  const changed = await roles(transaction).change(ANONYMOUS, (role, all) => {
+    before = all;
     const { scopes = [], description = DESCRIPTION, created = now } = role ?? {};
     return { roleId: ANONYMOUS, scopes: change(scopes), description, created, lastModified: now };
   });
+  if (note === undefined) {
+    return;
+  }
+  const others = before.filter(({ roleId }) => roleId !== ANONYMOUS);
+  const entry = await note(before, changed === undefined ? others : [...others, changed]);
+  if (entry.grants !== undefined) {
+    await audit(transaction).add(entry);
+  }
 }

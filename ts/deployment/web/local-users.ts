@@ -1,10 +1,11 @@
 /** The deployment's own users, with a name and a password each. */
-import { disableClient } from '../auth/clients.js';
-import type { GrantChanges } from '../auth/grant-changes.js';
+import { clientChange, disableClient } from '../auth/clients.js';
+import { expandingIn, type GrantChanges, operatorBy } from '../auth/grant-changes.js';
 import { ROLE_ID } from '../auth/names.js';
 import { grantRolesOfUsers } from '../auth/static-clients.js';
-import type { Store } from '../storage/store.js';
+import type { AuditEntry, GrantChange, LocalUser, Store } from '../storage/store.js';
 import { hashPassword, isPassword } from './passwords.js';
+import { localUser } from './user.js';
 
 /** A user who may sign in. */
 export interface UserOptions {
@@ -33,7 +34,11 @@ export class UserError extends Error {
  *
  * @throws UserError
  */
-export async function addUser(store: Store, options: UserOptions): Promise<void> {
+export async function addUser(
+  store: Store,
+  options: UserOptions,
+  grantChanges: GrantChanges,
+): Promise<void> {
   const { name, password, roles = [] } = options;
   check(options);
   const present = await store.users.get(name);
@@ -42,11 +47,20 @@ export async function addUser(store: Store, options: UserOptions): Promise<void>
   await store.transaction(async (transaction) => {
     await transaction.users.put({ name, passwordHash, roles });
     await grantRolesOfUsers(transaction);
+    const changing = { transaction, grantChanges, command: 'start' };
+    await noteUser(changing, present, { name, roles });
+    if (present !== undefined && !isSame) {
+      await noteAction(changing, name, 'access token reset');
+    }
   });
 }
 
 /** Adds a new user. @throws UserError */
-export async function addNewUser(store: Store, options: UserOptions): Promise<void> {
+export async function addNewUser(
+  store: Store,
+  options: UserOptions,
+  grantChanges: GrantChanges,
+): Promise<void> {
   const { name, password, roles = [] } = options;
   check(options);
   const passwordHash = await hashPassword(password);
@@ -55,6 +69,8 @@ export async function addNewUser(store: Store, options: UserOptions): Promise<vo
       throw new UserError(`there is a user ${name} already: choose another name, or set-password`);
     }
     await grantRolesOfUsers(transaction);
+    const changing = { transaction, grantChanges, command: 'user add' };
+    await noteUser(changing, undefined, { name, roles });
   });
 }
 
@@ -68,6 +84,8 @@ export async function setPassword(store: Store, name: string, password: string):
       throw new UserError(unknown(name));
     }
     await transaction.users.put({ ...user, passwordHash });
+    const changing = { transaction, command: 'user set-password' };
+    await noteAction(changing, name, 'access token reset');
   });
 }
 
@@ -82,12 +100,59 @@ export async function removeUser(
   grantChanges: GrantChanges,
 ): Promise<void> {
   await store.transaction(async (transaction) => {
-    if (!(await transaction.users.remove(name))) {
+    const user = await transaction.users.get(name);
+    if (user === undefined || !(await transaction.users.remove(name))) {
       throw new UserError(unknown(name));
     }
     await grantRolesOfUsers(transaction);
+    await noteUser({ transaction, grantChanges, command: 'user remove' }, user, undefined);
     await disableClients(transaction, `local/${name}`, grantChanges);
   });
+}
+
+type Grantee = Pick<LocalUser, 'name' | 'roles'>;
+
+/** The transaction of a change, and the operator's command that makes it. */
+interface Changing {
+  readonly transaction: Store;
+  readonly command: string;
+}
+
+/**
+ * Records a change of a user in the history, as one of the client `local/<name>`, which acts for the user. A
+ * user who has the same roles as before has no entry.
+ */
+async function noteUser(
+  { grantChanges, ...changing }: Changing & { readonly grantChanges: GrantChanges },
+  before: Grantee | undefined,
+  after: Grantee | undefined,
+): Promise<void> {
+  const [was, is] = [before, after].map(
+    (user) => user && { scopes: ownScopes(user), disabled: false },
+  );
+  const grants = await grantChanges.ofClient(was, is, expandingIn(changing.transaction));
+  if (grants !== undefined) {
+    const { name = '' } = after ?? before ?? {};
+    const action = before === undefined ? 'created' : after === undefined ? 'deleted' : 'updated';
+    await noteAction(changing, name, action, grants);
+  }
+}
+
+/** Without the scope of every caller. */
+function ownScopes(user: Grantee): string[] {
+  return localUser(user)
+    .scopes()
+    .filter((scope) => scope !== 'assume:anonymous');
+}
+
+function noteAction(
+  { transaction, command }: Changing,
+  name: string,
+  actionType: AuditEntry['actionType'],
+  grants?: GrantChange,
+): Promise<void> {
+  const { identity } = localUser({ name, roles: [] });
+  return transaction.audit.add(clientChange(operatorBy(command), identity, actionType, grants));
 }
 
 /** The client ids of a user: the identity itself, and all ids under it. */
