@@ -90,14 +90,17 @@ onEveryBackend('a worker that has claimed is listed with its runs', async (t, pl
   const { expires, ...known } = await queue.getTaskQueue(QUEUE);
   t.deepEqual(await queue.listTaskQueues(), { taskQueues: [{ expires, ...known }] });
   const provisioner = { ...known, expires, provisionerId: PROVISIONER };
-  t.deepEqual(await queue.getWorkerType(PROVISIONER, TYPE), { ...provisioner, workerType: TYPE });
+  t.deepEqual(await queue.getWorkerType(PROVISIONER, TYPE), {
+    ...{ ...provisioner, workerType: TYPE, actions: [] },
+  });
   t.deepEqual(await queue.listWorkerTypes(PROVISIONER), {
     workerTypes: [{ ...provisioner, workerType: TYPE }],
   });
   t.deepEqual(await queue.listWorkerTypes('other'), { workerTypes: [] });
   delete provisioner.taskQueueId;
-  t.deepEqual(await queue.getProvisioner(PROVISIONER), provisioner);
-  t.deepEqual(await queue.listProvisioners(), { provisioners: [provisioner] });
+  const shown = { ...provisioner, actions: [] };
+  t.deepEqual(await queue.getProvisioner(PROVISIONER), shown);
+  t.deepEqual(await queue.listProvisioners(), { provisioners: [shown] });
 });
 
 onEveryBackend(

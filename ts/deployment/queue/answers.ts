@@ -246,7 +246,10 @@ const served = {
   lastDateActive: time,
 } as const;
 
-const provisioner = { provisionerId: text, ...served };
+/** What an operator could do with it. There are no actions here, and none in Taskcluster's own services any more. */
+const actions = { type: 'array', items: {}, maxItems: 0 } as const;
+
+const provisioner = { provisionerId: text, ...served, actions };
 const workerType = { ...taskQueue, ...served };
 const servedQueue = { taskQueueId: text, ...served };
 
@@ -267,7 +270,10 @@ export const listProvisionersResponse = pageOf(
   'provisioners',
   object(provisioner),
 );
-export const workerTypeResponse = answer('workertype-response', 'Worker-type Response', workerType);
+export const workerTypeResponse = answer('workertype-response', 'Worker-type Response', {
+  ...workerType,
+  actions,
+});
 export const listWorkerTypesResponse = pageOf(
   'list-workertypes-response',
   'List Worker-Types Response',
@@ -294,6 +300,7 @@ export const workerResponse = answer('worker-response', 'Worker Response', {
   ...taskQueue,
   ...worker,
   expires: time,
+  actions,
   recentTasks: { type: 'array', items: object(taskRun) },
 });
 export const listWorkersResponse = pageOf(

@@ -52,7 +52,7 @@ function serializeTimes({ expires, lastActive }: ServedQueue) {
 }
 
 function serializeProvisioner(provisioner: ServedQueue) {
-  return { provisionerId: provisioner.id, ...serializeTimes(provisioner) };
+  return { provisionerId: provisioner.id, ...serializeTimes(provisioner), actions: [] };
 }
 
 function serializeQueue(queue: ServedQueue) {
@@ -161,7 +161,7 @@ function declareWorkerTypes(queue: Queue): void {
           { workerType, provisionerId },
         );
       }
-      return serializeWorkerType(found);
+      return { ...serializeWorkerType(found), actions: [] };
     },
   );
 }
@@ -236,6 +236,7 @@ function serializeWorker(worker: KnownWorker) {
     quarantineUntil: worker.quarantineUntil.toJSON(),
     expires: worker.expires.toJSON(),
     firstClaim: worker.firstClaim.toJSON(),
+    actions: [],
     recentTasks: worker.recentTasks,
     lastDateActive: worker.lastActive.toJSON(),
   };
