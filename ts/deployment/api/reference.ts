@@ -130,6 +130,7 @@ function operation(api: Declarations, endpoint: Endpoint): object {
         description: 'The answer',
         ...(output && output !== 'blob' && { content: json(output) }),
       },
+      ...(output === undefined && { 204: { description: 'The answer has no body' } }),
       default: {
         description: 'The error',
         content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
