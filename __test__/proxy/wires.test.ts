@@ -41,7 +41,7 @@ interface Row {
 const chunked = (body: string) => `${OK}${CHUNKED}\r\n${body}`;
 /** Why an answer is refused: the same words on both wires. */
 const LENGTH = 'its Content-Length tells no length';
-const CODING = 'it has a transfer coding other than chunked';
+const CODING = 'its transfer coding is not chunked';
 const FIELD = 'a field of its head is malformed, or folded';
 const LONG = 'its head is longer than 64 KiB, or has more than 512 fields';
 const INTERIM = 'its interim answers .1xx. are longer than 64 KiB';

@@ -1,7 +1,9 @@
-//! Every limit that a client or an upstream can meet, once; its name says which side it limits.
+//! The limits of size and number that a client or an upstream can meet, once; a name says which side it
+//! limits.
 //!
-//! What it is not: times and sizes that the operator sets are options ([`crate::Options`]), and sizes
-//! that only tune (buffers, batches) stand where they are used.
+//! What it is not: times and sizes that the operator sets are options ([`crate::Options`]). Times of a
+//! connection to upstream are in [`crate::exchange::upstream::UpstreamConfig`], and what only tunes
+//! (buffers, batches, keep-alive) stands where it is used.
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use std::io;
 use jiff::Timestamp;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
+use tokio::time::error::Elapsed;
 use webpki::Error as ChainError;
 
 type Words = Cow<'static, str>;
@@ -24,6 +25,9 @@ pub fn of(error: &(dyn StdError + 'static)) -> Words {
         && let Some(reason) = error.reason()
     {
         return http2(error, reason);
+    }
+    if error.is::<Elapsed>() {
+        return "it does not answer in time".into();
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return match error.get_ref() {

@@ -16,7 +16,7 @@ use crate::exchange::replay::ReplayError;
 pub const INVALID_LENGTH: &str = "its Content-Length tells no length";
 /// The same: its body would be taken for the content.
 pub const UNKNOWN_CODING: &str =
-    "it has a transfer coding other than chunked, which was not requested";
+    "its transfer coding is not chunked, and no other is understood here";
 /// The same of HTTP/1.0.
 pub const CODING_IN_HTTP10: &str = "it has a transfer coding, though its version is HTTP/1.0";
 /// Its head is over a limit.
@@ -47,7 +47,8 @@ const HYPER_SAYS: &[(&str, &str)] = &[
 /// An end of the connection before the end of the answer's head.
 const CUT_SHORT: &str = "connection closed before message completed";
 /// An end of a connection that had served before, without a byte of an answer.
-const CLOSED_IDLE: &str = "it closed an idle connection while the request was being sent";
+const CLOSED_IDLE: &str =
+    "it closed a connection that had been idle, when the request was on its way";
 /// RFC 9113 6.8
 const GO_AWAY: &str = "it ended the HTTP/2 connection before it had processed the request";
 
@@ -538,8 +539,8 @@ mod tests {
         };
         assert_eq!(
             after(true, UnexpectedEof),
-            "h broke off before it had answered: it closed an idle connection while the request was \
-             being sent"
+            "h broke off before it had answered: it closed a connection that had been idle, when the \
+             request was on its way"
         );
         assert_eq!(
             after(false, UnexpectedEof),

@@ -126,12 +126,18 @@ impl Connector {
             Way::Tunnel(proxy) => {
                 let stream = self.dial_proxy(proxy).await?;
                 let tunnel = tunnel(stream, proxy, origin);
-                within(self.config.connect_timeout, proxy.origin(), tunnel).await?
+                within(
+                    self.config.connect_timeout,
+                    "connection",
+                    proxy.origin(),
+                    tunnel,
+                )
+                .await?
             }
         };
         let (stream, protocol) = if origin.secure() {
             let tls = self.secure(stream, origin, only_http1);
-            within(self.config.handshake_timeout, origin, tls).await?
+            within(self.config.handshake_timeout, "TLS handshake", origin, tls).await?
         } else {
             (stream, Protocol::Http1)
         };
@@ -168,9 +174,14 @@ impl Connector {
             return Ok(stream);
         }
         let tls = self.secure(stream, proxy.origin(), true);
-        Ok(within(self.config.handshake_timeout, proxy.origin(), tls)
-            .await?
-            .0)
+        Ok(within(
+            self.config.handshake_timeout,
+            "TLS handshake",
+            proxy.origin(),
+            tls,
+        )
+        .await?
+        .0)
     }
 
     async fn dial(&self, to: &Origin) -> Result<TcpStream, SendError> {
@@ -198,7 +209,7 @@ impl Connector {
             Ok(io.into_inner())
         };
         // The connector's own limit leaves out the time that the name takes.
-        within(self.config.connect_timeout, to, connecting).await
+        within(self.config.connect_timeout, "connection", to, connecting).await
     }
 
     async fn secure(
@@ -253,14 +264,15 @@ fn tcp_connector<R>(resolver: R, config: &UpstreamConfig) -> HttpConnector<R> {
     tcp
 }
 
-/// `doing`, or a timeout of `host`.
+/// `doing`, or a timeout of `host`, which says `what` did not come.
 async fn within<T>(
     limit: Duration,
+    what: &str,
     host: &Origin,
     doing: impl Future<Output = Result<T, SendError>>,
 ) -> Result<T, SendError> {
     timeout(limit, doing).await.unwrap_or_else(|_| {
-        let reason = format!("no connection within {} s", limit.as_secs_f64()).into();
+        let reason = format!("no {what} within {} s", limit.as_secs_f64()).into();
         Err(SendError::Network {
             host: name_of(host),
             reason,

@@ -242,7 +242,9 @@ fn a_handshake_that_hangs_ends_in_time() {
             .error;
         assert!(matches!(error, SendError::Network { .. }), "{error:?}");
         assert!(
-            error.to_string().ends_with(": no connection within 0.05 s"),
+            error
+                .to_string()
+                .ends_with(": no TLS handshake within 0.05 s"),
             "{error}"
         );
         drop(listener);
