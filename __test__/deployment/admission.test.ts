@@ -447,7 +447,7 @@ onEveryBackend('the test client: tester with the access token no-secret', async 
     ask(deployment, { client, target: '/api/auth/v1/test-authenticate-get/' });
   t.deepEqual((await get(tester)).json, {
     clientId: 'tester',
-    scopes: ['test:*', 'auth:create-client:test:*', 'assume:anonymous'],
+    scopes: ['assume:anonymous', 'test:*', 'auth:create-client:test:*'],
   });
   t.is((await get(root)).status, 401);
   const named = temporary(tester, { name: 'test:x', scopes: ['test:authenticate-get'] });
@@ -465,7 +465,7 @@ onEveryBackend('the test client: tester with the access token no-secret', async 
     });
   t.deepEqual((await post({})).json, {
     clientId: 'tester',
-    scopes: ['z', 'a:*', 'assume:anonymous'],
+    scopes: ['assume:anonymous', 'z', 'a:*'],
   });
   t.is((await post({ authorizedScopes: ['a:c'] })).status, 403);
 });

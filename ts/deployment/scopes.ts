@@ -129,7 +129,7 @@ export function* unionInSteps(scopes: readonly string[]): Generator<void, string
 const STEP = 5000;
 
 /** Merges two sets in the order of the normal form, without scopes that another one grants. */
-function merged(a: readonly string[], b: readonly string[]): string[] {
+export function merged(a: readonly string[], b: readonly string[]): string[] {
   const normal: string[] = [];
   let last: string | undefined;
   for (let i = 0, j = 0; i < a.length || j < b.length; ) {

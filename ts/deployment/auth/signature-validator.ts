@@ -13,7 +13,7 @@ import {
   native,
 } from 'taskcluster-proxy/internal';
 import type { Authentication, HawkRequest, SignatureValidator } from '../api/authenticate.js';
-import { isScope, satisfies } from '../scopes.js';
+import { isScope, merged, satisfies } from '../scopes.js';
 
 /** A client that may be used now. */
 export interface LoadedClient {
@@ -140,9 +140,9 @@ async function accept(
   };
 }
 
-/** In the order of the request, which the expansion need not keep. */
+/** In the order of the request, as Taskcluster's own service has it where nothing expands the scopes. */
 function withAnonymous(scopes: readonly string[]): string[] {
-  return [...new Set([...scopes, ...ANONYMOUS])];
+  return merged(scopes, ANONYMOUS);
 }
 
 /** An issuer can only issue names and scopes that it has itself. */
