@@ -146,6 +146,10 @@ const USES: Record<
     void exchange.send(Buffer.alloc(length));
     return async () => (await connection.response()).body.length === length;
   },
+  'a body that goes on behind its answer': (connection, arrived) =>
+    goOn(connection, arrived, ['Content-Length', '50000'], 'x'.repeat(50_000)),
+  'chunks that go on behind their answer': (connection, arrived) =>
+    goOn(connection, arrived, ['Transfer-Encoding', 'chunked'], '1\r\nx\r\n0\r\n\r\n'),
   'a tunnel': async (connection, arrived) => {
     const fields: [string, string][] = [
       ['Connection', 'Upgrade'],
@@ -162,6 +166,24 @@ const USES: Record<
     };
   },
 };
+
+/** Upstream answers the head at once, and the body comes later. */
+async function goOn(
+  connection: Connection,
+  arrived: Promise<Exchange>,
+  framing: [string, string],
+  body: string,
+) {
+  await connection.send(requestBytes('PUT', '/queue/v1/goes-on', { fields: [framing] }));
+  const exchange = await arrived;
+  await exchange.respond(200);
+  await connection.response('PUT');
+  return async () => {
+    await connection.send(body);
+    const { bytes } = await exchange.body();
+    return bytes.length > 0;
+  };
+}
 
 test('a connection that is in use makes no room', async (t) => {
   const { proxy, upstream } = await start(t);

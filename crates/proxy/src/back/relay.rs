@@ -78,11 +78,12 @@ pub fn relay(
     }
     entered.set().name_in(&mut parts.headers, record.target());
     record.answered(parts.status);
+    let rest = rest.and_then(|rest| rest.behind(parts.status, &running));
     let guards = Guards {
         record,
         running,
         _entered: Some(entered),
-        rest: rest.and_then(|rest| rest.behind(parts.status)),
+        rest,
     };
     let seems_to_follow =
         parts.status == StatusCode::NOT_MODIFIED && parts.headers.contains_key(CONTENT_LENGTH);

@@ -6,6 +6,7 @@
 use http::StatusCode;
 use hyper::body::Incoming;
 
+use crate::client::connection::InFlight;
 use crate::client::linger;
 use crate::exchange::replay;
 use crate::message::strict_body::StrictBody;
@@ -24,8 +25,9 @@ pub fn is_refusal(status: StatusCode) -> bool {
 }
 
 impl Rest {
-    /// What has to end with an answer of this `status`; `None` where the body passes on behind it.
-    pub fn behind(self, status: StatusCode) -> Option<Self> {
+    /// What has to end with an answer of this `status`; `None` where the body passes on behind it, and
+    /// the connection stays in use until then.
+    pub fn behind(self, status: StatusCode, running: &InFlight) -> Option<Self> {
         let Self::Passing(rest) = &self else {
             return Some(self);
         };
@@ -33,7 +35,11 @@ impl Rest {
         if is_refused {
             rest.refuse();
         }
-        (is_refused || rest.is_held()).then_some(self)
+        if is_refused || rest.is_held() {
+            return Some(self);
+        }
+        rest.keep(running.again());
+        None
     }
 
     /// The client has the answer.

@@ -22,6 +22,7 @@
 //!   [`ReplayError::Over`], also those that were waiting for the client. So does the last one where
 //!   its answer needs no more of the body ([`Rest::end`]).
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -131,6 +132,8 @@ struct State<B> {
     hold: Option<Hold>,
     /// The answer refuses the request.
     refused: bool,
+    /// What lasts as long as the body is on its way.
+    kept_alive: Option<Box<dyn Any>>,
 }
 
 /// What may still come from the client.
@@ -198,6 +201,7 @@ where
             waiting: None,
             hold: None,
             refused: false,
+            kept_alive: None,
         };
         Self {
             state: Some(Rc::new(RefCell::new(state))),
@@ -288,6 +292,11 @@ impl<B> Rest<B> {
     /// ends its body early.
     pub fn refuse(&self) {
         self.0.borrow_mut().refused = true;
+    }
+
+    /// The body goes on behind its answer; `what` is dropped when it has ended.
+    pub fn keep(&self, what: impl Any) {
+        self.0.borrow_mut().kept_alive = Some(Box::new(what));
     }
 
     /// Ends the attempt: upstream gets no more of the body. Gives what is left of it.

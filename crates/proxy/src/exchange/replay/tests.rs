@@ -448,6 +448,22 @@ async fn the_last_attempt_ends_where_its_answer_needs_no_more_of_the_body() {
 }
 
 #[tokio::test]
+async fn what_a_body_keeps_lasts_until_it_has_been_sent() {
+    let (sender, source) = client(None);
+    let replay = replay(source);
+    let attempt = replay.attempt();
+    let use_of_the_connection = Rc::new(());
+    let rest = replay.into_rest().expect("the body has not ended");
+    rest.keep(Rc::clone(&use_of_the_connection));
+    drop(rest);
+    send(&sender, "hello");
+    assert_eq!(Rc::strong_count(&use_of_the_connection), 2);
+    drop(sender);
+    read(attempt).await.expect("no error");
+    assert_eq!(Rc::strong_count(&use_of_the_connection), 1);
+}
+
+#[tokio::test]
 async fn a_body_that_has_come_whole_has_no_rest() {
     let replay = replay(sized("hello"));
     read(replay.attempt()).await.expect("no error");
