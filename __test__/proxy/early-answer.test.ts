@@ -21,6 +21,8 @@ const MIB = 1024 * 1024;
 const NOTICE_MS = 200;
 const TIMES = 20;
 
+const REFUSES = 'deny deny_status 413';
+
 /** How curl sends a file: by the name of the wire that its request takes, and why. */
 const UPLOADS = {
   'a bare socket, past what is kept': { bytes: 40 * MIB, flags: ['-T', 'FILE', '-H', 'Expect:'] },
@@ -33,8 +35,8 @@ const UPLOADS = {
   'hyper, over HTTP/2': { bytes: 40 * MIB, flags: ['-T', 'FILE', '--http2-prior-knowledge'] },
 };
 
-/** HAProxy that denies every request at its head, before it has read a body. */
-async function startDenying(t: ExecutionContext): Promise<string> {
+/** HAProxy that answers every request at its head, before it has read a body. */
+async function startHasty(t: ExecutionContext, rule: string): Promise<string> {
   const directory = freshDirectory(t);
   const port = await unusedPort();
   const file = path.join(directory, 'haproxy.cfg');
@@ -47,7 +49,7 @@ async function startDenying(t: ExecutionContext): Promise<string> {
   timeout server 30s
 frontend all
   bind 127.0.0.1:${port}
-  http-request deny deny_status 413
+  http-request ${rule}
 `,
   );
   const child = spawn(pathOf('haproxy'), ['-db', '-f', file], { stdio: 'ignore' });
@@ -69,7 +71,7 @@ async function upload(url: string, flags: string[]): Promise<string> {
 
 for (const [wire, { bytes, flags }] of Object.entries(UPLOADS)) {
   testWith('haproxy', 'curl')(`HAProxy refuses an upload by ${wire}`, async (t) => {
-    const rootUrl = await startDenying(t);
+    const rootUrl = await startHasty(t, REFUSES);
     const proxy = await startProxy(t, { rootUrl });
     const file = path.join(freshDirectory(t), 'file');
     writeFileSync(file, Buffer.alloc(bytes, 'x'));
@@ -80,6 +82,19 @@ for (const [wire, { bytes, flags }] of Object.entries(UPLOADS)) {
     }
   });
 }
+
+testWith('haproxy', 'curl')('HAProxy sends an upload over HTTP/2 elsewhere', async (t) => {
+  const rootUrl = await startHasty(t, 'redirect location https://tc.example.com/ code 307');
+  const proxy = await startProxy(t, { rootUrl });
+  const { bytes, flags } = UPLOADS['hyper, over HTTP/2'];
+  const file = path.join(freshDirectory(t), 'file');
+  writeFileSync(file, Buffer.alloc(bytes, 'x'));
+  const url = `http://127.0.0.1:${proxy.port}/queue/v1/upload`;
+  const named = flags.map((flag) => (flag === 'FILE' ? file : flag));
+  for (let time = 0; time < TIMES; time += 1) {
+    t.is(await upload(url, named), '307', `upload ${time}`);
+  }
+});
 
 testWith('curl')(
   'an HTTP/2 client gets the refusal of an upload that is answered here',

@@ -12,6 +12,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use hyper::server::conn::{http1, http2};
@@ -22,6 +23,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::timeout;
 
 use crate::back::tunnel;
 use crate::client::absence;
@@ -44,6 +46,9 @@ use crate::limits::{
 use crate::record::metrics::OpenConnection;
 use crate::request::{self, serve_lines};
 use crate::session::{Session, Shared, Thread};
+
+/// How long a connection whose last answer has been sent may hold up the end of the proxy.
+const LAST_LINGERING: Duration = Duration::from_secs(1);
 
 /// A thread that serves.
 pub struct Worker {
@@ -265,9 +270,13 @@ async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
             Driven::Next(_) | Driven::End => None,
         }
     };
-    match upgrading {
-        Some(upgrading) => tunnel(&session, upgrading).await,
-        None => linger::close(&session.connection).await,
+    if let Some(upgrading) = upgrading {
+        tunnel(&session, upgrading).await;
+    } else {
+        let mut lingering = pin!(linger::close(&session.connection));
+        if driver.until_stopped(&mut lingering).await.is_none() {
+            let _ = timeout(LAST_LINGERING, lingering).await;
+        }
     }
 }
 

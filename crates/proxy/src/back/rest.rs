@@ -38,7 +38,11 @@ impl Rest {
         if is_refused || rest.is_held() {
             return Some(self);
         }
-        rest.keep(running.again());
+        let running = running.again();
+        rest.leave_to(move |body| {
+            linger::drop_body(body);
+            drop(running);
+        });
         None
     }
 

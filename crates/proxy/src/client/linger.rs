@@ -23,6 +23,10 @@ use crate::message::strict_body::StrictBody;
 const LONGEST: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// The same for what is left of a stream: it has a place among the streams that there may be.
+const LONGEST_STREAM: Duration = Duration::from_secs(5);
+const SILENCE_OF_STREAM: Duration = Duration::from_secs(2);
+
 /// Bytes dropped at once.
 const DROPPED: usize = 16 * 1024;
 
@@ -43,8 +47,8 @@ pub fn drop_body(mut body: StrictBody<Incoming>) {
     if !body.is_http2() {
         return;
     }
-    spawn_local(timeout(LONGEST, async move {
-        while let Ok(Some(Ok(_))) = timeout(SILENCE, body.frame()).await {}
+    spawn_local(timeout(LONGEST_STREAM, async move {
+        while let Ok(Some(Ok(_))) = timeout(SILENCE_OF_STREAM, body.frame()).await {}
     }));
 }
 

@@ -22,7 +22,6 @@
 //!   [`ReplayError::Over`], also those that were waiting for the client. So does the last one where
 //!   its answer needs no more of the body ([`Rest::end`]).
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -132,8 +131,18 @@ struct State<B> {
     hold: Option<Hold>,
     /// The answer refuses the request.
     refused: bool,
-    /// What lasts as long as the body is on its way.
-    kept_alive: Option<Box<dyn Any>>,
+    /// Gets what is left of the body where it is let go of before its end.
+    heir: Option<Box<dyn FnOnce(B)>>,
+}
+
+impl<B> Drop for State<B> {
+    fn drop(&mut self) {
+        if let (Flow::Open, Some(heir), Some(rest)) =
+            (self.flow, self.heir.take(), self.source.take())
+        {
+            heir(rest);
+        }
+    }
 }
 
 /// What may still come from the client.
@@ -201,7 +210,7 @@ where
             waiting: None,
             hold: None,
             refused: false,
-            kept_alive: None,
+            heir: None,
         };
         Self {
             state: Some(Rc::new(RefCell::new(state))),
@@ -294,9 +303,10 @@ impl<B> Rest<B> {
         self.0.borrow_mut().refused = true;
     }
 
-    /// The body goes on behind its answer; `what` is dropped when it has ended.
-    pub fn keep(&self, what: impl Any) {
-        self.0.borrow_mut().kept_alive = Some(Box::new(what));
+    /// The body goes on behind its answer. `heir` gets what is left where upstream takes no more of
+    /// it, and is dropped otherwise when the body has ended.
+    pub fn leave_to(&self, heir: impl FnOnce(B) + 'static) {
+        self.0.borrow_mut().heir = Some(Box::new(heir));
     }
 
     /// Ends the attempt: upstream gets no more of the body. Gives what is left of it.
