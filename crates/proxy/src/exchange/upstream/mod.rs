@@ -192,7 +192,8 @@ impl<B: RequestBody> Upstream<B> {
         free: impl Fn() -> Option<T>,
     ) -> Result<Found<'h, T, B>, SendError> {
         let pool = &host.pool;
-        let wait_until = Instant::now() + PERMIT_WAIT;
+        // Most requests find a connection, and need no clock.
+        let mut until = None;
         loop {
             if !need.new
                 && let Some(found) = free()
@@ -208,7 +209,8 @@ impl<B: RequestBody> Upstream<B> {
                 continue;
             }
             let maker = may_be_shared.then(|| pool.make());
-            let permit = timeout_at(wait_until, self.config.permits.take(pool)).await;
+            let until = *until.get_or_insert_with(|| Instant::now() + PERMIT_WAIT);
+            let permit = timeout_at(until, self.config.permits.take(pool)).await;
             let too_late = |_| SendError::Descriptors {
                 host: name_of(&host.origin),
             };
