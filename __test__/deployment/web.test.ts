@@ -1,10 +1,9 @@
 // Local users of the deployment: they sign in with a password, and act by temporary credentials.
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import { GrantChanges } from '../../ts/deployment/auth/grant-changes.js';
 import { syncStaticClients, webServerScopes } from '../../ts/deployment/auth/static-clients.js';
 import type { Deployment } from '../../ts/deployment/index.js';
-import { services } from '../../ts/deployment/services.js';
+import { grantChanges } from '../../ts/deployment/services.js';
 import { openStorage, type Storage } from '../../ts/deployment/storage/index.js';
 import {
   addNewUser,
@@ -30,8 +29,6 @@ const ROLES = [
   { roleId: 'team:a', scopes: ['secrets:get:team/*'] },
   { roleId: 'login-identity:local/*', scopes: ['secrets:set:of/<..>'] },
 ];
-
-const GRANTS = new GrantChanges(services);
 
 const JSON_BODY = { 'content-type': 'application/json' };
 
@@ -117,7 +114,7 @@ onEveryBackend('sessions end with their time, and with the password', async (t, 
   const options = databaseUrl === undefined ? { database } : { databaseUrl };
   const { store, close } = await openStorage({ folder: freshDirectory(t), ...options });
   t.teardown(close);
-  await addUser(store, ALICE, GRANTS);
+  await addUser(store, ALICE, grantChanges);
   const { passwordHash = '' } = (await store.users.get(ALICE.name)) ?? {};
   const time = Date.now();
   const session = (id: number, lifetime: number) => ({
@@ -133,10 +130,10 @@ onEveryBackend('sessions end with their time, and with the password', async (t, 
   await store.sessions.removeExpired(new Date(time + 1000));
   t.deepEqual([await isOpen(1), await isOpen(2)], [false, true]);
 
-  await addUser(store, { ...ALICE, roles: ['team:b'] }, GRANTS);
+  await addUser(store, { ...ALICE, roles: ['team:b'] }, grantChanges);
   const found = await store.sessions.get(Buffer.alloc(32, 2), new Date(time));
   t.deepEqual(found?.user, { name: ALICE.name, passwordHash, roles: ['team:b'] });
-  await addUser(store, { ...ALICE, password: 'another one' }, GRANTS);
+  await addUser(store, { ...ALICE, password: 'another one' }, grantChanges);
   t.false(await isOpen(2));
   t.false(
     await store.sessions.open(session(3, 1000), passwordHash),
@@ -171,18 +168,18 @@ onEveryBackend('the web server may act for users as they are, and not more', asy
     'auth:update-client:local/*',
     'auth:reset-access-token:local/*',
   ]);
-  await addNewUser(store, ALICE, GRANTS);
+  await addNewUser(store, ALICE, grantChanges);
   await Promise.all(
     ['b', 'c', 'd'].map((name) =>
-      addNewUser(store, { name, password: 'password', roles: [`team:${name}`] }, GRANTS),
+      addNewUser(store, { name, password: 'password', roles: [`team:${name}`] }, grantChanges),
     ),
   );
   const roles = ['team:a', 'team:b', 'team:c', 'team:d'];
   t.deepEqual(await scopesOfWebServer(storage), webServerScopes(roles));
-  await removeUser(store, 'c', GRANTS);
+  await removeUser(store, 'c', grantChanges);
   await syncStaticClients(store, []);
   t.deepEqual(await scopesOfWebServer(storage), webServerScopes(['team:d', 'team:b', 'team:a']));
-  const again = addNewUser(store, ALICE, GRANTS);
+  const again = addNewUser(store, ALICE, grantChanges);
   await t.throwsAsync(again, {
     instanceOf: UserError,
     message: /^there is a user alice@.* already/,
@@ -194,12 +191,12 @@ onEveryBackend(
   async (t, place) => {
     const { store } = await storageFor(t, place);
     await store.roles.put({ roleId: 'team:a', scopes: ['auth:list-clients'] });
-    await addUser(store, { ...ALICE, roles: [] }, GRANTS);
-    await addUser(store, { ...ALICE, roles: [] }, GRANTS);
-    await addUser(store, { ...ALICE, roles: ['team:a'] }, GRANTS);
-    await addNewUser(store, { name: 'bob', password: 'password', roles: ['team:a'] }, GRANTS);
+    await addUser(store, { ...ALICE, roles: [] }, grantChanges);
+    await addUser(store, { ...ALICE, roles: [] }, grantChanges);
+    await addUser(store, { ...ALICE, roles: ['team:a'] }, grantChanges);
+    await addNewUser(store, { name: 'bob', password: 'password', roles: ['team:a'] }, grantChanges);
     await setPassword(store, 'bob', 'another one');
-    await removeUser(store, 'bob', GRANTS);
+    await removeUser(store, 'bob', grantChanges);
     const records = [...(await store.audit.latest({ entityType: 'client' }, 100))].reverse();
     t.deepEqual(
       records.map(({ entityId, actionType, address }) => [entityId, actionType, address]),
@@ -255,8 +252,8 @@ onEveryBackend(
       const idHash = Buffer.alloc(32, id);
       return (await store.sessions.get(idHash, new Date())) !== undefined;
     };
-    await addNewUser(store, ALICE, GRANTS);
-    await addNewUser(store, { ...ALICE, name: 'bob' }, GRANTS);
+    await addNewUser(store, ALICE, grantChanges);
+    await addNewUser(store, { ...ALICE, name: 'bob' }, grantChanges);
     await begin(ALICE.name, 1);
     await begin('bob', 2);
     await setPassword(store, ALICE.name, ALICE.password);
@@ -267,11 +264,14 @@ onEveryBackend(
     for (const clientId of ['local/bob/x-1', 'local/bobby/x-2']) {
       await store.clients.put({ ...client, clientId });
     }
-    await removeUser(store, 'bob', GRANTS);
+    await removeUser(store, 'bob', grantChanges);
     t.false(await isThere(2));
     t.true((await store.clients.get('local/bob/x-1'))?.disabled);
     t.false((await store.clients.get('local/bobby/x-2'))?.disabled);
-    for (const gone of [removeUser(store, 'bob', GRANTS), setPassword(store, 'bob', 'password')]) {
+    for (const gone of [
+      removeUser(store, 'bob', grantChanges),
+      setPassword(store, 'bob', 'password'),
+    ]) {
       await t.throwsAsync(gone, { instanceOf: UserError, message: /^there is no user bob: see / });
     }
   },

@@ -1,8 +1,7 @@
 /** The scopes that a starting deployment grants to the role `anonymous`, beside those of the operator. */
-import { GrantChanges } from './auth/grant-changes.js';
 import { publicScopes } from './exposure.js';
 import { granting, isScope } from './scopes.js';
-import { services } from './services.js';
+import { grantChanges, services } from './services.js';
 import { grantAnonymousScopes, type NoteRoles } from './storage/anonymous-scopes.js';
 import type { Storage } from './storage/index.js';
 import type { Role, Store } from './storage/store.js';
@@ -81,6 +80,5 @@ const DESCRIPTION = 'What every caller may do, with credentials or without.';
 
 /** Makes the history's entry for a change of the role by the operator's command of this name. */
 export function noteAnonymous(command: string): NoteRoles {
-  const grantChanges = new GrantChanges(services);
   return (before, after) => grantChanges.roleNote(ROLE_ID, command, before, after);
 }

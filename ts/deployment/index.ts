@@ -19,7 +19,6 @@ import { remoteValidator } from './api/remote-validator.js';
 import { type FaultListener, type ServeOptions, serve } from './api/router.js';
 import { application, finish, toPage } from './application.js';
 import { ScopeResolver } from './auth/clients.js';
-import { GrantChanges } from './auth/grant-changes.js';
 import { auth } from './auth/index.js';
 import { RoleExpansion, type RoleScopes } from './auth/roles.js';
 import { signatureValidator } from './auth/signature-validator.js';
@@ -41,7 +40,7 @@ import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
 import { RolesVersion } from './roles-version.js';
 import { secrets } from './secrets/index.js';
-import { services } from './services.js';
+import { grantChanges, services } from './services.js';
 import { shareDatabase } from './storage/control.js';
 import type { Database } from './storage/database.js';
 import { openStorage, type Storage, type StorageOptions } from './storage/index.js';
@@ -260,7 +259,7 @@ async function watchData(
   { onNotice, onRelief }: Reports,
 ): Promise<LiveData> {
   const rolesVersion = new RolesVersion(() => store.roles.version());
-  const resolver = new ScopeResolver(store, rolesVersion, new GrantChanges(services));
+  const resolver = new ScopeResolver(store, rolesVersion, grantChanges);
   await database.listen(ROLES_CHANNEL, () => rolesVersion.changed());
   const claims = new Claims({ store, credentials: own.queue, claimTimeout });
   await database.listen(PENDING_CHANNEL, (taskQueueId) => claims.wake(taskQueueId));
@@ -414,8 +413,7 @@ async function addClientsAndRoles(
   store: Store,
   { clients = [], roles = [], users = [] }: DeploymentOptions,
 ): Promise<OwnCredentials> {
-  const grantChanges = new GrantChanges(services);
-  await putRoles(store, roles, grantChanges);
+  await putRoles(store, roles);
   for (const { expires = never(), disabled = false, ...client } of clients) {
     await store.clients.put({ ...client, expires, disabled });
   }
@@ -426,11 +424,7 @@ async function addClientsAndRoles(
 }
 
 /** A role that has the same scopes as before has no entry in the history. */
-async function putRoles(
-  store: Store,
-  wanted: readonly NewRole[],
-  grantChanges: GrantChanges,
-): Promise<void> {
+async function putRoles(store: Store, wanted: readonly NewRole[]): Promise<void> {
   if (wanted.length === 0) {
     return;
   }

@@ -6,8 +6,7 @@ import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
-import { GrantChanges } from '../../deployment/auth/grant-changes.js';
-import { services } from '../../deployment/services.js';
+import { grantChanges } from '../../deployment/services.js';
 import { openStorage, type Storage } from '../../deployment/storage/index.js';
 import type { Store } from '../../deployment/storage/store.js';
 import { addNewUser, removeUser, setPassword } from '../../deployment/web/local-users.js';
@@ -52,7 +51,7 @@ function declareAdd(user: Command): void {
         const database = await ofRunning(options);
         const storage = await openStorage({ folder, databaseUrl, database });
         await withStore(storage, (store) =>
-          addNewUser(store, { name, password, roles }, new GrantChanges(services)),
+          addNewUser(store, { name, password, roles }, grantChanges),
         );
         report(
           json,
@@ -72,7 +71,7 @@ function declareRemove(user: Command): void {
     .action(
       orOneSentence(async (name: string, options: UserOptions) => {
         await withStore(await openBeside(options), (store) =>
-          removeUser(store, name, new GrantChanges(services)),
+          removeUser(store, name, grantChanges),
         );
         report(options.json, { name }, `Removed ${name}.`);
       }),
