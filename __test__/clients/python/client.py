@@ -54,6 +54,13 @@ def work(queue, plan):
         finished = 204
     except taskcluster.exceptions.TaskclusterRestFailure as error:
         finished = error.status_code
+    return told(
+        pending, claimed, counts, workers, worker_types, task_queues, provisioners, finished
+    )
+
+
+def told(pending, claimed, counts, workers, worker_types, task_queues, provisioners, finished):
+    """What `work` and `work_aio` learn, for the test."""
     return {
         "pending": [each["taskId"] for each in pending["tasks"]],
         "claimed": [each["taskId"] for each in claimed["tasks"]],
@@ -106,16 +113,9 @@ async def work_aio(queue, plan):
         finished = 204
     except taskcluster.exceptions.TaskclusterRestFailure as error:
         finished = error.status_code
-    return {
-        "pending": [each["taskId"] for each in pending["tasks"]],
-        "claimed": [each["taskId"] for each in claimed["tasks"]],
-        "counts": [counts["pendingTasks"], counts["claimedTasks"]],
-        "workers": [each["workerId"] for each in workers["workers"]],
-        "workerTypes": [each["workerType"] for each in worker_types["workerTypes"]],
-        "taskQueues": [each["taskQueueId"] for each in task_queues["taskQueues"]],
-        "provisioners": [each["provisionerId"] for each in provisioners["provisioners"]],
-        "finished": finished,
-    }
+    return told(
+        pending, claimed, counts, workers, worker_types, task_queues, provisioners, finished
+    )
 
 
 def actions(history):
