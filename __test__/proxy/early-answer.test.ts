@@ -5,13 +5,16 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { endsWith } from '../harness/child.js';
 import { gate, pause, until, within } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
-import { accepts, unusedPort } from '../harness/port.js';
-import { requestBytes, startProxy } from '../harness/proxy.js';
+import { Http2Client } from '../harness/http2.js';
+import { accepts, closes, unusedPort } from '../harness/port.js';
+import { type RunningProxy, requestBytes, startProxy } from '../harness/proxy.js';
+import { temporaryCredentials } from '../harness/signature.js';
 import { pathOf, testWith } from '../harness/tools.js';
 import { answerOk, startUpstream } from '../harness/upstream.js';
 import { value } from '../harness/wire.js';
@@ -262,3 +265,78 @@ test('a body goes on where upstream answers and goes on reading', async (t) => {
     connection.destroy();
   }
 });
+
+/** How uploads begin whose answer comes first, how they go on, and how they end. */
+const GOING_ON = {
+  'a bare socket': known('/x/v1/y'),
+  hyper: known('http://taskcluster/x/v1/y'),
+  'hyper, in chunks': async (proxy: RunningProxy) => {
+    const upload = await begin(proxy, `${HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n`);
+    return { ...upload, more: '1\r\nx\r\n', last: '1\r\nx\r\n0\r\n\r\n' };
+  },
+  'hyper, over HTTP/2': async (proxy: RunningProxy, t: ExecutionContext) => {
+    const client = await Http2Client.connect(t, proxy.url);
+    const stream = client.open({ ':method': 'POST', ':path': '/x/v1/y' });
+    stream.write('x');
+    const [{ ':status': status }] = await within(once(stream, 'response'), 'an answer');
+    await within(text(stream), 'its end');
+    const send = (part: string) => (part === 'x' ? stream.write(part) : stream.end(part));
+    return { status, send, more: 'x', last: 'xx' };
+  },
+};
+
+function known(target: string) {
+  return async (proxy: RunningProxy) => {
+    const head = HEAD.replace('/x/v1/y', target);
+    const upload = await begin(proxy, `${head}Content-Length: 20000\r\n\r\nx`);
+    return { ...upload, more: 'x', last: 'x'.repeat(19_998) };
+  };
+}
+
+async function begin(proxy: RunningProxy, bytes: string) {
+  const connection = await proxy.connect();
+  await connection.send(bytes);
+  const { status } = await connection.response('POST');
+  return { status, send: (part: string) => connection.send(part) };
+}
+
+async function running(proxy: RunningProxy): Promise<number> {
+  const { body } = await proxy.get('/__metrics__');
+  return Number(/^taskcluster_proxy_running_requests (\d+)$/m.exec(`${body}`)?.[1]);
+}
+
+for (const [wire, start] of Object.entries(GOING_ON)) {
+  test(`a request runs until upstream has its body, by ${wire}`, async (t) => {
+    const upstream = await startUpstream(t);
+    const flags = ['--drain-timeout', '1m', '--grace', '1m'];
+    const proxy = await startProxy(t, { rootUrl: upstream.url, flags });
+    let received = '';
+    const more = gate();
+    const ended = gate();
+    upstream.handler = async (exchange) => {
+      await exchange.respond(200, { body: 'early' });
+      for await (const part of exchange.bodyChunks()) {
+        received += part;
+        if (received.length > 1) {
+          more.open();
+        }
+      }
+      ended.open();
+    };
+    const alone = await running(proxy);
+    const upload = await start(proxy, t);
+    t.is(upload.status, 200);
+    t.is(await running(proxy), alone + 1);
+    const update = proxy.updateCredentials(temporaryCredentials());
+    t.is(await Promise.race([update, pause(NOTICE_MS)]), undefined, 'the update did not wait');
+    proxy.child.kill('SIGTERM');
+    await closes(proxy.port);
+    await upload.send(upload.more);
+    await within(more.opened, 'more of the body');
+    await upload.send(upload.last);
+    await within(ended.opened, 'the end of the body');
+    t.regex(received, /^x+$/);
+    t.is((await update).status, 200);
+    t.deepEqual(await within(proxy.exited, 'the end'), { code: 0, signal: null });
+  });
+}

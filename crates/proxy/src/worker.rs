@@ -345,7 +345,9 @@ async fn drive_hyper(
         .max_headers(REQUEST_FIELDS)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(gate), service);
-    let served = driver.until_served(&mut http).await;
+    let served = driver
+        .until_served(&mut http, || connection.is_ending())
+        .await;
     let parts = http.into_parts();
     let gate = parts.io.into_inner();
     if let Some(upstream) = connection.take_upgrade() {
@@ -386,7 +388,7 @@ async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
         .max_header_list_size(CLIENT_HEADER_LIST)
         .serve_connection(TokioIo::new(gate), service);
     // hyper ends the streams of an HTTP/2 connection with it; no client is left for an error.
-    let _ = driver.until_served(&mut http).await;
+    let _ = driver.until_served(&mut http, || false).await;
 }
 
 impl Driver {
@@ -404,21 +406,24 @@ impl Driver {
         .await
     }
 
-    /// The result of `connection`. When the proxy stops, it ends after its running requests.
+    /// The result of `connection`. When the proxy stops, it ends after its running requests: by
+    /// itself where it `is_ending`, and told to otherwise. Told to behind its last answer, hyper would
+    /// cut off a body that goes on.
     async fn until_served<C: GracefulConnection + Unpin>(
         &self,
         connection: &mut C,
+        is_ending: impl Fn() -> bool,
     ) -> Result<(), C::Error> {
-        let mut is_ending = false;
+        let mut is_told = false;
         std::future::poll_fn(|cx| {
             self.remember(cx.waker());
             // First the bytes that have come: asked to end before it has read any, hyper would close
             // a connection with a running request.
             let served = Pin::new(&mut *connection).poll(cx);
-            if served.is_ready() || is_ending || !self.stop.get() {
+            if served.is_ready() || is_told || !self.stop.get() || is_ending() {
                 return served;
             }
-            is_ending = true;
+            is_told = true;
             Pin::new(&mut *connection).graceful_shutdown();
             Pin::new(&mut *connection).poll(cx)
         })

@@ -13,7 +13,7 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use crate::back::rest::Rest;
+use crate::back::rest::{Remainder, Rest};
 use crate::client::connection::InFlight;
 use crate::exchange::Answered;
 use crate::exchange::upstream::ResponseBody;
@@ -38,28 +38,24 @@ enum Source {
     Upstream(StrictBody<ResponseBody>),
 }
 
-/// What ends with the answer.
+/// What ends with the answer, or with the request's body where that takes longer.
 struct Guards {
+    running: Running,
+    rest: Option<Remainder<Running>>,
+}
+
+struct Running {
     record: Record,
-    running: InFlight,
+    in_flight: InFlight,
     _entered: Option<Entered>,
-    rest: Option<Rest>,
 }
 
-impl Drop for Guards {
-    fn drop(&mut self) {
-        if let Some(rest) = self.rest.take() {
-            rest.end();
-        }
-    }
-}
-
-/// Upstream's answer as the client gets it; `running` is kept to its end. What has to end with it of
-/// the request's body is `rest`'s word.
+/// Upstream's answer as the client gets it; `in_flight` is kept to the end of both bodies. What becomes
+/// of the request's is `rest`'s word.
 pub fn relay(
     answered: Answered<Response<ResponseBody>>,
     mut record: Record,
-    running: InFlight,
+    in_flight: InFlight,
     rest: Option<Rest>,
 ) -> Response<RelayBody> {
     let Answered { answer, entered } = answered;
@@ -78,12 +74,11 @@ pub fn relay(
     }
     entered.set().name_in(&mut parts.headers, record.target());
     record.answered(parts.status);
-    let rest = rest.and_then(|rest| rest.behind(parts.status, &running));
-    let guards = Guards {
+    let rest = rest.map(|rest| rest.behind(parts.status));
+    let running = Running {
         record,
-        running,
+        in_flight,
         _entered: Some(entered),
-        rest,
     };
     let seems_to_follow =
         parts.status == StatusCode::NOT_MODIFIED && parts.headers.contains_key(CONTENT_LENGTH);
@@ -91,7 +86,7 @@ pub fn relay(
         parts,
         RelayBody {
             source: Source::Upstream(body),
-            guards: Some(guards),
+            guards: Some(Guards { running, rest }),
             seems_to_follow,
         },
     )
@@ -102,7 +97,7 @@ pub fn answer(
     response: Response<Bytes>,
     set: &CredentialSet,
     mut record: Record,
-    running: InFlight,
+    in_flight: InFlight,
     rest: Option<Rest>,
 ) -> Response<RelayBody> {
     let (mut parts, body) = response.into_parts();
@@ -112,17 +107,17 @@ pub fn answer(
         parts.headers.insert(ERROR, error);
     }
     record.answered(parts.status);
-    let guards = Guards {
+    let running = Running {
         record,
-        running,
+        in_flight,
         _entered: None,
-        rest,
     };
+    let rest = rest.map(Remainder::Ends);
     Response::from_parts(
         parts,
         RelayBody {
             source: Source::Made(Full::new(body)),
-            guards: Some(guards),
+            guards: Some(Guards { running, rest }),
             seems_to_follow: false,
         },
     )
@@ -132,6 +127,20 @@ impl RelayBody {
     /// Whether its end is known only when it comes.
     pub fn is_of_unknown_length(&self) -> bool {
         matches!(&self.source, Source::Upstream(body) if body.size_hint().exact().is_none())
+    }
+
+    fn end(&mut self) {
+        if let Some(Guards { running, rest }) = self.guards.take()
+            && let Some(rest) = rest
+        {
+            rest.follow(running);
+        }
+    }
+}
+
+impl Drop for RelayBody {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -145,7 +154,7 @@ impl Body for RelayBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(guards) = &this.guards {
-            ready!(guards.running.connection().poll_takes_more(cx));
+            ready!(guards.running.in_flight.connection().poll_takes_more(cx));
         }
         let polled = match &mut this.source {
             Source::Upstream(body) => Pin::new(body).poll_frame(cx),
@@ -156,16 +165,18 @@ impl Body for RelayBody {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(guards), Some(data)) = (&mut this.guards, frame.data_ref()) {
-                    guards.record.relayed(data.len());
-                    guards.running.connection().takes(data.len());
+                    let running = &mut guards.running;
+                    running.record.relayed(data.len());
+                    running.in_flight.connection().takes(data.len());
                 }
             }
             Poll::Ready(Some(Err(error))) => {
-                if let Some(mut guards) = this.guards.take() {
-                    guards.record.broke_off(error);
+                if let Some(guards) = &mut this.guards {
+                    guards.running.record.broke_off(error);
                 }
+                this.end();
             }
-            Poll::Ready(None) => this.guards = None,
+            Poll::Ready(None) => this.end(),
             Poll::Pending => {}
         }
         polled

@@ -3,10 +3,12 @@
 //! Behind a refusal, upstream gets nothing more of it once the client has the answer. The bare wire
 //! does the same by itself ([`crate::back::bare`]).
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use http::StatusCode;
 use hyper::body::Incoming;
 
-use crate::client::connection::InFlight;
 use crate::client::linger;
 use crate::exchange::replay;
 use crate::message::strict_body::StrictBody;
@@ -19,41 +21,60 @@ pub enum Rest {
     Passing(replay::Rest),
 }
 
+/// What becomes of it behind the answer to a request whose running is a `T`.
+pub enum Remainder<T> {
+    /// It ends with the answer.
+    Ends(Rest),
+    /// It passes on, and the request runs until it has ended.
+    Passes(Rc<Cell<Option<T>>>),
+}
+
 /// Whether an answer of this status means that upstream wants no more of the request.
 pub fn is_refusal(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
 impl Rest {
-    /// What has to end with an answer of this `status`; `None` where the body passes on behind it, and
-    /// the connection stays in use until then.
-    pub fn behind(self, status: StatusCode, running: &InFlight) -> Option<Self> {
+    /// What becomes of it behind an answer of this `status`.
+    pub fn behind<T: 'static>(self, status: StatusCode) -> Remainder<T> {
         let Self::Passing(rest) = &self else {
-            return Some(self);
+            return Remainder::Ends(self);
         };
         let is_refused = is_refusal(status);
         if is_refused {
             rest.refuse();
         }
         if is_refused || rest.is_held() {
-            return Some(self);
+            return Remainder::Ends(self);
         }
-        let running = running.again();
+        let running = Rc::new(Cell::new(None));
+        let kept = Rc::clone(&running);
         rest.leave_to(move |body| {
             linger::drop_body(body);
-            drop(running);
+            drop(kept);
         });
-        None
+        Remainder::Passes(running)
     }
 
-    /// The client has the answer.
-    pub fn end(self) {
+    fn end(self) {
         let body = match self {
             Self::Unread(body) => Some(body),
             Self::Passing(rest) => rest.end(),
         };
         if let Some(body) = body {
             linger::drop_body(body);
+        }
+    }
+}
+
+impl<T> Remainder<T> {
+    /// The client has the answer. `running` is dropped when the body has ended, too.
+    pub fn follow(self, running: T) {
+        match self {
+            Self::Ends(rest) => rest.end(),
+            // The body has not ended: its heir is there.
+            Self::Passes(kept) if Rc::strong_count(&kept) > 1 => kept.set(Some(running)),
+            Self::Passes(_) => {}
         }
     }
 }

@@ -284,12 +284,6 @@ impl Connection {
 pub struct InFlight(Rc<Connection>);
 
 impl InFlight {
-    /// Another use of the connection by the same request.
-    pub fn again(&self) -> Self {
-        self.0.usage.begin();
-        Self(Rc::clone(&self.0))
-    }
-
     pub fn connection(&self) -> &Connection {
         &self.0
     }
