@@ -328,6 +328,7 @@ for (const [wire, start] of Object.entries(GOING_ON)) {
     t.is(upload.status, 200);
     t.is(await running(proxy), alone + 1);
     const update = proxy.updateCredentials(temporaryCredentials());
+    await until(async () => (await running(proxy)) === alone + 2, 'the update');
     t.is(await Promise.race([update, pause(NOTICE_MS)]), undefined, 'the update did not wait');
     proxy.child.kill('SIGTERM');
     await closes(proxy.port);
