@@ -12,37 +12,31 @@ use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 
-use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
-use http_body::Body;
-use http_body_util::BodyExt;
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
-use tokio::time::timeout;
 
-use crate::answers::refusal::{self, Refusal};
+use crate::answers::refusal::Refusal;
 use crate::answers::{self, Made};
 use crate::back::relay::{self, RelayBody};
-use crate::back::rest::Rest;
+use crate::back::rest::{self, Rest};
 use crate::back::{bare, made};
 use crate::client::body::KnownBody;
-use crate::client::connection::InFlight;
 use crate::client::gate::Gate;
 use crate::client::request_lines::RequestLines;
 use crate::client::writer::ClientWriter;
+use crate::decision::route::Target;
 use crate::decision::{Asked, Denied, Verdict, decide};
 use crate::exchange::hyper_wire::HyperWire;
 use crate::exchange::socket_wire::SocketWire;
 use crate::exchange::upstream::ResponseBody;
-use crate::exchange::wire::{Alarm, Answer};
+use crate::exchange::wire::{Alarm, Answer, Wire};
 use crate::exchange::{Answered, Failed, Order};
-use crate::limits::{UNREAD_BODY, UNREAD_BODY_TIME};
 use crate::message::fields::Fields;
 use crate::message::head::{Head, HeadError};
 use crate::message::headers;
-use crate::message::strict_body::{BodyError, StrictBody};
+use crate::message::strict_body::StrictBody;
 use crate::message::target::request_target;
-use crate::record::audit::Entry;
 use crate::record::{Record, RequestTarget};
 use crate::session::Session;
 
@@ -86,38 +80,22 @@ pub async fn serve_lines(
     let outcome = match verdict {
         Verdict::Forward(target, scopes) => {
             let target = record.goes_to(target);
-            let order = Order {
-                method: &request.method,
-                target: &target,
-                scopes,
-                came: record.came().into(),
-                sendings: Cell::default(),
-            };
-            record.audit(|entry| entry.narrowed(order.scopes.is_some()));
+            let order = order(&request.method, &target, scopes, &mut record);
             let fields = &mut request.fields;
             let mut wire = SocketWire::new(exchange, &order, fields, body, &mut client, alarm);
-            match exchange.run(&order, &mut wire).await {
+            match send(session, &order, &mut wire, &mut record).await {
                 Ok(answered) => {
                     let upload = wire.into_upload();
                     buffers.give_back_lines(request.fields);
-                    record.answered(answered.answer.status());
-                    record.audit(|entry| record_answered(entry, &order, &answered));
                     let last = head.closes || ends();
-                    return bare::relay(
-                        &mut client,
-                        buffers,
-                        &order,
-                        answered,
-                        upload,
-                        &mut record,
-                        last,
-                    )
-                    .await;
+                    let record = &mut record;
+                    let passed =
+                        bare::relay(&mut client, buffers, &order, answered, upload, record, last);
+                    return passed.await;
                 }
-                Err(failed) => {
+                Err(refusal) => {
                     is_within_interim = wire.is_within_interim();
-                    record.audit(|entry| record_unanswered(entry, &order, session));
-                    Err(refusal_of(failed, session))
+                    Err(refusal)
                 }
             }
         }
@@ -127,7 +105,7 @@ pub async fn serve_lines(
             Err(denied.into())
         }
     };
-    let (Made { answer, set, .. }, closes) = made_here(session, outcome, &mut record);
+    let (Made { answer, set, .. }, closes) = answers::settle(session, outcome, &mut record);
     // Its reader would take any answer for more fields of the interim one.
     if is_within_interim {
         return Err(io::ErrorKind::ConnectionAborted.into());
@@ -159,44 +137,37 @@ pub async fn serve(
     let recorder = &session.thread.recorder;
     let mut record = Record::begin(recorder, &parts.method, uri, refused.is_some());
     record.audit(|entry| entry.asked(&session.peer, &parts.headers));
-    let (outcome, rest) = match refused {
-        Some(error) => (Err(Refusal::Framing(error)), None),
+    let (passed, rest) = match refused {
+        Some(error) => (Passed::Here(Err(error.into())), None),
         None => pass(&session, parts, body, &mut record).await,
     };
     // Behind a body that has not been read, no head could be found.
-    let is_unread = rest.is_some() && !session.http2;
-    let (mut response, closes) = match outcome {
-        Ok(Passed::Upstream(answered)) => {
-            let response = relay_upstream(&session, *answered, record, running, rest);
+    let mut is_last = rest.is_some() && !session.http2;
+    let mut response = match passed {
+        Passed::Upstream(answered) => {
+            let response = relay::relay(*answered, record, running, rest);
             // A client of HTTP/1.0 has no chunks: only the close tells such an answer's end.
-            let is_open = is_old && response.body().is_of_unknown_length();
-            (response, is_open)
+            is_last |= is_old && response.body().is_of_unknown_length();
+            response
         }
-        Ok(Passed::Here(made)) => answer_here(&session, Ok(made), record, running, rest),
-        Err(refusal) => answer_here(&session, Err(refusal), record, running, rest),
+        Passed::Here(outcome) => {
+            let (made, closes) = answers::settle(&session, outcome, &mut record);
+            is_last |= closes;
+            relay::answer(made, record, running, rest)
+        }
     };
-    if closes || is_unread {
-        end_with(&session, &mut response);
+    if is_last {
+        session.connection.ends();
+        if !session.http2 {
+            relay::say_last(&mut response, &session.connection);
+        }
     }
     Ok(response)
 }
 
-/// Makes `response` the last one of its connection.
-fn end_with(session: &Session, response: &mut Response<RelayBody>) {
-    session.connection.ends();
-    if !session.http2 {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
-        if session.connection.tells_ends_by_closing() {
-            // hyper would tell a client that asked for it that the connection is kept.
-            *response.version_mut() = Version::HTTP_10;
-        }
-    }
-}
-
 enum Passed {
     Upstream(Box<Answered<Response<ResponseBody>>>),
-    Here(Made),
+    Here(Result<Made, Refusal>),
 }
 
 /// The steps up to the answer of a request that hyper has read, and what is left of its body then.
@@ -205,13 +176,13 @@ async fn pass(
     mut parts: Parts,
     body: Incoming,
     record: &mut Record,
-) -> (Result<Passed, Refusal>, Option<Rest>) {
+) -> (Passed, Option<Rest>) {
     let mut body = StrictBody::counted(body, parts.version, &session.thread.shared.metrics);
     // The gate has looked at it where the request came by HTTP/1.
     if let Err(error) = headers::content_length(&mut parts.headers) {
-        return (Err(HeadError::from(error).into()), unread(body));
+        let refusal = HeadError::from(error).into();
+        return (Passed::Here(Err(refusal)), Rest::unread(body));
     }
-    let exchange = &session.thread.exchange;
     let target = request_target(&parts.uri);
     let asked = Asked {
         method: &parts.method,
@@ -220,102 +191,29 @@ async fn pass(
         version: parts.version,
         fields: &parts.headers,
     };
-    let verdict = judge(session, &asked);
-    let outcome = match verdict {
+    let mut outcome = match judge(session, &asked) {
         Verdict::Forward(target, scopes) => {
+            let exchange = &session.thread.exchange;
             let target = record.goes_to(target);
-            let order = Order {
-                method: &parts.method,
-                target: &target,
-                scopes,
-                came: record.came().into(),
-                sendings: Cell::default(),
-            };
-            record.audit(|entry| entry.narrowed(order.scopes.is_some()));
+            let order = order(&parts.method, &target, scopes, record);
             let mut wire = HyperWire::new(exchange, &order, parts.headers, body, session.http2);
-            let answered = exchange.run(&order, &mut wire).await;
-            let rest = wire.into_rest().map(Rest::Passing);
-            let outcome = match answered {
-                Ok(answered) => {
-                    record.audit(|entry| record_answered(entry, &order, &answered));
-                    Ok(Passed::Upstream(Box::new(answered)))
-                }
-                Err(failed) => {
-                    record.audit(|entry| record_unanswered(entry, &order, session));
-                    Err(refusal_of(failed, session))
-                }
+            let passed = match send(session, &order, &mut wire, record).await {
+                Ok(answered) => Passed::Upstream(Box::new(answered)),
+                Err(refusal) => Passed::Here(Err(refusal)),
             };
-            return (outcome, rest);
+            return (passed, wire.into_rest().map(Rest::Passing));
         }
-        Verdict::Here(here, scopes) => {
-            let made = answers::make(session, here, scopes, &mut body).await;
-            made.map(Passed::Here)
-        }
+        Verdict::Here(here, scopes) => answers::make(session, here, scopes, &mut body).await,
         Verdict::Refuse(denied, target) => {
             record.would_go_to(target);
             Err(denied.into())
         }
     };
-    let passed_over = pass_over(session, &mut body).await;
-    (passed_over.and(outcome), unread(body))
-}
-
-fn unread(body: StrictBody<Incoming>) -> Option<Rest> {
-    (!body.is_end_stream()).then_some(Rest::Unread(body))
-}
-
-/// Reads the rest of a short body before its request is answered without it: after the answer, an
-/// HTTP/2 client would not learn that the body had another length than announced (RFC 9113 8.1.1). On
-/// HTTP/1 the body ends where the head says.
-async fn pass_over(session: &Session, body: &mut StrictBody<Incoming>) -> Result<(), Refusal> {
-    if !session.http2 {
-        return Ok(());
+    // On HTTP/1 the body ends where the head says.
+    if session.http2 && rest::pass_over(&mut body).await.is_err() {
+        outcome = Err(Refusal::torn_body(&session.connection));
     }
-    let mut left = UNREAD_BODY;
-    let read = async {
-        while let Some(frame) = body.frame().await {
-            let data = frame?.into_data().unwrap_or_default();
-            let Some(less) = left.checked_sub(data.len()) else {
-                break;
-            };
-            left = less;
-        }
-        Ok(())
-    };
-    // A client may wait for the answer before it sends more.
-    let read: Result<(), BodyError> = timeout(UNREAD_BODY_TIME, read).await.unwrap_or(Ok(()));
-    read.map_err(|_| Refusal::torn_body(&session.connection))
-}
-
-/// Upstream's answer, by hyper; a change of protocol takes the connection with it.
-fn relay_upstream(
-    session: &Session,
-    mut answered: Answered<Response<ResponseBody>>,
-    record: Record,
-    running: InFlight,
-    rest: Option<Rest>,
-) -> Response<RelayBody> {
-    let response = &mut answered.answer;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let upstream = hyper::upgrade::on(response);
-        session.connection.upgrade_to(upstream);
-    } else {
-        session.connection.no_upgrade();
-    }
-    relay::relay(answered, record, running, rest)
-}
-
-/// An answer made here, and whether the connection ends with it.
-fn answer_here(
-    session: &Session,
-    outcome: Result<Made, Refusal>,
-    mut record: Record,
-    running: InFlight,
-    rest: Option<Rest>,
-) -> (Response<RelayBody>, bool) {
-    session.connection.no_upgrade();
-    let (Made { answer, set, .. }, closes) = made_here(session, outcome, &mut record);
-    (relay::answer(answer, &set, record, running, rest), closes)
+    (Passed::Here(outcome), Rest::unread(body))
 }
 
 /// The verdict on a request; nothing is signed that would not be recorded.
@@ -327,44 +225,46 @@ fn judge<F: Fields>(session: &Session, asked: &Asked<'_, F>) -> Verdict {
     verdict
 }
 
-/// What the audit log has of an exchange.
-fn record_answered<A: Answer>(entry: &mut Entry, order: &Order<'_>, answered: &Answered<A>) {
-    entry.sent(order.sendings.get(), answered.entered.set());
-    entry.answered(answered.answer.fields());
-}
-
-/// The same of one without an answer.
-fn record_unanswered(entry: &mut Entry, order: &Order<'_>, session: &Session) {
-    let set = session.thread.exchange.settings.in_force.current();
-    entry.sent(order.sendings.get(), &set);
-}
-
-fn refusal_of(failed: Failed, session: &Session) -> Refusal {
-    match failed {
-        Failed::ClientBody => Refusal::torn_body(&session.connection),
-        failed => Refusal::Failed(failed),
-    }
-}
-
-/// The answer that is made here, a refusal among them, and whether the connection ends with it.
-fn made_here(
-    session: &Session,
-    outcome: Result<Made, Refusal>,
+fn order<'a>(
+    method: &'a Method,
+    target: &'a Target,
+    scopes: Option<Vec<String>>,
     record: &mut Record,
-) -> (Made, bool) {
-    let is_reserved = session.rights.reserved;
-    let (made, closes) = match outcome {
-        Ok(made) => (made, is_reserved),
-        Err(refusal) => {
-            record.refused(refusal.status(), refusal.code(), &refusal);
-            let answer = refusal::answer(&refusal);
-            let set = session.thread.exchange.settings.in_force.current();
-            (Made::plain(answer, set), is_reserved || refusal.closes())
-        }
-    };
-    if let Some(url) = &made.signed_url {
-        record.audit(|entry| entry.signed(&made.set, url.clone()));
+) -> Order<'a> {
+    record.audit(|entry| entry.narrowed(scopes.is_some()));
+    Order {
+        method,
+        target,
+        scopes,
+        came: record.came().into(),
+        sendings: Cell::default(),
     }
-    record.answered(made.answer.status());
-    (made, closes)
+}
+
+/// Sends `order` by `wire` until there is an answer to record.
+async fn send<W: Wire>(
+    session: &Session,
+    order: &Order<'_>,
+    wire: &mut W,
+    record: &mut Record,
+) -> Result<Answered<W::Answer>, Refusal> {
+    let exchange = &session.thread.exchange;
+    match exchange.run(order, wire).await {
+        Ok(answered) => {
+            record.answered(answered.answer.status());
+            record.audit(|entry| {
+                entry.sent(order.sendings.get(), answered.entered.set());
+                entry.answered(answered.answer.fields());
+            });
+            Ok(answered)
+        }
+        Err(failed) => {
+            let set = exchange.settings.in_force.current();
+            record.audit(|entry| entry.sent(order.sendings.get(), &set));
+            Err(match failed {
+                Failed::ClientBody => Refusal::torn_body(&session.connection),
+                failed => failed.into(),
+            })
+        }
+    }
 }

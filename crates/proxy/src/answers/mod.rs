@@ -19,6 +19,7 @@ use crate::decision::Denied;
 use crate::decision::route::Here;
 use crate::limits::{BEWIT_BODY, CREDENTIALS_BODY};
 use crate::message::strict_body::BodyError;
+use crate::record::Record;
 use crate::record::metrics::{self, About};
 use crate::session::{Session, Shared};
 use crate::signing::credentials::CredentialSet;
@@ -45,6 +46,30 @@ impl Made {
             signed_url: None,
         }
     }
+}
+
+/// The answer of `outcome`, a refusal's among them, as it is recorded; and whether the connection ends
+/// with it.
+pub fn settle(
+    session: &Session,
+    outcome: Result<Made, Refusal>,
+    record: &mut Record,
+) -> (Made, bool) {
+    let is_reserved = session.rights.reserved;
+    let (made, closes) = match outcome {
+        Ok(made) => (made, is_reserved),
+        Err(refusal) => {
+            record.refused(refusal.status(), refusal.code(), &refusal);
+            let answer = refusal::answer(&refusal);
+            let set = session.thread.exchange.settings.in_force.current();
+            (Made::plain(answer, set), is_reserved || refusal.closes())
+        }
+    };
+    if let Some(url) = &made.signed_url {
+        record.audit(|entry| entry.signed(&made.set, url.clone()));
+    }
+    record.answered(made.answer.status());
+    (made, closes)
 }
 
 /// Makes the answer of `here`; a bewit is narrowed to `scopes`.

@@ -13,15 +13,15 @@ use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use crate::answers::Made;
 use crate::back::rest::{Remainder, Rest};
-use crate::client::connection::InFlight;
+use crate::client::connection::{Connection, InFlight};
 use crate::exchange::Answered;
 use crate::exchange::upstream::ResponseBody;
 use crate::message::headers;
 use crate::message::names::ERROR;
 use crate::message::strict_body::{BodyError, StrictBody};
 use crate::record::Record;
-use crate::signing::credentials::CredentialSet;
 use crate::signing::in_force::Entered;
 
 /// The body of an answer.
@@ -54,11 +54,20 @@ struct Running {
 /// of the request's is `rest`'s word.
 pub fn relay(
     answered: Answered<Response<ResponseBody>>,
-    mut record: Record,
+    record: Record,
     in_flight: InFlight,
     rest: Option<Rest>,
 ) -> Response<RelayBody> {
-    let Answered { answer, entered } = answered;
+    let Answered {
+        mut answer,
+        entered,
+    } = answered;
+    let connection = in_flight.connection();
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        connection.upgrade_to(hyper::upgrade::on(&mut answer));
+    } else {
+        connection.no_upgrade();
+    }
     let (mut parts, body) = answer.into_parts();
     let body = StrictBody::new(body, parts.version);
     parts.version = Version::HTTP_11;
@@ -73,7 +82,6 @@ pub fn relay(
         parts.headers.insert(UPGRADE, protocol);
     }
     entered.set().name_in(&mut parts.headers, record.target());
-    record.answered(parts.status);
     let rest = rest.map(|rest| rest.behind(parts.status));
     let running = Running {
         record,
@@ -94,19 +102,18 @@ pub fn relay(
 
 /// An answer made here.
 pub fn answer(
-    response: Response<Bytes>,
-    set: &CredentialSet,
-    mut record: Record,
+    made: Made,
+    record: Record,
     in_flight: InFlight,
     rest: Option<Rest>,
 ) -> Response<RelayBody> {
-    let (mut parts, body) = response.into_parts();
+    in_flight.connection().no_upgrade();
+    let (mut parts, body) = made.answer.into_parts();
     let error = parts.headers.remove(&ERROR);
-    set.name_in(&mut parts.headers, record.target());
+    made.set.name_in(&mut parts.headers, record.target());
     if let Some(error) = error {
         parts.headers.insert(ERROR, error);
     }
-    record.answered(parts.status);
     let running = Running {
         record,
         in_flight,
@@ -121,6 +128,16 @@ pub fn answer(
             seems_to_follow: false,
         },
     )
+}
+
+/// Makes `response` the last one of its HTTP/1 connection.
+pub fn say_last(response: &mut Response<RelayBody>, connection: &Connection) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    if connection.tells_ends_by_closing() {
+        // hyper would tell a client that asked for it that the connection is kept.
+        *response.version_mut() = Version::HTTP_10;
+    }
 }
 
 impl RelayBody {

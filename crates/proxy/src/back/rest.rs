@@ -7,11 +7,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use http::StatusCode;
+use http_body::Body;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use crate::client::linger;
 use crate::exchange::replay;
-use crate::message::strict_body::StrictBody;
+use crate::limits::{UNREAD_BODY, UNREAD_BODY_TIME};
+use crate::message::strict_body::{BodyError, StrictBody};
 
 /// The rest of a body that hyper reads.
 pub enum Rest {
@@ -34,7 +38,33 @@ pub fn is_refusal(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
 }
 
+/// Reads the rest of a short body before its request is answered without it: after the answer, an
+/// HTTP/2 client would not learn that the body had another length than announced (RFC 9113 8.1.1).
+///
+/// # Errors
+/// When the body breaks off.
+pub async fn pass_over(body: &mut StrictBody<Incoming>) -> Result<(), BodyError> {
+    let mut left = UNREAD_BODY;
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            let data = frame?.into_data().unwrap_or_default();
+            let Some(less) = left.checked_sub(data.len()) else {
+                break;
+            };
+            left = less;
+        }
+        Ok(())
+    };
+    // A client may wait for the answer before it sends more.
+    timeout(UNREAD_BODY_TIME, read).await.unwrap_or(Ok(()))
+}
+
 impl Rest {
+    /// Of a request that is answered here, if anything.
+    pub fn unread(body: StrictBody<Incoming>) -> Option<Self> {
+        (!body.is_end_stream()).then_some(Self::Unread(body))
+    }
+
     /// What becomes of it behind an answer of this `status`.
     pub fn behind<T: 'static>(self, status: StatusCode) -> Remainder<T> {
         let Self::Passing(rest) = &self else {
