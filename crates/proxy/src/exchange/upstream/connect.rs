@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::GaiResolver;
@@ -21,6 +20,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::RequestBody;
+use super::address::uri;
 use super::config::UpstreamConfig;
 use super::environment::ProxyServer;
 use super::host::Way;
@@ -280,33 +280,9 @@ async fn within<T>(
     })
 }
 
-pub(super) fn uri(origin: &Origin) -> Result<Uri, SendError> {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(if origin.secure() {
-        Scheme::HTTPS
-    } else {
-        Scheme::HTTP
-    });
-    parts.authority = Some(authority_with_port(origin)?);
-    parts.path_and_query = Some(PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).map_err(|_| unusable(origin))
-}
-
-pub(super) fn authority_with_port(origin: &Origin) -> Result<Authority, SendError> {
-    Authority::try_from(format!("{}:{}", origin.host(), origin.port()))
-        .map_err(|_| unusable(origin))
-}
-
 fn kept_off(origin: &Origin) -> SendError {
     SendError::KeptOff {
         host: name_of(origin),
-    }
-}
-
-pub(super) fn unusable(origin: &Origin) -> SendError {
-    SendError::Network {
-        host: name_of(origin),
-        reason: "this is no host's name".into(),
     }
 }
 

@@ -17,6 +17,7 @@
 //! The steps are apart so that a request can be signed when its connection stands, not before: a
 //! signature ages while it waits.
 
+mod address;
 mod config;
 mod connect;
 mod connection;

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::connect::{authority_with_port, unusable, uri};
+use super::address::{authority_with_port, unusable, uri};
 use super::environment::{ProxyProtocol, ProxyServer};
 use super::stream::Stream;
 use crate::decision::route::Origin;
