@@ -640,7 +640,7 @@ mod tests {
             (-HOUR, 0, Ok(())),
             (-HOUR, -1, Err(E::Expired)),
             (-HOUR, -4 * minute, Err(E::Expired)),
-            // The clocks of those who issue credentials are not all the same.
+            // Issuers' clocks differ.
             (5 * minute, HOUR, Ok(())),
             (5 * minute + 1, HOUR, Err(E::NotYetValid)),
             (0, MAX_CERTIFICATE_LIFETIME, Ok(())),

@@ -523,7 +523,7 @@ mod tests {
         assert_eq!(result, Err(VerifyError::Mac));
         let renamed = signed.replace("id=\"root\"", "id=\"r00t\"");
         assert_eq!(verify(&renamed), Err(VerifyError::UnknownClient));
-        // Not the owner of the temporary key, but of the issuer's.
+        // Temporary credentials are made with the issuer's key, not with their own.
         let mixed = temporary(None);
         let mixed = Credentials {
             access_token: "root-secret".to_owned(),

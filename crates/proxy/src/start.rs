@@ -325,7 +325,7 @@ impl Acceptor {
             slot,
             counted,
         });
-        // Where it has ended, the proxy is being stopped.
+        // If the receiver has gone, the proxy is being stopped.
         let _ = self.workers[worker].orders.send(Order::Serve(accepted));
     }
 
@@ -359,7 +359,7 @@ impl Acceptor {
     fn order_end(&self, candidate: &Candidate) -> impl Future<Output = bool> + use<> {
         let (answer, answered) = oneshot::channel();
         let order = Order::MakeRoom(candidate.number, answer);
-        // Where the thread has ended, so has the connection.
+        // If the thread has ended, its connections have, too.
         let _ = self.workers[candidate.worker].orders.send(order);
         async { answered.await.unwrap_or(true) }
     }
@@ -370,7 +370,7 @@ impl Acceptor {
 fn has_come_for_nothing(stream: &TcpStream, refused: &Refused) -> bool {
     match stream.peek(&mut [0]) {
         Ok(waiting) => waiting == 0,
-        // The end may be known before it has come.
+        // The time of the end may be set before it comes.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => refused.has_left(),
         Err(_) => true,
     }
@@ -528,7 +528,7 @@ async fn work(
             Some(Order::Update(credentials, done)) => {
                 let shared = Arc::clone(&shared);
                 spawn_local(async move {
-                    // Wanted until it is done, so it is never abandoned.
+                    // The API waits for its update to the end.
                     let _ = shared.update(&credentials, || true).await;
                     done();
                 });
@@ -540,6 +540,6 @@ async fn work(
             None => break Duration::ZERO,
         }
     };
-    // What is left when the time is over ends with the thread.
+    // Connections that are left after the grace end with the thread.
     let _ = timeout(grace, worker.stop()).await;
 }

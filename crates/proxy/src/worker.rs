@@ -247,7 +247,7 @@ async fn drive(mut session: Session, driver: &Driver) {
     let mut gate = Gate::new(Rc::clone(&connection));
     let protocol = driver.until_stopped(gate.protocol()).await;
     match protocol.unwrap_or(Ok(None)) {
-        // What not every connection comes to is in a box, so that those that wait are small.
+        // Rare states are boxed, so that idle connections are small.
         Ok(Some(Protocol::Http1)) => drive_http1(session, driver, gate).await,
         Ok(Some(Protocol::Http2)) => {
             session.http2 = true;
@@ -260,7 +260,7 @@ async fn drive(mut session: Session, driver: &Driver) {
 async fn drive_http1(session: Session, driver: &Driver, gate: Gate) {
     let session = Rc::new(session);
     let thread = &session.thread;
-    // Elsewhere a client that has left is noticed by reading, which bare sockets do not.
+    // On other systems only reading shows that a client has left, and the bare wire does not read.
     let sees_half_close = thread.sees_half_close();
     let upgrading = if sees_half_close && thread.exchange.upstream.is_bare() {
         drive_lines(&session, driver, gate).await

@@ -68,7 +68,7 @@ pub async fn relay(
     );
     let begun = begin(&mut body, &head, &mut bytes, record);
     let status = head.status;
-    // They are not needed any more, and a body may take its time.
+    // The body may take long, and the head's fields are not needed any more.
     buffers.give_back_lines(head.fields);
     client.write_all(&bytes).await?;
     buffers.give_back_write(bytes);
@@ -124,7 +124,7 @@ fn begin(
     let rest = head.rest();
     let taken = body.length.take(rest)?;
     record.relayed(taken.data);
-    // What was not asked for is no part of an answer.
+    // Bytes that no request asked for are no part of an answer.
     body.keeps &= taken.bytes == rest.len();
     out.extend_from_slice(taken.instead.as_deref().unwrap_or(&rest[..taken.bytes]));
     Ok(())

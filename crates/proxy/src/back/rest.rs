@@ -102,7 +102,7 @@ impl<T> Remainder<T> {
     pub fn follow(self, running: T) {
         match self {
             Self::Ends(rest) => rest.end(),
-            // The body has not ended: its heir is there.
+            // The heir still has its part: the body has not ended.
             Self::Passes(kept) if Rc::strong_count(&kept) > 1 => kept.set(Some(running)),
             Self::Passes(_) => {}
         }

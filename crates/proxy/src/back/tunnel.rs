@@ -36,7 +36,7 @@ pub async fn run(connection: &Rc<Connection>, held: BytesMut, upstream: Upgraded
         copy(&mut from_upstream, &mut to_client).await?;
         to_client.shutdown().await
     };
-    // An error is the end of one side, which the other side sees by the close.
+    // An error ends one side; the other side sees the close.
     let _ = tokio::try_join!(up, down);
     connection.usage.end();
 }

@@ -192,7 +192,7 @@ impl Connection {
     pub(super) fn owes_acknowledgement(&self) -> Tick {
         let now = self.clock.now();
         let since = match self.owing.get() {
-            // What happened between looks that are further apart is not known.
+            // Between looks that are further apart, the client may have acknowledged.
             Some((since, last)) if now.wrapping_sub(last) <= 1 => since,
             _ => now,
         };

@@ -284,7 +284,7 @@ impl Gate {
                 Place::Head if is_given || self.connection.awaits_upgrade.get() => break,
                 Place::Head => match head::inspect(rest) {
                     Err(error) if at == 0 => return Err(error),
-                    // What came before a head that is refused goes first; it is met again then.
+                    // Requests before a refused head go first; the gate meets that head again.
                     Ok(None) | Err(_) => break,
                     Ok(Some(head)) => {
                         at += head.len;

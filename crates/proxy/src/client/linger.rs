@@ -55,7 +55,7 @@ pub fn drop_body(mut body: StrictBody<Incoming>) {
 /// Breaks a connection off, so that its client does not take the end for that of an answer.
 pub fn reset(connection: &Connection) {
     if let Some(stream) = connection.take_stream() {
-        // Without it a close says the same to the client a little later.
+        // If the option is refused, the close tells the client the same a little later.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     }
 }

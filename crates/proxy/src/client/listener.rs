@@ -35,7 +35,7 @@ impl Listener {
     /// # Errors
     /// The system's.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        // Else a listener that always has one would keep the others waiting.
+        // A listener that always has a client would keep the others waiting.
         tokio::task::consume_budget().await;
         loop {
             let mut ready = self.0.readable().await?;

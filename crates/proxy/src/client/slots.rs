@@ -120,11 +120,11 @@ impl Slots {
                     freed.await;
                     Some(candidate)
                 }
-                // Another client was quicker.
+                // Another client took the slot.
                 Some(_) => None,
                 None => match self.make_room(reserved, &end).await {
                     Some(candidate) => Some(candidate),
-                    // Where none is idle, one may have ended since the look.
+                    // If none is idle, one may have ended since the look.
                     None => return self.take(reserved, worker, load),
                 },
             };
@@ -229,7 +229,7 @@ impl Drop for Slot {
         self.load.fetch_sub(1, Ordering::Relaxed);
         // First the slot, then the end, then the notice: each reader of a later one sees the earlier.
         self.usage.leave();
-        // All of them: the first may wait for a slot of the other kind.
+        // All waiting clients are told: the first may wait for a slot of the other kind.
         self.open.freed.notify_waiters();
     }
 }
@@ -307,7 +307,7 @@ impl Queue {
                 return Some(candidate);
             }
             if known >= now {
-                // All the others have had their turn.
+                // The other connections have had their turn.
                 return None;
             }
         }

@@ -126,7 +126,7 @@ fn chance() -> f64 {
         x ^= x << 25;
         x ^= x >> 27;
         seed.set(x);
-        // The upper bits are the good ones.
+        // The upper bits are the more random ones.
         let bytes = x.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes();
         f64::from(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
             / f64::from(u32::MAX)

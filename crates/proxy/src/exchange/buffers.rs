@@ -54,7 +54,7 @@ impl Buffers {
 impl Default for Buffers {
     fn default() -> Self {
         Self {
-            // The pages that are never written are never resident.
+            // Pages that are never written are never resident.
             read: RefCell::new(vec![0; READ].into_boxed_slice()),
             write: RefCell::default(),
             lines: RefCell::default(),

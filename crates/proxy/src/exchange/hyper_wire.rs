@@ -102,7 +102,7 @@ impl<'a> HyperWire<'a> {
         Need {
             http1: self.upgrades,
             new: need.new || fresh,
-            // A peer may let a tunnel wait.
+            // A tunnel may be silent for long.
             long: need.long || self.upgrades,
         }
     }
@@ -166,7 +166,7 @@ impl Wire for HyperWire<'_> {
             answer = answer => Some(answer),
             () = interim.too_many.notified() => None,
         };
-        // The answer may have come in one piece with them.
+        // The final answer may have come in one piece with the interim ones.
         let answer = answer.filter(|_| !interim.are_too_many());
         answer.unwrap_or_else(|| Err(Unanswered::not_http(origin, LONG_INTERIM).into()))
     }

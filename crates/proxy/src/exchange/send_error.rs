@@ -356,7 +356,7 @@ pub fn h2_error(origin: &Origin, error: &h2::Error) -> SendError {
             host,
             reason: GO_AWAY.into(),
         },
-        // What is wrong with this stream. With the connection it may be another one's doing.
+        // The fault is this stream's. A fault of the connection may be another stream's.
         None if error.is_reset() && error.is_library() => SendError::NotHttp { host, reason },
         None => SendError::BrokeOff { host, reason },
     }

@@ -87,7 +87,7 @@ impl HeadReader {
     ) -> Poll<Result<Came, Fault>> {
         loop {
             if self.interim > 0 && !self.partial.is_empty() {
-                // What came behind an interim answer.
+                // These bytes came behind an interim answer.
                 let held = std::mem::take(&mut self.partial);
                 if let Some(came) = self.read(&held, buffers)? {
                     return Poll::Ready(Ok(came));

@@ -238,7 +238,7 @@ impl Sending<'_, '_> {
             }
         }
         if !self.head.is_empty() {
-            // The thread's other requests use its room while this one waits.
+            // Other requests of the thread use the buffer while this one waits.
             let head = mem::take(&mut self.head);
             self.exchange.buffers.give_back_write(head);
         }

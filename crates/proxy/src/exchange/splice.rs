@@ -58,7 +58,7 @@ impl Pipes {
             None if stock.made.get() >= MAX_PIPES => return None,
             None => {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-                // Where this is refused, the pipe does with less.
+                // If the system refuses, the pipe keeps its smaller size.
                 let _ = fcntl_setpipe_size(&write, PIPE);
                 stock.made.set(stock.made.get() + 1);
                 Pipe { read, write }

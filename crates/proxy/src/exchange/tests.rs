@@ -255,7 +255,7 @@ fn tries_go_by_what_is_known_of_the_sending_before() {
         (get, NONE, true, &[Refused], "502 upstream", ".", 0),
         (post, QUARTER, false, &[Refused], "502 too large", ".", 0),
         (post, NONE, false, &[Refused], "502 upstream", ".", 0),
-        // It has processed nothing: at once, as often as that happens, for every method.
+        // Upstream has processed nothing: sent again at once, every time, for every method.
         (post, NONE, true, &[NotProcessed, NotProcessed, Status(200)], "200", "...", 0),
         (post, NONE, false, &[NotProcessed], "502 upstream", ".", 0),
         // A pooled connection closed after something was written: once, on a new connection.
@@ -267,7 +267,7 @@ fn tries_go_by_what_is_known_of_the_sending_before() {
         (&Method::PUT, NONE, true, &[Stale, Status(200)], "200", ".n", 0),
         (&Method::DELETE, NONE, true, &[Stale, NotProcessed, Status(200)], "200", ".n.", 0),
         (&Method::PATCH, NONE, true, &[Stale], "502 upstream", ".", 0),
-        // Perhaps processed: a try.
+        // Upstream may have processed it: the next one is a try.
         (post, QUARTER, true, &[BrokeOff, Status(200)], "200", "..", 1),
         (post, NONE, true, &[BrokeOff], "502 upstream", ".", 0),
         (post, QUARTER, false, &[BrokeOff], "502 too large", ".", 0),
@@ -323,7 +323,7 @@ fn goodbyes_without_an_end_are_tries_and_the_time_for_tries_limits_them() {
     says.push(Status(200));
     let tried = run(&Method::GET, QUARTER, true, &says);
     assert_eq!((tried.ends.as_str(), tried.retries), ("200", 2));
-    // The pauses between the goodbyes take longer than there is.
+    // The pauses between goodbyes take longer than --retry-for.
     let late = vec![NotProcessed; 101];
     let outcome = run(&Method::GET, Duration::from_secs(1), true, &late);
     assert_eq!(

@@ -152,7 +152,7 @@ mod tests {
             let took = Duration::from_secs(after).min(LIMIT);
             assert_eq!(began.elapsed().as_secs(), took.as_secs());
         }
-        // Where the time is shorter, too.
+        // The same holds where the limit is shorter.
         let mut upstream = After(Box::pin(sleep(LIMIT)));
         let late = in_time(&mut upstream, LIMIT / 2, &mut alarm).await;
         assert!(matches!(late, Err(Failure::Late)));

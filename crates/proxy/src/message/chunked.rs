@@ -160,7 +160,7 @@ impl Chunked {
                 Ok(Place::Size)
             }
             (Place::Size | Place::Padding, b';') => Ok(Place::Extension),
-            // Not counted: a long body may have as many of these as it has chunks.
+            // Extensions are not counted: each chunk of a long body may have one.
             (Place::Size | Place::Padding, b' ' | b'\t') if self.lenient => Ok(Place::Padding),
             (Place::Size | Place::Padding | Place::Extension, b'\r') => Ok(Place::SizeEnd),
             (Place::Extension, b'\t' | b' '..=b'~' | 0x80..) => self.counted(Place::Extension),

@@ -63,7 +63,7 @@ impl Fields for HeaderMap {
 
     fn remove_all(&mut self, Names { names, .. }: &Names) {
         for name in names {
-            // Few of them are there: a look at the names is cheaper than asking for each.
+            // A message has few of these: one look over its names is cheaper than a look-up for each.
             if names.len() > FEW || self.keys().any(|key| key == name) {
                 self.remove(name);
             }
@@ -200,7 +200,7 @@ pub fn text(value: &[u8]) -> Option<&str> {
 
 /// Where `part` stands in `text`.
 pub fn place(text: &[u8], part: &[u8]) -> Range<usize> {
-    // An empty part may be anywhere.
+    // Empty elements may stand anywhere.
     if part.is_empty() {
         return 0..0;
     }

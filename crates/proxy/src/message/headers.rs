@@ -318,7 +318,7 @@ mod tests {
             ("connection: x a|x: 1|a: 1", "x: 1|a: 1", "x: 1|a: 1"),
             ("connection: \u{e9}|x-a: 1", "x-a: 1", "x-a: 1"),
             ("connection: cache-control|cache-control: no-store", "", ""),
-            // Named in vain.
+            // Connection names fields that are not there.
             (
                 "connection: host, content-length, Authorization, x-taskcluster-authorized-scopes|host: h|content-length: 5|authorization: a|x-taskcluster-authorized-scopes: []",
                 "host: h|content-length: 5|authorization: a|x-taskcluster-authorized-scopes: []",

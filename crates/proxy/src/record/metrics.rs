@@ -519,7 +519,7 @@ mod tests {
             }
         });
         assert_eq!(metrics.snapshot().running_requests, 2 * PARTS as u64);
-        // One thread ends what others began.
+        // One thread may end requests that others began.
         for _ in 0..2 * PARTS {
             metrics.requests().ended(None, Duration::from_millis(1));
         }

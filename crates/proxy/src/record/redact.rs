@@ -27,7 +27,7 @@ struct Decoded {
 /// `text` without secrets; borrowed where it held none.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut clean = redact_once(text);
-    // Where a secret has taken the end of another one with it, that one ends later now.
+    // Where one secret overlaps the end of another, the other one ends later now.
     while let Cow::Owned(once) = &clean {
         let again = redact_once(once);
         if again == *once {
@@ -109,7 +109,7 @@ pub fn has_bewit(query: &str) -> bool {
 fn bewit_value(text: &[Decoded], at: usize) -> Option<(usize, usize)> {
     let start = reads(text, at + 1, b"ewit=")?;
     let length = text[start..].iter().position(|read| {
-        // One that is percent-encoded may be of the value.
+        // A percent-encoded `&` may be part of the value.
         read.depth == 0
             && (matches!(read.byte, b'&' | b';' | b'#') || read.byte.is_ascii_whitespace())
     });
@@ -120,7 +120,7 @@ fn bewit_value(text: &[Decoded], at: usize) -> Option<(usize, usize)> {
 /// Bounds of what stands between a `://` at `at` and the last `@` of that authority.
 fn userinfo(text: &[Decoded], at: usize) -> Option<(usize, usize)> {
     let start = reads(text, at, b"://")?;
-    // What is percent-encoded once more than the URL may be of a password.
+    // A character that is encoded once more than the URL may be part of a password.
     let url = text[at..start].iter().map(|read| read.depth).max()?;
     let ends = |read: &&Decoded| {
         let delimits = matches!(read.byte, b'/' | b'?' | b'#') || read.byte.is_ascii_whitespace();

@@ -294,7 +294,7 @@ mod tests {
         let mut later = ClockCorrection::new(&root, root.origin());
         later.begin(&set);
         assert!(!later.learn(&set, StatusCode::UNAUTHORIZED, &refusal));
-        // And a clock that jumps on is followed once.
+        // A clock that jumps on is followed once for each request.
         let again = headers(&[(DATE, date(3 * HOUR))]);
         assert!(!requests[0].learn(&set, StatusCode::UNAUTHORIZED, &again));
         assert!(is_about(Some(clock.skew()), Some(HOUR)));

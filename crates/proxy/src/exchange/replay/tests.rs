@@ -199,7 +199,7 @@ async fn framing_stays_as_it_was() {
             exact: Some(0),
             empty: true,
         },
-        // Its end is known after the first attempt, but it was not announced.
+        // The body's end is known after the first attempt, but was not announced.
         Case {
             length: None,
             text: "hello",

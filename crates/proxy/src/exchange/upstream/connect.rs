@@ -116,7 +116,7 @@ impl Connector {
             return Err(kept_off(origin));
         }
         if origin.secure() {
-            // Before anything is tried that may be tried again.
+            // Missing roots are no error that another try could mend, so they come first.
             self.config.roots.ready().await?;
         }
         let stream = match way {
@@ -208,7 +208,7 @@ impl Connector {
             })?;
             Ok(io.into_inner())
         };
-        // The connector's own limit leaves out the time that the name takes.
+        // The connector's own limit does not count the look-up of the name.
         within(self.config.connect_timeout, "connection", to, connecting).await
     }
 
@@ -257,7 +257,7 @@ fn tcp_connector<R>(resolver: R, config: &UpstreamConfig) -> HttpConnector<R> {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(config.connect_timeout));
-    // A peer that vanishes while its answer is waited for is noticed within a minute and a half.
+    // A peer that vanishes before it has answered is noticed within a minute and a half.
     tcp.set_keepalive(Some(KEEP_ALIVE));
     tcp.set_keepalive_interval(Some(KEEP_ALIVE_AGAIN));
     tcp.set_keepalive_retries(Some(KEEP_ALIVE_TIMES));

@@ -426,8 +426,7 @@ mod tests {
             let faults: Vec<_> = proxies.faults().collect();
             assert_eq!(faults, [expected], "{value:?}");
             assert!(!expected.to_string().contains("secret"));
-            // It fails what would be asked of it, and nothing else; least of all is that sent
-            // directly.
+            // Only requests for that proxy fail, and none of them goes out directly.
             let for_url = |url| proxies.proxy_for(&origin(url));
             assert_eq!(for_url("https://a.tld").err(), Some(expected));
             for url in ["http://a.tld", "https://direct.tld", "https://localhost"] {

@@ -93,7 +93,7 @@ impl<B: Body> Host<B> {
         let headers = request.headers_mut();
         if http2 {
             headers.remove(HOST);
-            // Else the fields that it names would be taken away with it.
+            // h2 would take away the fields that it names.
             headers.remove(CONNECTION);
             *request.version_mut() = Version::HTTP_2;
             *request.uri_mut() = self.absolute(Scheme::HTTPS, path);
@@ -101,7 +101,7 @@ impl<B: Body> Host<B> {
         }
         headers.insert(HOST, self.origin.host_header().clone());
         if !is_framed {
-            // Said here because it would not be for a GET, and its body would be lost.
+            // hyper says it for no GET, and would lose its body.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         *request.version_mut() = Version::HTTP_11;

@@ -252,7 +252,7 @@ impl<B: RequestBody> Upstream<B> {
 
 impl<B> Upstream<B> {
     fn give_back(&self, link: Http1Link<B>, pool: &Pool<B>) {
-        // Another request gets it sooner as a permit.
+        // A waiting request needs the permit more than this idle connection.
         if self.config.permits.are_wanted() && !pool.is_awaited() {
             return;
         }

@@ -56,7 +56,7 @@ impl Outside {
     pub(super) fn came_home(tcp: &TcpStream) -> bool {
         match (tcp.local_addr(), tcp.peer_addr()) {
             (Ok(local), Ok(peer)) => local.ip() == peer.ip(),
-            // It has gone already, and fails when it is used.
+            // The peer has gone already; using the connection fails.
             _ => false,
         }
     }

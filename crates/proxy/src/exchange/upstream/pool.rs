@@ -109,7 +109,7 @@ impl<B> Pool<B> {
             return Some(Lease::Http2(lease));
         }
         let mut idle = self.idle.borrow_mut();
-        // What comes back after its answer may still have a request's body to send.
+        // A connection that comes back behind its answer may still have a request's body to send.
         let mut index = idle.len();
         while index > 0 {
             index -= 1;

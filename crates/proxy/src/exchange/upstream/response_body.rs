@@ -50,7 +50,7 @@ impl<B> Body for ResponseBody<B> {
         };
         let frame = ready!(Pin::new(incoming).poll_frame(cx));
         match &frame {
-            // Where it was the last one, the connection is free when the body is dropped.
+            // Behind the last data, dropping the body frees the connection.
             Some(Ok(frame)) if frame.is_data() => {}
             // Nothing follows trailers, and not every caller polls again.
             Some(Ok(_)) | None => {
@@ -87,7 +87,7 @@ impl<B> Drop for ResponseBody<B> {
         if left.is_some_and(|left| left <= MAX_DRAIN)
             && let Some(held) = held.take()
         {
-            // hyper reads the rest where it has come already, and else closes the connection.
+            // hyper reads the rest if it has come already, and closes the connection otherwise.
             held.give_back();
         }
     }

@@ -88,7 +88,7 @@ impl<B> Socket<B> {
     /// Gives the connection back once its answer has been read to its end.
     pub fn give_back(self) {
         let pool = &self.host.pool;
-        // Another request gets it sooner as a permit.
+        // A waiting request needs the permit more than this idle connection.
         if self.upstream.config.permits.are_wanted() && !pool.is_awaited() {
             return;
         }

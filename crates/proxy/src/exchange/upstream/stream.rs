@@ -318,7 +318,7 @@ impl AsyncWrite for ReadsOn {
 /// Sets the timeout of RFC 5482.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 fn limit_unacknowledged(tcp: &TcpStream, limit: Option<Duration>) {
-    // A socket that does not take it has failed, which reading and writing tell.
+    // If the socket refuses the option it has failed; reading and writing say so.
     let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(limit);
 }
 

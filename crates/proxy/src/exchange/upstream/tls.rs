@@ -150,7 +150,7 @@ impl Roots {
             // Some 150 certificates are read and parsed: not on the thread that serves.
             let roots = Arc::clone(self);
             let read = tokio::task::spawn_blocking(move || _ = roots.clients());
-            // Where it failed, it is done below.
+            // Where reading failed, the next line reads again and says why.
             let _ = read.await;
         }
         self.clients().ok_or_else(|| {
@@ -197,7 +197,7 @@ impl Roots {
             Some(rustls::Error::InvalidCertificate(error)) => {
                 let reason = reasons::certificate(error);
                 let reason = match (error, self.fault_sentences()) {
-                    // What would vouch for it may be among what is missing.
+                    // The certificate's authority may be among the roots that could not be read.
                     (CertificateError::UnknownIssuer, Some(faults)) => {
                         format!("{reason}; {faults}").into()
                     }
@@ -258,7 +258,7 @@ fn add(
             let reason = match &error.kind {
                 ErrorKind::Io { inner, .. } => inner.to_string(),
                 ErrorKind::Os(error) => error.to_string(),
-                // Its own words show bytes.
+                // The library's sentence shows bytes of the file.
                 _ => "it is not well-formed PEM".to_owned(),
             };
             Err(RootsError::Unreadable {

@@ -78,7 +78,7 @@ async fn connect_method(
     if parts.read_buf.is_empty() {
         Ok(parts.io.into_inner())
     } else {
-        // In TLS, the client speaks first: these bytes are not the origin's.
+        // In TLS the client speaks first, so the proxy made up these bytes.
         let reason = "there is more after its answer to CONNECT".into();
         Err(SendError::NotHttp {
             host: name_of(proxy.origin()),

@@ -134,7 +134,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.verify(end_entity, intermediates, name, ocsp_response, now);
         verified.map_err(|error| match error {
-            // As `webpki` shows names they are its program's text.
+            // `webpki` shows names as Rust writes its values.
             Error::InvalidCertificate(CertificateError::NotValidForNameContext {
                 expected,
                 ..

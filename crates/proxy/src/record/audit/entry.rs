@@ -126,7 +126,7 @@ impl Entry {
     /// Hands the line over.
     pub fn write(&self, audit: &Audit, seen: &Seen<'_>) {
         let line = self.line(seen);
-        // A thread that is ending has no scratch any more.
+        // A thread that is ending has no scratch buffer any more.
         let _ = SCRATCH.try_with(|scratch| {
             let mut out = scratch.borrow_mut();
             out.clear();

@@ -190,7 +190,7 @@ impl Shared {
             if std::mem::take(&mut queue.reopen) {
                 drop(queue);
                 self.open_anew(file);
-                // A line that was begun in the old file is whole in the new one.
+                // A line that the old file has in part is written whole to the new one.
                 let written = batch.len() - rest.len();
                 let begun = memchr::memrchr(b'\n', &batch[..written]);
                 rest = &batch[begun.map_or(0, |at| at + 1)..];

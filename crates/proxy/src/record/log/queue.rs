@@ -124,7 +124,7 @@ impl Shared {
     }
 
     fn render(&self, line: &impl Line, take: impl FnOnce(&[u8])) {
-        // A thread that is ending has no scratch any more, and logs nothing.
+        // A thread that is ending has no scratch buffer any more, and logs nothing.
         let _ = SCRATCH.try_with(|scratch| {
             let mut scratch = scratch.borrow_mut();
             let mut out = std::mem::take(&mut scratch.line);

@@ -417,7 +417,7 @@ fn refusals_are_one_line_a_second_with_the_number_left_out() {
     log.refused(format_args!("refused once more"));
     assert_eq!(read().len(), 2);
 
-    // No further line comes, and still the number is written.
+    // The number is written though no further line comes.
     let began = Instant::now();
     while read().len() < 3 && began.elapsed() < Duration::from_secs(10) {
         thread::sleep(BATCH);

@@ -78,7 +78,7 @@ impl Shared {
             max_streams: Cell::new(UPSTREAM_STREAMS),
             resets: Cell::new(0),
             round_trip: RoundTrip {
-                // The first one is measured before anything stands in a queue.
+                // The first round trip is measured before the connection has a queue.
                 state: Cell::new(Measuring::Begins),
                 shortest: Cell::new(None),
                 number: Cell::new(0),
@@ -180,7 +180,7 @@ pub(super) async fn drive(mut connection: Connection<UpstreamIo, Bytes>, shared:
         if let Some(size) = pulse.window.take()
             && connection.set_initial_window_size(size).is_err()
         {
-            // The last one has not been acknowledged yet; what comes from the peer wakes this task.
+            // The last ping is not acknowledged yet; the next frame wakes this task.
             pulse.window = Some(size);
         }
         if pulse.is_lost(cx, &shared, alarm.as_mut()) {

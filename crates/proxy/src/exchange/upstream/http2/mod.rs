@@ -118,7 +118,7 @@ impl Http2 {
         head: Request<()>,
         is_whole: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), Error> {
-        // A clone has no part in what another one waits for.
+        // A clone does not wait for another clone's stream.
         let mut sender = self.sender.borrow().clone();
         sender.send_request(head, is_whole)
     }

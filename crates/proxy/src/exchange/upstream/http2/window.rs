@@ -63,7 +63,7 @@ impl Budget {
             self.much.notified().await;
             tokio::time::sleep(SETTLES).await;
             self.unread.set(0);
-            // It takes a while; a failure would be a panic of the allocator's.
+            // Freeing it takes a while; a failure would be a panic of the allocator's.
             let _ = tokio::task::spawn_blocking(give_back).await;
         }
     }
@@ -154,7 +154,7 @@ mod tests {
         );
         window.close();
         assert_eq!(budget.left.get(), UPSTREAM_WINDOWS);
-        // It stays so large for the next.
+        // The window keeps its size for the next stream.
         assert!(window.open());
         assert_eq!(window.size(), UPSTREAM_LARGEST_WINDOW);
         drop(window);

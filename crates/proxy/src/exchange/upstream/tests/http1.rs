@@ -129,7 +129,7 @@ where
     };
     let (answer, _) = scene.played(request, closing).await;
     assert_eq!(answer.expect("an answer").status(), 200);
-    // It sees that upstream has closed.
+    // hyper sees that upstream has closed.
     tokio::task::yield_now().await;
     head
 }
@@ -240,7 +240,7 @@ fn who_leaves_in_mid_answer_ends_the_connection_also_while_upstream_is_silent() 
         let mut body = answer.expect("an answer").into_body();
         let first = body.frame().await.expect("a frame").expect("no error");
         assert_eq!(first.into_data().expect("data"), "hello");
-        // It waits for more now.
+        // Upstream waits for more now.
         let more = tokio::time::timeout(Duration::from_millis(20), body.frame()).await;
         assert!(more.is_err());
         drop(body);
@@ -292,7 +292,7 @@ fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
     run(async {
         let scene = Scene::new().await;
 
-        // Taken while it is open, closed before it is used.
+        // The connection is taken while it is open, and closed before it is used.
         let peer = used_once(&scene).await;
         let taken = scene.connect(Need::default()).await;
         drop(peer);
@@ -317,7 +317,7 @@ fn what_a_connection_had_come_to_tells_what_is_known_of_a_request() {
             assert_eq!(lost.sent, sent, "{lost:?}");
         }
 
-        // On a new one, the same is no word on idle connections.
+        // On a new connection, the same says nothing about idle ones.
         let peer = used_once(&scene).await;
         let new = need(false, true);
         let reading = async {

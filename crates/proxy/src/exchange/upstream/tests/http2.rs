@@ -66,7 +66,7 @@ fn a_burst_shares_connections_up_to_their_streams() {
             };
             (0..number).map(|_| task()).collect::<Vec<_>>()
         };
-        // An upgrade's HTTP/1.1 says nothing of what the others get.
+        // An upgrade takes HTTP/1.1; other requests still get HTTP/2.
         let (old, _) = tokio::join!(
             upstream.send(&origin, get("/"), true),
             upstream.connect(&origin, need(false, false))
@@ -91,7 +91,7 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
         let (listener, address) = listen().await;
         let upstream = authority.upstream();
         let origin = secure(address);
-        // Five wait for the one, which is refused.
+        // Five requests wait for one connection, which is refused.
         let attempts: Vec<_> = (0..6)
             .map(|_| {
                 beside(&upstream, &origin, async |upstream, origin| {
@@ -107,7 +107,7 @@ fn who_waits_for_a_connection_in_the_making_fails_with_it_or_takes_over() {
         let another = tokio::time::timeout(Duration::from_millis(20), listener.accept()).await;
         assert!(another.is_err(), "they have not tried one by one");
 
-        // The one leaves, and the next takes over.
+        // The request that connects leaves, and the next one takes over.
         let leaving = beside(&upstream, &origin, async |upstream, origin| {
             upstream.connect(&origin, need(false, false)).await.is_ok()
         });
@@ -135,7 +135,7 @@ fn a_server_that_goes_away_is_left_without_losing_a_request() {
         eventually(|| server.running.get() == 1).await;
         server.end.notify_waiters();
         tokio::time::sleep(Duration::from_millis(20)).await;
-        // Who has it still finds out that it takes no more; the next one has another.
+        // A request that holds it learns that it takes no more streams; the next one gets another.
         if let Err(unanswered) = upstream.send(&origin, get("/"), false).await {
             assert_eq!(unanswered.sent, Sent::NotProcessed, "{unanswered:?}");
             hello(&upstream, &origin, false).await;
@@ -354,7 +354,7 @@ fn a_window_is_small_until_a_stream_fills_it_in_a_round_trip() {
             "what a stopped reader costs"
         );
 
-        // Read as fast as it comes, it is let to fill ever larger windows, and then stopped.
+        // A fast reader lets the window grow; then it stops reading.
         let mut read = 0;
         while read < 16 << 20 {
             let frame = body.frame().await.expect("a frame").expect("no error");
@@ -389,7 +389,7 @@ fn streams_that_are_given_up_by_the_thousand_break_no_other() {
         }
         server.go.notify_waiters();
         assert_eq!(text(waiting.await.expect("an answer")).await, "hello");
-        // None of them has seen enough to take it for an attack.
+        // No connection has seen enough resets to take them for an attack.
         let connections = server.connections.get();
         assert!((5..=12).contains(&connections), "{connections}");
     });

@@ -76,7 +76,7 @@ fn an_idle_connection_of_any_thread_gives_way() {
         serve(one, vec![vec![HELLO, HELLO]]);
         serve(other, vec![vec![HELLO, HELLO]]);
         let config = Arc::new(config_with(Proxies::default(), Vec::new(), 1));
-        // As two threads have them.
+        // Two threads have one each.
         let here = Upstream::<Plain>::new(Arc::clone(&config));
         let there = Upstream::<Plain>::new(config);
         for (upstream, address) in [(&here, one_address), (&there, other_address)] {
@@ -317,7 +317,7 @@ fn what_is_sent_has_to_be_acknowledged_in_time_unless_the_peer_may_stall() {
             (Some(16_384), 0, thirty),
             (Some(16_385), 0, None),
             (Some(0), 0, thirty),
-            // What nothing is known of tells how much it is as it goes out.
+            // Bytes that go out show how much a body of unknown length needs.
             (None, 60_000, thirty),
             (None, 90_000, None),
             (None, 0, thirty),
@@ -359,7 +359,7 @@ fn a_peer_that_lets_a_long_body_wait_is_not_given_up() {
         let body = vec![b'x'; 8 << 20];
         let reading = async {
             let mut peer = Peer::accept(&listener).await;
-            // Its receive window is full long before.
+            // The receive window is full long before.
             tokio::time::sleep(Duration::from_secs(1)).await;
             peer.head().await;
             peer.bytes(body.len()).await;

@@ -91,7 +91,7 @@ fn https_origins_are_reached_by_connect() {
                 let line = expected.map(|basic| format!("\r\nproxy-authorization: {basic}\r\n"));
                 assert_eq!(head.contains("proxy-authorization"), line.is_some());
                 assert!(line.is_none_or(|line| head.contains(&line)), "{head}");
-                // In pieces, with fields, and not quite 200.
+                // The answer comes in pieces, with fields, and every 2xx counts.
                 peer.write("HTTP/1.1 201 ").await;
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 peer.write("Fine\r\nvia: 1.1 proxy\r\n\r\n").await;

@@ -167,7 +167,7 @@ fn a_server_s_own_certificate_is_trusted_to_the_byte_for_its_name_and_in_time() 
                 assert!(reason.starts_with(expected), "{what}: {reason}");
             }
         }
-        // Of the same name and issuer, and in all else another certificate.
+        // The certificate has the same name and issuer, and differs in all else.
         let (one, other) = (same(), same());
         let trusted = vec![one.certificate.der().clone()];
         assert_eq!(
@@ -208,7 +208,7 @@ fn who_does_not_speak_tls_is_told_so_at_once() {
             let mut peer = Peer::accept(&listener).await;
             peer.more().await;
             peer.write("HTTP/1.1 400 Bad Request\r\n\r\n").await;
-            // A handshake that is broken off is the network's doing.
+            // A broken handshake counts as a fault of the network.
             drop(Peer::accept(&listener).await);
         });
         let upstream = authority.upstream();
