@@ -251,7 +251,7 @@ impl Metrics {
             writeln!(out, "{PREFIX}requests_total{{class=\"{class}\"}} {number}")?;
         }
         self.write_durations(out)?;
-        for (name, kind, help, number) in self.plain() {
+        for (name, kind, help, number) in self.plain_series() {
             head(out, name, kind, help)?;
             writeln!(out, "{PREFIX}{name} {number}")?;
         }
@@ -330,7 +330,7 @@ impl Metrics {
     }
 
     /// Name, type and meaning of every number without labels.
-    fn plain(&self) -> [(&'static str, &'static str, &'static str, u64); 12] {
+    fn plain_series(&self) -> [(&'static str, &'static str, &'static str, u64); 12] {
         [
             (
                 "running_requests",
@@ -646,7 +646,7 @@ mod tests {
         ] {
             number.add(value);
         }
-        let values = metrics.plain().map(|(.., value)| value);
+        let values = metrics.plain_series().map(|(.., value)| value);
         assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         let expected = Counters {
             running_requests: 1,

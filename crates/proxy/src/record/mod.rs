@@ -17,7 +17,7 @@ use crate::code::Code;
 use crate::decision::route::Target;
 use crate::message::strict_body::BodyError;
 use crate::message::target::request_target;
-use crate::record::audit::{Audit, Entry, Seen};
+use crate::record::audit::{Audit, Entry, Outcome};
 use crate::record::log::{Log, RequestLine};
 use crate::record::metrics::Metrics;
 
@@ -168,7 +168,7 @@ impl Drop for Record {
             None => (self.method.as_str(), "-"),
         };
         if let (Some(entry), Some(audit)) = (&self.entry, &self.recorder.audit) {
-            let seen = Seen {
+            let outcome = Outcome {
                 method,
                 target,
                 upstream: self.target.as_deref(),
@@ -176,7 +176,7 @@ impl Drop for Record {
                 bytes: self.bytes,
                 took,
             };
-            entry.write(audit, &seen);
+            entry.write(audit, &outcome);
         }
         self.recorder.log.request(&RequestLine {
             target,

@@ -44,7 +44,7 @@ fn redact_once(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut secrets = Vec::new();
-    let mut read = undecoded(bytes);
+    let mut read = as_it_came(bytes);
     for round in 1.. {
         find_secrets(&read, &mut secrets);
         let again = if round < ROUNDS {
@@ -145,7 +145,7 @@ fn reads(text: &[Decoded], at: usize, word: &[u8]) -> Option<usize> {
         .then_some(end)
 }
 
-fn undecoded(text: &[u8]) -> Vec<Decoded> {
+fn as_it_came(text: &[u8]) -> Vec<Decoded> {
     let places = text.iter().enumerate();
     let read = places.map(|(at, byte)| Decoded {
         byte: *byte,
@@ -191,7 +191,7 @@ fn encoded_by(percent: &Decoded, high: &Decoded, low: &Decoded) -> Option<Decode
 /// digits.
 fn decode(text: &[u8], may_be_digit: impl Fn(u8) -> bool) -> Vec<Decoded> {
     let mut read: Vec<Decoded> = Vec::with_capacity(text.len());
-    for next in undecoded(text) {
+    for next in as_it_came(text) {
         read.push(next);
         while let [.., percent, high, low] = &read[..]
             && percent.byte == b'%'

@@ -42,8 +42,8 @@ pub struct Entry {
     tries: u32,
 }
 
-/// What the log knows of the request.
-pub struct Seen<'a> {
+/// What the log has of the request, too.
+pub struct Outcome<'a> {
     pub method: &'a str,
     pub target: &'a str,
     pub upstream: Option<&'a Target>,
@@ -124,8 +124,8 @@ impl Entry {
     }
 
     /// Hands the line over.
-    pub fn write(&self, audit: &Audit, seen: &Seen<'_>) {
-        let line = self.line(seen);
+    pub fn write(&self, audit: &Audit, outcome: &Outcome<'_>) {
+        let line = self.line(outcome);
         // A thread that is ending has no scratch buffer any more.
         let _ = SCRATCH.try_with(|scratch| {
             let mut out = scratch.borrow_mut();
@@ -137,14 +137,14 @@ impl Entry {
         });
     }
 
-    fn line<'a>(&'a self, seen: &Seen<'a>) -> Line<'a> {
+    fn line<'a>(&'a self, outcome: &Outcome<'a>) -> Line<'a> {
         let set = self.set.as_deref();
         Line {
             time: format!("{:.3}", Timestamp::now()),
             peer: self.peer.as_ref().map(ToString::to_string),
-            method: seen.method,
-            target: redact(seen.target),
-            upstream: seen
+            method: outcome.method,
+            target: redact(outcome.target),
+            upstream: outcome
                 .upstream
                 .map(|to| [to.origin.url(), &redact(to.target.as_str())].concat()),
             verdict: match (self.code, self.tries) {
@@ -159,9 +159,9 @@ impl Entry {
             authorized_scopes: set.and_then(CredentialSet::restriction_json),
             narrowed: self.narrowed,
             signed_url: self.signed_url.as_deref().map(redact),
-            status: seen.status,
-            bytes: seen.bytes,
-            ms: seen.took.as_millis(),
+            status: outcome.status,
+            bytes: outcome.bytes,
+            ms: outcome.took.as_millis(),
             tries: (self.tries > 0).then_some(self.tries),
             traceparent: self.traceparent.as_deref(),
             request_id: self.request_id.as_deref(),

@@ -18,8 +18,8 @@ use crate::record::metrics::Metrics;
 const QUEUE_LIMIT: usize = 4 * 1024 * 1024;
 /// Between two writes; what comes meanwhile is written at once.
 const BATCH: Duration = Duration::from_millis(20);
-/// Before another try where writing fails.
-const AGAIN: Duration = Duration::from_millis(200);
+/// From a write that failed to the next one.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) struct Shared {
     path: PathBuf,
@@ -147,7 +147,7 @@ impl Shared {
                 std::mem::take(&mut queue.reopen)
             };
             if reopen {
-                self.open_anew(&mut file);
+                self.reopen_file(&mut file);
             }
             if !self.write(&mut file, &batch) {
                 return;
@@ -169,14 +169,14 @@ impl Shared {
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => self.tell_stuck(&error.to_string()),
-                Ok(_) => self.tell_stuck("nothing is taken"),
+                Err(error) => self.warn_of_failure(&error.to_string()),
+                Ok(_) => self.warn_of_failure("nothing is taken"),
             }
             let queue = self.queue();
             let idle = |queue: &mut Queue| !queue.closing && !queue.reopen;
             let (mut queue, _) = self
                 .work
-                .wait_timeout_while(queue, AGAIN, idle)
+                .wait_timeout_while(queue, RETRY_INTERVAL, idle)
                 .unwrap_or_else(PoisonError::into_inner);
             if queue.closing {
                 queue.taken = rest.len();
@@ -189,7 +189,7 @@ impl Shared {
             }
             if std::mem::take(&mut queue.reopen) {
                 drop(queue);
-                self.open_anew(file);
+                self.reopen_file(file);
                 // A line that the old file has in part is written whole to the new one.
                 let written = batch.len() - rest.len();
                 let begun = memchr::memrchr(b'\n', &batch[..written]);
@@ -204,7 +204,7 @@ impl Shared {
         true
     }
 
-    fn tell_stuck(&self, reason: &str) {
+    fn warn_of_failure(&self, reason: &str) {
         if !self.stuck.swap(true, Relaxed) {
             let what = if self.required {
                 "nothing is signed until it can"
@@ -217,7 +217,7 @@ impl Shared {
         }
     }
 
-    fn open_anew(&self, file: &mut File) {
+    fn reopen_file(&self, file: &mut File) {
         match open(&self.path) {
             Ok(opened) => *file = opened,
             Err(error) => self.log.error(format_args!(
