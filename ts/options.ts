@@ -172,6 +172,8 @@ export function readPort(text: string): number {
   return checkPort(Number(text));
 }
 
+// `ms` and `bytes` accept slips: to `ms` a text without unit is milliseconds, and `bytes` reads `5MiB` as 5.
+
 /** A year, which the clock arithmetic of every platform supports. */
 const LONGEST = 365 * 24 * 3_600_000;
 

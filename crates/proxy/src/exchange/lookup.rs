@@ -59,9 +59,9 @@ pub enum LookupError {
     Failed(String),
 }
 
-/// Asks the deployment for `target`, an origin-form target. Of `options` root URL, credentials,
-/// retries and log count. What there is to warn of at a start is logged before; each try but the last that fails is logged; the last one's failure is what
-/// it returns.
+/// Asks the deployment for `target`, an origin-form target. Only root URL, credentials, retries and log
+/// of `options` count. The log has the warnings of a start, and each failed try but the last, which is
+/// the error.
 ///
 /// # Errors
 /// As [`LookupError`] says.

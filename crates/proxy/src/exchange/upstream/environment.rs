@@ -18,6 +18,9 @@
 //! requests that need that outgoing proxy fail. International names in `NO_PROXY` have to be in their
 //! `xn--` form.
 //!
+//! hyper-util's matcher has other rules: `ALL_PROXY` counts, and a value that it cannot read means a
+//! direct connection, without a word.
+//!
 //! What this is not: it connects to nothing. That is [`super::connect`].
 
 use std::fmt;

@@ -1,6 +1,7 @@
 //! The thread that writes the audit log, and the queue before it.
 //!
-//! What it is not: it knows no line but by its end.
+//! Libraries that rotate files do so by their own clock; here `logrotate` moves the file, and SIGHUP has it
+//! opened again. What this is not: it knows no line but by its end.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};

@@ -1,6 +1,7 @@
 //! The queue between the threads that log and the one that writes, many lines at a time.
 //!
-//! The first never wait: a line that finds the queue full is dropped and counted.
+//! The first never wait: a line that finds the queue full is dropped and counted. `tracing-appender`
+//! does the same, but allocates every line, and its log does not say that lines are missing.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
