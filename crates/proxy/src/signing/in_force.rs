@@ -1,8 +1,9 @@
 //! The credential set in force, and how another one takes its place.
 //!
-//! A request enters before it is signed and leaves when its answer has been relayed. An update waits
-//! for the requests in the set that it replaces, and later requests wait for the update. What this is
-//! not: it judges no credentials (the caller's `Validator` does), and computes no set.
+//! A request enters before it is signed, and leaves when its answer has been relayed and upstream has
+//! its body. An update waits for the requests in the set that it replaces, and later requests wait for
+//! the update. What this is not: it judges no credentials (the caller's `Validator` does), and computes
+//! no set.
 
 use std::sync::Arc;
 use std::time::Duration;
