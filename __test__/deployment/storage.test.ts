@@ -360,7 +360,12 @@ test('a folder is for one process: one sentence names it', async (t) => {
   }
 });
 
+const NOT_SECONDS = /connect_timeout in a database URL is a number of seconds from 1 to 3600/;
+
 const NOT_DATABASES = [
+  ['postgres://127.0.0.1:1/x?connect_timeout=', NOT_SECONDS],
+  ['postgres://127.0.0.1:1/x?connect_timeout=0', NOT_SECONDS],
+  ['postgres://127.0.0.1:1/x?connect_timeout=10s', NOT_SECONDS],
   ['mysql://localhost/x', /a database URL is postgres:/],
   ['nonsense', /a database URL is postgres:/],
   [

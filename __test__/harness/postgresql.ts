@@ -70,7 +70,8 @@ async function start(): Promise<Postgresql> {
       databases += 1;
       const name = `test_${databases}`;
       await runSql(port, `CREATE DATABASE ${name}`);
-      return `postgres://test@127.0.0.1:${port}/${name}`;
+      const patience = `connect_timeout=${DATABASE_PATIENCE_MS / 1000}`;
+      return `postgres://test@127.0.0.1:${port}/${name}?${patience}`;
     },
     async stop() {
       const ended = once(child, 'exit');

@@ -12,8 +12,10 @@ const POOL_SIZE = 10;
 /** Pause between attempts to reopen a lost listening connection, in milliseconds. */
 const RECONNECT_DELAY = 100;
 
-/** Time-out of the server's answers, in milliseconds. */
-const CONNECT_TIMEOUT = 10_000;
+/** Default time in which the server accepts a connection, in seconds. */
+const CONNECT_TIMEOUT = 10;
+
+const LONGEST_CONNECT_TIMEOUT = 3600;
 
 /**
  * Idle time after which a connection is probed, in milliseconds. The listening connection is idle most of
@@ -60,9 +62,16 @@ function connectionOf(url: string): Connection {
       'a database URL is postgres://user:password@host:port/database, and this is not one',
     );
   }
+  // libpq's parameter, which pg does not read.
+  const timeout = Number(parsed.searchParams.get('connect_timeout') ?? CONNECT_TIMEOUT);
+  if (!(Number.isInteger(timeout) && timeout > 0 && timeout <= LONGEST_CONNECT_TIMEOUT)) {
+    throw new DatabaseOpenError(
+      'connect_timeout in a database URL is a number of seconds from 1 to 3600',
+    );
+  }
   const config = {
     connectionString: url,
-    connectionTimeoutMillis: CONNECT_TIMEOUT,
+    connectionTimeoutMillis: timeout * 1000,
     keepAlive: true,
     keepAliveInitialDelayMillis: PROBE_AFTER,
     types: { getTypeParser },
