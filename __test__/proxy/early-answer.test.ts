@@ -14,7 +14,7 @@ import { freshDirectory } from '../harness/directory.js';
 import { Http2Client } from '../harness/http2.js';
 import { accepts, closes, unusedPort } from '../harness/port.js';
 import { type RunningProxy, requestBytes, startProxy } from '../harness/proxy.js';
-import { temporaryCredentials } from '../harness/signature.js';
+import { permanentCredentials } from '../harness/signature.js';
 import { pathOf, testWith } from '../harness/tools.js';
 import { answerOk, startUpstream } from '../harness/upstream.js';
 import { value } from '../harness/wire.js';
@@ -327,7 +327,7 @@ for (const [wire, start] of Object.entries(GOING_ON)) {
     const upload = await start(proxy, t);
     t.is(upload.status, 200);
     t.is(await running(proxy), alone + 1);
-    const update = proxy.updateCredentials(temporaryCredentials());
+    const update = proxy.updateCredentials(permanentCredentials());
     await until(async () => (await running(proxy)) === alone + 2, 'the update');
     t.is(await Promise.race([update, pause(NOTICE_MS)]), undefined, 'the update did not wait');
     proxy.child.kill('SIGTERM');
