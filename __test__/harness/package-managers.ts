@@ -1,4 +1,4 @@
-// What installs packages: npm, pnpm, both Yarns and Bun, each as its users call it, in a project of its
+// What installs packages: npm, both pnpms, both Yarns and Bun, each as its users call it, in a project of its
 // own, from a registry that is named. None touches a home directory, a store or a cache of the machine.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -28,7 +28,11 @@ const inBin: PackageManager['start'] = (command, directory) => [
   path.join(directory, 'node_modules/.bin', command),
 ];
 
-/** Bun is a program, pnpm and Yarn are scripts for Node. */
+const pnpmAdd = (what: string, registry: string, cache: string) => [
+  ...['add', '--registry', registry, '--store-dir', path.join(cache, 'store'), what],
+];
+
+/** Bun and pnpm 12 are programs, pnpm 10 and Yarn are scripts for Node. */
 export const PACKAGE_MANAGERS: Readonly<Record<string, PackageManager>> = {
   npm: {
     add: (what, registry) => [
@@ -37,13 +41,18 @@ export const PACKAGE_MANAGERS: Readonly<Record<string, PackageManager>> = {
     ],
     start: inBin,
   },
-  pnpm: {
-    needs: 'pnpm',
+  'pnpm 10': {
+    needs: 'pnpm-10',
     add: (what, registry, cache) => [
       process.execPath,
-      pathOf('pnpm'),
-      ...['add', '--registry', registry, '--store-dir', path.join(cache, 'store'), what],
+      pathOf('pnpm-10'),
+      ...pnpmAdd(what, registry, cache),
     ],
+    start: inBin,
+  },
+  'pnpm 12': {
+    needs: 'pnpm',
+    add: (what, registry, cache) => [pathOf('pnpm'), ...pnpmAdd(what, registry, cache)],
     start: inBin,
   },
   'Yarn 1': {
