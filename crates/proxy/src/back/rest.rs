@@ -25,11 +25,11 @@ pub enum Rest {
     Passing(replay::Rest),
 }
 
-/// What becomes of it behind the answer to a request whose running is a `T`.
+/// What becomes of the rest behind the answer. `T` is what a request has while it runs.
 pub enum Remainder<T> {
-    /// It ends with the answer.
+    /// The body ends with the answer.
     Ends(Rest),
-    /// It passes on, and the request runs until it has ended.
+    /// The body goes on, and its end drops what is put here.
     Passes(Rc<Cell<Option<T>>>),
 }
 
@@ -60,12 +60,12 @@ pub async fn pass_over(body: &mut StrictBody<Incoming>) -> Result<(), BodyError>
 }
 
 impl Rest {
-    /// Of a request that is answered here, if anything.
+    /// The rest of a request that is answered here, if there is any.
     pub fn unread(body: StrictBody<Incoming>) -> Option<Self> {
         (!body.is_end_stream()).then_some(Self::Unread(body))
     }
 
-    /// What becomes of it behind an answer of this `status`.
+    /// What becomes of the rest behind an answer of this `status`.
     pub fn behind<T: 'static>(self, status: StatusCode) -> Remainder<T> {
         let Self::Passing(rest) = &self else {
             return Remainder::Ends(self);
@@ -98,7 +98,7 @@ impl Rest {
 }
 
 impl<T> Remainder<T> {
-    /// The client has the answer. `running` is dropped when the body has ended, too.
+    /// To be called when the client has the answer. `running` is dropped when the body has ended, too.
     pub fn follow(self, running: T) {
         match self {
             Self::Ends(rest) => rest.end(),
