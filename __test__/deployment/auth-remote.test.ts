@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import express from 'express';
 import { RemoteAuthError, remoteValidator } from '../../ts/deployment/api/remote-validator.js';
+import { Outage } from '../../ts/deployment/outage.js';
 import { authOf } from '../harness/auth.js';
 import { onEveryBackend } from '../harness/backends.js';
 import { addDatabase } from '../harness/database.js';
@@ -125,6 +126,7 @@ onEveryBackend(
 test('auth is asked again when it fails, and a failure is not kept', async (t) => {
   let calls = 0;
   let failures = 2;
+  let failure = 500;
   const app = express().get('/api/auth/v1/authenticate-anonymous', (_request, response) => {
     calls += 1;
     failures -= 1;
@@ -132,7 +134,7 @@ test('auth is asked again when it fails, and a failure is not kept', async (t) =
     const answer = { status: 'no-auth', scheme: 'none', scopes: [], expires };
     // A kept connection that the server closes while it is idle would cost a question.
     response.set('Connection', 'close');
-    response.status(failures >= 0 ? 500 : 200).json(answer);
+    response.status(failures >= 0 ? failure : 200).json(answer);
   });
   const server = app.listen(0, '127.0.0.1');
   t.teardown(() => server.close());
@@ -145,17 +147,22 @@ test('auth is asked again when it fails, and a failure is not kept', async (t) =
   failures = 4;
   const other = remoteValidator({ rootUrl: `http://127.0.0.1:${port}` });
   await t.throwsAsync(Promise.all([other(request), other(request)]), {
-    instanceOf: RemoteAuthError,
+    instanceOf: Outage,
     message: 'auth answered 500: its own log says why',
   });
   t.is(calls, 7);
   t.is((await other(request)).status, 'no-auth');
+
+  failures = 1;
+  failure = 404;
+  const elsewhere = remoteValidator({ rootUrl: `http://127.0.0.1:${port}` });
+  await t.throwsAsync(elsewhere(request), { instanceOf: RemoteAuthError });
 });
 
 test('without auth nothing is answered', async (t) => {
   const validator = remoteValidator({ rootUrl: 'http://127.0.0.1:1' });
   await t.throwsAsync(validator(request), {
-    instanceOf: RemoteAuthError,
+    instanceOf: Outage,
     message:
       'cannot ask http://127.0.0.1:1/api/auth/v1/authenticate-anonymous: see that the auth service runs there',
   });

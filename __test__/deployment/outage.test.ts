@@ -3,8 +3,12 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
+import pg from 'pg';
 import taskcluster from 'taskcluster-client';
 import type { Deployment } from '../../ts/deployment/index.js';
+import { Outage } from '../../ts/deployment/outage.js';
+import type { Queryable } from '../../ts/deployment/storage/database.js';
+import { isOutage, openPostgresql } from '../../ts/deployment/storage/postgresql.js';
 import { schemaFor } from '../harness/database.js';
 import { pause, TEST_PATIENCE_MS } from '../harness/deadline.js';
 import {
@@ -64,7 +68,7 @@ for (const [name, place] of [
   ['PgBouncer', pooledDatabase],
 ] as const) {
   test(
-    `without its database a deployment answers 5xx (${name})`,
+    `without its database a deployment answers 503 (${name})`,
     alone(async (t) => {
       const { deployment, faults } = await start(t, await place());
       const server = await postgresql();
@@ -74,8 +78,8 @@ for (const [name, place] of [
         await pause(1000);
         for (const call of calls(deployment)) {
           const { status, json } = await send(deployment, call);
-          t.is(status, 500, call.target);
-          t.is(json.code, 'InternalServerError');
+          t.is(status, 503, call.target);
+          t.is(json.code, 'ServiceUnavailable');
           t.notRegex(json.message.split('\n---\n')[0], INTERNALS);
         }
         t.true(faults.length > 0);
@@ -106,6 +110,49 @@ for (const [name, place] of [
       t.is(await waiting, taskId);
     }),
   );
+}
+
+test(
+  'a connection that is lost within a transaction is an outage',
+  alone(async (t) => {
+    const database = await openPostgresql(await (await postgresql()).createDatabase(), 1);
+    t.teardown(() => database.close());
+    const lost = async (end: (on: Queryable) => Promise<unknown>) =>
+      t.throwsAsync(database.transaction(end), { instanceOf: Outage });
+    const cut = 'SELECT pg_terminate_backend(pg_backend_pid())';
+    await lost((on) => on.query(cut));
+    // The statement after the loss: the client "is not queryable".
+    await lost(async (on) => {
+      await on.query(cut).catch(() => undefined);
+      await on.query('SELECT 1');
+    });
+    // And the end of the transaction.
+    await lost((on) => on.query(cut).catch(() => undefined));
+    t.deepEqual(await database.query('SELECT 1 AS one'), [{ one: 1 }]);
+    t.false((await t.throwsAsync(database.query('SELECT nothing'))) instanceof Outage);
+  }),
+);
+
+anyTest('an outage is told from an error in a statement', (t) => {
+  for (const [error, expected] of [
+    [serverError('57P01'), true],
+    [serverError('57P03'), true],
+    [serverError('08P01'), true],
+    [serverError('53300'), true],
+    [serverError('25006'), true],
+    [serverError('23505'), false],
+    [serverError('57014'), false],
+    [serverError('42P01'), false],
+    [new Error('Client has encountered a connection error and is not queryable'), true],
+    [Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }), true],
+    [new TypeError('value.toPostgres is not a function'), false],
+  ] as const) {
+    t.is(isOutage(error), expected, `${error.message} ${'code' in error ? error.code : ''}`);
+  }
+});
+
+function serverError(code: string): pg.DatabaseError {
+  return Object.assign(new pg.DatabaseError('', 0, 'error'), { code });
 }
 
 /** Nothing is in it when a worker asks before the outage. */
@@ -164,7 +211,8 @@ anyTest("a key that is missing is not the caller's fault", async (t) => {
   for (const call of calls(deployment)) {
     if (call.headers !== undefined && 'Authorization' in call.headers) {
       const { status, text } = await send(deployment, call);
-      t.is(status, 500);
+      // A fault of auth is an outage for the services that ask it.
+      t.is(status, call.target.startsWith('/api/auth/') ? 500 : 503);
       t.notRegex(text, /\bkey\b|lost|TASKCLUSTER_LOCAL/);
     }
   }

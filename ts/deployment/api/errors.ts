@@ -3,7 +3,7 @@
  * with a summary of the request, and `requestInfo`. No internals (a stack, a path) reach a client.
  */
 
-/** The codes of Taskcluster's API library, with the status of each. */
+/** The codes of Taskcluster's API library, and `ServiceUnavailable` for an outage, with the status of each. */
 export const STATUS_OF_CODE = {
   MalformedPayload: 400,
   InvalidRequestArguments: 400,
@@ -16,6 +16,7 @@ export const STATUS_OF_CODE = {
   ResourceExpired: 410,
   InputTooLarge: 413,
   InternalServerError: 500,
+  ServiceUnavailable: 503,
 } as const;
 
 /** The code of an error, by which clients distinguish errors. */

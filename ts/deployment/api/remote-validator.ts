@@ -10,10 +10,11 @@
  * Answers for requests with credentials are not kept: each request is a question.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Outage } from '../outage.js';
 import { OLDEST, type RolesVersion } from '../roles-version.js';
 import type { Authentication, HawkRequest, SignatureValidator } from './authenticate.js';
 
-/** Auth was unreachable, or its answer was invalid. */
+/** Auth answered what no auth service answers. */
 export class RemoteAuthError extends Error {
   override readonly name = 'RemoteAuthError';
 }
@@ -98,38 +99,46 @@ function shared(
   };
 }
 
+/** An answer of auth, read to its end. */
+interface AuthAnswer {
+  readonly status: number;
+  readonly challenge: string | null;
+  readonly text: string;
+}
+
 async function ask(url: string, init: RequestInit): Promise<Authentication> {
   for (const delay of RETRY_DELAYS) {
-    const response = await attempt(url, init).catch(() => undefined);
-    if (response !== undefined && response.status < 500) {
-      return readAnswer(response);
+    const answer = await attempt(url, init).catch(() => undefined);
+    if (answer !== undefined && answer.status < 500) {
+      return readAnswer(answer);
     }
-    await response?.body?.cancel();
     await sleep(delay);
   }
   return readAnswer(await attempt(url, init));
 }
 
-async function attempt(url: string, init: RequestInit): Promise<Response> {
+async function attempt(url: string, init: RequestInit): Promise<AuthAnswer> {
   try {
-    return await fetch(url, { ...init, signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
+    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(ANSWER_TIMEOUT) });
+    const { status, headers } = response;
+    return { status, challenge: headers.get('www-authenticate'), text: await response.text() };
   } catch (error) {
-    throw new RemoteAuthError(`cannot ask ${url}: see that the auth service runs there`, {
-      cause: error,
-    });
+    throw new Outage(`cannot ask ${url}: see that the auth service runs there`, { cause: error });
   }
 }
 
-async function readAnswer(response: Response): Promise<Authentication> {
-  if (response.status === 400) {
-    const { message } = (await response.json()) as { message: string };
+function readAnswer({ status, challenge, text }: AuthAnswer): Authentication {
+  if (status === 400) {
+    const { message } = JSON.parse(text) as { message: string };
     return { status: 'auth-failed', message: `Bad Request: ${message}` };
   }
-  if (!response.ok) {
-    throw new RemoteAuthError(`auth answered ${response.status}: its own log says why`);
+  if (status >= 500) {
+    throw new Outage(`auth answered ${status}: its own log says why`);
   }
-  const { expires, ...found } = (await response.json()) as Record<string, unknown>;
-  const challenge = response.headers.get('www-authenticate');
+  if (status !== 200) {
+    throw new RemoteAuthError(`auth answered ${status}: see that the root URL is a deployment's`);
+  }
+  const { expires, ...found } = JSON.parse(text) as Record<string, unknown>;
   return {
     ...found,
     ...(typeof expires === 'string' && { expires: new Date(expires) }),

@@ -13,6 +13,7 @@ import express, {
   type Router,
 } from 'express';
 import { note, requestIdOf } from '../operation/requests.js';
+import { Outage } from '../outage.js';
 import type { PublicUrl } from '../public-url.js';
 import { turn } from '../turns.js';
 import { Caller, type SignatureValidator } from './authenticate.js';
@@ -28,7 +29,7 @@ import { isLong, sendLong } from './long-answers.js';
 import { outputError, schemaError } from './schema.js';
 import { needsOnly } from './scope-template.js';
 
-/** A fault of the program; the client learns only the `incidentId`. */
+/** A fault of the program or an outage; the client learns only the `incidentId`. */
 export type FaultListener = (fault: unknown, incidentId: string) => void;
 
 /** The parameters of a service's router. */
@@ -385,5 +386,11 @@ export function asApiError(error: unknown, onFault: FaultListener, response: Res
   }
   const incidentId = requestIdOf(response);
   onFault(error, incidentId);
+  if (error instanceof Outage) {
+    return new ApiError(
+      'ServiceUnavailable',
+      `The service is unavailable for now: try again, incidentId ${incidentId}.`,
+    );
+  }
   return new ApiError('InternalServerError', `Internal Server Error, incidentId ${incidentId}.`);
 }

@@ -4,6 +4,7 @@
  */
 import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
+import { Outage } from '../outage.js';
 import { type Database, DatabaseOpenError, type Listener, type Queryable } from './database.js';
 
 /** Default number of connections of one process, beside the listening one. */
@@ -107,7 +108,7 @@ class PostgresqlDatabase implements Database {
   }
 
   async transaction<Result>(work: (transaction: Queryable) => Promise<Result>): Promise<Result> {
-    const client = await this.#pool.connect();
+    const client = await reached(this.#pool.connect());
     let broken: Error | undefined;
     // Without this handler the loss of an idle connection ends the process.
     const lost = (error: Error) => {
@@ -115,9 +116,9 @@ class PostgresqlDatabase implements Database {
     };
     client.on('error', lost);
     try {
-      await client.query('BEGIN');
+      await reached(client.query('BEGIN'));
       const result = await work(queryable(client));
-      await client.query('COMMIT');
+      await reached(client.query('COMMIT'));
       return result;
     } catch (error) {
       await client.query('ROLLBACK').catch(lost);
@@ -145,15 +146,42 @@ class PostgresqlDatabase implements Database {
 function queryable(on: Pick<pg.ClientBase, 'query'>): Queryable {
   const itself: Queryable = {
     async query<Row>(sql: string, params: readonly unknown[] = []): Promise<Row[]> {
-      const { rows } = await on.query(sql, [...params]);
+      const { rows } = await reached(on.query(sql, [...params]));
       return rows as Row[];
     },
     async script(sql) {
-      await on.query(sql);
+      await reached(on.query(sql));
     },
     transaction: (work) => work(itself),
   };
   return itself;
+}
+
+/**
+ * The codes of a server that cannot serve now (appendix A): lost connections, which PgBouncer tells of too, a lack of
+ * connections, memory or disk, a shutdown or a start, and a standby that does not write yet.
+ */
+const CANNOT_SERVE = /^(?:08|53)...$|^57P0[1-5]$|^25006$/;
+
+/** Tells an outage from an error in a statement. */
+async function reached<Result>(statement: Promise<Result>): Promise<Result> {
+  try {
+    return await statement;
+  } catch (error) {
+    if (!isOutage(error)) {
+      throw error;
+    }
+    const { message, code } = error as NodeJS.ErrnoException;
+    // Node gives the refusals of several addresses a code only.
+    throw new Outage(message || code, { cause: error });
+  }
+}
+
+/** What the server has not told itself comes of the connection to it: it has no code that names an outage. */
+export function isOutage(error: unknown): boolean {
+  return error instanceof pg.DatabaseError
+    ? CANNOT_SERVE.test(error.code ?? '')
+    : !(error instanceof TypeError);
 }
 
 /** The listening connection, opened by the first `listen`. */
