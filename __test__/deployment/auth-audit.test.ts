@@ -100,7 +100,7 @@ onEveryBackend('each history has a scope of its own', async (t, place) => {
   t.is(await refusal(authOf(deployment).getEntityHistory('task', 'r')), 'InvalidRequestArguments');
 });
 
-onEveryBackend('the history lists the expiry of a client, too', async (t, place) => {
+onEveryBackend('the history lists the expiry of a client or a secret, too', async (t, place) => {
   const data = { ...place, folder: freshDirectory(t) };
   if (place.databaseUrl === undefined) {
     t.pass('embedded data can be opened once');
@@ -110,11 +110,19 @@ onEveryBackend('the history lists the expiry of a client, too', async (t, place)
   const auth = authOf(deployment);
   const expires = taskcluster.fromNow('-1 minute');
   await auth.createClient('gone', wanted({ expires, deleteOnExpiration: true }));
+  const { rootUrl, credentials } = deployment;
+  const secrets = new taskcluster.Secrets({ rootUrl, credentials });
+  await secrets.set('gone', { expires, secret: {} });
   const storage = await openStorage({ ...data, database: undefined });
   t.teardown(() => storage.close());
   await removeExpired(storage.store, storage.objects);
-  const { auditHistory } = await auth.getEntityHistory('client', 'gone');
-  t.like(auditHistory[1], { actionType: 'expired', clientId: 'static/taskcluster/auth' });
+  for (const [entityType, clientId] of [
+    ['client', 'static/taskcluster/auth'],
+    ['secret', 'static/taskcluster/secrets'],
+  ] as const) {
+    const { auditHistory } = await auth.getEntityHistory(entityType, 'gone');
+    t.like(auditHistory[1], { actionType: 'expired', clientId });
+  }
 });
 
 onEveryBackend('there are no tokens for GitHub here', async (t, place) => {

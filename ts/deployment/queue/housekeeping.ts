@@ -35,9 +35,15 @@ const GRACE = 60 * 60 * 1000;
 /** Age at which entries of the history are removed, in milliseconds. */
 const AUDIT_KEPT = 30 * 24 * 60 * 60 * 1000;
 
-const EXPIRED = {
+/** How the history names the services that remove what has expired. */
+const EXPIRED_CLIENT = {
   entityType: 'client',
   clientId: 'static/taskcluster/auth',
+  actionType: 'expired',
+} as const;
+const EXPIRED_SECRET = {
+  entityType: 'secret',
+  clientId: 'static/taskcluster/secrets',
   actionType: 'expired',
 } as const;
 
@@ -105,10 +111,12 @@ export async function removeExpired(
   await store.taskQueues.removeExpired(time);
   await store.workers.removeExpired(time);
   await store.groups.removeExpired(time);
-  await store.secrets.removeExpired(time);
-  await store.transaction(async ({ clients, audit }) => {
+  await store.transaction(async ({ clients, secrets, audit }) => {
     for (const entityId of await clients.removeExpired(time)) {
-      await audit.add({ ...EXPIRED, entityId });
+      await audit.add({ ...EXPIRED_CLIENT, entityId });
+    }
+    for (const entityId of await secrets.removeExpired(time)) {
+      await audit.add({ ...EXPIRED_SECRET, entityId });
     }
   });
   await store.audit.removeBefore(new Date(time.getTime() - AUDIT_KEPT));

@@ -465,7 +465,8 @@ export interface Store {
     remove(name: string): Promise<void>;
     /** The secrets that are not expired at this time, by name. */
     names(time: Date, page: PageRequest): Promise<readonly string[]>;
-    removeExpired(time: Date): Promise<void>;
+    /** Returns the names of those that it removes. */
+    removeExpired(time: Date): Promise<readonly string[]>;
   };
   readonly users: {
     get(name: string): Promise<LocalUser | undefined>;

@@ -36,7 +36,11 @@ export function secrets(database: Queryable, keys: KeyRing): Store['secrets'] {
       return rows.map(({ name }) => name);
     },
     async removeExpired(time) {
-      await database.query('DELETE FROM secrets WHERE expires < $1', [time]);
+      const rows = await database.query<Pick<Row, 'name'>>(
+        'DELETE FROM secrets WHERE expires < $1 RETURNING name',
+        [time],
+      );
+      return rows.map(({ name }) => name);
     },
   };
 }
