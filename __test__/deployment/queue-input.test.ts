@@ -9,7 +9,8 @@ const TOKEN = Buffer.from(`a${NUL}`).toString('base64url');
 const LEAP_SECOND = '2026-12-31T23:59:60Z';
 const YEAR_0 = '0000-01-01T00:00:00Z';
 
-const WORKERS = 'queue/v1/provisioners/demo/worker-types/local/workers';
+const TYPE = 'queue/v1/provisioners/demo/worker-types/local';
+const WORKERS = `${TYPE}/workers`;
 /** A worker as it is declared. */
 const MACHINE = 'queue/v1/provisioners/demo/worker-types/local/a/b';
 
@@ -44,6 +45,9 @@ const REQUESTS: [method: string, target: string, body: object | undefined, statu
   ['GET', 'queue/v1/provisioners/a/worker-types/b/workers?quarantined=maybe', undefined, 400],
   ['GET', 'queue/v1/task-queues/demo/local/pending?continuationToken=_w', undefined, 200],
   ['GET', `queue/v1/task-queues/demo/local/claimed?continuationToken=${TOKEN}`, undefined, 400],
+  ['PUT', TYPE, { expires: LEAP_SECOND }, 400],
+  ['PUT', TYPE, { description: NUL }, 400],
+  ['PUT', TYPE, {}, 400],
   ['PUT', MACHINE, { expires: LEAP_SECOND }, 400],
   ['PUT', MACHINE, { expires: '9999-12-31T23:59:59Z' }, 200],
   ['PUT', `${WORKERS}/a/b`, { quarantineUntil: YEAR_0 }, 400],

@@ -4,7 +4,7 @@ import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend, openPlace, type Place } from '../harness/backends.js';
 import { within } from '../harness/deadline.js';
-import { authorization, deploymentFor } from '../harness/deployment.js';
+import { authorization, deploymentFor, send } from '../harness/deployment.js';
 import {
   definition,
   QUEUE,
@@ -135,6 +135,8 @@ onEveryBackend(
         `UPDATE ${table} SET expires = now() - interval '1 hour' WHERE task_queue_id = 'p/past'`,
       );
     }
+    // In quarantine, but of no task queue any more.
+    t.is(await refusal(queue.getWorker('p', 'past', 'g', 'a')), 'ResourceNotFound');
     const types = await allOf<{ workerType: string }>(
       (query) => queue.listWorkerTypes('p', query),
       'workerTypes',
@@ -150,6 +152,38 @@ onEveryBackend(
     );
   },
 );
+
+onEveryBackend('an operator describes a task queue, property by property', async (t, place) => {
+  const { deployment, queue, caller } = await queueFor(t, place, [
+    'queue:declare-worker-type:p/one#description',
+    'queue:declare-provisioner:p#description',
+  ]);
+  const described = await caller.declareWorkerType('p', 'one', { description: 'fast' });
+  t.like(described, { taskQueueId: 'p/one', description: 'fast', stability: 'experimental' });
+  t.like(
+    await queue.declareWorkerType('p', 'one', {
+      stability: 'stable',
+      expires: '3017-07-29T00:00:00Z',
+    }),
+    { description: 'fast', stability: 'stable', expires: '3017-07-29T00:00:00.000Z' },
+  );
+  await queue.declareWorker('p', 'one', 'g', 'w', { expires: taskcluster.fromNow('1 hour') });
+  const known = { description: 'fast', stability: 'stable', expires: '3017-07-29T00:00:00.000Z' };
+  t.like(await queue.getTaskQueue('p/one'), known);
+  t.like(await queue.getWorkerType('p', 'one'), known);
+  const stable = { description: 'slow', stability: 'stable' };
+  t.is(await refusal(caller.declareWorkerType('p', 'one', stable)), 'InsufficientScopes');
+  t.is(await refusal(queue.declareWorkerType('p', 'one', { description: 'a\0' })), 'InputError');
+  // A provisioner is what its task queues are, and keeps no description.
+  t.like(await caller.declareProvisioner('p', { description: 'ours' }), { description: '' });
+  t.is(await refusal(queue.declareProvisioner('q', { description: '' })), 'ResourceNotFound');
+  // Without a property no scope is named: every client would pass.
+  t.is(await refusal(queue.declareProvisioner('p', {})), 'InputValidationError');
+  t.is(await refusal(queue.declareWorkerType('p', 'two', {})), 'InputValidationError');
+  const target = '/api/queue/v1/provisioners/p/worker-types/two';
+  const headers = { 'Content-Type': 'application/json' };
+  t.is((await send(deployment, { method: 'PUT', target, headers, body: '{}' })).status, 403);
+});
 
 onEveryBackend('a worker in quarantine gets no tasks', async (t, place) => {
   const { deployment, queue, caller } = await queueFor(t, place, [

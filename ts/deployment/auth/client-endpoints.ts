@@ -1,5 +1,6 @@
 /** Endpoints that list, create, change and delete clients. Static clients cannot be changed. */
 import type { ApiBuilder, ApiRequest } from '../api/builder.js';
+import { checkDescription } from '../api/description.js';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
@@ -8,7 +9,7 @@ import { eachInSlices } from '../turns.js';
 import { clientChange, createClient, newAccessToken, type ScopeResolver } from './clients.js';
 import type { AuthContext } from './context.js';
 import { expandingIn } from './grant-changes.js';
-import { CLIENT_ID, checkDescription } from './names.js';
+import { CLIENT_ID } from './names.js';
 import {
   createClientRequest,
   createClientResponse,

@@ -2,11 +2,12 @@
  * The auth service's own view of its clients and roles: it tells which client may be used now, and expands
  * scopes.
  */
+
 import { randomBytes } from 'node:crypto';
+import { checkDescription } from '../api/description.js';
 import type { RolesVersion } from '../roles-version.js';
 import type { AuditEntry, Author, Client, GrantChange, Store } from '../storage/store.js';
 import { expandingIn, type GrantChanges } from './grant-changes.js';
-import { checkDescription } from './names.js';
 import { checkRoles, RoleExpansion, type RoleScopes } from './roles.js';
 import { type LoadedClient, RefusedError } from './signature-validator.js';
 

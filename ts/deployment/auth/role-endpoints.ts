@@ -1,5 +1,6 @@
 /** Endpoints that list, create, change and delete roles. */
 import type { ApiBuilder, ApiRequest } from '../api/builder.js';
+import { checkDescription } from '../api/description.js';
 import { ApiError } from '../api/errors.js';
 import { PAGE_QUERY } from '../api/pages.js';
 import type { ScopeTemplate } from '../api/scope-template.js';
@@ -9,7 +10,6 @@ import { eachInSlices } from '../turns.js';
 import { authorOf, checkGrantable } from './client-endpoints.js';
 import type { ScopeResolver } from './clients.js';
 import type { AuthContext } from './context.js';
-import { checkDescription } from './names.js';
 import { RoleError, type RoleScopes } from './roles.js';
 import {
   createRoleRequest,

@@ -1,5 +1,5 @@
 /** JSON schemas of the queue's requests, as in Taskcluster's references. */
-import { PRIORITIES } from '../storage/store.js';
+import { PRIORITIES, STABILITIES } from '../storage/store.js';
 
 const SLUGID = '^[A-Za-z0-9_-]{8}[Q-T][A-Za-z0-9_-][CGKOSWaeimquy26-][A-Za-z0-9_-]{10}[AQgw]$';
 const PROVISIONER_ID = '^[a-zA-Z0-9-_]{1,38}$';
@@ -127,6 +127,49 @@ export const quarantineWorkerRequest = {
   properties: { quarantineUntil: time, quarantineInfo: { type: 'string', maxLength: 4000 } },
   additionalProperties: false,
   required: ['quarantineUntil'],
+} as const;
+
+/**
+ * What declares a provisioner or a worker type. A body without a property names no scope, so that every caller could
+ * send it: it is refused.
+ */
+const declaration = {
+  type: 'object',
+  properties: {
+    stability: { type: 'string', enum: STABILITIES },
+    description: { type: 'string' },
+    expires: time,
+  },
+  additionalProperties: false,
+  minProperties: 1,
+} as const;
+
+const action = {
+  type: 'object',
+  properties: {
+    name: { type: 'string' },
+    title: { type: 'string' },
+    context: { type: 'string', enum: ['provisioner', 'worker-type', 'worker'] },
+    url: { type: 'string' },
+    method: { type: 'string', enum: ['POST', 'PUT', 'DELETE', 'PATCH'] },
+    description: { type: 'string' },
+  },
+  required: ['name', 'title', 'context', 'url', 'method', 'description'],
+  additionalProperties: false,
+} as const;
+
+export const updateProvisionerRequest = {
+  ...declaration,
+  $id: '/schemas/queue/v1/update-provisioner-request.json#',
+  properties: {
+    ...declaration.properties,
+    actions: { type: 'array', uniqueItems: true, items: action },
+  },
+} as const;
+
+export const updateWorkerTypeRequest = {
+  ...declaration,
+  $id: '/schemas/queue/v1/update-workertype-request.json#',
 } as const;
 
 export const updateWorkerRequest = {

@@ -1,11 +1,13 @@
 /** Endpoints that describe task queues and their workers, and put workers into quarantine. */
 import type { ApiBuilder } from '../api/builder.js';
+import { checkDescription } from '../api/description.js';
 import { ApiError } from '../api/errors.js';
 import { instant } from '../api/instant.js';
 import { PAGE_QUERY, page } from '../api/pages.js';
 import {
   type KnownWorker,
   type ServedQueue,
+  type Store,
   type WorkerName,
   workerKey,
 } from '../storage/store.js';
@@ -20,7 +22,12 @@ import {
   workerTypeResponse,
 } from './answers.js';
 import type { QueueContext } from './context.js';
-import { quarantineWorkerRequest, updateWorkerRequest } from './schemas.js';
+import {
+  quarantineWorkerRequest,
+  updateProvisionerRequest,
+  updateWorkerRequest,
+  updateWorkerTypeRequest,
+} from './schemas.js';
 import { isQuarantined, noteWorker } from './workers.js';
 
 type Queue = ApiBuilder<QueueContext>;
@@ -41,22 +48,21 @@ export function declareWorkerEndpoints(queue: Queue): void {
 
 const keyOf = ({ id }: ServedQueue) => id;
 
-/** The fixed description of every task queue: the real service no longer stores others. */
-function serializeTimes({ expires, lastActive }: ServedQueue) {
+function serializeServed({ expires, lastActive, description, stability }: ServedQueue) {
   return {
     expires: expires.toJSON(),
     lastDateActive: lastActive.toJSON(),
-    description: '',
-    stability: 'experimental',
+    description,
+    stability,
   };
 }
 
 function serializeProvisioner(provisioner: ServedQueue) {
-  return { provisionerId: provisioner.id, ...serializeTimes(provisioner), actions: [] };
+  return { provisionerId: provisioner.id, ...serializeServed(provisioner), actions: [] };
 }
 
 function serializeQueue(queue: ServedQueue) {
-  return { taskQueueId: queue.id, ...serializeTimes(queue) };
+  return { taskQueueId: queue.id, ...serializeServed(queue) };
 }
 
 function serializeWorkerType(queue: ServedQueue) {
@@ -103,18 +109,46 @@ function declareProvisioners(queue: Queue): void {
       everybody: true,
       scopes: 'queue:get-provisioner:<provisionerId>',
     },
-    async ({ params: { provisionerId } }, { store }) => {
-      const provisioner = await store.taskQueues.provisioner(provisionerId, new Date());
-      if (provisioner === undefined) {
-        throw new ApiError(
-          'ResourceNotFound',
-          'Provisioner `{{provisionerId}}` not found. Are you sure it was created?',
-          { provisionerId },
-        );
-      }
-      return serializeProvisioner(provisioner);
+    ({ params: { provisionerId } }, { store }) => shownProvisioner(store, provisionerId),
+  );
+  queue.declare(
+    {
+      name: 'declareProvisioner',
+      method: 'put',
+      route: '/provisioners/:provisionerId',
+      title: 'Update a provisioner',
+      category: CATEGORY,
+      stability: 'deprecated',
+      output: provisionerResponse,
+      scopes: {
+        AllOf: [
+          {
+            for: 'property',
+            in: 'properties',
+            each: 'queue:declare-provisioner:<provisionerId>#<property>',
+          },
+        ],
+      },
+      input: updateProvisionerRequest,
+    },
+    async ({ params: { provisionerId }, body, authorize }, { store }) => {
+      await authorize({ provisionerId, properties: Object.keys(body) });
+      // As Taskcluster's own queue, which keeps provisioners no longer: nothing is written.
+      return shownProvisioner(store, provisionerId);
     },
   );
+}
+
+async function shownProvisioner(store: Store, provisionerId: string) {
+  const provisioner = await store.taskQueues.provisioner(provisionerId, new Date());
+  if (provisioner === undefined) {
+    throw new ApiError(
+      'ResourceNotFound',
+      'Provisioner `{{provisionerId}}` not found. Are you sure it was created?',
+      { provisionerId },
+    );
+  }
+  return serializeProvisioner(provisioner);
 }
 
 function declareWorkerTypes(queue: Queue): void {
@@ -152,18 +186,56 @@ function declareWorkerTypes(queue: Queue): void {
       everybody: true,
       scopes: 'queue:get-worker-type:<provisionerId>/<workerType>',
     },
-    async ({ params: { provisionerId, workerType } }, { store }) => {
-      const found = await store.taskQueues.get(`${provisionerId}/${workerType}`, new Date());
-      if (found === undefined) {
-        throw new ApiError(
-          'ResourceNotFound',
-          'Worker-type `{{workerType}}` with Provisioner `{{provisionerId}}` not found. Are you sure it was created?',
-          { workerType, provisionerId },
-        );
-      }
-      return { ...serializeWorkerType(found), actions: [] };
+    ({ params: { provisionerId, workerType } }, { store }) =>
+      shownWorkerType(store, provisionerId, workerType),
+  );
+  queue.declare(
+    {
+      name: 'declareWorkerType',
+      method: 'put',
+      route: '/provisioners/:provisionerId/worker-types/:workerType',
+      title: 'Update a worker-type',
+      category: CATEGORY,
+      stability: 'deprecated',
+      output: workerTypeResponse,
+      scopes: {
+        AllOf: [
+          {
+            for: 'property',
+            in: 'properties',
+            each: 'queue:declare-worker-type:<provisionerId>/<workerType>#<property>',
+          },
+        ],
+      },
+      input: updateWorkerTypeRequest,
+    },
+    async ({ params: { provisionerId, workerType }, body, authorize }, { store }) => {
+      await authorize({ provisionerId, workerType, properties: Object.keys(body) });
+      const { expires, description, stability } = body;
+      checkDescription(description ?? '');
+      const now = new Date();
+      await store.taskQueues.seen({
+        id: `${provisionerId}/${workerType}`,
+        lastActive: now,
+        expires: expires === undefined ? new Date(now.getTime() + 5 * DAY) : instant(expires),
+        description,
+        stability,
+      });
+      return shownWorkerType(store, provisionerId, workerType);
     },
   );
+}
+
+async function shownWorkerType(store: Store, provisionerId: string, workerType: string) {
+  const found = await store.taskQueues.get(`${provisionerId}/${workerType}`, new Date());
+  if (found === undefined) {
+    throw new ApiError(
+      'ResourceNotFound',
+      'Worker-type `{{workerType}}` with Provisioner `{{provisionerId}}` not found. Are you sure it was created?',
+      { workerType, provisionerId },
+    );
+  }
+  return { ...serializeWorkerType(found), actions: [] };
 }
 
 function declareTaskQueues(queue: Queue): void {
@@ -298,9 +370,12 @@ function declareWorkers(queue: Queue): void {
     },
     async ({ params }, { store }) => {
       const time = new Date();
-      const worker = await store.workers.get(workerName(params));
+      const name = workerName(params);
+      const worker = await store.workers.get(name);
       const isThere =
-        worker !== undefined && (worker.expires >= time || isQuarantined(worker, time));
+        worker !== undefined &&
+        (worker.expires >= time || isQuarantined(worker, time)) &&
+        (await store.taskQueues.get(name.taskQueueId, time)) !== undefined;
       if (!isThere) {
         throw new ApiError(
           'ResourceNotFound',

@@ -123,6 +123,17 @@ export interface ServedQueue {
   readonly id: string;
   readonly lastActive: Date;
   readonly expires: Date;
+  readonly description: string;
+  readonly stability: Stability;
+}
+
+export const STABILITIES = ['experimental', 'stable', 'deprecated'] as const;
+export type Stability = (typeof STABILITIES)[number];
+
+/** Makes a task queue active, and changes of its description what is named. */
+export interface SeenQueue extends Pick<ServedQueue, 'id' | 'lastActive' | 'expires'> {
+  readonly description?: string | undefined;
+  readonly stability?: Stability | undefined;
 }
 
 /** The name of a worker. */
@@ -396,7 +407,7 @@ export interface Store {
     provisioner(provisionerId: string, time: Date): Promise<ServedQueue | undefined>;
     provisioners(time: Date, page: PageRequest): Promise<readonly ServedQueue[]>;
     /** Records that a worker serves it now. The expiry never moves back. */
-    seen(queue: ServedQueue): Promise<void>;
+    seen(queue: SeenQueue): Promise<void>;
     removeExpired(time: Date): Promise<void>;
   };
   readonly workers: {

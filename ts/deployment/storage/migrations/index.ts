@@ -18,6 +18,7 @@ import { ROLES_VERSION } from './0007-roles-version.js';
 import { WORKERS } from './0008-workers.js';
 import { AUDIT_HISTORY } from './0009-audit-history.js';
 import { GRANT_CHANGES } from './0010-grant-changes.js';
+import { DECLARED_QUEUES } from './0011-declared-queues.js';
 import type { Migration } from './migration.js';
 
 export const MIGRATIONS: readonly Migration[] = [
@@ -31,6 +32,7 @@ export const MIGRATIONS: readonly Migration[] = [
   WORKERS,
   AUDIT_HISTORY,
   GRANT_CHANGES,
+  DECLARED_QUEUES,
 ];
 
 /** A database with tables that neither this version nor an older one has made. */

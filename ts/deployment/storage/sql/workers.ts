@@ -1,18 +1,22 @@
 /** Task queues that have been served, and the workers that have served them. */
 import { one, type Parameter, type Queryable } from '../database.js';
-import type { KnownWorker, ServedQueue, Store, TaskRun, WorkerName } from '../store.js';
+import type { KnownWorker, ServedQueue, Stability, Store, TaskRun, WorkerName } from '../store.js';
 
 interface QueueRow {
   readonly id: string;
   readonly last_active: Date;
   readonly expires: Date;
+  readonly description: string;
+  readonly stability: Stability;
 }
 
-const QUEUES = 'SELECT task_queue_id AS id, last_active, expires FROM task_queues';
+const QUEUES =
+  'SELECT task_queue_id AS id, last_active, expires, description, stability FROM task_queues';
 
-/** There is no table of provisioners: each is what its task queues are. */
+/** There is no table of provisioners: each is what its task queues are, and has no description of its own. */
 const PROVISIONERS = `
-  SELECT id, max(last_active) AS last_active, max(expires) AS expires FROM
+  SELECT id, max(last_active) AS last_active, max(expires) AS expires, '' AS description,
+    'experimental' AS stability FROM
     (SELECT split_part(task_queue_id, '/', 1) COLLATE "C" AS id, last_active, expires
      FROM task_queues WHERE expires > $1) AS queues`;
 
@@ -41,13 +45,16 @@ export function taskQueues(database: Queryable): Store['taskQueues'] {
         after,
         limit,
       ]),
-    async seen({ id, lastActive, expires }) {
+    async seen({ id, lastActive, expires, description = null, stability = null }) {
       await database.query(
-        `INSERT INTO task_queues AS present (task_queue_id, last_active, expires)
-         VALUES ($1, $2, $3) ON CONFLICT (task_queue_id) DO UPDATE SET
+        `INSERT INTO task_queues AS present (task_queue_id, last_active, expires, description, stability)
+         VALUES ($1, $2, $3, coalesce($4, ''), coalesce($5, 'experimental'))
+         ON CONFLICT (task_queue_id) DO UPDATE SET
            last_active = greatest(present.last_active, excluded.last_active),
-           expires = greatest(present.expires, excluded.expires)`,
-        [id, lastActive, expires],
+           expires = greatest(present.expires, excluded.expires),
+           description = coalesce($4, present.description),
+           stability = coalesce($5, present.stability)`,
+        [id, lastActive, expires, description, stability],
       );
     },
     async removeExpired(time) {
@@ -56,8 +63,8 @@ export function taskQueues(database: Queryable): Store['taskQueues'] {
   };
 }
 
-function toQueue({ id, last_active, expires }: QueueRow): ServedQueue {
-  return { id, lastActive: last_active, expires };
+function toQueue({ last_active, ...row }: QueueRow): ServedQueue {
+  return { ...row, lastActive: last_active };
 }
 
 interface WorkerRow {
