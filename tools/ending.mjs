@@ -1,7 +1,7 @@
 /** How a tool ends that cannot do its work: with the sentence of its error, and with 1. */
-export function endWithSentence(work) {
+export async function endWithSentence(work) {
   try {
-    work();
+    await work();
   } catch (error) {
     console.error(error.message);
     process.exitCode = 1;

@@ -1,14 +1,17 @@
 /**
- * `npm run image`: an image with the one file, for Linux on x64, by the first of docker, podman and
- * buildah that works here. Prints its names. The one file is made by `npm run build:one-file` before.
+ * `npm run image`: an image with the one file, for Linux, by the first of docker, podman and buildah that
+ * works here. Prints its names. The one file is made by `npm run build:one-file` before.
  *
  * Usage: node tools/image.mjs [--tag NAME]... [--base IMAGE] [--with PROGRAM] [--save FILE]
+ *   [--platform linux/amd64|linux/arm64] [--emulator COMMAND]
  *
- * `--base` names an image that has what tools/image/base.Containerfile installs; without it that file
- * is built first, from Debian's image. `--save` also writes the image into a file, for `docker load`.
+ * `--platform` is by default this machine's. For another, `--emulator` names what runs the one file, which says
+ * of what version it is; it is not needed where the machine does so by itself. `--base` names an image that has
+ * what tools/image/base.Containerfile installs; without it that file is built first, from Debian's image.
+ * `--save` also writes the image into a file, for `docker load`.
  * Pushes nothing.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -16,8 +19,8 @@ import { parseArgs } from 'node:util';
 import { endWithSentence } from './ending.mjs';
 import { manifest, ROOT } from './platforms.mjs';
 
-const PLATFORM = 'linux/amd64';
-const ONE_FILE = join(ROOT, 'build/one-file/taskcluster-proxy-linux-x64-gnu');
+/** The platforms as Node names their processors, and as images do. */
+const PLATFORMS = { x64: 'linux/amd64', arm64: 'linux/arm64' };
 const FILES = join(ROOT, 'tools/image');
 
 /** Each with a question that only one which works answers, how it builds, and how it saves. */
@@ -45,26 +48,28 @@ function main() {
       base: { type: 'string' },
       with: { type: 'string' },
       save: { type: 'string' },
+      platform: { type: 'string', default: PLATFORMS[process.arch] ?? 'linux/amd64' },
+      emulator: { type: 'string', default: '' },
     },
   });
+  const { platform } = values;
   const builder = findBuilder(values.with);
-  if (!existsSync(ONE_FILE)) {
-    throw new Error(`There is no ${ONE_FILE}: run npm run build:one-file first.`);
-  }
+  const oneFile = oneFileFor(platform);
   const context = mkdtempSync(join(tmpdir(), 'taskcluster-proxy-image-'));
   try {
     const base = values.base ?? 'taskcluster-proxy-base';
     if (values.base === undefined) {
-      build(builder, [base], 'base.Containerfile', context);
+      build({ builder, platform, context, tags: [base], file: 'base.Containerfile' });
     }
-    const facts = describe(version);
-    fill(join(context, 'app'), facts);
-    build(builder, values.tag, 'Containerfile', context, {
+    const facts = describe(oneFile, values.emulator, version);
+    fill(join(context, 'app'), oneFile, facts);
+    const args = {
       BASE: base,
       VERSION: version,
       REVISION: facts.commit,
       CREATED: createdAt(),
-    });
+    };
+    build({ builder, platform, context, tags: values.tag, file: 'Containerfile', args });
   } finally {
     rmSync(context, { recursive: true });
   }
@@ -97,12 +102,31 @@ function findBuilder(wanted) {
   return found;
 }
 
+function oneFileFor(platform) {
+  const [arch] = Object.entries(PLATFORMS).find(([, name]) => name === platform) ?? [];
+  if (arch === undefined) {
+    throw new Error(`${platform} has no image: name ${oneOf(Object.values(PLATFORMS))}.`);
+  }
+  const name = `linux-${arch}-gnu`;
+  const file = join(ROOT, 'build/one-file', `taskcluster-proxy-${name}`);
+  if (!existsSync(file)) {
+    const more = arch === process.arch ? '' : ` -- --platform ${name}`;
+    throw new Error(`There is no ${file}: run npm run build:one-file${more} first.`);
+  }
+  return file;
+}
+
 /** Dockerflow's version.json, from the program itself: what lies in the image is what is named. */
-function describe(version) {
-  const said = execFileSync(ONE_FILE, ['--version'], { encoding: 'utf8' });
-  const [, own, commit] = /^Taskcluster proxy (\S+) \(git revision (\S+)\)/.exec(said) ?? [];
+function describe(oneFile, emulator, version) {
+  const [program, ...args] = [...emulator.split(' ').filter(Boolean), oneFile, '--version'];
+  const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8' });
+  if (status !== 0) {
+    const trouble = error?.message ?? stderr.trim();
+    throw new Error(`${oneFile} does not run here (${trouble}): give --emulator what runs it.`);
+  }
+  const [, own, commit] = /^Taskcluster proxy (\S+) \(git revision (\S+)\)/.exec(stdout) ?? [];
   if (own !== version) {
-    throw new Error(`${ONE_FILE} is not of version ${version}: run npm run build:one-file again.`);
+    throw new Error(`${oneFile} is not of version ${version}: run npm run build:one-file again.`);
   }
   const { GITHUB_SERVER_URL, GITHUB_REPOSITORY, GITHUB_RUN_ID } = process.env;
   return {
@@ -116,9 +140,9 @@ function describe(version) {
   };
 }
 
-function fill(directory, facts) {
-  cpSync(ONE_FILE, join(directory, 'taskcluster-proxy'));
-  copyFileSync(`${ONE_FILE}.node-license.txt`, join(directory, 'LICENSE.node'));
+function fill(directory, oneFile, facts) {
+  cpSync(oneFile, join(directory, 'taskcluster-proxy'));
+  copyFileSync(`${oneFile}.node-license.txt`, join(directory, 'LICENSE.node'));
   for (const name of ['LICENSE', 'THIRD-PARTY-LICENSES']) {
     copyFileSync(join(ROOT, name), join(directory, name));
   }
@@ -132,10 +156,10 @@ function createdAt() {
   return new Date(time).toISOString();
 }
 
-function build(builder, tags, file, context, args = {}) {
+function build({ builder, platform, context, tags, file, args = {} }) {
   run(builder, [
     ...BUILDERS[builder].build,
-    ...['--platform', PLATFORM, '--file', join(FILES, file)],
+    ...['--platform', platform, '--file', join(FILES, file)],
     ...tags.flatMap((tag) => ['--tag', tag]),
     ...Object.entries(args).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]),
     context,

@@ -1,22 +1,31 @@
 // The image: put together with the one file inside on a base made here, and run as its own settings say,
 // as the first process of a container's namespaces. No runtime of containers is asked, and no registry.
 import { execFile, spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { revision, version } from 'taskcluster-proxy';
 import { Authority } from '../harness/authority.js';
 import { endsWith } from '../harness/child.js';
-import { until, within } from '../harness/deadline.js';
+import { TEST_PATIENCE_MS, until, within } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
 import { makeNamespace, type Namespace } from '../harness/namespace.js';
+import { runProgram } from '../harness/run-program.js';
 import { permanentCredentials } from '../harness/signature.js';
 import { testWith } from '../harness/tools.js';
 import { startUpstream } from '../harness/upstream.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
-const ONE_FILE = path.join(ROOT, 'build/one-file/taskcluster-proxy-linux-x64-gnu');
+const FILES = path.join(ROOT, 'build/one-file');
 const BASE = 'localhost/base:test';
 const IMAGE = 'localhost/taskcluster-proxy:test';
 const { PATH = '' } = process.env;
@@ -33,6 +42,38 @@ const imageTest = isPossible ? testWith('buildah', 'ip') : test.skip;
 if (!isPossible) {
   console.log('skipped here: tests of the image, which need root on Linux on x64');
 }
+
+/** A processor that there is an image for, and how this machine makes its base. */
+interface Target {
+  readonly platform: 'linux/amd64' | 'linux/arm64';
+  /** As the one file is called. */
+  readonly name: string;
+  /** What runs its programs here. */
+  readonly emulator?: string;
+  /** The files that the base has beside certificates: those of this machine, by their paths in the image. */
+  readonly base: (oneFile: string) => Promise<Map<string, string>>;
+}
+
+const AMD64: Target = { platform: 'linux/amd64', name: 'linux-x64-gnu', base: librariesOf };
+
+const ARM64: Target = {
+  platform: 'linux/arm64',
+  name: 'linux-arm64-gnu',
+  emulator: '/usr/bin/qemu-aarch64-static',
+  base: librariesForArm,
+};
+
+const LIBRARIES_FOR_ARM = '/usr/lib/aarch64-linux-gnu';
+const ARM64_PARTS = [
+  path.join(ROOT, 'build/platforms/taskcluster-proxy.linux-arm64-gnu.node'),
+  ...['/usr/bin/qemu-aarch64-static', '/usr/bin/aarch64-linux-gnu-strip'],
+  path.join(LIBRARIES_FOR_ARM, 'libatomic.so.1'),
+];
+const missing = ARM64_PARTS.find((file) => !existsSync(file));
+if (missing !== undefined) {
+  console.log(`skipped here: the image for linux/arm64: there is no ${missing}`);
+}
+const arm64Test = missing === undefined ? imageTest : test.skip;
 
 interface Config {
   User: string;
@@ -53,7 +94,7 @@ imageTest('an image signs on port 80, is not root, and ends on SIGTERM', async (
   const unprivileged = 'echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start';
   await run('ip', ['netns', 'exec', namespace.name, 'bash', '-c', unprivileged]);
   const authority = await Authority.create();
-  const { root, config } = await buildImage(t, authority);
+  const { root, config } = await buildImage(t, AMD64, authority);
 
   t.deepEqual(Object.keys(config.ExposedPorts), ['80/tcp']);
   const labels = new Map(Object.entries(config.Labels));
@@ -96,6 +137,31 @@ imageTest('an image signs on port 80, is not root, and ends on SIGTERM', async (
   t.deepEqual(await within(other.exited, 'the end'), [64, null]);
 });
 
+arm64Test('an image for linux/arm64 has what a proxy needs there', async (t) => {
+  t.timeout(TEST_PATIENCE_MS);
+  const { emulator = '' } = ARM64;
+  const { root, config, architecture } = await buildImage(t, ARM64, await Authority.create());
+  t.is(architecture, 'arm64');
+  const facts = JSON.parse(readFileSync(path.join(root, 'app/version.json'), 'utf8'));
+  t.is(facts.version, version);
+  t.is(
+    facts.commit,
+    new Map(Object.entries(config.Labels)).get('org.opencontainers.image.revision'),
+  );
+
+  copyFileSync(emulator, path.join(root, 'emulator'));
+  await run('mount', ['-t', 'proc', 'proc', path.join(root, 'proc')]);
+  t.teardown(() => run('umount', [path.join(root, 'proc')]));
+  const chroot = ['/usr/sbin/chroot', `--userspec=${config.User}`, root, '/emulator'];
+  const smoke = path.join(ROOT, 'tools/smoke.mjs');
+  const { code, stderr } = await runProgram(
+    process.execPath,
+    [smoke, ...chroot, ...config.Entrypoint],
+    { env: { PATH } },
+  );
+  t.is(code, 0, stderr);
+});
+
 interface Container {
   readonly root: string;
   readonly config: Config;
@@ -105,9 +171,11 @@ interface Container {
 /** With storage of its own, which goes with the test: the image's settings, and its files. */
 async function buildImage(
   t: ExecutionContext,
+  target: Target,
   authority: Authority,
-): Promise<Omit<Container, 'namespace'>> {
-  await run(process.execPath, [path.join(ROOT, 'tools/one-file.mjs')]);
+): Promise<Omit<Container, 'namespace'> & { architecture: string }> {
+  const { platform, name, emulator } = target;
+  await run(process.execPath, [path.join(ROOT, 'tools/one-file.mjs'), '--platform', name]);
   const directory = freshDirectory(t);
   const storage = path.join(directory, 'storage.conf');
   const places = ['graph', 'run'].map((name) => `${name}root = "${path.join(directory, name)}"`);
@@ -116,26 +184,36 @@ async function buildImage(
   const buildah = async (...args: string[]) => (await run('buildah', args, { env })).stdout.trim();
   t.teardown(() => buildah('rm', '--all'));
 
-  await buildah('build', '--quiet', '--tag', BASE, await makeBase(t, authority));
+  const base = await makeBase(t, target, authority);
+  await buildah('build', '--quiet', '--platform', platform, '--tag', BASE, base);
   const archive = path.join(directory, 'image.tar');
   const args = ['--with', 'buildah', '--tag', IMAGE, '--base', BASE, '--save', archive];
-  t.is((await image(args, env)).stdout, `${IMAGE}\n`);
+  const emulated = emulator === undefined ? [] : ['--emulator', `${emulator} -L /`];
+  const made = await image([...args, '--platform', platform, ...emulated], withoutNode(env));
+  t.is(made.stdout, `${IMAGE}\n`);
   const saved = await run('tar', ['-xOf', archive, 'manifest.json']);
   t.deepEqual(JSON.parse(saved.stdout)[0].RepoTags, [IMAGE]);
-  const inspected = await buildah('inspect', '--type', 'image', IMAGE);
-  const container = await buildah('from', '--pull-never', IMAGE);
+  const { Docker } = JSON.parse(await buildah('inspect', '--type', 'image', IMAGE));
+  const container = await buildah('from', '--pull-never', '--platform', platform, IMAGE);
   const root = await buildah('mount', container);
-  return { root, config: JSON.parse(inspected).Docker.config };
+  return { root, config: Docker.config, architecture: Docker.architecture };
+}
+
+/** The one file would start itself again without variables of Node, which an emulator cannot do. */
+function withoutNode(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('NODE_')));
 }
 
 /** What tools/image/base.Containerfile brings, out of this machine, and a root certificate of our own. */
-async function makeBase(t: ExecutionContext, authority: Authority): Promise<string> {
+async function makeBase(
+  t: ExecutionContext,
+  { name, base }: Target,
+  authority: Authority,
+): Promise<string> {
   const directory = freshDirectory(t);
   const root = path.join(directory, 'root');
-  const { stdout } = await run('ldd', [ONE_FILE, '/bin/bash']);
-  const libraries = [...stdout.matchAll(/(?:=> |^\t)(\/\S+) \(/gm)].map(([, file]) => `${file}`);
-  for (const file of ['/bin/bash', ...new Set(libraries)]) {
-    const copy = path.join(root, file);
+  for (const [place, file] of await base(path.join(FILES, `taskcluster-proxy-${name}`))) {
+    const copy = path.join(root, place);
     mkdirSync(path.dirname(copy), { recursive: true });
     copyFileSync(file, copy);
   }
@@ -147,6 +225,24 @@ async function makeBase(t: ExecutionContext, authority: Authority): Promise<stri
   chmodSync(path.join(root, 'tmp'), 0o1777);
   writeFileSync(path.join(directory, 'Containerfile'), 'FROM scratch\nCOPY root/ /\n');
   return directory;
+}
+
+/** A shell, and the libraries that it and the one file ask for. */
+async function librariesOf(oneFile: string): Promise<Map<string, string>> {
+  const { stdout } = await run('ldd', [oneFile, '/bin/bash']);
+  const libraries = [...stdout.matchAll(/(?:=> |^\t)(\/\S+) \(/gm)].map(([, file]) => `${file}`);
+  return new Map(['/bin/bash', ...libraries].map((file) => [file, file]));
+}
+
+/** Those that Debian has for Arm beside its own, without a shell. */
+async function librariesForArm(): Promise<Map<string, string>> {
+  const names = readdirSync(LIBRARIES_FOR_ARM).filter((name) => name.includes('.so'));
+  return new Map(
+    names.map((name) => {
+      const place = name.startsWith('ld-') ? '/lib' : '/lib/aarch64-linux-gnu';
+      return [path.join(place, name), path.join(LIBRARIES_FOR_ARM, name)];
+    }),
+  );
 }
 
 /** As the first process of the container; gives what it says on stdout. */
