@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -41,6 +41,9 @@ if (unknown !== undefined) {
 const failed = [];
 for (const name of wanted) {
   console.log(`== ${name}`);
+  if (name !== 'record' && values['database-url'] !== undefined) {
+    await emptyDatabase(values['database-url']);
+  }
   const passes =
     name === 'record'
       ? await record()
@@ -54,12 +57,21 @@ for (const name of wanted) {
 console.log(failed.length === 0 ? 'all pass' : `failed: ${failed.join(', ')}`);
 process.exitCode = failed.length === 0 ? 0 : 1;
 
+/** Each suite begins with a new deployment, whose keys open nothing of the one before. */
+async function emptyDatabase(url) {
+  const { openPostgresql } = await import(join(ROOT, 'dist/deployment/storage/postgresql.js'));
+  const database = await openPostgresql(url);
+  await database.script('DROP SCHEMA public CASCADE; CREATE SCHEMA public');
+  await database.close();
+}
+
 /** Runs a client's tests beside a deployment, which they find by the environment. */
 async function beside(test, anonymousScopes = test === testGo ? ['secrets:list-secrets'] : []) {
   const { startDeployment } = await import(join(ROOT, 'dist/deployment/index.js'));
   const folder = await mkdtemp(join(tmpdir(), 'taskcluster-suites-'));
   const deployment = await startDeployment({
     folder,
+    databaseUrl: values['database-url'],
     anonymousScopes,
     onNotice: () => undefined,
   });
@@ -85,15 +97,29 @@ function testGo(environment) {
   return run('go', ['test', '-count=1', '-v', './integrationtest/...'], directory, environment);
 }
 
-function testService(name) {
+async function testService(name) {
   const environment = {
     // What is required passes the hooks by.
     NODE_OPTIONS: `--no-experimental-require-module --import=${pathToFileURL(OVERRIDES)}`,
     SUITES_DIST: join(ROOT, 'dist'),
     SUITES_CHECKOUT_URL: pathToFileURL(join(checkout, 'services/queue/test/helper.js')).href,
     SUITES_DATABASE_URL: values['database-url'],
+    // Where a test empties a table itself.
+    TEST_DB_URL: values['database-url'],
   };
-  return mocha(join(checkout, 'services', name), environment);
+  const directory = join(checkout, 'services', name);
+  return mocha(directory, environment, await filesThatCall(directory));
+}
+
+/** The others test the service's own code, and no deployment could change their result. */
+async function filesThatCall(directory) {
+  const paths = [];
+  for (const path of await testFiles(directory)) {
+    if ((await readFile(join(directory, path), 'utf8')).includes('.withServer')) {
+      paths.push(path);
+    }
+  }
+  return paths;
 }
 
 /** Each service has a database of its own on the server, which it fills: `tc_queue` and `tc_auth`. */
@@ -115,13 +141,15 @@ async function record() {
   return true;
 }
 
+async function testFiles(directory) {
+  const files = await readdir(join(directory, 'test'));
+  return files.filter((file) => file.endsWith('_test.js')).map((file) => join('test', file));
+}
+
 async function mocha(directory, environment, own) {
-  const files = (await readdir(join(directory, 'test'))).filter((file) =>
-    file.endsWith('_test.js'),
-  );
   const program = join(checkout, 'node_modules/mocha/bin/mocha.js');
   const options = ['--ui=tdd', '--timeout=60000', '--exit'];
-  const paths = own ?? files.map((file) => join('test', file));
+  const paths = own ?? (await testFiles(directory));
   return run(process.execPath, [program, ...options, ...paths], directory, environment);
 }
 

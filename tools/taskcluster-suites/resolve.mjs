@@ -1,15 +1,19 @@
-/** Has the tests of Taskcluster's services import the helper beside this file instead of their own. */
+/** Has the tests of Taskcluster's services import the helper and the assertions beside this file instead of theirs. */
 import { register } from 'node:module';
 
 const HELPER = new URL('helper.mjs', import.meta.url).href;
+const ASSERT = new URL('assert.mjs', import.meta.url).href;
 
 /** What Node's loader runs, in a thread of its own; the helper's packages are those of the checkout. */
 const HOOK = `export async function resolve(name, context, next) {
   const { parentURL = '' } = context;
-  if (name === './helper.js' && /[/]services[/][a-z]+[/]test[/]/.test(parentURL)) {
-    return { url: '${HELPER}', shortCircuit: true };
+  if (/[/]services[/][a-z]+[/]test[/]/.test(parentURL)) {
+    const url = { './helper.js': '${HELPER}', 'node:assert': '${ASSERT}' }[name];
+    if (url !== undefined) {
+      return { url, shortCircuit: true };
+    }
   }
-  const isOfCheckout = parentURL === '${HELPER}' && name.startsWith('@');
+  const isOfCheckout = parentURL === '${HELPER}' && (name.startsWith('@') || name === 'mocha');
   return next(name, isOfCheckout ? { ...context, parentURL: process.env.SUITES_CHECKOUT_URL } : context);
 }`;
 
