@@ -14,6 +14,9 @@ pub fn redaction(bytes: &[u8]) {
         return;
     };
     let clean = fuzzing::redacted(text);
+    if !text.contains(['%', '@']) && !text.to_ascii_lowercase().contains("bewit") {
+        assert_eq!(clean, text, "nothing here is a secret");
+    }
     assert_eq!(fuzzing::redacted(&clean), clean);
     let mut decoded = clean.into_bytes();
     for round in 0.. {
@@ -106,6 +109,7 @@ pub fn retry_after(bytes: &[u8]) {
             };
             assert_eq!(pause, Some(Duration::from_secs(seconds)));
         }
+        Ok(text) if httpdate::parse_http_date(text).is_err() => assert_eq!(pause, None),
         _ => {
             if let Some(pause) = pause {
                 assert!(pause == Duration::ZERO || pause.subsec_nanos() == 0);

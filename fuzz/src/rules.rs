@@ -7,7 +7,18 @@ use url::{Host, Url};
 
 use super::lines;
 
-const PRIVATE: [&str; 6] = ["localhost", "internal", "local", "test", "lan", "home.arpa"];
+const PRIVATE: [&str; 10] = [
+    "localhost",
+    "internal",
+    "local",
+    "test",
+    "lan",
+    "home.arpa",
+    "localdomain",
+    "localdomain4",
+    "localdomain6",
+    "svc",
+];
 
 /// A request that the guard lets pass names a host that a browser, which reads it as the `url` crate
 /// does, takes for an address or a name that public DNS does not serve; and its `Origin` is that host's.
@@ -55,10 +66,12 @@ pub fn browser(bytes: &[u8]) {
             "{name}"
         );
     }
-    if let Some(origin) = text(&names[1])
-        && let Ok(page) = Url::parse(origin)
-    {
-        assert_eq!(page.origin(), own.origin());
+    if let Some(origin) = text(&names[1]) {
+        // `null` is the origin of a page that has none (HTML Standard 7.1.1).
+        assert!(!origin.eq_ignore_ascii_case("null"));
+        if let Ok(page) = Url::parse(origin) {
+            assert_eq!(page.origin(), own.origin());
+        }
     }
 }
 
@@ -78,13 +91,20 @@ pub fn scopes(bytes: &[u8]) {
     );
     for scope in asked.iter().map(String::as_str).chain([probe]) {
         assert!(scope == probe || scope.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
-        if fuzzing::satisfies(&asked, scope) {
-            assert!(
-                fuzzing::satisfies(&restriction, scope),
-                "{scope} was not to be had"
-            );
+        for given in [&asked, &restriction] {
+            assert_eq!(fuzzing::satisfies(given, scope), gives(given, scope));
+        }
+        if gives(&asked, scope) {
+            assert!(gives(&restriction, scope), "{scope} was not to be had");
         }
     }
+}
+
+/// Scope satisfaction as Taskcluster's documents define it: the scope itself, or its beginning and `*`.
+fn gives(scopes: &[String], wanted: &str) -> bool {
+    let beginnings = (0..=wanted.len()).filter(|end| wanted.is_char_boundary(*end));
+    let mut patterns = beginnings.map(|end| format!("{}*", &wanted[..end]));
+    scopes.iter().any(|scope| scope == wanted) || patterns.any(|pattern| scopes.contains(&pattern))
 }
 
 /// The name of an outgoing proxy shows no password, an error repeats nothing of a variable, and
