@@ -212,7 +212,7 @@ onEveryBackend(
     })) {
       const answer = await send(deployment, { method, target, ...bodyOf(method) });
       const isGranted = endpoints.some(
-        (each) => each.name === name && each.everybody !== undefined,
+        (each) => each.name === name && each.anonymous !== undefined,
       );
       if (!isOpen) {
         t.is(answer.json?.code === 'InsufficientScopes', !isGranted, `${what}: ${answer.text}`);

@@ -78,9 +78,9 @@ test('a role is written as role=scope,scope', (t) => {
 const ROWS = exposure(REFERENCES, ['queue:status:*']);
 
 test('a baseline is what --as-baseline prints, of the same subject, and each finding has a note', (t) => {
-  const baseline = baselineOf('everybody', ROWS, 'agreed');
+  const baseline = baselineOf('an anonymous caller', ROWS, 'agreed');
   const text = JSON.stringify(baseline);
-  t.deepEqual(readBaseline(text, 'f', 'everybody'), baseline);
+  t.deepEqual(readBaseline(text, 'f', 'an anonymous caller'), baseline);
   const [status] = baseline.accepted;
   for (const [wrong, message] of [
     ['', /^f is not JSON$/],
@@ -88,7 +88,7 @@ test('a baseline is what --as-baseline prints, of the same subject, and each fin
     [null, /is no baseline/],
     [
       { ...baseline, of: 'the role x' },
-      /accepts what the role x may do, and this is for everybody/,
+      /accepts what the role x may do, and this is for an anonymous caller/,
     ],
     [{ ...baseline, acepted: [] }, /has 'acepted': write of, accepted only/],
     [{ ...baseline, accepted: [null] }, /names no endpoint/],
@@ -101,7 +101,7 @@ test('a baseline is what --as-baseline prints, of the same subject, and each fin
     [{ ...baseline, accepted: [{ ...status, by: 'x' }] }, /queue\.status needs "passes"/],
   ] as const) {
     const written = wrong === '' ? '' : JSON.stringify(wrong);
-    const reading = () => readBaseline(written, 'f', 'everybody');
+    const reading = () => readBaseline(written, 'f', 'an anonymous caller');
     t.throws(reading, { instanceOf: ReviewError, message }, written);
   }
 });

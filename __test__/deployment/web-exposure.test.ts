@@ -54,7 +54,7 @@ testWith('chromium')('an operator proves, opens and compares by the page alone',
   await page.getByLabel('Password').fill(ALICE.password);
   await press('Sign in');
 
-  t.is(await page.title(), 'What everybody may do');
+  t.is(await page.title(), 'What an anonymous caller may do');
   const summary = () => page.locator('.summary').innerText();
   t.regex(await summary(), /^0 of \d\d endpoints .* Nothing that needs a scope is let through\.$/);
   await isAccessible(t, page, 'locked');
@@ -88,7 +88,7 @@ testWith('chromium')('an operator proves, opens and compares by the page alone',
   await follow('queue.pendingTasks');
   t.regex(
     await page.locator('.tree').innerText(),
-    /pending-count:demo\/\*\s+the role anonymous\s+assume:anonymous\s+which everybody has/,
+    /pending-count:demo\/\*\s+the role anonymous\s+assume:anonymous\s+which every caller has/,
   );
   await isAccessible(t, page, 'why');
   await page.getByLabel('A state that was kept').fill(state);
@@ -124,7 +124,7 @@ test('the page is for signed-in users who may list roles, and runs no script', a
   const { rootUrl } = deployment;
   const moved = await send(deployment, { target: '/exposure?who=role&name=x' });
   t.is(moved.headers.location, '/login/exposure?who=role&name=x');
-  const strange = await send(deployment, { target: '/login/exposure?who=everybody' });
+  const strange = await send(deployment, { target: '/login/exposure?who=anonymous' });
   t.is(strange.status, 303);
   t.is(strange.headers.location, '/login?continue=%2Flogin%2Fexposure%3Fwho%3Deverybody');
 
@@ -149,7 +149,7 @@ test('the page is for signed-in users who may list roles, and runs no script', a
   t.is(document.headers['content-type'], 'text/markdown; charset=utf-8');
   t.regex(
     document.text,
-    /^# What everybody may do\n\n\| passes .*\n.*\n\| for some \| `secrets\.get` /,
+    /^# What an anonymous caller may do\n\n\| passes .*\n.*\n\| for some \| `secrets\.get` /,
   );
   t.regex((await get('who=role&name=operator')).text, /What the role operator may do/);
   t.regex(
@@ -160,7 +160,7 @@ test('the page is for signed-in users who may list roles, and runs no script', a
   for (const [query, status, sentence] of [
     ['who=client&name=static/x', 403, /lack the scope auth:get-client:static\/x/],
     ['who=client', 400, /write the id or the scopes in “Which one”/],
-    ['who=nobody&name=x', 400, /choose one of the list/],
+    ['who=other&name=x', 400, /choose one of the list/],
     ['what-if=anonymous%3D', 400, /gives no scope/],
     ['what-if=a%3Dassume:b%0Ab%3Dassume:a', 400, /Roles may not contain dependency cycles/],
     ['why=queue.tsk', 400, /there is no endpoint queue\.tsk/],

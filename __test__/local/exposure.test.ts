@@ -64,8 +64,8 @@ test('exposure lists what every caller, a client, or a holder of a role or of sc
     scopes: ['assume:reader'],
   });
 
-  const everybody = passes((await run(['exposure', '--json'], place)).stdout);
-  t.like(everybody, {
+  const anonymous = passes((await run(['exposure', '--json'], place)).stdout);
+  t.like(anonymous, {
     'auth.ping': 'always',
     'queue.task': 'always',
     'queue.status': 'never',
@@ -73,7 +73,7 @@ test('exposure lists what every caller, a client, or a holder of a role or of sc
     'secrets.list': 'never',
   });
   const declared = services().flatMap(({ endpoints }) => endpoints);
-  t.is(Object.keys(everybody).length, declared.length);
+  t.is(Object.keys(anonymous).length, declared.length);
   const open = await run(['exposure', '--json', '--only', 'yes,some'], place);
   t.deepEqual(passes(open.stdout), {
     'queue.task': 'always',
@@ -128,7 +128,7 @@ test('--why shows as a tree every way in which an endpoint is open', async (t) =
                └─ assume:reader:x
                   └─ the role anonymous
                      └─ assume:anonymous
-                        └─ which everybody has
+                        └─ which every caller has
 `,
   );
   const task = await why('queue.task');
@@ -136,7 +136,7 @@ test('--why shows as a tree every way in which an endpoint is open', async (t) =
   t.regex(task, /─ queue:get-task:a\n.*─ the role anonymous\n/);
   t.regex(task, /─ queue:get-task:\*\n.*─ the role reader:\*\n/);
   t.regex(await why('secrets.get'), /^secrets\.get: for some\n[\s\S]*─ secrets:get:x\/\*\n/);
-  t.regex(await why('secrets.set'), /^secrets\.set: no\n.*\n.*nothing that everybody holds grants/);
+  t.regex(await why('secrets.set'), /^secrets\.set: no\n.*\n.*nothing that an anonymous caller holds grants/);
   t.regex(
     await why('secrets.set', '--scope', 'secrets:set:*'),
     /granted to the scopes secrets:set:/,
@@ -232,7 +232,7 @@ test('a build ends with 1 where more is open than has been accepted', async (t) 
   const baseline = JSON.parse(stdout);
   const by = ['queue:pending-list:*'];
   t.deepEqual(baseline, {
-    of: 'everybody',
+    of: 'an anonymous caller',
     accepted: [
       { endpoint: 'queue.listPendingTasks', passes: 'always', by, note },
       { endpoint: 'secrets.get', passes: 'sometimes', by: ['secrets:get:a'], note },
@@ -241,7 +241,7 @@ test('a build ends with 1 where more is open than has been accepted', async (t) 
   writeFileSync(file, stdout);
   t.deepEqual(await gate(), {
     code: 0,
-    stdout: 'nothing is open to everybody but what is accepted\n',
+    stdout: 'nothing is open to an anonymous caller but what is accepted\n',
     stderr: '',
   });
 

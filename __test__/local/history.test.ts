@@ -17,11 +17,11 @@ const COMMAND = path.resolve(import.meta.dirname, '../../dist/cli/taskcluster-lo
 
 /** Effects as `<direction> <endpoint> <before> <after>`. */
 function effects({ grants }: AuditRecord) {
-  const texts = (list: NonNullable<typeof grants>['everybody'] = []) =>
+  const texts = (list: NonNullable<typeof grants>['anonymous'] = []) =>
     list.map(({ direction, endpoint, before, after }) =>
       [direction, endpoint, before, after].join(' '),
     );
-  return { everybody: texts(grants?.everybody), holder: texts(grants?.holder) };
+  return { anonymous: texts(grants?.anonymous), holder: texts(grants?.holder) };
 }
 
 onEveryBackend('a change is kept with what it opened and closed', async (t, place) => {
@@ -70,20 +70,20 @@ onEveryBackend('a change is kept with what it opened and closed', async (t, plac
     'and nothing of what was refused',
   );
   const [started, made, opened, moved, described, client, disabled, deleted, secret] = records;
-  t.deepEqual(effects(started as AuditRecord).everybody, ['opens get never sometimes']);
-  t.deepEqual(effects(made as AuditRecord), { everybody: [], holder: ['opens list never always'] });
+  t.deepEqual(effects(started as AuditRecord).anonymous, ['opens get never sometimes']);
+  t.deepEqual(effects(made as AuditRecord), { anonymous: [], holder: ['opens list never always'] });
   t.deepEqual(
-    effects(opened as AuditRecord).everybody,
+    effects(opened as AuditRecord).anonymous,
     ['opens list never always', 'closes get sometimes never'].reverse(),
   );
   const change = ['opens listClients never always', 'closes list always never'];
-  t.deepEqual(effects(moved as AuditRecord), { everybody: change, holder: change });
+  t.deepEqual(effects(moved as AuditRecord), { anonymous: change, holder: change });
   t.is(described?.grants, undefined, 'nothing is granted by a description');
   t.deepEqual(effects(client as AuditRecord).holder, ['opens get never sometimes']);
   t.deepEqual(client?.grants?.after, ['assume:reader', 'secrets:get:b']);
   t.deepEqual(effects(disabled as AuditRecord).holder, ['closes get sometimes never']);
   t.is(disabled?.grants?.after, null);
-  t.deepEqual(effects(deleted as AuditRecord).everybody, ['closes listClients always never']);
+  t.deepEqual(effects(deleted as AuditRecord).anonymous, ['closes listClients always never']);
   t.is(secret?.grants, undefined);
   const { auditHistory } = await auth.getEntityHistory('role', 'reader');
   t.deepEqual(

@@ -271,7 +271,7 @@ async function openTask({ deployment, taskId }: Stage): Promise<void> {
   say(`\nWithout credentials, past the proxy, GET ${path}:\n  ${refused.status} ${code}`);
 
   const scope = `queue:get-task:${taskId}`;
-  await new SignedClient(rootUrl, credentials).grantEverybody(scope);
+  await new SignedClient(rootUrl, credentials).grantAnonymous(scope);
   const granted = performance.now();
   const sinceGranted = () => performance.now() - granted;
   let status = refused.status;

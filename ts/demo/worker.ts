@@ -39,7 +39,7 @@ export class SignedClient {
   }
 
   /** Grants a scope to every caller, with credentials or without, by creating the role `anonymous`. */
-  async grantEverybody(scope: string): Promise<void> {
+  async grantAnonymous(scope: string): Promise<void> {
     const role = { scopes: [scope], description: 'What every caller may do.' };
     await this.#call('PUT', '/api/auth/v1/roles/anonymous', role);
   }

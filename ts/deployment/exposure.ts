@@ -58,10 +58,10 @@ function passing(
 export function publicScopes(services: readonly Declarations[]): string[] {
   return union(
     services.flatMap(({ endpoints }) =>
-      endpoints.flatMap(({ scopes, everybody }) =>
-        scopes === null || everybody === undefined
+      endpoints.flatMap(({ scopes, anonymous }) =>
+        scopes === null || anonymous === undefined
           ? []
-          : sufficient(scopes, everybody === true ? {} : everybody),
+          : sufficient(scopes, anonymous === true ? {} : anonymous),
       ),
     ),
   );

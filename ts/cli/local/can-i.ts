@@ -59,15 +59,15 @@ function questionOf(words: readonly string[], options: Options) {
     throw new ReviewError('a part of the call is empty: write CLIENT METHOD PATH');
   }
   const given = subjectOf(options);
-  const rest = given.kind === 'everybody' ? words.slice(1) : words;
+  const rest = given.kind === 'anonymous' ? words.slice(1) : words;
   const [clientId = ''] = words;
   const [method, path] = rest;
   if (method === undefined || path === undefined || rest.length > 2) {
-    const form = given.kind === 'everybody' ? 'CLIENT METHOD PATH' : 'METHOD PATH';
+    const form = given.kind === 'anonymous' ? 'CLIENT METHOD PATH' : 'METHOD PATH';
     throw new ReviewError(`'${words.join(' ')}' is not one call: write ${form}`);
   }
   const subject: Subject =
-    given.kind !== 'everybody' || clientId === WITHOUT_CREDENTIALS
+    given.kind !== 'anonymous' || clientId === WITHOUT_CREDENTIALS
       ? given
       : { kind: 'client', clientId };
   return { subject, method, path };

@@ -129,13 +129,13 @@ function lines(record: AuditRecord): string {
   const { entityType, entityId, actionType, clientId, address = '', created } = record;
   const from = address === '' ? '' : ` from ${address}`;
   const { added, removed } = moved(record.grants);
-  const { everybody = [], holder = [] } = record.grants ?? {};
-  const open = new Set(everybody.map((change) => JSON.stringify(change)));
+  const { anonymous = [], holder = [] } = record.grants ?? {};
+  const open = new Set(anonymous.map((change) => JSON.stringify(change)));
   return [
     `${created.toISOString()} ${entityType} ${entityId}: ${actionType} by ${clientId}${from}`,
     ...added.map((scope) => `  + ${scope}`),
     ...removed.map((scope) => `  - ${scope}`),
-    ...effects('every caller', everybody),
+    ...effects('every caller', anonymous),
     // The holder is a caller, too.
     ...effects(
       'its holder',

@@ -22,7 +22,7 @@ export class RemoteDeployment implements Source {
     this.#credentials = credentials;
   }
 
-  async everybody(): Promise<string[]> {
+  async anonymous(): Promise<string[]> {
     const body = { method: 'get', resource: '/', host: 'localhost', port: 80 };
     const answer = await this.#ask('POST', '/api/auth/v1/authenticate-hawk', body);
     return (answer as { scopes: string[] }).scopes;

@@ -65,7 +65,7 @@ export function subjectOf({ clientId, role, scope }: ReviewOptions): Subject {
   if (kinds.length > 1) {
     throw new ReviewError('it can tell for one only: give --client-id, --role or --scope');
   }
-  return kinds[0] ?? { kind: 'everybody' };
+  return kinds[0] ?? { kind: 'anonymous' };
 }
 
 /** @throws ReviewError */

@@ -49,7 +49,7 @@ export interface Endpoint<Route extends string = string> {
    * Set if a public deployment lets every caller call the endpoint: `true` with all parameters of the
    * scopes, or only with certain values, such as `{ name: 'public/*' }`.
    */
-  readonly everybody?: true | Readonly<Record<string, string>>;
+  readonly anonymous?: true | Readonly<Record<string, string>>;
   /** Parameters of the query and the pattern of each. All are optional. */
   readonly query?: Readonly<Record<string, RegExp>>;
   /** Patterns of the route's parameters, beside those of the service. */

@@ -50,7 +50,7 @@ const MIB = 1024 * 1024;
 const BODY_LIMIT = 10 * MIB;
 
 /** The same for an endpoint that a public deployment opens to every caller. */
-const BODY_LIMIT_OF_EVERYBODY = 256 * 1024;
+const PUBLIC_BODY_LIMIT = 256 * 1024;
 
 /** The same for an endpoint without scopes; a larger body is long on any endpoint. */
 const SHORT = 64 * 1024;
@@ -58,8 +58,8 @@ const SHORT = 64 * 1024;
 /** Size up to which a body is checked at once and all its errors are told, in UTF-16 units. */
 const QUICKLY_READ = 16 * 1024;
 
-function bodyLimitOf({ scopes, everybody }: Endpoint, limit = BODY_LIMIT): number {
-  const most = scopes === null ? SHORT : everybody === undefined ? limit : BODY_LIMIT_OF_EVERYBODY;
+function bodyLimitOf({ scopes, anonymous }: Endpoint, limit = BODY_LIMIT): number {
+  const most = scopes === null ? SHORT : anonymous === undefined ? limit : PUBLIC_BODY_LIMIT;
   return Math.min(most, limit);
 }
 

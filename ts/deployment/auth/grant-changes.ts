@@ -53,7 +53,7 @@ export class GrantChanges {
     return {
       before: old?.scopes ?? null,
       after: now?.scopes ?? null,
-      everybody: await this.#between(await was.expand([ANONYMOUS]), await is.expand([ANONYMOUS])),
+      anonymous: await this.#between(await was.expand([ANONYMOUS]), await is.expand([ANONYMOUS])),
       holder: await this.#between(await was.expand(own), await is.expand(own)),
     };
   }
@@ -87,7 +87,7 @@ export class GrantChanges {
     return {
       before: was ?? null,
       after: is ?? null,
-      everybody: [],
+      anonymous: [],
       holder: await this.#between(await held(was), await held(is)),
     };
   }

@@ -35,7 +35,7 @@ function declareLists(auth: Auth): void {
   const list = {
     method: 'get',
     category: CATEGORY,
-    everybody: true,
+    anonymous: true,
     scopes: 'auth:list-roles',
   } as const;
   auth.declare(
@@ -107,7 +107,7 @@ function declareReading(auth: Auth): void {
       route: '/roles/:roleId',
       title: 'Get Role',
       category: CATEGORY,
-      everybody: true,
+      anonymous: true,
       scopes: 'auth:get-role:<roleId>',
       output: getRoleResponse,
     },

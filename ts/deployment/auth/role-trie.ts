@@ -21,9 +21,9 @@ interface Node<Role> {
   label: string;
   /** Children by the first letter of their labels. */
   readonly children: Map<string, Node<Role>>;
-  /** The role whose id ends here. */
+  /** The role with an id that ends here. */
   exact: Role | undefined;
-  /** The role whose id ends here with `*`. */
+  /** The role with an id that ends here in `*`. */
   prefix: Role | undefined;
 }
 

@@ -27,7 +27,7 @@ function declareCounts(queue: Queue): void {
       category: 'Worker Metadata',
       stability: 'deprecated',
       output: pendingTasksResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:pending-count:<taskQueueId>',
     },
     async ({ params: { taskQueueId } }, { store }) => ({

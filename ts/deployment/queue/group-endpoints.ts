@@ -61,7 +61,7 @@ function declareReading(queue: Queue): void {
       title: 'List Task Group',
       category: 'Task Groups',
       output: listTaskGroupResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:list-task-group:<taskGroupId>',
     },
     async ({ params: { taskGroupId }, query }, { store }) => {
@@ -82,7 +82,7 @@ function declareReading(queue: Queue): void {
       title: 'Get Task Group',
       category: 'Task Groups',
       output: taskGroupResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:list-task-group:<taskGroupId>',
     },
     async ({ params: { taskGroupId } }, { store }) =>
@@ -223,7 +223,7 @@ function declareDependents(queue: Queue): void {
       title: 'List Dependent Tasks',
       category: 'Tasks',
       output: listDependentTasksResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:list-dependent-tasks:<taskId>',
     },
     async ({ params: { taskId }, query }, { store }) => {

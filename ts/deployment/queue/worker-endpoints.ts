@@ -85,7 +85,7 @@ function declareProvisioners(queue: Queue): void {
       category: CATEGORY,
       stability: 'deprecated',
       output: listProvisionersResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:list-provisioners',
     },
     async ({ query }, { store }) => {
@@ -106,7 +106,7 @@ function declareProvisioners(queue: Queue): void {
       category: CATEGORY,
       stability: 'deprecated',
       output: provisionerResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:get-provisioner:<provisionerId>',
     },
     ({ params: { provisionerId } }, { store }) => shownProvisioner(store, provisionerId),
@@ -162,7 +162,7 @@ function declareWorkerTypes(queue: Queue): void {
       category: CATEGORY,
       stability: 'deprecated',
       output: listWorkerTypesResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:list-worker-types:<provisionerId>',
     },
     async ({ params: { provisionerId }, query }, { store }) => {
@@ -183,7 +183,7 @@ function declareWorkerTypes(queue: Queue): void {
       category: CATEGORY,
       stability: 'deprecated',
       output: workerTypeResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:get-worker-type:<provisionerId>/<workerType>',
     },
     ({ params: { provisionerId, workerType } }, { store }) =>
@@ -339,7 +339,7 @@ function declareWorkers(queue: Queue): void {
       category: CATEGORY,
       stability: 'deprecated',
       output: listWorkersResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:list-workers:<provisionerId>/<workerType>',
     },
     async ({ params: { provisionerId, workerType }, query }, { store }) => {
@@ -365,7 +365,7 @@ function declareWorkers(queue: Queue): void {
       category: CATEGORY,
       stability: 'deprecated',
       output: workerResponse,
-      everybody: true,
+      anonymous: true,
       scopes: 'queue:get-worker:<provisionerId>/<workerType>/<workerGroup>/<workerId>',
     },
     async ({ params }, { store }) => {

@@ -21,7 +21,7 @@ export class OwnDeployment implements Source {
     return REFERENCES;
   }
 
-  everybody(): Promise<readonly string[]> {
+  anonymous(): Promise<readonly string[]> {
     return this.#resolver.expandScopes([ANONYMOUS]);
   }
 

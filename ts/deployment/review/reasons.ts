@@ -88,7 +88,7 @@ class Ways {
   /** Explains each scope once. */
   #from(scope: string): Tree {
     const own = this.#granted.has(scope) ? [{ text: `granted to ${this.#who}`, parts: [] }] : [];
-    const all = scope === ANONYMOUS ? [{ text: 'which everybody has', parts: [] }] : [];
+    const all = scope === ANONYMOUS ? [{ text: 'which every caller has', parts: [] }] : [];
     if (this.#explained.has(scope)) {
       return { text: `${scope} (see above)`, parts: [] };
     }

@@ -1,5 +1,5 @@
 /**
- * The subject of a review of a deployment, and its scopes: every caller (`everybody`), a client, a role, or
+ * The subject of a review of a deployment, and its scopes: an anonymous caller, a client, a role, or
  * a list of scopes. Roles are the actual ones, or the wanted ones.
  *
  * It reads nothing by itself: `Source` reads a local or a remote deployment.
@@ -9,7 +9,7 @@ import { RoleExpansion, type RoleScopes } from '../auth/roles.js';
 import { union } from '../scopes.js';
 
 export type Subject =
-  | { readonly kind: 'everybody' }
+  | { readonly kind: 'anonymous' }
   | { readonly kind: 'client'; readonly clientId: string }
   | { readonly kind: 'role'; readonly roleId: string }
   | { readonly kind: 'scopes'; readonly scopes: readonly string[] };
@@ -26,7 +26,7 @@ export interface KnownClient {
 export interface Source {
   references(): Promise<readonly ApiReference[]>;
   /** The scopes of a request without credentials. */
-  everybody(): Promise<readonly string[]>;
+  anonymous(): Promise<readonly string[]>;
   client(clientId: string): Promise<KnownClient>;
   roles(): Promise<readonly RoleScopes[]>;
   /** The scopes, with the roles expanded. */
@@ -43,8 +43,8 @@ export const ANONYMOUS = 'assume:anonymous';
 /** The subject in words, for a heading and for a baseline. */
 export function described(subject: Subject): string {
   switch (subject.kind) {
-    case 'everybody':
-      return 'everybody';
+    case 'anonymous':
+      return 'an anonymous caller';
     case 'client':
       return `the client ${subject.clientId}`;
     case 'role':
@@ -56,12 +56,12 @@ export function described(subject: Subject): string {
 
 /** All scopes of a subject now, with those of every caller, in normal form. */
 export async function heldBy(source: Source, subject: Subject): Promise<string[]> {
-  const everybody = await source.everybody();
+  const anonymous = await source.anonymous();
   if (subject.kind === 'client') {
-    return union(everybody, (await source.client(subject.clientId)).expandedScopes);
+    return union(anonymous, (await source.client(subject.clientId)).expandedScopes);
   }
   const own = await grantedTo(source, subject);
-  return own.length === 0 ? union(everybody) : union(everybody, await source.expand(own));
+  return own.length === 0 ? union(anonymous) : union(anonymous, await source.expand(own));
 }
 
 /** The same under the wanted roles. @throws RoleError */
@@ -77,7 +77,7 @@ export async function heldUnder(
 /** The subject's own scopes, beside those of every caller; no role is expanded. */
 export async function grantedTo(source: Source, subject: Subject): Promise<readonly string[]> {
   switch (subject.kind) {
-    case 'everybody':
+    case 'anonymous':
       return [];
     case 'client':
       return (await source.client(subject.clientId)).scopes;

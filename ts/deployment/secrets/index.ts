@@ -110,7 +110,7 @@ secrets.declare(
     query: PAGE_QUERY,
     title: 'List Secrets',
     output: secretList,
-    everybody: true,
+    anonymous: true,
     scopes: 'secrets:list-secrets',
   },
   async ({ query }, { store }) => {

@@ -259,7 +259,7 @@ export interface GrantChange {
   readonly before: readonly string[] | null;
   readonly after: readonly string[] | null;
   /** The endpoints that it opens or closes for every caller, and for the holder of the role or client. */
-  readonly everybody: readonly Change[];
+  readonly anonymous: readonly Change[];
   readonly holder: readonly Change[];
 }
 

@@ -23,10 +23,10 @@ export interface Question {
 }
 
 const KINDS = [
-  ['everybody', 'Everybody, with credentials or without'],
+  ['anonymous', 'An anonymous caller: what every caller may do'],
   ['client', 'A client'],
-  ['role', 'Who has a role'],
-  ['scopes', 'Who holds scopes'],
+  ['role', 'A holder of a role'],
+  ['scopes', 'A holder of scopes'],
 ] as const;
 
 const SHOWN: Readonly<Record<Answer, string>> = {
@@ -42,7 +42,7 @@ export function questionIn(fields: unknown): Question {
   const words = typeof given === 'string' ? [given] : Array.isArray(given) ? given : [];
   const show = ANSWERS.filter((answer) => words.includes(answer));
   return {
-    who: field(fields, 'who') ?? 'everybody',
+    who: field(fields, 'who') ?? 'anonymous',
     name: (field(fields, 'name') ?? '').trim(),
     show: show.length === 0 ? ANSWERS : show,
     search: (field(fields, 'search') ?? '').trim(),
@@ -53,8 +53,8 @@ export function questionIn(fields: unknown): Question {
 
 /** @throws ReviewError */
 export function subjectIn({ who, name }: Question): Subject {
-  if (who === 'everybody') {
-    return { kind: 'everybody' };
+  if (who === 'anonymous') {
+    return { kind: 'anonymous' };
   }
   if (!KINDS.some(([kind]) => kind === who)) {
     throw new ReviewError(`'${who}' is not a kind of caller: choose one of the list`);
@@ -119,7 +119,7 @@ function fieldsOf({ who, name, show, search, why, whatIf }: Question): [string, 
 export function questionForm(path: string, question: Question): Html {
   return html`<form method="get" action="${path}" class="question">
 <fieldset>
-<legend>Whom to tell for</legend>
+<legend>The caller</legend>
 ${KINDS.map(
   ([kind, label]) =>
     html`<label class="choice"><input type="radio" name="who" value="${kind}"${checked(kind === question.who)}> ${label}</label>`,
