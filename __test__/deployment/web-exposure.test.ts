@@ -1,13 +1,19 @@
 // The exposure page in a real browser: by the page alone an operator verifies that a deployment is
 // locked down, opens one endpoint, and sees the change.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { Page } from 'playwright-core';
 import type { Exposure } from '../../ts/deployment/exposure.js';
+import type { Deployment } from '../../ts/deployment/index.js';
 import { authOf } from '../harness/auth.js';
 import { launch } from '../harness/browser.js';
+import { until } from '../harness/deadline.js';
 import { deploymentFor, send } from '../harness/deployment.js';
+import { freshDirectory } from '../harness/directory.js';
+import { startProxy } from '../harness/proxy.js';
+import type { CredentialSet } from '../harness/signature.js';
 import { testWith } from '../harness/tools.js';
 
 const ALICE = { name: 'alice', password: 'correct horse', roles: ['operator'] };
@@ -30,7 +36,9 @@ async function isAccessible(t: ExecutionContext, page: Page, what: string): Prom
 }
 
 testWith('chromium')('an operator proves, opens and compares by the page alone', async (t) => {
-  const deployment = await deploymentFor(t, { users: [ALICE], roles: [OPERATOR] });
+  const logs = freshDirectory(t);
+  const auditLogs = [logs];
+  const deployment = await deploymentFor(t, { users: [ALICE], roles: [OPERATOR], auditLogs });
   const { rootUrl } = deployment;
   const browser = await launch(t);
   const context = await browser.newContext({ javaScriptEnabled: true, colorScheme: 'light' });
@@ -94,6 +102,17 @@ testWith('chromium')('an operator proves, opens and compares by the page alone',
   await page.getByLabel('A state that was kept').fill(state);
   await press('Compare');
   t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the saved state');
+
+  const { proxy, lines } = await loggingProxy(t, deployment, logs, deployment.credentials);
+  await proxy.get('/queue/v1/pending/demo/local');
+  await lines(1);
+  await page.getByLabel('A holder of scopes').check();
+  await page.getByLabel('Which one').fill('queue:pending-count:* secrets:*');
+  await page.getByLabel('Look through the calls').fill('7');
+  await press('Show');
+  const unused = page.getByRole('region', { name: 'Table of scopes that no call has needed' });
+  t.regex(await unused.locator('tbody').innerText(), /^no call\s+secrets:\*\s*$/);
+  await isAccessible(t, page, 'unused scopes');
   await page.emulateMedia({ colorScheme: 'dark' });
   await isAccessible(t, page, 'in the dark');
   await page.emulateMedia({ media: 'print' });
@@ -101,7 +120,108 @@ testWith('chromium')('an operator proves, opens and compares by the page alone',
   t.deepEqual(complaints, [], 'nothing that its own policy forbids');
 });
 
-/** The cookie of who has signed in. */
+/** A proxy with an audit log in the folder, and a wait for so many of its lines. */
+async function loggingProxy(
+  t: ExecutionContext,
+  { rootUrl }: Deployment,
+  folder: string,
+  credentials: CredentialSet,
+) {
+  const file = path.join(folder, 'audit.jsonl');
+  const flags = ['--audit-log', file, '--retry-for', '0'];
+  const proxy = await startProxy(t, { rootUrl, flags, credentials });
+  const count = () => readFileSync(file, 'utf8').split('\n').length - 1;
+  return { proxy, lines: (number: number) => until(() => count() >= number, 'the audit log') };
+}
+
+test('the page tells which scopes no call in the audit logs of proxies has needed', async (t) => {
+  const logs = freshDirectory(t);
+  const client = { clientId: 'project/a', accessToken: 'x'.repeat(44) };
+  const scopes = ['secrets:get:a', 'secrets:set:a', 'queue:*', 'assume:reader'];
+  const deployment = await deploymentFor(t, {
+    auditLogs: [logs],
+    users: [ALICE],
+    clients: [{ ...client, scopes }],
+    roles: [
+      { ...OPERATOR, scopes: ['auth:*'] },
+      { roleId: 'reader', scopes: ['secrets:list-secrets', 'secrets:get:b|c'] },
+    ],
+  });
+  const { proxy, lines } = await loggingProxy(t, deployment, logs, client);
+  const body = JSON.stringify({ taskIds: [] });
+  await proxy.get('/secrets/v1/secret/a');
+  await proxy.get('/secrets/v1/secrets');
+  await proxy.get('/queue/v1/ping');
+  await proxy.request('POST', '/queue/v1/tasks', {
+    fields: [['Content-Type', 'application/json']],
+    body,
+  });
+  await proxy.request('POST', '/bewit', { body: `${deployment.rootUrl}/api/secrets/v1/secret/a` });
+  await lines(5);
+
+  const Cookie = await signIn(deployment.rootUrl, 'alice');
+  const get = (query: string) =>
+    send(deployment, { target: `/login/exposure?${query}`, headers: { Cookie } });
+  const asked = 'who=client&name=project/a&days=1';
+  const { text } = await get(asked);
+  t.regex(text, /No call of the last day has needed 2 of 5 scopes\./);
+  t.regex(
+    text,
+    /The logs have 5 calls to this deployment in these days, and 5 of them by the client /,
+  );
+  t.regex(text, /1 call of queue\.tasks: their need depends on the body/);
+  const { endpoints, unused } = (await get(`${asked}&format=json&show=some`)).json;
+  t.true((endpoints as Exposure[]).every(({ passes }) => passes === 'sometimes'));
+  t.like(unused, {
+    unused: [
+      { scope: 'secrets:get:b|c', from: ['the role reader'] },
+      { scope: 'secrets:set:a', from: ['the client project/a'] },
+    ],
+    perhaps: [{ scope: 'queue:*', from: ['the client project/a'] }],
+    calls: 5,
+  });
+  const document = (await get(`${asked}&format=md`)).text;
+  t.regex(document, /\n## Scopes that no call has needed\n\nNo call of the last day has needed 2 /);
+  t.regex(document, /\n\| `secrets:get:b\\\|c` \| the role reader \| no call \|\n/);
+  t.regex((await get('who=role&name=reader&days=30')).text, /has needed 1 of 2 scopes/);
+  t.regex(
+    (await get('who=role&name=reader&days=30&what-if=reader%3Da:b')).text,
+    /needed 1 of 1 scope\./,
+  );
+  for (const days of ['0', '-1', '1.5', 'x', '12345']) {
+    const answer = await get(`days=${days}`);
+    t.is(answer.status, 400, days);
+    t.regex(answer.text, /is not a number of days: write one from 1 to 9999\./);
+  }
+});
+
+test('without audit logs the page does not ask for days; a path that is none ends the start', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE], roles: [OPERATOR] });
+  const headers = { Cookie: await signIn(deployment.rootUrl, 'alice') };
+  t.false(
+    (await send(deployment, { target: '/login/exposure', headers })).text.includes('id="days"'),
+  );
+  const asked = await send(deployment, { target: '/login/exposure?days=1', headers });
+  t.is(asked.status, 400);
+  t.regex(asked.text, /there are no audit logs: start the deployment with --audit-log\./);
+
+  const folder = freshDirectory(t);
+  const wrong = path.join(folder, 'proxy.log');
+  writeFileSync(wrong, 'Listening\n');
+  for (const [place, message] of [
+    [
+      path.join(folder, 'none'),
+      /^there is no audit log .*none: name the file that taskcluster-proxy /,
+    ],
+    [path.join(wrong, 'audit.jsonl'), /^cannot read .*proxy\.log\/audit\.jsonl: ENOTDIR/],
+    [wrong, /^.*proxy\.log has no line of an audit log at its start/],
+    ['/dev/null', /^\/dev\/null is neither a file nor a folder: name an audit log/],
+  ] as const) {
+    await t.throwsAsync(deploymentFor(t, { auditLogs: [folder, place] }), { message });
+  }
+});
+
+/** The cookie of a user who has signed in. */
 async function signIn(rootUrl: string, name: string): Promise<string> {
   const { headers } = await send(
     { rootUrl },
@@ -126,7 +246,7 @@ test('the page is for signed-in users who may list roles, and runs no script', a
   t.is(moved.headers.location, '/login/exposure?who=role&name=x');
   const strange = await send(deployment, { target: '/login/exposure?who=anonymous' });
   t.is(strange.status, 303);
-  t.is(strange.headers.location, '/login?continue=%2Flogin%2Fexposure%3Fwho%3Deverybody');
+  t.is(strange.headers.location, '/login?continue=%2Flogin%2Fexposure%3Fwho%3Danonymous');
 
   const Cookie = await signIn(rootUrl, 'alice');
   const get = (query: string, cookie = Cookie) =>

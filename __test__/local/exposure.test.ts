@@ -136,7 +136,10 @@ test('--why shows as a tree every way in which an endpoint is open', async (t) =
   t.regex(task, /─ queue:get-task:a\n.*─ the role anonymous\n/);
   t.regex(task, /─ queue:get-task:\*\n.*─ the role reader:\*\n/);
   t.regex(await why('secrets.get'), /^secrets\.get: for some\n[\s\S]*─ secrets:get:x\/\*\n/);
-  t.regex(await why('secrets.set'), /^secrets\.set: no\n.*\n.*nothing that an anonymous caller holds grants/);
+  t.regex(
+    await why('secrets.set'),
+    /^secrets\.set: no\n.*\n.*nothing that an anonymous caller holds grants/,
+  );
   t.regex(
     await why('secrets.set', '--scope', 'secrets:set:*'),
     /granted to the scopes secrets:set:/,
@@ -289,7 +292,7 @@ test('whether one call passes is an exit code', async (t) => {
   t.deepEqual([disabled.code, disabled.stdout], [1, 'no: a/reader is disabled\n']);
   for (const [call, sentence] of [
     ['anonymous GET', /is not one call: write CLIENT METHOD PATH/],
-    ['a/nobody GET /api/auth/v1/ping', /answers 404: Client not found/],
+    ['a/missing GET /api/auth/v1/ping', /answers 404: Client not found/],
     [' GET /api/auth/v1/ping', /a part of the call is empty/],
   ] as const) {
     const { stderr, code } = await canI(call);
@@ -391,6 +394,41 @@ test('exposure ends with one sentence if it has no answer', async (t) => {
     nowhere.stderr,
     /^taskcluster-local: cannot reach http:\/\/127\.0\.0\.1:1\/references\/.*\n$/,
   );
+});
+
+test('--audit-log lists the scopes that no call has needed, and what the logs do not tell', async (t) => {
+  const deployment = await deploymentFor(t, {
+    roles: [{ roleId: 'reader', scopes: ['secrets:get:*', 'queue:status:*'] }],
+  });
+  const root = asRoot(deployment);
+  const file = path.join(freshDirectory(t), 'audit.jsonl');
+  const upstream = `${deployment.rootUrl}/api/secrets/v1/secret/a`;
+  const made = { method: 'GET', upstream, verdict: 'forwarded', status: 200, tries: 1 };
+  writeFileSync(file, `${JSON.stringify({ time: new Date().toISOString(), ...made })}\n`);
+  const asked = ['exposure', '--audit-log', file, '--role', 'reader'];
+  const { stdout, stderr, code } = await run(asked, root);
+  t.is(code, 0);
+  t.is(
+    stdout,
+    `No call of the last 30 days has needed 1 of 2 scopes.
+scope           granted by       needed by
+queue:status:*  the role reader  no call
+`,
+  );
+  t.regex(stderr, /^taskcluster-local: The logs have 1 call to this deployment in these days\.\n/);
+  const json = JSON.parse((await run([...asked, '--days', '1', '--json'], root)).stdout);
+  t.like(json, { days: 1, unused: [{ scope: 'queue:status:*', from: ['the role reader'] }] });
+  for (const [more, status, sentence] of [
+    [['--days', '0'], 64, /'0' is not a number of days/],
+    [['--only', 'yes'], 2, /--audit-log and --only ask for two things: leave one out/],
+    [['--audit-log', `${file}.none`], 2, /there is no audit log .*none: name the file/],
+    [['--audit-log', ''], 64, /It is empty/],
+  ] as const) {
+    const refused = await run([...asked, ...more], root);
+    t.is(refused.code, status, more.join(' '));
+    t.regex(refused.stderr, sentence);
+  }
+  t.regex((await run(['exposure', '--days', '3'], root)).stderr, /name them with --audit-log/);
 });
 
 test('anonymous-role prints the scopes that a public deployment grants', async (t) => {

@@ -1,13 +1,28 @@
-// `taskcluster-local scopes`: the fewest scopes with which a recorded run passes again.
+// What audit logs tell of scopes: the fewest with which a recorded run passes again, by the command
+// `taskcluster-local scopes`, and those that no call has needed.
 import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { type ApiReference, apiReference } from '../../ts/deployment/api/reference.js';
 import type { Deployment } from '../../ts/deployment/index.js';
-import { type AuditLine, leastScopes } from '../../ts/deployment/review/least-scopes.js';
+import {
+  type AuditLine,
+  auditPieces,
+  type FileList,
+  logFiles,
+} from '../../ts/deployment/review/audit-log.js';
+import { leastScopes } from '../../ts/deployment/review/least-scopes.js';
+import type { Source, Subject } from '../../ts/deployment/review/subject.js';
+import { type HeldScope, unusedScopes } from '../../ts/deployment/review/unused.js';
+import {
+  unusedRemarks,
+  unusedRows,
+  unusedSummary,
+} from '../../ts/deployment/review/unused-wording.js';
 import { services } from '../../ts/deployment/services.js';
 import { until } from '../harness/deadline.js';
 import { deploymentFor } from '../harness/deployment.js';
@@ -57,7 +72,8 @@ const API = reference(
 
 function line(target: string, more: Partial<AuditLine> = {}): AuditLine {
   const upstream = target.startsWith('https:') ? target : `${ROOT}/api/x/v1${target}`;
-  return { method: 'GET', upstream, verdict: 'forwarded', status: 200, tries: 1, ...more };
+  const time = new Date().toISOString();
+  return { time, method: 'GET', upstream, verdict: 'forwarded', status: 200, tries: 1, ...more };
 }
 
 test('each expression is satisfied by the fewest and narrowest scopes, first by those held', async (t) => {
@@ -82,7 +98,8 @@ test('each expression is satisfied by the fewest and narrowest scopes, first by 
 
 test('calls with unknown scopes are listed', async (t) => {
   const refused = line('/plain/a', { status: 403 });
-  const unsent: AuditLine = { method: 'GET', verdict: 'refused', status: 404 };
+  const time = new Date().toISOString();
+  const unsent: AuditLine = { time, method: 'GET', verdict: 'refused', status: 404 };
   const { scopes, unknown } = await leastScopes(
     [line('/body/a'), line('/body/a'), line('/nowhere'), refused, unsent],
     API,
@@ -108,6 +125,213 @@ test("the task's scopes are compared with the needed ones: unused, too wide, rol
   t.deepEqual(least.unused, ['nothing:*']);
   t.deepEqual(least.tooWide, ['plain:*']);
   t.is((await leastScopes([line('/plain/a')], API, ROOT)).had, null);
+});
+
+test('a signed URL counts as a call of it', async (t) => {
+  const signed = { method: 'POST', verdict: 'answered', status: 303, tries: 0 };
+  const lines = [line('/bewit', { ...signed, signedUrl: `${ROOT}/api/x/v1/plain/a` })];
+  t.deepEqual((await leastScopes(lines, API, ROOT)).scopes, ['plain:a']);
+});
+
+// === What no call has needed ===
+
+const DAY = 24 * 60 * 60 * 1000;
+
+function sourceWith(roles: Record<string, string[]> = {}): Source {
+  const list = Object.entries(roles).map(([roleId, scopes]) => ({ roleId, scopes }));
+  const never = () => {
+    throw new Error('not asked for');
+  };
+  return {
+    references: async () => API,
+    roles: async () => list,
+    client: async () => ({
+      scopes: ['plain:a', 'assume:r'],
+      expandedScopes: [],
+      disabled: false,
+      expires: new Date(),
+    }),
+    anonymous: never,
+    expand: never,
+  };
+}
+
+function logOf(folder: string, lines: readonly (AuditLine | string)[], name = 'audit.jsonl') {
+  const file = path.join(folder, name);
+  const texts = lines.map((each) => (typeof each === 'string' ? each : JSON.stringify(each)));
+  const text = Buffer.from(texts.map((each) => `${each}\n`).join(''));
+  writeFileSync(file, name.endsWith('.gz') ? gzipSync(text) : text);
+  return file;
+}
+
+async function unusedOf(
+  t: ExecutionContext,
+  lines: readonly (AuditLine | string)[],
+  subject: Subject,
+  source = sourceWith(),
+) {
+  const files = logFiles([logOf(freshDirectory(t), lines)]);
+  const question = { subject, wanted: [], days: 30, files, rootUrls: [ROOT] };
+  return unusedScopes(source, { ...question, readTask: async () => undefined });
+}
+
+const named = (list: readonly HeldScope[]) => list.map(({ scope }) => scope);
+
+test('of the scopes held, those are unused that the least scopes of the calls do not need', async (t) => {
+  const claim = line('/body/a');
+  const refused = line('/plain/b', { status: 403 });
+  const [before, within] = [31, 29].map((days) => new Date(Date.now() - days * DAY).toISOString());
+  const cases: [(AuditLine | string)[], string[], string[], string[]?][] = [
+    [[line('/plain/a')], ['plain:a', 'plain:b'], ['plain:b']],
+    [[line('/plain/a')], ['plain:*', 'query:*', 'assume:x'], ['query:*']],
+    [[line('/all/a/b')], ['all:a'], []],
+    [[line('/any/a')], ['any:a', 'other:a', 'more:a'], ['more:a', 'other:a']],
+    [[line('/any/a')], ['other:*', 'more:*', 'plain:*'], ['plain:*']],
+    [[line('/any/a'), line('/any/b'), line('/all/b/b')], ['other:*', 'more:*'], []],
+    [[line('/any/a')], ['other:*', 'plain:*'], ['plain:*'], ['other:*']],
+    // What the logs do not tell enough of.
+    [[claim], ['body:*', 'route:x', 'plain:*'], ['plain:*'], ['body:*', 'route:x']],
+    [[refused], ['plain:b', 'plain:c'], ['plain:c'], ['plain:b']],
+    [[claim, line('/plain/a')], ['body:a', 'plain:a'], [], ['body:a']],
+    // The days are those of the lines.
+    [[line('/open'), line('/plain/a', { time: before ?? '' })], ['plain:a'], ['plain:a']],
+    [[line('/open'), line('/plain/a', { time: within ?? '' })], ['plain:a'], []],
+    [[line('/open'), line('/plain/a', { tries: 0 })], ['plain:a'], ['plain:a']],
+  ];
+  for (const [lines, scopes, unused, perhaps = []] of cases) {
+    const found = await unusedOf(t, lines, { kind: 'scopes', scopes });
+    const text = JSON.stringify([lines, scopes]);
+    t.deepEqual([named(found.unused), named(found.perhaps)], [unused, perhaps], text);
+  }
+  for (const [lines, authorizedScopes] of cases.slice(0, 5)) {
+    const of = lines.map((each) => ({ ...(each as AuditLine), authorizedScopes }));
+    const least = await leastScopes(of, API, ROOT);
+    const found = await unusedOf(t, lines, { kind: 'scopes', scopes: authorizedScopes });
+    t.deepEqual([...least.unused].sort(), named(found.unused), 'as --form diff tells it');
+  }
+});
+
+test('a client has its own calls, a role all, and each scope what grants it', async (t) => {
+  const source = sourceWith({ r: ['query:*', 'assume:s'], s: ['each:*', 'all:x'] });
+  const lines = [
+    line('/plain/a', { clientId: 'other' }),
+    line('/query?q=1', { clientId: 'c' }),
+    line('/each/a', { clientId: 'c' }),
+  ];
+  const client = await unusedOf(t, lines, { kind: 'client', clientId: 'c' }, source);
+  t.like(client, { of: 'the client c', calls: 3, counted: 2, held: 4 });
+  t.deepEqual(client.unused, [
+    { scope: 'all:x', from: ['the role s'] },
+    { scope: 'plain:a', from: ['the client c'] },
+  ]);
+  const role = await unusedOf(t, lines, { kind: 'role', roleId: 'r' }, source);
+  t.like(role, { calls: 3, counted: 3 });
+  t.deepEqual(named(role.unused), ['all:x']);
+});
+
+test('what the logs do not tell is told', async (t) => {
+  const lines = [
+    line('/plain/a'),
+    line('/body/a'),
+    line('/body/b'),
+    line('/nowhere'),
+    line('/plain/b', { status: 401 }),
+    line('https://other.example.com/plain/a'),
+    'no JSON',
+    '{"time": "now", "method": "GET", "verdict": "forwarded"}',
+    `"${'x'.repeat(2_000_000)}"`,
+  ];
+  const found = await unusedOf(t, lines, { kind: 'scopes', scopes: ['plain:*'] });
+  t.like(found, { calls: 5, elsewhere: 1, unreadable: 3 });
+  t.deepEqual(found.hosts, ['https://other.example.com']);
+  t.deepEqual(found.unknown, [
+    { reason: 'x.body', calls: 2 },
+    { reason: 'no-endpoint', calls: 1 },
+    { reason: 'refused', calls: 1 },
+  ]);
+  const remarks = unusedRemarks(found).join('\n');
+  for (const said of [
+    /^The logs have 5 calls to this deployment/,
+    /^They begin at \S+Z and do not tell of the days before\.$/m,
+    /^1 call to other hosts \(https:\/\/other\.example\.com\) need no scopes here\.$/m,
+    /^2 calls of x\.body: their need depends on the body/m,
+    /^1 call with the answer 401 or 403/m,
+    /^3 lines of these files: none of an audit log/m,
+  ]) {
+    t.regex(remarks, said);
+  }
+  const none = await unusedOf(t, [line('https://other.example.com/')], {
+    kind: 'scopes',
+    scopes: ['plain:*'],
+  });
+  t.regex(unusedSummary(none), /no call to this deployment .* so they do not tell\.$/);
+  t.deepEqual(unusedRows(none), [], 'without calls, none is called unused');
+});
+
+async function targets(list: FileList): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { lines } of auditPieces(list)) {
+    found.push(...lines.map(({ upstream = '' }) => upstream.slice(-1)));
+  }
+  return found.sort();
+}
+
+test('of an audit log its rotated files are read, of a folder all, each once while they are renamed', async (t) => {
+  const folder = freshDirectory(t);
+  const file = logOf(folder, [line('/plain/a')]);
+  logOf(folder, [line('/plain/b')], 'audit.jsonl.1');
+  logOf(folder, [line('/plain/c')], 'audit.jsonl-20300101.gz');
+  logOf(folder, [line('/plain/d')], 'other.jsonl');
+  t.deepEqual(await targets(logFiles([file])), ['a', 'b', 'c']);
+  t.deepEqual(await targets(logFiles([folder, file])), ['a', 'b', 'c', 'd']);
+  appendFileSync(file, JSON.stringify(line('/plain/e')).slice(0, -9));
+  t.deepEqual(await targets(logFiles([file])), ['a', 'b', 'c'], 'a line that is being written');
+
+  let asked = 0;
+  const list = logFiles([file]);
+  const rotating: FileList = async () => {
+    const names = await list();
+    asked += 1;
+    if (asked === 1) {
+      renameSync(path.join(folder, 'audit.jsonl.1'), path.join(folder, 'audit.jsonl.2'));
+      renameSync(file, path.join(folder, 'audit.jsonl.1'));
+      logOf(folder, [line('/plain/f')]);
+    }
+    return names;
+  };
+  t.deepEqual(
+    await targets(rotating),
+    ['a', 'b', 'c', 'f'],
+    'rotated between the list and the reading',
+  );
+});
+
+test('while a long log is read other work goes on, and the reading ends when it is left', async (t) => {
+  const file = path.join(freshDirectory(t), 'audit.jsonl');
+  for (let part = 0; part < 2; part += 1) {
+    const lines = Array.from({ length: 10_000 }, (_, index) => line(`/plain/${part}-${index}`));
+    appendFileSync(file, lines.map((each) => `${JSON.stringify(each)}\n`).join(''));
+  }
+  let turns = 0;
+  const ticking = setInterval(() => {
+    turns += 1;
+  }, 1);
+  t.teardown(() => clearInterval(ticking));
+  const source = sourceWith();
+  const question = { wanted: [], days: 30, files: logFiles([file]), rootUrls: [ROOT] };
+  const subject = { kind: 'scopes', scopes: ['plain:*', 'query:*'] } as const;
+  const readTask = async () => undefined;
+  const found = await unusedScopes(source, { ...question, subject, readTask });
+  t.like(found, { calls: 20_000, held: 2 });
+  t.deepEqual(named(found.unused), ['query:*']);
+  t.true(turns > 5, `other work has had ${turns} turns`);
+
+  const leaving = new AbortController();
+  const { signal } = leaving;
+  setTimeout(() => leaving.abort(new Error('left')), 1);
+  await t.throwsAsync(unusedScopes(source, { ...question, subject, readTask, signal }), {
+    message: 'left',
+  });
 });
 
 // === Held against a deployment ===
@@ -193,7 +417,7 @@ async function passes(proxy: RunningProxy): Promise<boolean> {
     await proxy.get('/api/secrets/v1/secrets'),
     await proxy.get('/queue/v1/ping'),
     await proxy.get(`/queue/v1/task/${TASK}/status`),
-    await proxy.get('/auth/v1/clients/nobody'),
+    await proxy.get('/auth/v1/clients/missing'),
   ];
   return answers.every(({ status }) => status !== 403);
 }
@@ -239,8 +463,14 @@ test('a file or a deployment that is none ends the command', async (t) => {
   const empty = path.join(folder, 'empty');
   writeFileSync(empty, '');
   for (const [args, says] of [
-    [['--from', path.join(folder, 'none'), '--root-url', ROOT], /cannot read .*none: /],
-    [['--from', file, '--root-url', ROOT], /line 1 of .* is no JSON: pass an audit log/],
+    [
+      ['--from', path.join(folder, 'none'), '--root-url', ROOT],
+      /there is no audit log .*none: name the file that taskcluster-proxy --audit-log/,
+    ],
+    [
+      ['--from', file, '--root-url', ROOT],
+      /x has no line of an audit log at its start: name a file/,
+    ],
     [['--from', empty], /is not a root URL/],
     [['--from', '', '--root-url', ROOT], /It is empty/],
     [['--root-url', ROOT], /--from/],

@@ -107,6 +107,12 @@ test('an error ends the command with one sentence: 64 for usage, 1 for a port in
     [['start', '--what'], 64, /unknown option '--what'/],
     [['start', '--anonymous-scope', ''], 64, /'' is not a scope to grant to every caller: write/],
     [['start', '--anonymous-scope', 'é'], 64, /'é' is not a scope to grant to every caller/],
+    [['start', '--audit-log', ''], 64, /It is empty/],
+    [
+      ['start', '--audit-log', '/none'],
+      1,
+      /^taskcluster-local: there is no audit log \/none: name/,
+    ],
     [['stop'], 64, /unknown command 'stop'/],
     [['start', '--port', `${port}`], 1, /^taskcluster-local: listen EADDRINUSE: .*in use/],
     [['start', '--ip-address', 'x.invalid'], 1, /^taskcluster-local: .*x\.invalid/],

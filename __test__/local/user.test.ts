@@ -53,8 +53,14 @@ onEveryBackend('users are added, listed, given passwords and removed', async (t,
     stderr: '',
     code: 0,
   });
-  const bob = await run(['user', 'add', 'bob', '--json'], 'battery staple');
+  const scope = ['--scope', 'auth:list-roles', '--scope', 'queue:*'];
+  const bob = await run(['user', 'add', 'bob', '--json', ...scope], 'battery staple');
   t.deepEqual(JSON.parse(bob.stdout), { name: 'bob', roles: [] });
+  const history = await run(['history', '--role', 'login-identity:local/bob']);
+  t.regex(
+    history.stdout,
+    /created by static\/taskcluster\/root from user add\n {2}\+ auth:list-roles/,
+  );
   const again = await run(['user', 'add', 'alice'], 'another one');
   t.deepEqual([again.stdout, again.code], ['', 1]);
   t.regex(again.stderr, /^taskcluster-local: there is a user alice already: choose another name, /);
@@ -88,6 +94,12 @@ onEveryBackend(
       [['add', 'alice'], 'short', /the password of alice must have 8 to 1024 characters: choose/],
       [['add', 'alice'], '', /there is no password: write it into the standard input, on one line/],
       [['add', 'alice', '--role', 'é'], 'correct horse', /a role's id is of printable ASCII/],
+      [['add', 'alice', '--scope', ''], 'correct horse', /'' is not a scope: write printable/],
+      [
+        ['add', 'alice', '--scope', 'assume:login-identity:local/alice'],
+        'correct horse',
+        /Roles may not contain dependency cycles/,
+      ],
       [['set-password', 'alice'], 'correct horse', /there is no user alice: see the names with /],
       [
         ['remove', 'alice'],

@@ -1,10 +1,10 @@
 /** The scopes that a starting deployment grants to the role `anonymous`, beside those of the operator. */
+import { addToRole } from './auth/add-to-role.js';
 import { publicScopes } from './exposure.js';
-import { granting, isScope } from './scopes.js';
+import { isScope } from './scopes.js';
 import { grantChanges, services } from './services.js';
 import { grantAnonymousScopes, type NoteRoles } from './storage/anonymous-scopes.js';
 import type { Storage } from './storage/index.js';
-import type { Role, Store } from './storage/store.js';
 
 export interface AnonymousOptions {
   /** With new data every caller may read what is not secret. Existing data keep their role. */
@@ -48,31 +48,10 @@ export async function grantAnonymous(
     note: noteAnonymous('start'),
   });
   const opened = isPublic && areNew ? publicScopes(services()) : [];
-  await addToRole(store, [...opened, ...anonymousScopes]);
+  const scopes = [...opened, ...anonymousScopes];
+  const granted = { roleId: ROLE_ID, scopes, description: DESCRIPTION, command: 'start' };
+  await store.transaction((transaction) => addToRole(transaction, granted, grantChanges));
   return added;
-}
-
-async function addToRole(store: Store, scopes: readonly string[]): Promise<void> {
-  const now = new Date();
-  await store.transaction(async ({ roles, audit }) => {
-    let together: readonly [before: readonly Role[], after: readonly Role[]] | undefined;
-    await roles.change(ROLE_ID, (role, all) => {
-      const held = role?.scopes ?? [];
-      const isHeld = granting(held);
-      const added = scopes.filter((scope) => !isHeld(scope));
-      if (added.length === 0) {
-        return role;
-      }
-      const { description = DESCRIPTION, created = now } = role ?? {};
-      const granted = [...held, ...added];
-      const after = { roleId: ROLE_ID, scopes: granted, description, created, lastModified: now };
-      together = [all, [...all.filter((each) => each !== role), after]];
-      return after;
-    });
-    if (together !== undefined) {
-      await audit.add(await noteAnonymous('start')(...together));
-    }
-  });
 }
 
 const ROLE_ID = 'anonymous';

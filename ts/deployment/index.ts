@@ -38,6 +38,7 @@ import { checkRootUrl, PublicUrl, type PublicUrlOptions } from './public-url.js'
 import { Claims } from './queue/claims.js';
 import { Housekeeping } from './queue/housekeeping.js';
 import { queue } from './queue/index.js';
+import { checkAuditLogs } from './review/audit-log.js';
 import { RolesVersion } from './roles-version.js';
 import { secrets } from './secrets/index.js';
 import { grantChanges, services } from './services.js';
@@ -77,6 +78,8 @@ export interface DeploymentOptions extends StorageOptions, AnonymousOptions, Pub
   readonly claimTimeout?: number | undefined;
   /** Address of the metrics, `9090` on loopback or `192.0.2.1:9090`; no metrics when absent. */
   readonly metrics?: string | undefined;
+  /** Audit logs of proxies, or folders of them, from which `/exposure` tells which scopes are unused. */
+  readonly auditLogs?: readonly string[];
   /** Most concurrent client connections; limited only by the system when absent. */
   readonly maxConnections?: number | undefined;
   /** Largest body of a call that needs scopes, in bytes; 10 MiB when absent. */
@@ -149,6 +152,7 @@ export async function startDeployment(options: DeploymentOptions): Promise<Deplo
   if (options.metrics !== undefined) {
     readMetricsAddress(options.metrics);
   }
+  await checkAuditLogs(options.auditLogs ?? []);
   const storage = await openStorage(options);
   try {
     return await startOn(storage, options);
@@ -312,7 +316,7 @@ function serveOn(server: Server, parts: Parts): Served {
     stopping,
     record: recorder(reports.log, metrics),
   });
-  const { checkOutput = false, bodyLimit } = options;
+  const { checkOutput = false, bodyLimit, auditLogs = [] } = options;
   const serving = { validator, publicUrl, onFault, checkOutput, bodyLimit };
   const mount = <Context>(api: ApiBuilder<Context>, options: ServeOptions<Context>) => {
     app.use(`/api/${api.serviceName}/${api.apiVersion}`, serve(api, options));
@@ -328,7 +332,8 @@ function serveOn(server: Server, parts: Parts): Served {
   app.get('/', frontPage(services()));
   app.get(CREATE_PATH, toPage(NEW_CLIENT_PATH));
   app.get(EXPOSURE_PATH, toPage(EXPOSURE_PATH));
-  app.use(LOGIN_PATH, web({ store, resolver, credentials: own.web, publicUrl, onFault }));
+  const ofWeb = { store, resolver, credentials: own.web, publicUrl, onFault, auditLogs };
+  app.use(LOGIN_PATH, web(ofWeb));
   finish(app, onFault);
   server.on('request', app);
   return { stopping, publicUrl, background: [housekeeping, clientScan] };

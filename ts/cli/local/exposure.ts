@@ -1,7 +1,7 @@
 /**
  * `taskcluster-local exposure`: which endpoints of a running deployment a caller may use, and why; what a
- * role would change; and what has changed since a baseline, as a gate for a build. It reads the
- * deployment's own references, so it works with any Taskcluster deployment.
+ * role would change; what has changed since a baseline, as a gate for a build; and which scopes no call in
+ * audit logs has needed. It reads the deployment's own references, so it works with any Taskcluster deployment.
  *
  * The command decides nothing: `deployment/review` does, also for the page of a deployment.
  */
@@ -10,6 +10,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { nearest } from 'taskcluster-proxy/internal';
 import type { RoleScopes } from '../../deployment/auth/roles.js';
 import { type Exposure, exposureTo, publicScopes } from '../../deployment/exposure.js';
+import { checkAuditLogs, logFiles } from '../../deployment/review/audit-log.js';
 import { baselineOf, compare, readBaseline, readState } from '../../deployment/review/baseline.js';
 import { changes } from '../../deployment/review/changes.js';
 import { exposureIf, exposureNow, whyOf } from '../../deployment/review/questions.js';
@@ -19,6 +20,8 @@ import {
   type Source,
   type Subject,
 } from '../../deployment/review/subject.js';
+import { readDays, unusedScopes } from '../../deployment/review/unused.js';
+import { unusedRemarks, unusedText } from '../../deployment/review/unused-wording.js';
 import { readRole } from '../../deployment/review/what-if.js';
 import {
   ANSWERS,
@@ -48,6 +51,8 @@ interface Options extends ReviewOptions {
   readonly diff?: readonly string[];
   readonly failOnNew?: string;
   readonly asBaseline?: string;
+  readonly auditLog: readonly string[];
+  readonly days?: number;
   readonly json: boolean;
 }
 
@@ -98,6 +103,14 @@ export function declareExposure(program: Command): void {
         .argParser(present)
         .conflicts(['only', 'whatIf', 'json']),
     )
+    .option(
+      '--audit-log <path>',
+      'tell which scopes of the caller no call has needed that proxies have logged: an audit log of ' +
+        'taskcluster-proxy with its rotated files, or a folder of them; may be repeated',
+      auditLog,
+      [],
+    )
+    .option('--days <number>', 'how many days of the audit logs count, up to now: 30', days)
     .option('--json', 'print JSON', false)
     .action(orTrouble(print));
 }
@@ -125,14 +138,31 @@ function role(value: string, values: readonly RoleScopes[]): RoleScopes[] {
   }
 }
 
+function auditLog(value: string, values: readonly string[]): string[] {
+  return [...values, present(value)];
+}
+
+function days(value: string): number {
+  try {
+    return readDays(value);
+  } catch (error) {
+    throw new InvalidArgumentError(`${(error as Error).message}.`);
+  }
+}
+
 function states(value: string, values: readonly string[] = []): string[] {
   return [...values, present(value)];
 }
 
 async function print(options: Options): Promise<void> {
   const subject = subjectOf(options);
+  checkUnused(options);
   if (options.diff !== undefined) {
     await printDiff(options.diff, subject, options);
+    return;
+  }
+  if (options.auditLog.length > 0) {
+    await printUnused(subject, options);
     return;
   }
   const deployment = deploymentOf(options);
@@ -160,6 +190,41 @@ function say<Value>(value: Value, written: (value: Value) => string, { json }: O
 
 function select(rows: readonly Exposure[], { only }: Options): readonly Exposure[] {
   return only === undefined ? rows : rows.filter((row) => only.includes(answerOf(row)));
+}
+
+/** @throws ReviewError */
+function checkUnused({ auditLog, days, only, why, diff, failOnNew, asBaseline }: Options): void {
+  if (auditLog.length === 0 && days !== undefined) {
+    throw new ReviewError('--days counts the days of audit logs: name them with --audit-log');
+  }
+  const others = { only, why, diff, 'fail-on-new': failOnNew, 'as-baseline': asBaseline };
+  const [other] = Object.entries(others).find(([, value]) => value !== undefined) ?? [];
+  if (auditLog.length > 0 && other !== undefined) {
+    throw new ReviewError(`--audit-log and --${other} ask for two things: leave one out`);
+  }
+}
+
+const DEFAULT_DAYS = 30;
+
+async function printUnused(subject: Subject, options: Options): Promise<void> {
+  const { TASKCLUSTER_ROOT_URL = '' } = process.env;
+  const { auditLog, days = DEFAULT_DAYS, whatIf, rootUrl = TASKCLUSTER_ROOT_URL, json } = options;
+  const deployment = deploymentOf(options);
+  await checkAuditLogs(auditLog);
+  const unused = await unusedScopes(deployment, {
+    subject,
+    wanted: whatIf,
+    days,
+    files: logFiles(auditLog),
+    rootUrls: [rootUrl],
+    readTask: (taskId) => deployment.task(taskId),
+  });
+  say(unused, unusedText, options);
+  if (!json) {
+    for (const remark of unusedRemarks(unused)) {
+      console.error(`taskcluster-local: ${remark}`);
+    }
+  }
 }
 
 async function wouldBe(

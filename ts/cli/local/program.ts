@@ -25,6 +25,7 @@ import { declareExposure } from './exposure.js';
 import { declareHistory } from './history.js';
 import { declareMigrate } from './migrate.js';
 import { addPlaceOptions, type PlaceOptions } from './place.js';
+import { present } from './review-options.js';
 import { declareRoot } from './root.js';
 import { declareRotateKeys } from './rotate-keys.js';
 import { declareScopes } from './scopes.js';
@@ -42,6 +43,7 @@ interface StartOptions extends Partial<PlaceOptions> {
   readonly trustForwarded?: boolean;
   readonly objectStore?: string;
   readonly metrics?: string;
+  readonly auditLog: readonly string[];
   readonly logFormat: LogFormat;
   readonly logLevel: LogLevel;
   readonly stopDelay: number;
@@ -108,6 +110,13 @@ const starting = program
     '--metrics <address>',
     "serve Prometheus' metrics at /metrics of a separate address: 9090 on loopback, or 192.0.2.1:9090 " +
       'for every client that reaches it; no scopes are needed',
+  )
+  .option(
+    '--audit-log <path>',
+    'an audit log of taskcluster-proxy with its rotated files, or a folder of them, from which the page ' +
+      '/exposure tells which scopes no call has needed; may be repeated',
+    auditLog,
+    [],
   )
   .addOption(
     new Option('--log-format <format>', 'form of the log on stderr')
@@ -180,6 +189,7 @@ async function start(options: StartOptions): Promise<void> {
       databaseUrl,
       databaseConnections: options.databaseConnections,
       metrics: options.metrics,
+      auditLogs: options.auditLog,
       claimTimeout: options.claimTimeout,
       maxConnections: options.maxConnections,
       bodyLimit: options.bodyLimit,
@@ -271,6 +281,10 @@ function valid<Value>(read: () => Value): Value {
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }
+}
+
+function auditLog(value: string, values: readonly string[]): string[] {
+  return [...values, present(value)];
 }
 
 function anonymousScope(value: string, values: readonly string[]): string[] {

@@ -3,12 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import type { ApiReference } from '../../deployment/api/reference.js';
 import type { ScopeTemplatePart } from '../../deployment/api/scope-template.js';
-import {
-  type AuditLine,
-  type LeastScopes,
-  leastScopes,
-} from '../../deployment/review/least-scopes.js';
+import { type AuditLine, auditPieces, checkAuditLogs } from '../../deployment/review/audit-log.js';
+import { type LeastScopes, leastScopes } from '../../deployment/review/least-scopes.js';
 import { ReviewError } from '../../deployment/review/subject.js';
+import { counted } from '../../deployment/review/unused-wording.js';
 import { readable } from '../../deployment/review/wording.js';
 import { addDeploymentOption, deploymentOf, orTrouble, present } from './review-options.js';
 
@@ -46,7 +44,8 @@ export function declareScopes(program: Command): void {
 }
 
 async function tell({ from, references, rootUrl, form }: Options): Promise<void> {
-  const lines = await readLines(from);
+  await checkAuditLogs([from]);
+  const lines = linesOf(from);
   const { TASKCLUSTER_ROOT_URL = '' } = process.env;
   const root = rootUrl ?? TASKCLUSTER_ROOT_URL;
   const least = await (references === undefined
@@ -58,7 +57,7 @@ async function tell({ from, references, rootUrl, form }: Options): Promise<void>
   process.stdout.write(FORMS[form](least));
 }
 
-async function askingFor(lines: readonly AuditLine[], rootUrl: string): Promise<LeastScopes> {
+async function askingFor(lines: AsyncIterable<AuditLine>, rootUrl: string): Promise<LeastScopes> {
   const deployment = deploymentOf({ rootUrl });
   const references = await deployment.references();
   return leastScopes(lines, references, rootUrl, (taskId) => deployment.task(taskId));
@@ -85,16 +84,15 @@ const FORMS: Record<Options['form'], (least: LeastScopes) => string> = {
       .join(''),
 };
 
-async function readLines(path: string): Promise<AuditLine[]> {
-  const text = await read(path);
-  const lines = text.split('\n').slice(0, -1);
-  return lines.map((line, at) => {
-    try {
-      return JSON.parse(line) as AuditLine;
-    } catch {
-      throw new ReviewError(`line ${at + 1} of ${path} is no JSON: pass an audit log`);
-    }
-  });
+async function* linesOf(path: string): AsyncGenerator<AuditLine> {
+  let unreadable = 0;
+  for await (const piece of auditPieces(async () => [path])) {
+    unreadable += piece.unreadable;
+    yield* piece.lines;
+  }
+  if (unreadable > 0) {
+    console.error(`not known: ${counted(unreadable, 'line')} of ${path}: none of an audit log`);
+  }
 }
 
 async function readJson(path: string): Promise<unknown> {

@@ -17,6 +17,11 @@ interface UserOptions extends PlaceOptions {
   readonly json: boolean;
 }
 
+interface AddOptions extends UserOptions {
+  readonly role: readonly string[];
+  readonly scope: readonly string[];
+}
+
 /** A password that is refused. The message says what to do. */
 class PasswordError extends Error {
   override readonly name = 'PasswordError';
@@ -39,19 +44,20 @@ function declareAdd(user: Command): void {
     .command('add')
     .description(
       'Add a user. The password is the first line of the standard input, or asked for on a ' +
-        'terminal. What the user may do is granted to the role login-identity:local/<name>.',
+        'terminal. The user has the scopes of the role login-identity:local/<name>, to which --scope adds.',
     )
     .argument('<name>', 'of letters, digits and @:.+|_-')
     .option('--role <roleId>', 'give the user this role too; may be repeated', collect, [])
+    .option('--scope <scope>', "grant a scope to the user's own role; may be repeated", collect, [])
     .action(
-      orOneSentence(async (name: string, options: UserOptions & { role: readonly string[] }) => {
-        const { role: roles, json } = options;
+      orOneSentence(async (name: string, options: AddOptions) => {
+        const { role: roles, scope: scopes, json } = options;
         const password = await readPassword(name);
         const { dataFolder: folder, databaseUrl } = options;
         const database = await ofRunning(options);
         const storage = await openStorage({ folder, databaseUrl, database });
         await withStore(storage, (store) =>
-          addNewUser(store, { name, password, roles }, grantChanges),
+          addNewUser(store, { name, password, roles, scopes }, grantChanges),
         );
         report(
           json,

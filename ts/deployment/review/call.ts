@@ -39,7 +39,7 @@ export function findCall(references: readonly ApiReference[], method: string, pa
   }
   const target = pathOf(path);
   const matches = references.flatMap((api) =>
-    api.entries.flatMap((entry) => match(api, entry, target)),
+    routesOf(api).flatMap((route) => match(route, target)),
   );
   const asked = wanted === 'HEAD' ? 'GET' : wanted;
   const found = matches.filter(({ entry }) => entry.method.toUpperCase() === asked).sort(closest);
@@ -71,8 +71,25 @@ function closest(a: Match, b: Match): number {
   return b.literal - a.literal;
 }
 
+/** An endpoint's path, ready to be compared with those of many calls. */
+interface Route extends Pick<Call, 'service' | 'entry'> {
+  /** The path up to its first parameter. */
+  readonly start: string;
+  readonly pattern: RegExp;
+  readonly names: readonly string[];
+  readonly literal: number;
+}
+
+const ROUTES = new WeakMap<ApiReference, readonly Route[]>();
+
+function routesOf(api: ApiReference): readonly Route[] {
+  const routes = ROUTES.get(api) ?? api.entries.map((entry) => routeOf(api, entry));
+  ROUTES.set(api, routes);
+  return routes;
+}
+
 /** References do not tell which parameter takes several segments: the last one may. */
-function match(api: ApiReference, entry: ReferenceEntry, path: string): Match[] {
+function routeOf(api: ApiReference, entry: ReferenceEntry): Route {
   const route = `/api/${api.serviceName}/${api.apiVersion}${entry.route}`;
   const names: string[] = [];
   const parts = route.split(/<(\w+)>/);
@@ -83,13 +100,23 @@ function match(api: ApiReference, entry: ReferenceEntry, path: string): Match[] 
     names.push(part);
     return index === parts.length - 2 && parts.at(-1) === '' ? '(.+)' : '([^/]+)';
   });
-  const found = new RegExp(`^${source.join('')}$`).exec(path);
+  return {
+    service: api.serviceName,
+    entry,
+    start: parts[0] ?? '',
+    pattern: new RegExp(`^${source.join('')}$`),
+    names,
+    literal: parts.filter((_, index) => index % 2 === 0).join('').length,
+  };
+}
+
+function match({ start, pattern, names, ...route }: Route, path: string): Match[] {
+  const found = path.startsWith(start) ? pattern.exec(path) : null;
   if (found === null) {
     return [];
   }
   const params = Object.fromEntries(names.map((name, index) => [name, decoded(found[index + 1])]));
-  const literal = parts.filter((_, index) => index % 2 === 0).join('').length;
-  return [{ service: api.serviceName, entry, params, literal }];
+  return [{ ...route, params }];
 }
 
 function decoded(segment = ''): string {

@@ -16,31 +16,23 @@ import {
   type ScopeTemplatePart,
 } from '../api/scope-template.js';
 import { granting, grants, type ScopeExpression, satisfies, union } from '../scopes.js';
+import type { AuditLine } from './audit-log.js';
 import { type Call, findCall } from './call.js';
 import { ReviewError } from './subject.js';
-
-/** The fields of an audit log's line that matter here. */
-export interface AuditLine {
-  readonly method: string;
-  readonly upstream?: string;
-  readonly verdict: string;
-  readonly status: number | null;
-  readonly tries?: number;
-  readonly scopes?: readonly string[];
-  readonly authorizedScopes?: readonly string[];
-}
 
 /** A call with unknown scopes, and the reason. */
 export interface Unknown {
   readonly call: string;
   readonly why: string;
+  /** The endpoint, or a code: `refused`, `no-endpoint`. */
+  readonly reason: string;
   /** The expression with the known parameters filled in, if there is one. */
   readonly needs?: ScopeTemplatePart;
-  /** The task whose definition could tell. */
+  /** The task with a definition that could tell. */
   readonly taskId?: string;
 }
 
-/** A call whose scopes are known, by the name of its API method. */
+/** A call with known scopes, by the name of its API method. */
 export interface KnownCall {
   readonly call: string;
   /** As `queue.createTask`. */
@@ -50,9 +42,6 @@ export interface KnownCall {
 
 /** Tells the definition of a task; undefined for one that cannot be read. */
 export type TaskReader = (taskId: string) => Promise<object | undefined>;
-
-/** What a task's definition gives to expressions, by the task's id. */
-type Tasks = ReadonlyMap<string, ScopeParameters>;
 
 export interface LeastScopes {
   /** The calls of the deployment that could be judged, each once, in their order. */
@@ -73,40 +62,46 @@ export interface LeastScopes {
  * @param readTask - Asked for the tasks of calls that cannot be judged without.
  */
 export async function leastScopes(
-  lines: readonly AuditLine[],
+  lines: Iterable<AuditLine> | AsyncIterable<AuditLine>,
   references: readonly ApiReference[],
   rootUrl: string,
   readTask: TaskReader = async () => undefined,
 ): Promise<LeastScopes> {
-  const signed = lines.filter(({ tries = 0 }) => tries > 0);
-  const had = heldBy(signed);
+  const needs = new CallNeeds({ references, rootUrls: [rootUrl], readTask });
+  const sets = new Map<string, readonly string[] | undefined>();
   const calls = new Map<string, KnownCall>();
   const unknown = new Map<string, Unknown>();
-  const sort = (found: KnownCall | Unknown | null) => {
-    if (found !== null && 'why' in found) {
-      unknown.set(`${found.call} ${found.why}`, found);
-    } else if (found !== null) {
-      calls.set(`${found.call} ${JSON.stringify(found.needs)}`, found);
+  for await (const line of lines) {
+    const signed = signedCall(line);
+    if (signed !== undefined) {
+      const set = line.authorizedScopes ?? line.scopes;
+      sets.set(JSON.stringify(set ?? null), set);
+      const found = await needs.of(signed);
+      if (found !== null && 'why' in found) {
+        unknown.set(`${found.call} ${found.why}`, found);
+      } else if (found !== null) {
+        calls.set(`${found.call} ${JSON.stringify(found.needs)}`, found);
+      }
     }
-  };
-  const tasks = new Map<string, ScopeParameters>();
-  for (const line of signed) {
-    const found = needOf(line, references, rootUrl, tasks);
-    const { taskId } = found !== null && 'why' in found ? found : {};
-    if (taskId !== undefined && !tasks.has(taskId)) {
-      const definition = await readTask(taskId);
-      tasks.set(taskId, definition === undefined ? {} : parametersOf(definition as TaskFields));
-    }
-    sort(taskId === undefined ? found : needOf(line, references, rootUrl, tasks));
   }
-  const needs = [...calls.values()].flatMap((call) => (call.needs === null ? [] : [call.needs]));
+  return fitting([...sets.values()], [...calls.values()], [...unknown.values()]);
+}
+
+function fitting(
+  sets: readonly (readonly string[] | undefined)[],
+  calls: readonly KnownCall[],
+  unknown: readonly Unknown[],
+): LeastScopes {
+  const known = sets.filter((set) => set !== undefined);
+  const had = known.length < sets.length ? null : union(...known);
+  const needs = calls.flatMap((call) => (call.needs === null ? [] : [call.needs]));
   const scopes = fewest(needs, had ?? []);
   const judged = (had ?? []).filter((scope) => !scope.startsWith('assume:'));
   const uses = (held: string) => scopes.filter((scope) => grants(held, scope));
   return {
-    calls: [...calls.values()],
+    calls,
     scopes,
-    unknown: [...unknown.values()],
+    unknown,
     had,
     unused: judged.filter((held) => uses(held).length === 0),
     tooWide: judged.filter((held) => uses(held).length > 0 && !scopes.includes(held)),
@@ -135,34 +130,94 @@ function parametersOf(definition: TaskFields): ScopeParameters {
   return { ...ids, scopes, routes, priorities: [priority] };
 }
 
-function heldBy(signed: readonly AuditLine[]): readonly string[] | null {
-  const sets = signed.map(({ authorizedScopes, scopes }) => authorizedScopes ?? scopes);
-  const known = sets.filter((set) => set !== undefined);
-  return known.length < sets.length ? null : union(...known);
+// === What a call needs ===
+
+/** A call that the proxy has signed. */
+export interface SignedCall {
+  readonly method: string;
+  readonly url: string;
+  readonly status: number | null;
 }
 
-/** `null` for a call of another host. */
-function needOf(
-  { method, upstream = '', status }: AuditLine,
-  references: readonly ApiReference[],
-  rootUrl: string,
-  tasks: Tasks,
-): Unknown | KnownCall | null {
-  const call = `${method} ${upstream.replace(/\?.*$/, '')}`;
-  if (status === 401 || status === 403) {
-    return { call, why: `it was refused with ${status}: whether the task needs it is not known` };
+/** The call that a line's signature is for, which may be one by a signed URL; undefined without a signature. */
+export function signedCall(line: AuditLine): SignedCall | undefined {
+  const { method, upstream = '', signedUrl, status, tries = 0 } = line;
+  if (signedUrl !== undefined) {
+    return { method: 'GET', url: signedUrl, status: null };
   }
-  const root = rootUrl.replace(/\/+$/, '');
-  if (!upstream.startsWith(`${root}/`)) {
-    return null;
+  return tries > 0 ? { method, url: upstream, status } : undefined;
+}
+
+export interface CallNeedsOptions {
+  readonly references: readonly ApiReference[];
+  /** The root URLs of the deployment. */
+  readonly rootUrls: readonly string[];
+  readonly readTask: TaskReader;
+}
+
+/** Most definitions of tasks that are kept. */
+const KEPT_TASKS = 1000;
+
+/** Tells what calls need, one after the other. */
+export class CallNeeds {
+  readonly #references: readonly ApiReference[];
+  readonly #roots: readonly string[];
+  readonly #readTask: TaskReader;
+  /** What a task's definition gives to expressions, by the task's id. */
+  readonly #tasks = new Map<string, ScopeParameters>();
+
+  constructor({ references, rootUrls, readTask }: CallNeedsOptions) {
+    this.#references = references;
+    this.#roots = rootUrls.map((rootUrl) => `${rootUrl.replace(/\/+$/, '')}/`);
+    this.#readTask = readTask;
   }
-  try {
-    return needOfCall(call, findCall(references, method, upstream), new URL(upstream), tasks);
-  } catch (error) {
-    if (error instanceof ReviewError) {
-      return { call, why: error.message };
+
+  /** `null` for a call of another host. */
+  async of(call: SignedCall): Promise<Unknown | KnownCall | null> {
+    const found = this.#needOf(call);
+    const { taskId } = found !== null && 'why' in found ? found : {};
+    if (taskId === undefined) {
+      return found;
     }
-    throw error;
+    await this.#learn(taskId);
+    return this.#needOf(call);
+  }
+
+  async #learn(taskId: string): Promise<void> {
+    if (this.#tasks.has(taskId)) {
+      return;
+    }
+    const definition = await this.#readTask(taskId);
+    const [oldest] = this.#tasks.keys();
+    if (oldest !== undefined && this.#tasks.size >= KEPT_TASKS) {
+      this.#tasks.delete(oldest);
+    }
+    this.#tasks.set(taskId, definition === undefined ? {} : parametersOf(definition as TaskFields));
+  }
+
+  #needOf({ method, url, status }: SignedCall): Unknown | KnownCall | null {
+    if (!this.#roots.some((root) => url.startsWith(root))) {
+      return null;
+    }
+    const call = `${method} ${url.replace(/\?.*$/, '')}`;
+    const found = this.#needOfKnown(call, method, url);
+    if (status !== 401 && status !== 403) {
+      return found;
+    }
+    const why = `it was refused with ${status}: whether the task needs it is not known`;
+    const needs = found.needs ?? undefined;
+    return { call, why, reason: 'refused', ...(needs && { needs: needs as ScopeTemplatePart }) };
+  }
+
+  #needOfKnown(call: string, method: string, url: string): Unknown | KnownCall {
+    try {
+      return needOfCall(call, findCall(this.#references, method, url), new URL(url), this.#tasks);
+    } catch (error) {
+      if (error instanceof ReviewError) {
+        return { call, why: error.message, reason: 'no-endpoint' };
+      }
+      throw error;
+    }
   }
 }
 
@@ -170,7 +225,7 @@ function needOfCall(
   call: string,
   { service, entry, params }: Call,
   { searchParams }: URL,
-  tasks: Tasks,
+  tasks: ReadonlyMap<string, ScopeParameters>,
 ): Unknown | KnownCall {
   const { scopes, query = [] } = entry;
   const endpoint = `${service}.${entry.name}`;
@@ -188,7 +243,7 @@ function needOfCall(
   if (!isFilledBy(scopes, all)) {
     const why = `${endpoint} decides by the body or by what it names`;
     const needs = fillKnown(scopes, known);
-    return { call, why, needs, ...(taskId === undefined ? {} : { taskId }) };
+    return { call, why, reason: endpoint, needs, ...(taskId === undefined ? {} : { taskId }) };
   }
   return { call, endpoint, needs: render(scopes, all) };
 }
@@ -202,24 +257,28 @@ const WAYS = 256;
  * Scopes that satisfy all expressions, with none to spare. Of several ways it prefers one that is `held`,
  * then the one that adds the fewest scopes, then the narrowest.
  */
-function fewest(needs: readonly ScopeExpression[], held: readonly string[]): string[] {
+export function fewest(needs: readonly ScopeExpression[], held: readonly string[]): string[] {
   const isHeld = granting(held);
-  const choices = needs
-    .map((need) => {
-      const all = waysOf(need);
+  const ways = needs.map(waysOf);
+  const forced = union(ways.filter(({ length }) => length === 1).flat(2));
+  const choices = ways
+    .filter(({ length }) => length > 1)
+    .map((all) => {
       const own = all.filter((way) => way.every(isHeld));
       return own.length === 0 ? all : own;
     })
     .sort((a, b) => a.length - b.length);
-  let chosen: string[] = [];
-  for (const ways of choices) {
-    const added = ways.map((way) =>
+  let chosen = forced;
+  for (const choice of choices) {
+    const added = choice.map((way) =>
       way.filter((scope) => !chosen.some((has) => grants(has, scope))),
     );
     const [best = []] = added.sort((a, b) => a.length - b.length || width(a) - width(b));
     chosen = union(chosen, best);
   }
-  for (const scope of [...chosen].sort((a, b) => a.length - b.length)) {
+  const isForced = new Set(forced);
+  const spare = chosen.filter((scope) => !isForced.has(scope));
+  for (const scope of spare.sort((a, b) => a.length - b.length)) {
     const without = chosen.filter((other) => other !== scope);
     if (needs.every((need) => satisfies(without, need))) {
       chosen = without;

@@ -69,7 +69,8 @@ export function byOf({ direction, byBefore, byAfter }: Change): string {
   return (direction === 'closes' ? byBefore : byAfter).join(' ');
 }
 
-function columns(rows: readonly (readonly string[])[]): string {
+/** Text in columns, with two spaces between. */
+export function columns(rows: readonly (readonly string[])[]): string {
   const last = Math.max(...rows.map(({ length }) => length)) - 1;
   const widths = Array.from({ length: last }, (_, column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),

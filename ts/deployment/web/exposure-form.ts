@@ -20,6 +20,8 @@ export interface Question {
   readonly why: string;
   /** The wanted roles, one on a line. */
   readonly whatIf: string;
+  /** The number of days for which to tell unused scopes; empty if this is not asked. */
+  readonly days: string;
 }
 
 const KINDS = [
@@ -48,6 +50,7 @@ export function questionIn(fields: unknown): Question {
     search: (field(fields, 'search') ?? '').trim(),
     why: field(fields, 'why') ?? '',
     whatIf: (field(fields, 'what-if') ?? '').trim(),
+    days: (field(fields, 'days') ?? '').trim(),
   };
 }
 
@@ -105,7 +108,7 @@ export function hiddenFields(question: Question): Html[] {
   );
 }
 
-function fieldsOf({ who, name, show, search, why, whatIf }: Question): [string, string][] {
+function fieldsOf({ who, name, show, search, why, whatIf, days }: Question): [string, string][] {
   return [
     ['who', who],
     ['name', name],
@@ -113,10 +116,11 @@ function fieldsOf({ who, name, show, search, why, whatIf }: Question): [string, 
     ['search', search],
     ['why', why],
     ['what-if', whatIf],
+    ['days', days],
   ];
 }
 
-export function questionForm(path: string, question: Question): Html {
+export function questionForm(path: string, question: Question, hasAuditLogs: boolean): Html {
   return html`<form method="get" action="${path}" class="question">
 <fieldset>
 <legend>The caller</legend>
@@ -143,8 +147,18 @@ Nothing is written yet.</label>
 <textarea id="what-if" name="what-if" rows="3" spellcheck="false" placeholder="anonymous=queue:pending-count:demo/*">
 ${question.whatIf}</textarea>
 </fieldset>
+${hasAuditLogs ? daysField(question) : html``}
 <button type="submit">Show</button>
 </form>`;
+}
+
+function daysField({ days }: Question): Html {
+  return html`<fieldset>
+<legend>Which scopes are not needed?</legend>
+<label for="days">Look through the calls of the last days in the audit logs of the proxies: how many days,
+or nothing to leave this out</label>
+<input id="days" name="days" type="number" min="1" max="9999" value="${days}" placeholder="30">
+</fieldset>`;
 }
 
 function checked(is: boolean): Html {

@@ -1,6 +1,7 @@
 /**
  * The exposure page: an operator sees which caller may use which endpoint, why, and what a role would
- * change; compares the deployment with a saved state; and writes a role after seeing its effect.
+ * change; compares the deployment with a saved state; sees which scopes no call in audit logs has needed;
+ * and writes a role after seeing its effect.
  *
  * The page shows roles, so it is for signed-in users with `auth:list-roles`; a client takes
  * `auth:get-client:<clientId>`. It writes a role by the rules of the API, as the signed-in user.
@@ -20,11 +21,15 @@ import {
   updateRole,
 } from '../auth/role-endpoints.js';
 import { RoleError, type RoleScopes } from '../auth/roles.js';
+import type { PublicUrl } from '../public-url.js';
+import { logFiles } from '../review/audit-log.js';
 import { readState } from '../review/baseline.js';
 import { changes } from '../review/changes.js';
 import { OwnDeployment } from '../review/own-deployment.js';
 import { exposureIf, exposureNow, whyOf } from '../review/questions.js';
 import { ReviewError } from '../review/subject.js';
+import { readDays, type Unused, unusedScopes } from '../review/unused.js';
+import { unusedMarkdown } from '../review/unused-wording.js';
 import { markdown } from '../review/wording.js';
 import { satisfies } from '../scopes.js';
 import type { Store } from '../storage/store.js';
@@ -45,6 +50,9 @@ export interface ExposurePageOptions {
   readonly store: Store;
   readonly resolver: ScopeResolver;
   readonly sessions: Sessions;
+  readonly publicUrl: Pick<PublicUrl, 'of' | 'own' | 'announced'>;
+  /** Audit logs of proxies, or folders of them. */
+  readonly auditLogs: readonly string[];
 }
 
 /** The signed-in user and the user's expanded scopes. */
@@ -52,26 +60,42 @@ interface Viewer {
   readonly identity: string;
   readonly scopes: readonly string[];
   readonly expires: Date;
+  /** Whether there are audit logs to ask for days of. */
+  readonly hasAuditLogs: boolean;
 }
 
 export function exposurePage(options: ExposurePageOptions): RequestHandler {
   return forViewers(options, async (viewer, request, response) => {
     const question = questionIn(request.query);
-    const review = await reviewOf(options, viewer, question);
+    const review = {
+      ...(await reviewOf(options, viewer, question)),
+      unused: await unusedOf(options, viewer, question, request, response),
+    };
     switch (field(request.query, 'format')) {
       case 'json':
-        sendFile(response, 'json', JSON.stringify(shownOf(review.rows, question), null, 2));
+        sendFile(response, 'json', JSON.stringify(shownIn(review, question), null, 2));
         break;
       case 'state':
         sendFile(response, 'json', JSON.stringify(review.now, null, 2));
         break;
       case 'md':
-        sendFile(response, 'md', markdown(titleOf(review), shownOf(review.rows, question)));
+        sendFile(response, 'md', documentOf(review, question));
         break;
       default:
         sendReview(response, viewer, question, review);
     }
   });
+}
+
+/** The endpoints that are shown; with the unused scopes beside them if the question has days. */
+function shownIn({ rows, unused }: Review, question: Question): object {
+  const endpoints = shownOf(rows, question);
+  return unused === undefined ? endpoints : { endpoints, unused };
+}
+
+function documentOf(review: Review, question: Question): string {
+  const endpoints = markdown(titleOf(review), shownOf(review.rows, question));
+  return review.unused === undefined ? endpoints : `${endpoints}\n${unusedMarkdown(review.unused)}`;
 }
 
 /** Compares with a saved state, which is a field of the form. */
@@ -144,7 +168,10 @@ function writerFor(
 type Action = (viewer: Viewer, request: Request, response: Response) => Promise<void>;
 
 /** Redirects a user who has not signed in, and answers an error with one sentence. */
-function forViewers({ sessions, resolver }: ExposurePageOptions, action: Action): RequestHandler {
+function forViewers(
+  { sessions, resolver, auditLogs }: ExposurePageOptions,
+  action: Action,
+): RequestHandler {
   return async (request, response) => {
     const session = await sessions.of(request);
     if (session === undefined) {
@@ -155,11 +182,15 @@ function forViewers({ sessions, resolver }: ExposurePageOptions, action: Action)
     }
     const user = userOf(session);
     const scopes = await resolver.expandScopes(user.scopes());
-    const viewer = { identity: user.identity, scopes, expires: session.expires };
+    const hasAuditLogs = auditLogs.length > 0;
+    const viewer = { identity: user.identity, scopes, expires: session.expires, hasAuditLogs };
     try {
       demand(viewer, LIST_ROLES);
       await action(viewer, request, response);
     } catch (error) {
+      if (error instanceof ViewerLeftError) {
+        return;
+      }
       const refusal = refusalOf(error);
       if (refusal === undefined) {
         throw error;
@@ -175,6 +206,11 @@ const LIST_ROLES = 'auth:list-roles';
 /** The viewer lacks a scope for the question. */
 class LackingScopeError extends Error {
   override readonly name = 'LackingScopeError';
+}
+
+/** The viewer does not wait for the answer. */
+class ViewerLeftError extends Error {
+  override readonly name = 'ViewerLeftError';
 }
 
 function demand({ identity, scopes }: Viewer, scope: string): void {
@@ -217,7 +253,37 @@ async function reviewOf(
     throw new ReviewError(`there is no endpoint ${question.why}`);
   }
   const reason = row && (await whyOf(source, subject, row, wanted));
-  return { subject, now, rows, wanted, would: changes(now, rows), reason };
+  return { subject, now, rows, wanted, would: changes(now, rows), reason, unused: undefined };
+}
+
+/** Reads the audit logs if the question has days. The reading ends when the user leaves. */
+async function unusedOf(
+  { store, resolver, publicUrl, auditLogs }: ExposurePageOptions,
+  { scopes }: Viewer,
+  question: Question,
+  request: Request,
+  response: Response,
+): Promise<Unused | undefined> {
+  if (question.days === '') {
+    return undefined;
+  }
+  if (auditLogs.length === 0) {
+    throw new ReviewError('there are no audit logs: start the deployment with --audit-log');
+  }
+  const leaving = new AbortController();
+  response.once('close', () => leaving.abort(new ViewerLeftError()));
+  return unusedScopes(new OwnDeployment(store, resolver), {
+    subject: subjectIn(question),
+    wanted: rolesIn(question),
+    days: readDays(question.days),
+    files: logFiles(auditLogs),
+    rootUrls: [publicUrl.of(request), publicUrl.announced, publicUrl.own],
+    readTask: async (taskId) =>
+      satisfies(scopes, `queue:get-task:${taskId}`)
+        ? (await store.tasks.get(taskId))?.definition
+        : undefined,
+    signal: leaving.signal,
+  });
 }
 
 function sendFile(response: Response, extension: 'json' | 'md', text: string): void {

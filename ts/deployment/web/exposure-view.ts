@@ -6,6 +6,8 @@ import { findings } from '../review/baseline.js';
 import type { Change } from '../review/changes.js';
 import { described, type Subject } from '../review/subject.js';
 import type { Tree } from '../review/tree.js';
+import type { Unused } from '../review/unused.js';
+import { unusedRemarks, unusedRows, unusedSummary } from '../review/unused-wording.js';
 import { byOf, needsOf, stateWord, wordOf } from '../review/wording.js';
 import { hiddenFields, linkTo, type Question, questionForm, shownOf } from './exposure-form.js';
 import { type Html, html, problem, sendPage } from './pages.js';
@@ -20,6 +22,7 @@ export const PAGE = `/login${EXPOSURE_PATH}`;
 /** The signed-in user, as the page names it. */
 interface Asker {
   readonly identity: string;
+  readonly hasAuditLogs: boolean;
 }
 
 export interface Refusal {
@@ -37,6 +40,8 @@ export interface Review {
   /** The changes that the wanted roles would make. */
   readonly would: readonly Change[];
   readonly reason: Tree | undefined;
+  /** The scopes that no call in the audit logs has needed, if this was asked. */
+  readonly unused: Unused | undefined;
   /** The changes since a saved state, or by the role just written. */
   readonly since?: readonly Change[];
   /** The role just written. */
@@ -50,7 +55,7 @@ export function titleOf({ subject }: Review): string {
 /** Answers a question that cannot be answered. */
 export function sendRefusal(
   response: Response,
-  { identity }: Asker,
+  { identity, hasAuditLogs }: Asker,
   question: Question,
   { status, sentence }: Refusal,
 ): void {
@@ -60,13 +65,13 @@ export function sendRefusal(
     isWide: true,
     user: identity,
     content: html`${problem(sentence)}
-${questionForm(PAGE, question)}`,
+${questionForm(PAGE, question, hasAuditLogs)}`,
   });
 }
 
 export function sendReview(
   response: Response,
-  { identity }: Asker,
+  { identity, hasAuditLogs }: Asker,
   question: Question,
   review: Review,
 ): void {
@@ -75,8 +80,9 @@ ${summaryOf(review)}
 ${sinceOf(review)}
 ${wouldOf(question, review)}
 ${reasonOf(review)}
+${unusedOf(review)}
 <section aria-labelledby="ask"><h2 id="ask">Ask</h2>
-${questionForm(PAGE, question)}
+${questionForm(PAGE, question, hasAuditLogs)}
 </section>
 ${keepingOf(question)}
 ${rowsOf(question, review)}`;
@@ -154,6 +160,33 @@ function reasonOf({ reason }: Review): Html {
     ? html``
     : html`<section aria-labelledby="why"><h2 id="why">Why</h2>
 <ul class="tree">${branch(reason)}</ul>
+</section>`;
+}
+
+function unusedOf({ unused }: Review): Html {
+  if (unused === undefined) {
+    return html``;
+  }
+  const rows = unusedRows(unused).map(
+    ([scope, from, word]) => html`<tr>
+<td>${word}</td>
+<th scope="row"><code>${scope}</code></th>
+<td>${from}</td>
+</tr>`,
+  );
+  const table = html`<div class="scroll" tabindex="0" role="region" aria-label="Table of scopes that no call has needed"><table>
+<thead><tr><th scope="col">Needed by</th><th scope="col">Scope</th><th scope="col">Granted by</th></tr></thead>
+<tbody>
+${rows}
+</tbody>
+</table></div>`;
+  const remarks = unusedRemarks(unused).map((remark) => html`<li>${remark}</li>`);
+  return html`<section aria-labelledby="unused"><h2 id="unused">Scopes that no call has needed</h2>
+<p>${unusedSummary(unused)}</p>
+${rows.length === 0 ? html`` : table}
+<ul>
+${remarks}
+</ul>
 </section>`;
 }
 

@@ -37,7 +37,9 @@ export interface WebOptions {
   readonly resolver: ScopeResolver;
   /** The web server's own credentials, which issue those of users. */
   readonly credentials: NativeCredentials;
-  readonly publicUrl: Pick<PublicUrl, 'of'>;
+  readonly publicUrl: Pick<PublicUrl, 'of' | 'own' | 'announced'>;
+  /** Audit logs of proxies, or folders of them. */
+  readonly auditLogs: readonly string[];
   readonly onFault: FaultListener;
 }
 

@@ -1,8 +1,10 @@
 /** The deployment's own users, with a name and a password each. */
+import { addToRole } from '../auth/add-to-role.js';
 import { clientChange, disableClient } from '../auth/clients.js';
 import { expandingIn, type GrantChanges, operatorBy } from '../auth/grant-changes.js';
 import { ROLE_ID } from '../auth/names.js';
 import { grantRolesOfUsers } from '../auth/static-clients.js';
+import { isScope } from '../scopes.js';
 import type { AuditEntry, GrantChange, LocalUser, Store } from '../storage/store.js';
 import { hashPassword, isPassword } from './passwords.js';
 import { localUser } from './user.js';
@@ -15,6 +17,12 @@ export interface UserOptions {
   readonly password: string;
   /** Roles beside `login-identity:local/<name>`, which every user has. */
   readonly roles?: readonly string[];
+}
+
+/** A new user, and what the user may do. */
+export interface NewUserOptions extends UserOptions {
+  /** Added to the user's own role, `login-identity:local/<name>`. */
+  readonly scopes?: readonly string[];
 }
 
 /** The characters of client ids without `/`, which ends the name in the ids of the user's clients. */
@@ -55,14 +63,15 @@ export async function addUser(
   });
 }
 
-/** Adds a new user. @throws UserError */
+/** Adds a new user. @throws UserError, RoleError */
 export async function addNewUser(
   store: Store,
-  options: UserOptions,
+  options: NewUserOptions,
   grantChanges: GrantChanges,
 ): Promise<void> {
-  const { name, password, roles = [] } = options;
+  const { name, password, roles = [], scopes = [] } = options;
   check(options);
+  checkScopes(scopes);
   const passwordHash = await hashPassword(password);
   await store.transaction(async (transaction) => {
     if (!(await transaction.users.add({ name, passwordHash, roles }))) {
@@ -70,6 +79,10 @@ export async function addNewUser(
     }
     await grantRolesOfUsers(transaction);
     const changing = { transaction, grantChanges, command: 'user add' };
+    const roleId = `login-identity:${localUser({ name, roles }).identity}`;
+    const description = `What the user ${name} may do.`;
+    const granted = { roleId, scopes, description, command: changing.command };
+    await addToRole(transaction, granted, grantChanges);
     await noteUser(changing, undefined, { name, roles });
   });
 }
@@ -176,6 +189,15 @@ async function disableClients(
 
 function unknown(name: string): string {
   return `there is no user ${name}: see the names with \`taskcluster-local user list\``;
+}
+
+function checkScopes(scopes: readonly string[]): void {
+  const wrong = scopes.find((scope) => !isScope(scope) || scope === '' || scope.endsWith('**'));
+  if (wrong !== undefined) {
+    throw new UserError(
+      `'${wrong}' is not a scope: write printable ASCII, and one * at most at its end`,
+    );
+  }
 }
 
 function check({ name, password, roles = [] }: UserOptions): void {
