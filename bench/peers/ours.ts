@@ -77,7 +77,8 @@ async function start(command: readonly string[], to: Destination, { flags = [] }
   const port = await unusedPort();
   const where = ['--port', String(port), '--ip-address', '127.0.0.1'];
   const root = ['--root-url', rootUrl(upstream, endpoint)];
-  const running = new Program([...command, ...where, ...root, ...flags], {
+  // Those that a task's scopes could set stand first.
+  const running = new Program([...command, ...flags, ...where, ...root], {
     log: path.join(directory, 'ours.log'),
     env: { ...CREDENTIALS, SSL_CERT_FILE: upstream.authority },
   });
