@@ -4,12 +4,13 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::Audit;
@@ -55,12 +56,12 @@ pub struct Outcome<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
-    time: String,
-    peer: Option<String>,
+    time: &'a str,
+    peer: Option<Shown<'a>>,
     method: &'a str,
     target: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<String>,
+    upstream: Option<Joined<'a>>,
     verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
@@ -85,8 +86,51 @@ struct Line<'a> {
     request_id: Option<&'a str>,
 }
 
+/// A URL in two parts.
+struct Joined<'a>(&'a str, Cow<'a, str>);
+
+impl Serialize for Joined<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}{}", self.0, self.1))
+    }
+}
+
+/// A peer as it is displayed.
+struct Shown<'a>(&'a Peer);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+/// What one thread needs to render a line, kept between lines.
+#[derive(Default)]
+struct Scratch {
+    line: Vec<u8>,
+    /// RFC 3339 in UTC, to the millisecond.
+    time: String,
+    /// Unix time of `time` in seconds.
+    second: i64,
+}
+
 thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::default();
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Scratch {
+    /// Makes `time` that of `now`; date and time are formatted once a second.
+    fn stamp(&mut self, now: Timestamp) {
+        if self.time.is_empty() || self.second != now.as_second() {
+            self.second = now.as_second();
+            self.time.clear();
+            // A String takes everything that is written to it.
+            let _ = write!(self.time, "{now:.3}");
+        } else {
+            self.time.truncate(self.time.len() - "000Z".len());
+            let _ = write!(self.time, "{:03}Z", now.subsec_millisecond());
+        }
+    }
 }
 
 impl Entry {
@@ -125,28 +169,29 @@ impl Entry {
 
     /// Hands the line over.
     pub fn write(&self, audit: &Audit, outcome: &Outcome<'_>) {
-        let line = self.line(outcome);
         // A thread that is ending has no scratch buffer any more.
         let _ = SCRATCH.try_with(|scratch| {
-            let mut out = scratch.borrow_mut();
-            out.clear();
-            if serde_json::to_writer(&mut *out, &line).is_ok() {
-                out.push(b'\n');
-                audit.line(&out);
+            let mut scratch = scratch.borrow_mut();
+            scratch.stamp(Timestamp::now());
+            let Scratch { line, time, .. } = &mut *scratch;
+            line.clear();
+            if serde_json::to_writer(&mut *line, &self.line(time, outcome)).is_ok() {
+                line.push(b'\n');
+                audit.line(line);
             }
         });
     }
 
-    fn line<'a>(&'a self, outcome: &Outcome<'a>) -> Line<'a> {
+    fn line<'a>(&'a self, time: &'a str, outcome: &Outcome<'a>) -> Line<'a> {
         let set = self.set.as_deref();
         Line {
-            time: format!("{:.3}", Timestamp::now()),
-            peer: self.peer.as_ref().map(ToString::to_string),
+            time,
+            peer: self.peer.as_ref().map(Shown),
             method: outcome.method,
             target: redact(outcome.target),
             upstream: outcome
                 .upstream
-                .map(|to| [to.origin.url(), &redact(to.target.as_str())].concat()),
+                .map(|to| Joined(to.origin.url(), redact(to.target.as_str()))),
             verdict: match (self.code, self.tries) {
                 (None, 0) => "answered",
                 (Some(_), 0) => "refused",
