@@ -17,7 +17,7 @@ use crate::code::Code;
 use crate::decision::route::Target;
 use crate::message::strict_body::BodyError;
 use crate::message::target::request_target;
-use crate::record::audit::{Audit, Entry, Outcome};
+use crate::record::audit::{Audit, Entry};
 use crate::record::log::{Log, RequestLine};
 use crate::record::metrics::Metrics;
 
@@ -167,24 +167,17 @@ impl Drop for Record {
             Some(_) => ("-", "-"),
             None => (self.method.as_str(), "-"),
         };
-        if let (Some(entry), Some(audit)) = (&self.entry, &self.recorder.audit) {
-            let outcome = Outcome {
-                method,
-                target,
-                upstream: self.target.as_deref(),
-                status: self.status.map(|status| status.as_u16()),
-                bytes: self.bytes,
-                took,
-            };
-            entry.write(audit, &outcome);
-        }
-        self.recorder.log.request(&RequestLine {
+        let line = RequestLine {
             target,
             method,
             upstream: self.target.as_deref(),
             status: self.status.map(|status| status.as_u16()),
             bytes: self.bytes,
             took,
-        });
+        };
+        if let (Some(entry), Some(audit)) = (&self.entry, &self.recorder.audit) {
+            entry.write(audit, &line);
+        }
+        self.recorder.log.request(&line);
     }
 }

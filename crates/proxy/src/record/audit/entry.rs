@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderName;
 use jiff::Timestamp;
@@ -16,8 +15,8 @@ use serde_json::value::RawValue;
 use super::Audit;
 use crate::client::admit::Peer;
 use crate::code::Code;
-use crate::decision::route::Target;
 use crate::message::fields::Fields;
+use crate::record::log::{Joined, RequestLine};
 use crate::record::redact::redact;
 use crate::signing::credentials::CredentialSet;
 
@@ -41,16 +40,6 @@ pub struct Entry {
     signed_url: Option<Box<str>>,
     code: Option<Code>,
     tries: u32,
-}
-
-/// What the log has of the request, too.
-pub struct Outcome<'a> {
-    pub method: &'a str,
-    pub target: &'a str,
-    pub upstream: Option<&'a Target>,
-    pub status: Option<u16>,
-    pub bytes: u64,
-    pub took: Duration,
 }
 
 #[derive(Serialize)]
@@ -84,15 +73,6 @@ struct Line<'a> {
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
-}
-
-/// A URL in two parts.
-struct Joined<'a>(&'a str, Cow<'a, str>);
-
-impl Serialize for Joined<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}{}", self.0, self.1))
-    }
 }
 
 /// A peer as it is displayed.
@@ -168,30 +148,28 @@ impl Entry {
     }
 
     /// Hands the line over.
-    pub fn write(&self, audit: &Audit, outcome: &Outcome<'_>) {
+    pub fn write(&self, audit: &Audit, request: &RequestLine<'_>) {
         // A thread that is ending has no scratch buffer any more.
         let _ = SCRATCH.try_with(|scratch| {
             let mut scratch = scratch.borrow_mut();
             scratch.stamp(Timestamp::now());
             let Scratch { line, time, .. } = &mut *scratch;
             line.clear();
-            if serde_json::to_writer(&mut *line, &self.line(time, outcome)).is_ok() {
+            if serde_json::to_writer(&mut *line, &self.line(time, request)).is_ok() {
                 line.push(b'\n');
                 audit.line(line);
             }
         });
     }
 
-    fn line<'a>(&'a self, time: &'a str, outcome: &Outcome<'a>) -> Line<'a> {
+    fn line<'a>(&'a self, time: &'a str, request: &RequestLine<'a>) -> Line<'a> {
         let set = self.set.as_deref();
         Line {
             time,
             peer: self.peer.as_ref().map(Shown),
-            method: outcome.method,
-            target: redact(outcome.target),
-            upstream: outcome
-                .upstream
-                .map(|to| Joined(to.origin.url(), redact(to.target.as_str()))),
+            method: request.method,
+            target: redact(request.target),
+            upstream: request.upstream_url(),
             verdict: match (self.code, self.tries) {
                 (None, 0) => "answered",
                 (Some(_), 0) => "refused",
@@ -204,9 +182,9 @@ impl Entry {
             authorized_scopes: set.and_then(CredentialSet::restriction_json),
             narrowed: self.narrowed,
             signed_url: self.signed_url.as_deref().map(redact),
-            status: outcome.status,
-            bytes: outcome.bytes,
-            ms: outcome.took.as_millis(),
+            status: request.status,
+            bytes: request.bytes,
+            ms: request.took.as_millis(),
             tries: (self.tries > 0).then_some(self.tries),
             traceparent: self.traceparent.as_deref(),
             request_id: self.request_id.as_deref(),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::entry::{Entry, Outcome};
+pub use self::entry::Entry;
 use self::writer::Shared;
 use crate::record::log::Log;
 use crate::record::metrics::Metrics;

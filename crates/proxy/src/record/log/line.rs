@@ -1,6 +1,7 @@
 //! What a line says, in both formats. Secrets are taken out and control characters escaped here, for
 //! every line alike.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 use std::time::Duration;
@@ -65,7 +66,7 @@ struct JsonRequest<'a> {
 }
 
 /// A URL in two parts.
-struct Joined<'a>(&'a str, &'a str);
+pub(in crate::record) struct Joined<'a>(&'a str, Cow<'a, str>);
 
 impl Serialize for Joined<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -125,18 +126,13 @@ impl Line for RequestLine<'_> {
 
     fn json(&self, time: Timestamp, out: &mut Vec<u8>) -> serde_json::Result<()> {
         let target = redact(self.target);
-        let upstream = self
-            .upstream
-            .map(|to| (to.origin.url(), redact(to.target.as_str())));
         let line = JsonRequest {
             time,
             level: Level::Info.name(),
             message: self.verb(),
             target: &target,
             method: self.method,
-            upstream: upstream
-                .as_ref()
-                .map(|(origin, target)| Joined(origin, target)),
+            upstream: self.upstream_url(),
             status: self.status,
             bytes: self.bytes,
             ms: self.took.as_millis(),
@@ -145,7 +141,13 @@ impl Line for RequestLine<'_> {
     }
 }
 
-impl RequestLine<'_> {
+impl<'a> RequestLine<'a> {
+    /// Where it went, without secrets.
+    pub(in crate::record) fn upstream_url(&self) -> Option<Joined<'a>> {
+        self.upstream
+            .map(|to| Joined(to.origin.url(), redact(to.target.as_str())))
+    }
+
     fn verb(&self) -> &'static str {
         if self.upstream.is_some() {
             "Proxying"

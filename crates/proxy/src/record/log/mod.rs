@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub(super) use self::line::Joined;
 pub use self::line::RequestLine;
 use self::queue::Shared;
 use crate::record::metrics::Metrics;
