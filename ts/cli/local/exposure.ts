@@ -40,6 +40,7 @@ import {
   EXIT_NO,
   orTrouble,
   present,
+  presentEach,
   type ReviewOptions,
   subjectOf,
 } from './review-options.js';
@@ -90,7 +91,7 @@ export function declareExposure(program: Command): void {
         'tell what two states differ in: now, anonymous-role (what a public deployment grants ' +
           'every caller), the root URL of a deployment, or a file that --json was written to',
       )
-        .argParser(states)
+        .argParser(presentEach)
         .conflicts(['failOnNew', 'asBaseline', 'only', 'whatIf']),
     )
     .addOption(
@@ -107,7 +108,7 @@ export function declareExposure(program: Command): void {
       '--audit-log <path>',
       'tell which scopes of the caller no call has needed that proxies have logged: an audit log of ' +
         'taskcluster-proxy with its rotated files, or a folder of them; may be repeated',
-      auditLog,
+      presentEach,
       [],
     )
     .option('--days <number>', 'how many days of the audit logs count, up to now: 30', days)
@@ -138,20 +139,12 @@ function role(value: string, values: readonly RoleScopes[]): RoleScopes[] {
   }
 }
 
-function auditLog(value: string, values: readonly string[]): string[] {
-  return [...values, present(value)];
-}
-
 function days(value: string): number {
   try {
     return readDays(value);
   } catch (error) {
     throw new InvalidArgumentError(`${(error as Error).message}.`);
   }
-}
-
-function states(value: string, values: readonly string[] = []): string[] {
-  return [...values, present(value)];
 }
 
 async function print(options: Options): Promise<void> {

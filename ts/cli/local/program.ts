@@ -25,7 +25,7 @@ import { declareExposure } from './exposure.js';
 import { declareHistory } from './history.js';
 import { declareMigrate } from './migrate.js';
 import { addPlaceOptions, type PlaceOptions } from './place.js';
-import { present } from './review-options.js';
+import { presentEach } from './review-options.js';
 import { declareRoot } from './root.js';
 import { declareRotateKeys } from './rotate-keys.js';
 import { declareScopes } from './scopes.js';
@@ -115,7 +115,7 @@ const starting = program
     '--audit-log <path>',
     'an audit log of taskcluster-proxy with its rotated files, or a folder of them, from which the page ' +
       '/exposure tells which scopes no call has needed; may be repeated',
-    auditLog,
+    presentEach,
     [],
   )
   .addOption(
@@ -281,10 +281,6 @@ function valid<Value>(read: () => Value): Value {
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }
-}
-
-function auditLog(value: string, values: readonly string[]): string[] {
-  return [...values, present(value)];
 }
 
 function anonymousScope(value: string, values: readonly string[]): string[] {

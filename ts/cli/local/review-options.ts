@@ -48,6 +48,11 @@ export function present(value: string): string {
   return value;
 }
 
+/** The values of an option that may be repeated, each as `present` takes it. */
+export function presentEach(value: string, values: readonly string[] = []): string[] {
+  return [...values, present(value)];
+}
+
 function scopes(value: string, values: readonly string[]): string[] {
   if (!isScope(present(value))) {
     throw new InvalidArgumentError('A scope is printable ASCII.');
