@@ -588,7 +588,13 @@ mod tests {
             ("seed", &["123", "\"\"", "\"short\""], E::Seed),
             (
                 "start",
-                &["\"2016-07-27T14:32:15.407820Z\"", "1e300", "1.5"],
+                &[
+                    "\"2016-07-27T14:32:15.407820Z\"",
+                    "1e300",
+                    "1.5",
+                    // A reader that rounds twice takes it for a whole number.
+                    "-4316808868835107.5",
+                ],
                 E::Start,
             ),
             ("expiry", &["[]", "\"2000\"", "{}"], E::Expiry),
