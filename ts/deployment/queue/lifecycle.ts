@@ -12,14 +12,14 @@ import { isResolved, newTask, overdue, satisfiesDependency, scheduled, stateOf }
 
 /**
  * Adds a task, or finds the one that the same request made before. It is scheduled unless it has
- * to wait for others.
+ * to wait for others. Creations run side by side; those of one group wait for each other at their end only.
  *
  * @throws ApiError `RequestConflict`, `InputError`
  */
 export function addTask(store: Store, taskId: string, definition: TaskDefinition): Promise<Task> {
   return store.transaction(async (transaction) => {
     if (definition.dependencies.length > 0) {
-      await transaction.tasks.lockDependencies();
+      await transaction.tasks.holdResolutions();
     }
     const { added, task } = await transaction.tasks.add(newTask(taskId, definition));
     if (!added && !isDeepStrictEqual(task.definition, definition)) {
@@ -29,12 +29,13 @@ export function addTask(store: Store, taskId: string, definition: TaskDefinition
         { taskId },
       );
     }
+    const begun = added ? await begin(transaction, task) : task;
+    // At the end, since from here other creations in this group wait until the transaction is over.
     await joinGroup(transaction, definition);
-    if (!added) {
-      return task;
+    if (begun instanceof ApiError) {
+      throw begun;
     }
-    const waits = await addDependencies(transaction, task);
-    return waits ? task : ((await transaction.tasks.change(taskId, scheduled)) ?? task);
+    return begun;
   });
 }
 
@@ -62,28 +63,36 @@ async function joinGroup(
   }
 }
 
-/** Stores the dependencies of a new task, and tells whether it has to wait. */
-async function addDependencies(store: Store, task: Task): Promise<boolean> {
+/**
+ * Stores the dependencies of a new task, and schedules it if it has to wait for none. Returns the error of
+ * dependencies that it must not have, since an error of its group goes before.
+ */
+async function begin(store: Store, task: Task): Promise<Task | ApiError> {
   const { dependencies, requires, deadline } = task.definition;
-  const required = await store.tasks.several(dependencies);
-  checkDependencies(dependencies, required, deadline);
+  const required = dependencies.length > 0 ? await store.tasks.several(dependencies) : [];
+  const error = wrongDependencies(dependencies, required, deadline);
+  if (error !== undefined) {
+    return error;
+  }
   const open = required.filter((each) => !satisfiesDependency(stateOf(each), requires));
-  const openIds = open.map(({ taskId }) => taskId);
-  await store.tasks.depend(task.taskId, requires, dependencies, openIds);
-  return open.length > 0;
+  if (dependencies.length > 0) {
+    const openIds = open.map(({ taskId }) => taskId);
+    await store.tasks.depend(task.taskId, requires, dependencies, openIds);
+  }
+  return open.length > 0 ? task : ((await store.tasks.change(task.taskId, scheduled)) ?? task);
 }
 
 /**
  * A dependency must exist before a task can wait for it. Otherwise another client could create a task under
  * that id, and so decide when the waiting task runs.
  *
- * @throws ApiError `InputError`
+ * Returns an `InputError`.
  */
-function checkDependencies(
+function wrongDependencies(
   dependencies: readonly string[],
   required: readonly Task[],
   deadline: string,
-): void {
+): ApiError | undefined {
   const known = new Set(required.map(({ taskId }) => taskId));
   const missing = dependencies.filter((taskId) => !known.has(taskId));
   const expiring = required
@@ -107,9 +116,7 @@ function checkDependencies(
       '`task.expires` greater than the `deadline` for this task.',
     );
   }
-  if (lines.length > 0) {
-    throw new ApiError('InputError', `${lines.join('\n')}\n`);
-  }
+  return lines.length > 0 ? new ApiError('InputError', `${lines.join('\n')}\n`) : undefined;
 }
 
 /**

@@ -379,7 +379,12 @@ export interface Store {
     countInGroup(taskGroupId: string): Promise<number>;
     /** Number of unresolved tasks, by the state of their last run. */
     countOpen(): Promise<Readonly<Record<string, number>>>;
-    /** Until the transaction ends, no other transaction resolves a task or adds one with dependencies. */
+    /**
+     * Until the transaction ends, no other one resolves a task, so that a task with dependencies can be added. Other
+     * transactions may hold resolutions, too.
+     */
+    holdResolutions(): Promise<void>;
+    /** Until the transaction ends, no other one resolves a task or holds resolutions. Those that wait take turns. */
     lockDependencies(): Promise<void>;
     /** Stores the dependencies of a new task, and which of them it has to wait for. */
     depend(

@@ -150,8 +150,11 @@ async function changed(
 
 function dependencies(
   database: Queryable,
-): Pick<Store['tasks'], 'lockDependencies' | 'depend' | 'settle'> {
+): Pick<Store['tasks'], 'holdResolutions' | 'lockDependencies' | 'depend' | 'settle'> {
   return {
+    async holdResolutions() {
+      await database.query('SELECT pg_advisory_xact_lock_shared($1)', [DEPENDENCIES_LOCK]);
+    },
     async lockDependencies() {
       await database.query('SELECT pg_advisory_xact_lock($1)', [DEPENDENCIES_LOCK]);
     },
