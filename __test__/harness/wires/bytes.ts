@@ -1,7 +1,7 @@
 // The bytes of a script's messages.
 import crypto from 'node:crypto';
 import { Random } from '../random.js';
-import type { Fields } from '../wire.js';
+import type { Fields, Head } from '../wire.js';
 import type { Answer, Cuts, Mutation, Request } from './script.js';
 
 /** Behind so many bytes nothing is cut: it is heads, and the beginnings of bodies, that matter. */
@@ -45,9 +45,6 @@ export function requestBytes(request: Request, target: string): Buffer {
 
 /** An answer as upstream sends it, before it is cut. */
 export function answerBytes(answer: Answer, method: string, challenged: Challenged): Buffer {
-  const interim = answer.interim.map(
-    (status) => `HTTP/1.1 ${status} Interim\r\nX-Interim: ${status}\r\n\r\n`,
-  );
   const fields: Fields = [
     ...answer.fields,
     ...framingFields(answer),
@@ -58,12 +55,59 @@ export function answerBytes(answer: Answer, method: string, challenged: Challeng
   const head = `HTTP/${version} ${status} ${reason}\r\n${lines(fields)}\r\n`;
   const hasBody = method !== 'HEAD' && status !== 204 && status !== 304;
   const bytes = Buffer.concat([
-    Buffer.from(interim.join('') + head, 'latin1'),
+    Buffer.from(answer.interim.map(interimHead).join('') + head, 'latin1'),
     hasBody ? framedBody(answer) : Buffer.alloc(0),
     Buffer.from(answer.extra, 'latin1'),
   ]);
   const changed = answer.mutations.reduce(mutated, bytes);
   return changed.subarray(0, Math.ceil((changed.length * answer.sent) / 1000));
+}
+
+/**
+ * The statuses of the interim answers that are whole in `bytes`, an answer as upstream sends it; null where a
+ * changed byte makes one of them, or of what follows, another one.
+ */
+export function interimSent({ interim, version, status }: Answer, bytes: Buffer): number[] | null {
+  const sent: number[] = [];
+  let at = 0;
+  for (const text of [...interim.map(interimHead), `HTTP/${version} ${status} `]) {
+    const came = bytes.toString('latin1', at, at + text.length);
+    if (!text.startsWith(came)) {
+      return null;
+    }
+    at += text.length;
+    const whole = came === text ? interim[sent.length] : undefined;
+    if (whole === undefined) {
+      break;
+    }
+    sent.push(whole);
+  }
+  return sent;
+}
+
+/** An interim answer as the client gets it, by name in lower case. */
+export function interimPassed(status: number): Pick<Head, 'startLine' | 'fields'> {
+  const fields: Fields = [
+    ['x-interim', String(status)],
+    ['link', '</a>'],
+    ['link', '</b>'],
+  ];
+  return { startLine: `HTTP/1.1 ${status} Interim`, fields };
+}
+
+/** With fields that stop at the proxy, and those that pass. */
+function interimHead(status: number): string {
+  const fields: Fields = [
+    ['X-Interim', String(status)],
+    ['Connection', 'x-hop'],
+    ['X-Hop', 'named by Connection'],
+    ['Keep-Alive', 'timeout=5'],
+    ['Link', '</a>'],
+    ['Content-Length', '5'],
+    ['link', '</b>'],
+    ['X-Taskcluster-Endpoint', 'http://evil.example.com/'],
+  ];
+  return `HTTP/1.1 ${status} Interim\r\n${lines(fields)}\r\n`;
 }
 
 /** Whether nothing of it is odd: what the client gets of it can be told from the script alone. */

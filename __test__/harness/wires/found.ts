@@ -26,15 +26,55 @@ const BROKEN_CHUNK: Mutation = {
   byte: 'Z',
 };
 
-const PIPELINED: Omit<Script, 'requests'> = {
-  pipelined: true,
+/** Each answer is read before the next request, and the client's end comes behind the last. */
+const IN_TURN: Omit<Script, 'requests'> = {
+  pipelined: false,
   cuts: [],
   readsAfterMs: 0,
-  shutsDown: true,
+  shutsDown: false,
   leaves: 'no',
 };
 
+const PIPELINED: Omit<Script, 'requests'> = { ...IN_TURN, pipelined: true, shutsDown: true };
+
+/** A malformed answer: this byte of its head is another one. */
+function malformed(at: number, byte: string): Script {
+  const mutations: Mutation[] = [{ at, how: 'replace', byte }];
+  return { ...IN_TURN, requests: [request('GET', { mutations, ends: 'end' })] };
+}
+
 export const FOUND: Script[] = [
+  // Only the connection's end tells the answer's, though its client would have it kept.
+  {
+    ...IN_TURN,
+    requests: [
+      {
+        ...request('GET', { framing: 'close', size: 1, ends: 'end' }),
+        version: '1.0',
+        fields: [['Connection', 'keep-alive']],
+      },
+    ],
+  },
+  // What is malformed is told in the same sentence: the version, the status, the name of a field, the length.
+  malformed('HTTP/'.length, '2'),
+  malformed('HTTP/1.1 '.length, 'Z'),
+  malformed('HTTP/1.1 200 OK\r\n'.length, ' '),
+  malformed('HTTP/1.1 200 OK\r\nContent-Length: '.length, 'Z'),
+  // And so is an answer of HTTP/1.0 with a transfer coding.
+  {
+    ...IN_TURN,
+    requests: [request('GET', { version: '1.0', framing: 'chunked', size: 1, ends: 'end' })],
+  },
+  // A changed byte makes an interim answer of the final one: no other wire passes it on.
+  {
+    ...IN_TURN,
+    requests: [
+      request('GET', {
+        mutations: [{ at: 'HTTP/1.1 '.length, how: 'replace', byte: '1' }],
+        ends: 'end',
+      }),
+    ],
+  },
   // The first answer has no body, so that the connection's end does not tell its end: it is whole,
   // though the next one breaks off, of which hyper passes on nothing.
   {

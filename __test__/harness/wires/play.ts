@@ -5,7 +5,7 @@
 import net from 'node:net';
 import { gate, within } from '../deadline.js';
 import { type RunningProxy, startProxy } from '../proxy.js';
-import { ByteReader, bodyOf, type Fields, framingOf, readHead } from '../wire.js';
+import { ByteReader, bodyOf, type Fields, framingOf, type Head, readHead } from '../wire.js';
 import { NAMES, requestBytes } from './bytes.js';
 import type { Script } from './script.js';
 import { type Got, pass, ScriptedUpstream, sendCut } from './upstream.js';
@@ -24,7 +24,8 @@ export interface Answered {
   framing: string;
   body: Buffer;
   trailers: Fields;
-  interim: number[];
+  /** The interim answers before it. */
+  interim: Head[];
   /** It came to its end. */
   isWhole: boolean;
 }
@@ -302,7 +303,7 @@ async function leave(
 
 /** The next answer as far as it comes; null where nothing of one does. */
 async function readAnswer(reader: ByteReader, method: string): Promise<Answered | null> {
-  const interim: number[] = [];
+  const interim: Head[] = [];
   for (;;) {
     const head = await readHead(reader).catch(() => null);
     if (head === null) {
@@ -311,7 +312,7 @@ async function readAnswer(reader: ByteReader, method: string): Promise<Answered 
     const [, code = '', reason = ''] = /^HTTP\/1\.[01] (\d{3}) ?(.*)$/.exec(head.startLine) ?? [];
     const status = Number(code);
     if (status >= 100 && status < 200 && status !== 101) {
-      interim.push(status);
+      interim.push(head);
       continue;
     }
     const trailers: Fields = [];

@@ -3,8 +3,8 @@
 // What it is not: it says neither what a case is (`script.ts`) nor what must be the same
 // (`compare.ts`).
 import fc from 'fast-check';
-import { differences } from './compare.js';
-import { Stage } from './play.js';
+import { differences, type Wire } from './compare.js';
+import { type Seen, Stage } from './play.js';
 import { type Script, script } from './script.js';
 
 export interface Run {
@@ -95,11 +95,11 @@ export async function again(t: Teardown, scripts: Script[]): Promise<string[]> {
 }
 
 /** Two proxies that differ in their wire alone. */
-class Pair {
+export class Pair {
   #number = 0;
-  readonly #stages: { socket: Stage; hyper: Stage };
+  readonly #stages: Record<Wire, Stage>;
 
-  private constructor(stages: { socket: Stage; hyper: Stage }) {
+  private constructor(stages: Record<Wire, Stage>) {
     this.#stages = stages;
   }
 
@@ -116,7 +116,7 @@ class Pair {
   async check(drawn: Script): Promise<string | undefined> {
     let before: string | undefined;
     for (let time = 0; time < 3; time += 1) {
-      const differing = await this.#differences(drawn);
+      const differing = this.differences(drawn, await this.play(drawn));
       if (differing.length === 0) {
         return before && `${before}\n${JSON.stringify(drawn)}`;
       }
@@ -125,13 +125,17 @@ class Pair {
     throw new Error(before);
   }
 
-  async #differences(drawn: Script): Promise<string[]> {
+  /** Plays a script on both wires, or another one on hyper's. */
+  async play(drawn: Script, other = drawn): Promise<Record<Wire, Seen>> {
     this.#number += 1;
-    const { socket, hyper } = this.#stages;
-    const [one, other] = await Promise.all([
-      socket.play(drawn, this.#number),
-      hyper.play(drawn, this.#number),
+    const [socket, hyper] = await Promise.all([
+      this.#stages.socket.play(drawn, this.#number),
+      this.#stages.hyper.play(other, this.#number),
     ]);
-    return differences(drawn, { socket, hyper }, { socket: one, hyper: other });
+    return { socket, hyper };
+  }
+
+  differences(drawn: Script, seen: Record<Wire, Seen>): string[] {
+    return differences(drawn, this.#stages, seen);
   }
 }

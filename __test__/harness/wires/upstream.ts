@@ -7,7 +7,7 @@ import net from 'node:net';
 import { type Gate, gate } from '../deadline.js';
 import { accessTokenOf, type Signature, splitAuthority, verifySignature } from '../signature.js';
 import { ByteReader, bodyOf, type Fields, framingOf, type Head, readHead, value } from '../wire.js';
-import { answerBytes, NAMES, parts } from './bytes.js';
+import { answerBytes, interimSent, NAMES, parts } from './bytes.js';
 import type { Answer, Leaving, Script } from './script.js';
 
 /** A request as upstream got it. */
@@ -22,6 +22,8 @@ export interface Got {
   isWhole: boolean;
   /** Upstream had answered before it read the body. */
   isOvertaken: boolean;
+  /** The interim answers that upstream sent it; null where a byte of one was changed. */
+  interim: number[] | null;
 }
 
 /** What upstream knows of a case while it is played. */
@@ -165,7 +167,7 @@ export class ScriptedUpstream {
     const framing = framingOf(head, 'request');
     const signature = await judge(head);
     const come = { startLine, fields, signature, framing, isOvertaken };
-    const one: Got = { ...come, body: Buffer.alloc(0), trailers: [], isWhole: false };
+    const one: Got = { ...come, body: Buffer.alloc(0), trailers: [], isWhole: false, interim: [] };
     tries.push(one);
     if (leaves) {
       // Half a body of one byte is none.
@@ -183,6 +185,7 @@ export class ScriptedUpstream {
       ts: signedAt(head),
       accessToken: accessTokenOf('tests/permanent'),
     });
+    one.interim = interimSent(answer, bytes);
     await sendCut(socket, bytes, answer.cuts);
     if (isOvertaken) {
       await readInto(one, reader, head);
