@@ -1,4 +1,4 @@
-//! Hawk headers, certificates and bewits, against npm `hawk`'s own regular expressions
+//! Hawk headers, challenges, credentials and bewits, against npm `hawk`'s own regular expressions
 //! (`lib/utils.js`, `lib/server.js`) and `serde_json`.
 
 use std::collections::HashMap;
@@ -7,15 +7,22 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use regex::Regex;
+use ring::hmac;
 use serde_json::Value;
 use taskcluster_proxy_hawk::{
     BewitError, Certificate, Claim, Credentials, HeaderError, Resource, SignedRequest, Signer,
-    VerifyError, verify_bewit,
+    Verification, VerifyError, verify_bewit, verify_header,
 };
 
 use super::lines;
 
 const NOW: u64 = 1_700_000_000;
+
+/// The access token that everything here is signed with.
+const TOKEN: &str = "token";
+
+/// The attributes of `Authorization`.
+const KEYS: [&str; 8] = ["id", "ts", "nonce", "hash", "ext", "mac", "app", "dlg"];
 
 static SCHEME: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^([0-9A-Za-z_]+)(?:[ \t\x0b\x0c]+(.*))?$"));
@@ -25,8 +32,10 @@ static VALUE: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^[ 0-9A-Za-z_!#$%&'()*+,\-./:;<=>?@\[\]^`{|}~]+$"));
 static BEWIT: LazyLock<Regex> = LazyLock::new(|| regex(r"^(/.*)([?&])bewit=([^&$]*)(?:&(.+))?$"));
 
+static CLIENT_ID: LazyLock<Regex> = LazyLock::new(|| regex(r"^[A-Za-z0-9!@/:.+|_-]+$"));
+
 static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
-    let credentials = Credentials::new("client", "token", None).expect("credentials");
+    let credentials = Credentials::new("client", TOKEN, None).expect("credentials");
     Signer::new(&credentials, None)
 });
 
@@ -35,38 +44,137 @@ fn regex(pattern: &str) -> Regex {
 }
 
 /// A header is read where npm `hawk` reads it, with the same attributes, and refused with the same
-/// status elsewhere.
-pub fn hawk_header(bytes: &[u8]) {
-    // What no field's value can hold never comes here.
-    let Some(header) = std::str::from_utf8(bytes).ok().filter(|header| {
-        header
-            .bytes()
-            .all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
-    }) else {
-        return;
+/// status elsewhere. With the MAC of its attributes it verifies, and says what they say.
+pub fn hawk_header(bytes: &[u8]) -> bool {
+    let Some(header) = field_text(bytes) else {
+        return false;
     };
     let claim = Claim::from_header(header);
-    match (model(header), claim) {
-        (Err(status), Err(error)) => assert_eq!(error.status(), status, "{error}"),
-        (Ok(attributes), claim) => {
-            let required = ["id", "ts", "nonce", "mac"];
-            if !required.iter().all(|name| attributes.contains_key(name)) {
-                assert_eq!(claim.err(), Some(VerifyError::Attributes));
-                return;
-            }
-            match claim {
-                Ok(claim) => assert_eq!(claim.client_id(), attributes["id"]),
-                Err(VerifyError::Header(error)) => panic!("{error}"),
-                Err(_) => assert!(attributes.contains_key("ext")),
-            }
+    let attributes = match model(header, &KEYS) {
+        Ok(attributes) => attributes,
+        Err(status) => {
+            let error = claim.expect_err("npm hawk does not read it");
+            assert_eq!(error.status(), status, "{error}");
+            return false;
         }
-        (Err(_), Ok(_)) => panic!("npm hawk does not read it"),
+    };
+    let required = ["id", "ts", "nonce", "mac"];
+    if !required.iter().all(|name| attributes.contains_key(name)) {
+        assert_eq!(claim.err(), Some(VerifyError::Attributes));
+        return false;
+    }
+    match claim {
+        Ok(claim) => assert_eq!(claim.client_id(), attributes["id"]),
+        Err(VerifyError::Header(error)) => panic!("{error}"),
+        Err(_) => {
+            assert!(attributes.contains_key("ext"));
+            return false;
+        }
+    }
+    proven(&attributes);
+    true
+}
+
+/// What no field's value can hold never comes to a reader of it.
+fn field_text(bytes: &[u8]) -> Option<&str> {
+    let is_text = |byte| matches!(byte, b'\t' | b' '..=b'~');
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| text.bytes().all(is_text))
+}
+
+/// Each attribute counts in the MAC, and a header with the right one verifies with all of them.
+fn proven(attributes: &HashMap<&str, &str>) {
+    let mac = mac(&normalised(attributes));
+    let mut attributes = attributes.clone();
+    attributes.insert("mac", &mac);
+    let pairs = attributes.iter();
+    let pairs: Vec<_> = pairs
+        .map(|(name, value)| format!("{name}=\"{value}\""))
+        .collect();
+    let header = format!("Hawk {}", pairs.join(", "));
+    let verification = Verification {
+        now: NOW * 1000,
+        timestamp_skew: u64::MAX,
+        payload_hash: None,
+    };
+    let verified = verify_header(
+        &request("/"),
+        &header,
+        |_| Some(TOKEN.to_owned()),
+        &verification,
+    );
+    match verified {
+        Ok(verified) => {
+            assert_eq!(verified.client_id, attributes["id"]);
+            assert_eq!(Ok(verified.ts), attributes["ts"].parse());
+            assert_eq!(verified.nonce.as_deref(), Some(attributes["nonce"]));
+            assert_eq!(
+                verified.payload_hash.as_deref(),
+                attributes.get("hash").copied()
+            );
+        }
+        Err(VerifyError::Timestamp) => assert_eq!(seconds(attributes["ts"]), None),
+        Err(VerifyError::Certificate(_)) => assert!(attributes.contains_key("ext")),
+        Err(error) => assert_eq!(error, VerifyError::Header(HeaderError::TooLong)),
     }
 }
 
+/// `crypto.js`, `generateNormalizedString`. An attribute holds nothing that it would escape.
+fn normalised(attributes: &HashMap<&str, &str>) -> String {
+    let value = |name| attributes.get(name).copied().unwrap_or_default();
+    let (ts, nonce, hash, ext) = (value("ts"), value("nonce"), value("hash"), value("ext"));
+    let app = attributes
+        .get("app")
+        .map_or_else(String::new, |app| format!("{app}\n{}\n", value("dlg")));
+    format!("hawk.1.header\n{ts}\n{nonce}\nGET\n/\nexample.com\n443\n{hash}\n{ext}\n{app}")
+}
+
+fn mac(text: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, TOKEN.as_bytes());
+    BASE64_STANDARD.encode(hmac::sign(&key, text.as_bytes()))
+}
+
+fn seconds(ts: &str) -> Option<u64> {
+    let is_number = ts.bytes().all(|byte| byte.is_ascii_digit());
+    ts.parse().ok().filter(|_| is_number)
+}
+
+/// A challenge teaches its time where npm `hawk` reads it and its `tsm` is made with our key, and
+/// nothing else does.
+pub fn challenge(bytes: &[u8]) -> bool {
+    let Some(header) = field_text(bytes) else {
+        return false;
+    };
+    let told = SIGNER.challenge_time(header);
+    let attributes = model(header, &["ts", "tsm", "error"]).unwrap_or_default();
+    let time = attributes
+        .get("ts")
+        .copied()
+        .filter(|_| attributes.contains_key("tsm"));
+    let Some(ts) = time else {
+        assert_eq!(told, None);
+        return false;
+    };
+    let tsm = mac(&format!("hawk.1.ts\n{ts}\n"));
+    assert_eq!(told, proven_time(header));
+    let proven = format!("Hawk ts=\"{ts}\", tsm=\"{tsm}\"");
+    if proven.len() <= 4096 {
+        assert_eq!(SIGNER.challenge_time(&proven), seconds(ts));
+    }
+    told.is_some()
+}
+
+/// The time in a challenge that is made with our key.
+pub(super) fn proven_time(value: &str) -> Option<u64> {
+    let attributes = model(field_text(value.as_bytes())?, &["ts", "tsm", "error"]).ok()?;
+    let ts = attributes.get("ts")?;
+    let is_proven = attributes.get("tsm") == Some(&&mac(&format!("hawk.1.ts\n{ts}\n"))[..]);
+    seconds(ts).filter(|_| is_proven)
+}
+
 /// `parseAuthorizationHeader`: the attributes, or the status.
-fn model(header: &str) -> Result<HashMap<&str, &str>, u16> {
-    const KEYS: [&str; 8] = ["id", "ts", "nonce", "hash", "ext", "mac", "app", "dlg"];
+fn model<'a>(header: &'a str, keys: &[&str]) -> Result<HashMap<&'a str, &'a str>, u16> {
     if header.is_empty() {
         return Err(401);
     }
@@ -87,7 +195,7 @@ fn model(header: &str) -> Result<HashMap<&str, &str>, u16> {
             found.get(2).map_or("", |value| value.as_str()),
         );
         let is_new = attributes.insert(name, value).is_none();
-        if whole.start() != end || !KEYS.contains(&name) || !VALUE.is_match(value) || !is_new {
+        if whole.start() != end || !keys.contains(&name) || !VALUE.is_match(value) || !is_new {
             return Err(400);
         }
         end = whole.end();
@@ -100,15 +208,15 @@ fn model(header: &str) -> Result<HashMap<&str, &str>, u16> {
 
 /// A certificate that is taken says to `serde_json` what it says to us, keeps every byte of its
 /// strings, and comes through a header unchanged; and what the signer writes the verifier reads.
-pub fn certificate(bytes: &[u8]) {
+pub fn certificate(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return;
+        return false;
     };
     if let Ok(value) = serde_json::from_str::<Value>(text) {
         ext(&value);
     }
     let Ok(certificate) = Certificate::parse(text, "client/name") else {
-        return;
+        return false;
     };
     let value: Value = serde_json::from_str(text).expect("it is JSON");
     let compact: Value = serde_json::from_str(certificate.as_json()).expect("it stays JSON");
@@ -136,7 +244,7 @@ pub fn certificate(bytes: &[u8]) {
         Ok(certificate)
     );
 
-    let credentials = Credentials::new("client/name", "token", Some(text)).expect("it is taken");
+    let credentials = Credentials::new("client/name", TOKEN, Some(text)).expect("it is taken");
     let header = sign(&Signer::new(&credentials, Some(&["a".to_owned()])));
     match Claim::from_header(&header) {
         Ok(claim) => {
@@ -146,6 +254,52 @@ pub fn certificate(bytes: &[u8]) {
         }
         Err(error) => assert_eq!(error, VerifyError::Header(HeaderError::TooLong)),
     }
+    true
+}
+
+/// Credentials that are taken have a client id by Taskcluster's pattern and an access token, and what
+/// they sign verifies for that client; a refusal says the same of every access token.
+pub fn credentials(bytes: &[u8]) -> bool {
+    let Some([client_id, access_token, certificate]) = lines::<3>(bytes) else {
+        return false;
+    };
+    let taken = |access_token| Credentials::new(client_id, access_token, Some(certificate));
+    let has_certificate = !certificate.is_empty();
+    let is_good = CLIENT_ID.is_match(client_id)
+        && !access_token.is_empty()
+        && (!has_certificate || Certificate::parse(certificate, client_id).is_ok());
+    let credentials = match taken(access_token) {
+        Ok(credentials) => credentials,
+        Err(error) => {
+            assert!(!is_good, "{error}");
+            assert!(access_token.is_empty() || taken("another") == Err(error));
+            return false;
+        }
+    };
+    assert!(is_good);
+    assert_eq!(credentials.certificate.is_some(), has_certificate);
+    let header = sign(&Signer::new(&credentials, None));
+    let Ok(claim) = Claim::from_header(&header) else {
+        assert!(header.len() > 4096);
+        return true;
+    };
+    assert_eq!(claim.client_id(), client_id);
+    if !has_certificate {
+        let verification = Verification {
+            now: NOW * 1000,
+            timestamp_skew: 0,
+            payload_hash: None,
+        };
+        let verify = |key| claim.verify(&request("/"), key, &verification);
+        assert_eq!(
+            verify(access_token)
+                .map(|verified| verified.client_id)
+                .as_deref(),
+            Ok(client_id)
+        );
+        assert_eq!(verify("another").is_ok(), access_token == "another");
+    }
+    true
 }
 
 /// An `ext` of any JSON is a claim or a refusal of that JSON, never one of the header.
@@ -178,11 +332,12 @@ fn request(target: &str) -> SignedRequest<'_> {
 
 /// A bewit is found where npm `hawk`'s regular expression finds it, and refused as it refuses it. One
 /// that is made for a target verifies for it and for no other.
-pub fn bewit(bytes: &[u8]) {
+pub fn bewit(bytes: &[u8]) -> bool {
     let Some([target, other]) = lines::<2>(bytes) else {
-        return;
+        return false;
     };
     let claim = Claim::from_bewit(&request(target));
+    let is_read = claim.is_ok();
     match expected(target) {
         Ok(id) => match claim {
             Ok(claim) => assert_eq!(claim.client_id(), id),
@@ -192,17 +347,17 @@ pub fn bewit(bytes: &[u8]) {
     }
 
     let Ok(resource) = Resource::parse(&format!("https://example.com{target}")) else {
-        return;
+        return is_read;
     };
     if !target.starts_with('/') || target.contains('#') || target.len() > 3000 {
-        return;
+        return is_read;
     }
     assert_eq!(resource.target, target);
     let bewit = SIGNER.bewit(&request(target), NOW + 60);
     let separator = if target.contains('?') { '&' } else { '?' };
     let verify = |target: &str| {
         let signed = format!("{target}{separator}bewit={bewit}");
-        verify_bewit(&request(&signed), |_| Some("token".to_owned()), NOW * 1000)
+        verify_bewit(&request(&signed), |_| Some(TOKEN.to_owned()), NOW * 1000)
     };
     assert_eq!(
         verify(target).map(|verified| verified.client_id).as_deref(),
@@ -211,6 +366,7 @@ pub fn bewit(bytes: &[u8]) {
     if other.starts_with('/') && other != target {
         assert!(verify(other).is_err());
     }
+    is_read
 }
 
 /// `authenticateBewit` up to the MAC: the client id, or the refusal.

@@ -5,27 +5,31 @@ use std::sync::LazyLock;
 use http::HeaderName;
 use http::header::{ETAG, HeaderMap};
 use httparse::{EMPTY_HEADER, Header, Status};
+use regex::bytes::Regex;
 use taskcluster_proxy_core::Credentials;
 use taskcluster_proxy_core::fuzzing::{self, Answers, Framing};
 
 use super::cut;
 
+/// More fields than these are not held as lines; a number of the product.
+const HELD_FIELDS: usize = 100;
+
 /// A head that passes the gate is read by httparse to the same end, and its framing follows from the
 /// fields as httparse finds them. One that is `plain` is held with the same method, target and
 /// fields. A head that is not whole is none to httparse either, and no beginning of a head is one.
-pub fn request_head(bytes: &[u8]) {
+pub fn request_head(bytes: &[u8]) -> bool {
     let mut space = vec![EMPTY_HEADER; 1000];
     let mut read = httparse::Request::new(&mut space);
     let status = read.parse(bytes);
     let Ok(seen) = fuzzing::request_head(bytes) else {
-        return;
+        return false;
     };
     let Some(head) = seen else {
         assert!(
             !matches!(status, Ok(Status::Complete(_))),
             "it waits for a head that has come"
         );
-        return;
+        return false;
     };
     assert_eq!(status, Ok(Status::Complete(head.len)));
     assert_eq!(fuzzing::request_head(&bytes[..head.len]), Ok(Some(head)));
@@ -52,8 +56,12 @@ pub fn request_head(bytes: &[u8]) {
     assert_eq!(head.closes, has("close") || !is_11 && !has("keep-alive"));
     let path = read.path.expect("a target");
     assert!(fuzzing::is_target(path.as_bytes()));
+    let asks_for_more = ["expect", "upgrade", "transfer-encoding"]
+        .iter()
+        .any(|name| !values(name).is_empty());
+    let is_held = is_11 && path.starts_with('/') && !asks_for_more;
+    assert_eq!(head.plain, is_held && read.headers.len() <= HELD_FIELDS);
     if head.plain {
-        assert!(is_11 && path.starts_with('/') && framing != Framing::Chunked);
         let request = fuzzing::held_head(&bytes[..head.len]).expect("a head that is plain is held");
         assert_eq!(Some(request.method.as_str()), read.method);
         assert_eq!(request.target, path.as_bytes());
@@ -69,32 +77,126 @@ pub fn request_head(bytes: &[u8]) {
                 .eq(fields)
         );
     }
+    true
 }
 
 /// A section of fields means the same whether it is held as lines or in a map: what its framing is,
-/// and what of it goes to upstream and to the client. Nothing that goes is of one hop.
-pub fn fields(bytes: &[u8]) {
+/// and what of it goes to upstream and to the client, which is what RFC 9110 7.6.1 leaves of it.
+pub fn fields(bytes: &[u8]) -> bool {
     let Some((by_map, by_lines)) = fuzzing::stripped(bytes) else {
-        return;
+        return false;
     };
     assert_eq!(by_map, by_lines);
-    let [to_upstream, to_client] = by_map;
-    for (_, _, fields) in [&to_upstream, &to_client] {
-        for hop in [
-            "keep-alive",
-            "proxy-connection",
-            "proxy-authorization",
-            "transfer-encoding",
-        ] {
-            assert!(fields.iter().all(|(name, _)| name != hop.as_bytes()));
+    let mut space = [EMPTY_HEADER; 64];
+    let Ok(Status::Complete((_, section))) = httparse::parse_headers(bytes, &mut space) else {
+        panic!("httparse reads no section of fields");
+    };
+    for (seen, to_upstream) in by_map.iter().zip([true, false]) {
+        let (length, is_chunked, fields) = seen;
+        let named = values(section, "content-length");
+        let expected = if named.is_empty() {
+            None
+        } else {
+            Some(one_length(&named).unwrap_or(NO_LENGTH))
+        };
+        assert_eq!(*length, expected);
+        assert_eq!(
+            *is_chunked,
+            chunked_alone(&values(section, "transfer-encoding"))
+        );
+        let length = length.filter(|length| *length != NO_LENGTH);
+        assert_eq!(*fields, end_to_end(section, to_upstream, length));
+    }
+    true
+}
+
+/// What the reader says of a `Content-Length` that is none.
+const NO_LENGTH: u64 = u64::MAX;
+
+/// The length that each element names (RFC 9110 8.6).
+fn one_length(named: &[String]) -> Option<u64> {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut lengths = named
+        .iter()
+        .flat_map(|value| value.split(','))
+        .map(|element| {
+            Some(element.trim_ascii())
+                .filter(|text| digits(text))?
+                .parse()
+                .ok()
+        });
+    let first: i64 = lengths.next()??;
+    lengths
+        .all(|length| length == Some(first))
+        .then_some(first.unsigned_abs())
+}
+
+/// Whether the one coding is `chunked`; `None` with another one, or with anything behind it.
+fn chunked_alone(named: &[String]) -> Option<bool> {
+    let elements: Vec<_> = named.iter().flat_map(|value| value.split(',')).collect();
+    let coding = elements
+        .iter()
+        .position(|element| !element.trim_ascii().is_empty());
+    match coding {
+        None => Some(false),
+        Some(at) => {
+            let is_chunked = elements[at].trim_ascii().eq_ignore_ascii_case("chunked");
+            (is_chunked && at + 1 == elements.len()).then_some(true)
         }
     }
-    assert!(
-        to_client
-            .2
-            .iter()
-            .all(|(name, _)| !matches!(&name[..], b"connection" | b"te"))
-    );
+}
+
+/// The fields that a message keeps beyond one connection, sorted by name (RFC 9110 7.6.1). `Connection`
+/// cannot name what says who sends it, to whom, and how long it is.
+fn end_to_end(
+    section: &[Header<'_>],
+    to_upstream: bool,
+    length: Option<u64>,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
+    const ONE_HOP: [&str; 8] = [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    const KEPT: [&str; 4] = [
+        "authorization",
+        "content-length",
+        "host",
+        "x-taskcluster-authorized-scopes",
+    ];
+    let named = elements(&values(section, "connection"));
+    let mut kept: Vec<(Vec<u8>, Vec<u8>)> = section
+        .iter()
+        .map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()))
+        .filter(|(name, _)| !ONE_HOP.contains(&&name[..]))
+        .filter(|(name, _)| KEPT.contains(&&name[..]) || !named.contains(name))
+        .filter(|(name, _)| length.is_none() || name != "content-length")
+        .map(|(name, value)| (name.into_bytes(), value))
+        .collect();
+    let mut add = |name: &str, value: &str| kept.push((name.into(), value.into()));
+    if let Some(length) = length {
+        add("content-length", &length.to_string());
+    }
+    if to_upstream && elements(&values(section, "te")).contains(&"trailers".to_owned()) {
+        add("connection", "te");
+        add("te", "trailers");
+    }
+    kept.sort_by(|one, other| one.0.cmp(&other.0));
+    kept
+}
+
+/// The elements of a list in lower case, without parameters (RFC 9110 5.6.1, 5.6.6).
+fn elements(values: &[String]) -> Vec<String> {
+    let elements = values.iter().flat_map(|value| value.split(','));
+    elements
+        .filter_map(|element| element.split(';').next())
+        .map(|element| element.trim_matches([' ', '\t']).to_ascii_lowercase())
+        .collect()
 }
 
 thread_local! {
@@ -102,41 +204,85 @@ thread_local! {
         Answers::new(&Credentials::new("client", "token", None).expect("credentials"));
 }
 
-/// An answer's head is read as httparse reads it, its framing is what RFC 9112 6.3 says of the fields
-/// that httparse finds, and what goes to the client is canonical: every line ends in CR LF, no field
-/// is of one hop but our own, and it has one framing, which is that of the body that follows.
-pub fn answer_head(bytes: &[u8]) {
+/// An answer's head is read as RFC 9112 writes it, its framing and whether its connection is kept is
+/// what 6.3 and 9.3 say of its fields, and what goes to the client is canonical: every line ends in
+/// CR LF, no field is of one hop but our own, and it has one framing, which is that of the body that
+/// follows.
+pub fn answer_head(bytes: &[u8]) -> bool {
     let Some((mode, bytes)) = bytes.split_first() else {
-        return;
+        return false;
     };
     let to_head = mode & 1 == 1;
     let Ok(Some(answer)) = ANSWERS.with(|answers| answers.head(bytes, to_head)) else {
-        return;
+        return false;
     };
     let mut space = [EMPTY_HEADER; 512];
     let mut read = httparse::Response::new(&mut space);
     let Ok(Status::Complete(len)) = read.parse(bytes) else {
         panic!("httparse reads no head");
     };
+    assert_eq!(by_grammar(&bytes[..len]), Some(texts(&read)));
     let code = read.code.expect("a status");
     assert_eq!(&bytes[len..], answer.rest);
     assert_eq!(answer.status, Some(code).filter(|code| *code >= 200));
     let lengths = values(read.headers, "content-length");
     let has_no_body = code < 200 || to_head || matches!(code, 204 | 304);
     let coded = !values(read.headers, "transfer-encoding").is_empty();
-    let framing = match lengths.first().and_then(|length| length.split(',').next()) {
+    let is_chunked = chunked_alone(&values(read.headers, "transfer-encoding")) == Some(true);
+    let framing = match lengths.first() {
         _ if has_no_body => Framing::Known(0),
-        // Empty elements of a list are no coding.
-        _ if coded && answer.framing == Framing::Chunked => Framing::Chunked,
-        Some(length) if !coded => Framing::Known(length.trim().parse().expect("a length")),
+        _ if is_chunked => Framing::Chunked,
+        Some(_) if !coded => Framing::Known(one_length(&lengths).expect("a length")),
         _ => Framing::UntilClose,
     };
     assert_eq!(answer.framing, framing);
-    assert!(
-        !(coded && !lengths.is_empty() && answer.keeps && code >= 200),
-        "two framings"
-    );
+    let closes = elements(&values(read.headers, "connection")).contains(&"close".to_owned());
+    let has_both = coded && !lengths.is_empty();
+    let keeps = read.version == Some(1) && !closes && !has_both && framing != Framing::UntilClose;
+    assert_eq!(answer.keeps, code < 200 || keeps);
     canonical(&answer.lines, code, framing, has_no_body);
+    true
+}
+
+/// A head as its texts: version, status, and each field's name and value.
+type Texts = (u8, u16, Vec<(String, Vec<u8>)>);
+
+fn texts(read: &httparse::Response<'_, '_>) -> Texts {
+    let fields = read.headers.iter();
+    (
+        read.version.expect("a version"),
+        read.code.expect("a status"),
+        fields
+            .map(|field| (field.name.to_owned(), field.value.to_vec()))
+            .collect(),
+    )
+}
+
+static STATUS_LINE: LazyLock<Regex> = LazyLock::new(|| {
+    let line = r"(?-u)^(?:\r?\n)*HTTP/1\.([01]) ([0-9]{3})(?: [\t\x20-\x7e\x80-\xff]*)?\r?\n";
+    Regex::new(line).expect("a regular expression")
+});
+
+static FIELD_LINE: LazyLock<Regex> = LazyLock::new(|| {
+    let token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
+    let value = r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?";
+    let line = format!(r"(?-u)^({token}):[ \t]*({value})?[ \t]*\r?\n");
+    Regex::new(&line).expect("a regular expression")
+});
+
+/// A whole head by the grammar of RFC 9112 4 and 5, whose lines may end without CR (2.2).
+fn by_grammar(head: &[u8]) -> Option<Texts> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let line = STATUS_LINE.captures(head)?;
+    let (version, code) = (text(&line[1]).parse().ok()?, text(&line[2]).parse().ok()?);
+    let mut rest = &head[line[0].len()..];
+    let mut fields = Vec::new();
+    while let Some(line) = FIELD_LINE.captures(rest) {
+        let value = line.get(2).map_or(&[][..], |value| value.as_bytes());
+        fields.push((text(&line[1]), value.to_vec()));
+        rest = &rest[line[0].len()..];
+    }
+    matches!(rest, b"\r\n" | b"\n").then_some((version, code, fields))
 }
 
 fn canonical(lines: &[u8], code: u16, framing: Framing, has_no_body: bool) {
@@ -170,11 +316,11 @@ fn canonical(lines: &[u8], code: u16, framing: Framing, has_no_body: bool) {
 
 /// A client's chunked body ends where an independent decoder ends it, with as much data, and however
 /// it is cut; what the gate lets pass, the decoder reads.
-pub fn request_chunks(bytes: &[u8]) {
+pub fn request_chunks(bytes: &[u8]) -> bool {
     let seen = fuzzing::request_chunks(&[bytes]);
     assert_eq!(fuzzing::request_chunks(&cut(bytes)), seen);
     let Some((taken, data, is_done)) = seen else {
-        return;
+        return false;
     };
     match decode(bytes) {
         // What trailers say is for hyper to read, which gets no byte behind them.
@@ -187,6 +333,7 @@ pub fn request_chunks(bytes: &[u8]) {
         }
         Decoded::Broken => panic!("it passes what the decoder does not read"),
     }
+    true
 }
 
 static DECLARED: LazyLock<[HeaderName; 1]> = LazyLock::new(|| [ETAG]);
@@ -194,9 +341,9 @@ static DECLARED: LazyLock<[HeaderName; 1]> = LazyLock::new(|| [ETAG]);
 /// An upstream's body goes to the client with the same content and as one that can be read in one
 /// way: sizes without extensions, no trailers but declared ones, and an end where it has ended. How
 /// it is cut changes nothing.
-pub fn answer_body(bytes: &[u8]) {
+pub fn answer_body(bytes: &[u8]) -> bool {
     let Some((mode, bytes)) = bytes.split_first() else {
-        return;
+        return false;
     };
     let framing = match mode % 4 {
         0 => Framing::UntilClose,
@@ -208,7 +355,7 @@ pub fn answer_body(bytes: &[u8]) {
     let in_two = sent(&cut(bytes));
     assert_eq!(seen.is_some(), in_two.is_some());
     let (Some((taken, data, out, is_done)), Some(in_two)) = (seen, in_two) else {
-        return;
+        return false;
     };
     assert_eq!((taken, data, is_done), (in_two.0, in_two.1, in_two.3));
     let content = match framing {
@@ -221,7 +368,7 @@ pub fn answer_body(bytes: &[u8]) {
                 (content, content.len() as u64 == length)
             );
             assert_eq!((taken, data), (content.len(), content.len()));
-            return;
+            return true;
         }
         Framing::UntilClose => bytes.to_vec(),
         Framing::Chunked => match decode(bytes) {
@@ -257,6 +404,7 @@ pub fn answer_body(bytes: &[u8]) {
             Decoded::Broken | Decoded::OddTrailers { .. } => panic!("what goes out is broken"),
         }
     }
+    true
 }
 
 enum Decoded {
@@ -330,7 +478,7 @@ fn decode(bytes: &[u8]) -> Decoded {
     }
 }
 
-fn values(fields: &[Header<'_>], name: &str) -> Vec<String> {
+pub(super) fn values(fields: &[Header<'_>], name: &str) -> Vec<String> {
     fields
         .iter()
         .filter(|field| field.name.eq_ignore_ascii_case(name))

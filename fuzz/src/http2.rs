@@ -8,11 +8,12 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A header block is open from its first frame to the last byte of the one that ends it, and the
 /// preface to the last byte of the first frame; how the bytes are cut changes nothing.
-pub fn http2_frames(bytes: &[u8]) {
+pub fn http2_frames(bytes: &[u8]) -> bool {
     let bytes = [PREFACE, bytes].concat();
     let open = fuzzing::in_header_block(&[&bytes]);
     assert_eq!(fuzzing::in_header_block(&cut(&bytes)), open);
     assert_eq!(open, is_open(&bytes[PREFACE.len()..]));
+    !open
 }
 
 /// RFC 9113 4.1: a frame is a length of 24 bits, a type, flags, a stream, and so many bytes.

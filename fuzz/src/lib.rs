@@ -4,7 +4,8 @@
 //! `corpus/`.
 //!
 //! What it is not: it checks results, and repeats none of the parsers' code. The independent parsers
-//! are httparse, `http::Uri`, the `url` crate, `serde_json`, and npm `hawk`'s own regular expressions.
+//! are httparse, the grammar of RFC 9112, `http::Uri`, the `url` crate, `serde_json`, and npm `hawk`'s own
+//! regular expressions and MACs.
 
 mod hawk;
 mod http1;
@@ -13,18 +14,18 @@ mod records;
 mod rules;
 mod urls;
 
-pub use hawk::{bewit, certificate, hawk_header};
+pub use hawk::{bewit, certificate, challenge, credentials, hawk_header};
 pub use http1::{answer_body, answer_head, fields, request_chunks, request_head};
 pub use http2::http2_frames;
-pub use records::{redaction, retry_after};
+pub use records::{clock, redaction, retry_after};
 pub use rules::{browser, outgoing_proxy, scopes};
 pub use urls::{route, url_to_sign};
 
-/// What must hold of an input.
-pub type Property = fn(&[u8]);
+/// Panics where what must hold of an input does not; says whether the parser has accepted it.
+pub type Property = fn(&[u8]) -> bool;
 
 /// Every property by the name of its target.
-pub const ALL: [(&str, Property); 16] = [
+pub const ALL: [(&str, Property); 19] = [
     ("request_head", request_head),
     ("request_chunks", request_chunks),
     ("answer_head", answer_head),
@@ -37,9 +38,12 @@ pub const ALL: [(&str, Property); 16] = [
     ("hawk_header", hawk_header),
     ("certificate", certificate),
     ("bewit", bewit),
+    ("challenge", challenge),
+    ("credentials", credentials),
     ("scopes", scopes),
     ("outgoing_proxy", outgoing_proxy),
     ("retry_after", retry_after),
+    ("clock", clock),
     ("redaction", redaction),
 ];
 

@@ -1,23 +1,27 @@
-//! Redacted texts of the log, and `Retry-After`.
+//! Redacted texts of the log, `Retry-After`, and the time that a refusal teaches.
 
 use std::time::{Duration, SystemTime};
 
+use jiff::fmt::rfc2822;
 use taskcluster_proxy_core::fuzzing;
+
+use super::{hawk, http1};
 
 /// More rounds than the reader decodes one by one.
 const LOOKED_AT: usize = 12;
 
 /// However often what is left is decoded, no bewit and no user of a URL stands in it; and there is
 /// nothing more to take out of it.
-pub fn redaction(bytes: &[u8]) {
+pub fn redaction(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return;
+        return false;
     };
     let clean = fuzzing::redacted(text);
     if !text.contains(['%', '@']) && !text.to_ascii_lowercase().contains("bewit") {
         assert_eq!(clean, text, "nothing here is a secret");
     }
     assert_eq!(fuzzing::redacted(&clean), clean);
+    let is_changed = clean != text;
     let mut decoded = clean.into_bytes();
     for round in 0.. {
         // To look at each of the thousands that a long text may have takes too long.
@@ -32,7 +36,7 @@ pub fn redaction(bytes: &[u8]) {
         decoded = again;
     }
     if fuzzing::has_bewit(text) {
-        return;
+        return is_changed;
     }
     let names = text
         .split(['?', '&', ';'])
@@ -42,6 +46,7 @@ pub fn redaction(bytes: &[u8]) {
             .into_iter()
             .all(|name| !name.eq_ignore_ascii_case("bewit"))
     );
+    is_changed
 }
 
 fn holds_no_secret(text: &[u8]) {
@@ -93,7 +98,7 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
 }
 
 /// Digits are seconds; a date is the time to it, never less than none; everything else is nothing.
-pub fn retry_after(bytes: &[u8]) {
+pub fn retry_after(bytes: &[u8]) -> bool {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let pause = fuzzing::retry_after(bytes, now);
     let text = std::str::from_utf8(bytes).map(|text| text.trim_matches([' ', '\t']));
@@ -119,4 +124,50 @@ pub fn retry_after(bytes: &[u8]) {
             }
         }
     }
+    pause.is_some()
+}
+
+/// By how many seconds the machine's time may go on while a property is checked.
+const SLACK: u64 = 600;
+
+/// A refusal teaches the time of a challenge that is proven; without one that of its one `Date`, if no
+/// cache has kept it and it is more than half a minute from ours.
+pub fn clock(bytes: &[u8]) -> bool {
+    let Some(taught) = fuzzing::taught(bytes) else {
+        return false;
+    };
+    let mut space = [httparse::EMPTY_HEADER; 64];
+    let Ok(httparse::Status::Complete((_, section))) = httparse::parse_headers(bytes, &mut space)
+    else {
+        panic!("httparse reads no section of fields");
+    };
+    let values = |name| http1::values(section, name);
+    let challenges = values("www-authenticate");
+    let proven = challenges.iter().find_map(|value| hawk::proven_time(value));
+    let date = match &values("date")[..] {
+        [date] if values("age").is_empty() => seconds_of(date),
+        _ => None,
+    };
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let ours = since.expect("a time since the epoch").as_secs();
+    let is_near = |time: u64| time.abs_diff(ours) <= 30 + SLACK;
+    match (taught, proven.or(date)) {
+        (Some(clock), Some(time)) => assert!((time..=time + SLACK).contains(&clock)),
+        (Some(_), None) => panic!("nothing teaches it"),
+        (None, Some(time)) => assert!(proven.is_none() && is_near(time)),
+        (None, None) => {}
+    }
+    taught.is_some()
+}
+
+/// A date of HTTP (RFC 9110 5.6.7), in seconds since the epoch. In its preferred form, which RFC 5322
+/// has too, another reader finds the same.
+fn seconds_of(date: &str) -> Option<u64> {
+    let time = httpdate::parse_http_date(date).ok()?;
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let is_preferred = date.len() == 29 && date.ends_with(" GMT");
+    if let (true, Ok(other)) = (is_preferred, rfc2822::parse(date)) {
+        assert_eq!(u64::try_from(other.timestamp().as_second()), Ok(seconds));
+    }
+    Some(seconds)
 }

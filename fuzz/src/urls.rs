@@ -13,9 +13,9 @@ const ROOT: &str = "https://tc.example.com";
 /// that `http::Uri` reads in the upstream's URL, and the `url` crate where it has a name. An absolute
 /// form is routed as its path is. Only a name that stands alone is answered here. A host that `url` takes
 /// for this machine or one of its link, in whichever notation, is kept off.
-pub fn route(bytes: &[u8]) {
+pub fn route(bytes: &[u8]) -> bool {
     let Ok(target) = std::str::from_utf8(bytes) else {
-        return;
+        return false;
     };
     if let Ok(uri) = target.parse::<Uri>()
         && let Some(origin_form) = fuzzing::origin_form(&uri)
@@ -27,7 +27,7 @@ pub fn route(bytes: &[u8]) {
     let way = fuzzing::way(target, ROOT).expect("a root URL");
     if !fuzzing::is_target(bytes) {
         assert_eq!(way, Way::Malformed);
-        return;
+        return false;
     }
     if target.starts_with('/') && target.len() < 60_000 {
         let absolute = format!("http://taskcluster{target}")
@@ -37,13 +37,13 @@ pub fn route(bytes: &[u8]) {
     }
     let path = target.split('?').next().unwrap_or_default();
     let segments: Vec<&str> = path.split('/').collect();
-    match way {
+    match &way {
         Way::Here => assert!(segments.len() == 2 && segments[0].is_empty()),
         Way::Upstream(origin, host, port, sent) => {
-            if origin == ROOT {
+            if *origin == ROOT {
                 let is_whole = segments[1] == "api";
                 assert_eq!(
-                    sent,
+                    *sent,
                     if is_whole {
                         target.to_owned()
                     } else {
@@ -57,15 +57,16 @@ pub fn route(bytes: &[u8]) {
                 assert!(api == "api" && !service.is_empty() && !version.is_empty());
             } else {
                 let rest = &target[1 + segments[1].len()..];
-                assert!(sent == rest || sent == format!("/{rest}") && !rest.starts_with('/'));
-                assert_eq!(host, segments[1].to_ascii_lowercase());
-                assert!(host.contains('.') && port == 443 && origin == format!("https://{host}"));
-                assert!(!is_near(&origin) || fuzzing::is_kept_off(&origin));
+                assert!(*sent == rest || *sent == format!("/{rest}") && !rest.starts_with('/'));
+                assert_eq!(*host, segments[1].to_ascii_lowercase());
+                assert!(host.contains('.') && *port == 443 && *origin == format!("https://{host}"));
+                assert!(!is_near(origin) || fuzzing::is_kept_off(origin));
             }
-            reads_alike(&format!("{origin}{sent}"), &host, port, &sent);
+            reads_alike(&format!("{origin}{sent}"), host, *port, sent);
         }
         Way::None | Way::Malformed => {}
     }
+    matches!(way, Way::Upstream(..))
 }
 
 fn is_near(origin: &str) -> bool {
@@ -80,9 +81,9 @@ fn is_near(origin: &str) -> bool {
 
 /// The URL of `POST /bewit`, the root URL and a URL that Hawk signs are read by three readers of ours:
 /// where two take one, they read the same; and what they read, `http::Uri` and `url` read.
-pub fn url_to_sign(bytes: &[u8]) {
+pub fn url_to_sign(bytes: &[u8]) -> bool {
     let Some([url]) = lines::<1>(bytes) else {
-        return;
+        return false;
     };
     if let Ok(way) = fuzzing::way("/queue/v1/ping", url) {
         let Way::Upstream(origin, host, port, _) = way else {
@@ -96,7 +97,7 @@ pub fn url_to_sign(bytes: &[u8]) {
         reads_alike(&origin, &host, port, "/");
     }
     let Some((host, port, target, signed)) = fuzzing::bewit_url(bytes) else {
-        return;
+        return false;
     };
     assert!(signed.ends_with("bewit=x"));
     assert!(!fuzzing::has_bewit(
@@ -116,6 +117,7 @@ pub fn url_to_sign(bytes: &[u8]) {
         );
     }
     reads_alike(unsigned, &host, port, &target);
+    true
 }
 
 /// Host, port and target of a URL are what other readers find in it.

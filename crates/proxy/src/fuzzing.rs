@@ -25,6 +25,7 @@ use crate::message::head::{BodyLength, inspect};
 use crate::message::headers;
 use crate::message::target::{check_target, request_target};
 use crate::record::redact;
+use crate::signing::clock::ClockCorrection;
 use crate::signing::credentials::{Build, CredentialSet};
 
 /// How the end of a body is found.
@@ -126,11 +127,7 @@ pub fn stripped(section: &[u8]) -> Option<(Stripped, Stripped)> {
     else {
         return None;
     };
-    let mut map = HeaderMap::new();
-    for field in parsed {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        map.append(name, HeaderValue::from_bytes(field.value).ok()?);
-    }
+    let map = field_map(section)?;
     let by_map = [true, false].map(|to_upstream| {
         let mut map = map.clone();
         let framing = strip(&mut map, to_upstream);
@@ -152,6 +149,21 @@ pub fn stripped(section: &[u8]) -> Option<(Stripped, Stripped)> {
         (framing.0, framing.1, fields)
     });
     Some((by_map, by_lines))
+}
+
+/// A section of fields as a map.
+fn field_map(section: &[u8]) -> Option<HeaderMap> {
+    let mut space = [httparse::EMPTY_HEADER; 64];
+    let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(section, &mut space)
+    else {
+        return None;
+    };
+    let mut map = HeaderMap::new();
+    for field in parsed {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        map.append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    Some(map)
 }
 
 fn strip(
@@ -224,17 +236,13 @@ impl Answers {
     /// # Panics
     /// Never: the names in it are valid.
     pub fn new(credentials: &Credentials) -> Self {
-        let build = Build {
-            version: HeaderValue::from_static("1.0.0"),
-            revision: HeaderValue::from_static("0"),
-        };
         let root = RootUrl::parse("https://tc.example.com").expect("a root URL");
         let Route::Upstream(target) = route::route("/queue/v1/ping", &root) else {
             unreachable!("a route to the deployment")
         };
         Self {
             buffers: Buffers::default(),
-            set: CredentialSet::new(credentials, None, build, std::sync::Arc::default()),
+            set: credential_set(credentials),
             target,
         }
     }
@@ -282,6 +290,14 @@ impl Answers {
             }
         }))
     }
+}
+
+fn credential_set(credentials: &Credentials) -> CredentialSet {
+    let build = Build {
+        version: HeaderValue::from_static("1.0.0"),
+        revision: HeaderValue::from_static("0"),
+    };
+    CredentialSet::new(credentials, None, build, std::sync::Arc::default())
 }
 
 /// Whether an HTTP/2 client that has sent `pieces` is in the middle of its preface or a header block.
@@ -394,6 +410,22 @@ pub fn outgoing(
 /// [`backoff::retry_after`].
 pub fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     backoff::retry_after(value, now)
+}
+
+/// The verifiers' time, in seconds since the epoch, that a refusal with this section of fields has
+/// taught by its `Date`, or by a challenge that is made with the access token `token`. `Some(None)`
+/// where it has taught nothing, and `None` where it is no section of fields.
+///
+/// # Panics
+/// Never: the names in it are valid.
+pub fn taught(section: &[u8]) -> Option<Option<u64>> {
+    let fields = field_map(section)?;
+    let set = credential_set(&Credentials::new("client", "token", None).expect("credentials"));
+    let root = RootUrl::parse("https://tc.example.com").expect("a root URL");
+    let mut correction = ClockCorrection::new(&root, root.origin());
+    correction.begin(&set);
+    let has_learnt = correction.learn(&set, StatusCode::UNAUTHORIZED, &fields);
+    Some(has_learnt.then(|| set.clock().now()))
 }
 
 /// [`redact::redact`].

@@ -269,7 +269,7 @@ impl Bypass {
                     ..Self::default()
                 };
             }
-            if let Ok(network) = entry.parse::<IpNet>() {
+            if let Some(network) = network(&entry) {
                 bypass.networks.push(canonical(network));
                 continue;
             }
@@ -335,6 +335,15 @@ fn split_port(entry: &str) -> (&str, &str) {
         Some((host, port)) if !port.contains(':') => (host, port),
         _ => (entry, ""),
     }
+}
+
+/// A network in CIDR notation. ipnet's own parser takes numbers with leading zeros, which other readers
+/// take for octal ones.
+fn network(entry: &str) -> Option<IpNet> {
+    let (address, prefix) = entry.split_once('/')?;
+    let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
+    let prefix = prefix.parse().ok().filter(|_| is_number)?;
+    IpNet::new(address.parse().ok()?, prefix).ok()
 }
 
 /// An IPv4-mapped network as the IPv4 one that it is.
@@ -620,6 +629,11 @@ mod tests {
         check(
             ":1, , ,:,[::2],10.0.0.0/33,.",
             &[("example.com:1", true), ("[::2]", true)],
+        );
+        // Leading zeros are octal to some readers.
+        check(
+            "10.0.0.010/24, 10.0.1.010",
+            &[("10.0.0.8", true), ("10.0.1.10", true)],
         );
         check("", &[("example.com", true)]);
     }
