@@ -123,6 +123,22 @@ async function inOrder(t: ExecutionContext, [queue]: Queue[], plan: readonly Pla
   });
 }
 
+/** More than the queue changes in one statement. */
+const DEPENDENTS = 120;
+
+anyTest('a task that many depend on schedules all of them', async (t) => {
+  const [queue] = (await queuesFor(t, undefined)) as [Queue];
+  const required = taskcluster.slugid();
+  await queue.createTask(required, definition());
+  const dependents = Array.from({ length: DEPENDENTS }, () => taskcluster.slugid());
+  const dependencies = [required];
+  const create = (taskId: string) => queue.createTask(taskId, definition({ dependencies }));
+  await Promise.all(dependents.map(create));
+  await queue.claimTask(required, 0, WORKER);
+  await queue.reportCompleted(required, 0);
+  t.is((await queue.pendingTasks(QUEUE)).pendingTasks, DEPENDENTS);
+});
+
 for (const { name, declare, url } of PLACES.filter(({ isShared }) => isShared)) {
   declare(
     `a creation with dependencies waits for no other one, even in its group (${name})`,

@@ -105,7 +105,7 @@ export async function removeExpired(
     await Promise.all(files.stored.map((file) => folder.remove(file)));
     isMore = files.count === BATCH;
   }
-  while ((await store.transaction(({ tasks }) => tasks.removeExpired(time, BATCH))) === BATCH) {
+  while ((await store.transaction((transaction) => removeTasks(transaction, time))) === BATCH) {
     // The next batch.
   }
   await store.taskQueues.removeExpired(time);
@@ -159,6 +159,12 @@ async function removeArtifacts(
     }
   }
   return { count: removed.length, stored };
+}
+
+/** A resolution has one task and waits for others, and so does this. */
+async function removeTasks({ tasks }: Store, time: Date): Promise<number> {
+  await tasks.lockDependencies();
+  return tasks.removeExpired(time, BATCH);
 }
 
 /** Removes files of a process that was killed after it wrote the file and before it stored the row. */

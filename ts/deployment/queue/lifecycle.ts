@@ -147,14 +147,15 @@ async function scheduleDependents(store: Store, task: Task): Promise<void> {
   const relations = (['all-completed', 'all-resolved'] as const).filter((requires) =>
     satisfiesDependency(stateOf(task), requires),
   );
-  for (const taskId of await store.tasks.settle(task.taskId, relations)) {
-    await store.tasks.change(taskId, (each) =>
+  const taskIds = await store.tasks.settle(task.taskId, relations);
+  for (let from = 0; from < taskIds.length; from += BATCH) {
+    await store.tasks.changeAll(taskIds.slice(from, from + BATCH), (each) =>
       Date.parse(each.definition.deadline) < Date.now() ? each : scheduled(each),
     );
   }
 }
 
-/** Overdue tasks in one look-up. */
+/** Tasks in one look-up, and in one change. */
 const BATCH = 100;
 
 /** Ends tasks past their deadline and runs past their claim. Several processes may do so at once. */

@@ -367,6 +367,8 @@ export interface Store {
      * notified of a run that becomes pending.
      */
     change(taskId: string, change: (task: Task) => Task): Promise<Task | undefined>;
+    /** As `change`, for the existing tasks of these ids, by id. */
+    changeAll(taskIds: readonly string[], change: (task: Task) => Task): Promise<readonly Task[]>;
     /** Ids of tasks that can be claimed now, first the highest priority, then the oldest. */
     pending(taskQueueId: string, limit: number): Promise<readonly string[]>;
     /** Ids of tasks that are past their deadline or their claim, the most overdue first. */
@@ -401,7 +403,7 @@ export interface Store {
       requiredId: string,
       relations: readonly TaskDefinition['requires'][],
     ): Promise<readonly string[]>;
-    /** Removes expired tasks up to a limit, and returns their number. */
+    /** Removes expired tasks up to a limit, and returns their number. Needs `lockDependencies`. */
     removeExpired(time: Date, limit: number): Promise<number>;
   };
   /** Task queues that workers have served lately. */

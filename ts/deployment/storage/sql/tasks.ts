@@ -26,6 +26,8 @@ export function tasks(database: Queryable): Store['tasks'] {
     const row = await one<Row>(database, `${SELECT} WHERE task_id = $1`, [taskId]);
     return row && fromRow(row);
   };
+  const changeAll: Store['tasks']['changeAll'] = (taskIds, change) =>
+    database.transaction((transaction) => changed(transaction, taskIds, change));
   return {
     get,
     several: (taskIds, { after, limit } = EVERYTHING) =>
@@ -51,8 +53,11 @@ export function tasks(database: Queryable): Store['tasks'] {
       const added = await insert(database, task);
       return { added, task: added ? task : ((await get(task.taskId)) ?? task) };
     },
-    change: (taskId, change) =>
-      database.transaction((transaction) => changed(transaction, taskId, change)),
+    async change(taskId, change) {
+      const [task] = await changeAll([taskId], change);
+      return task;
+    },
+    changeAll,
     pending: (taskQueueId, limit) =>
       idsOf(
         database,
@@ -117,35 +122,55 @@ async function insert(database: Queryable, task: Task): Promise<boolean> {
   return added !== undefined;
 }
 
+/** In few statements for any number of tasks, since other transactions wait for them. */
 async function changed(
   transaction: Queryable,
-  taskId: string,
+  taskIds: readonly string[],
   change: (task: Task) => Task,
-): Promise<Task | undefined> {
-  const row = await one<Row>(transaction, `${SELECT} WHERE task_id = $1 FOR UPDATE`, [taskId]);
-  if (row === undefined) {
-    return undefined;
+): Promise<Task[]> {
+  const rows = await transaction.query<Row>(
+    `${SELECT} WHERE task_id = ANY($1) ORDER BY task_id FOR UPDATE`,
+    [taskIds],
+  );
+  const steps = rows.map(fromRow).map((before) => ({ before, task: change(before) }));
+  const changes = steps.filter(({ before, task }) => task !== before);
+  for (const { before, task } of changes) {
+    if (task.definition.priority !== before.definition.priority) {
+      await transaction.query('UPDATE tasks SET urgency = $2, definition = $3 WHERE task_id = $1', [
+        task.taskId,
+        PRIORITIES.indexOf(task.definition.priority),
+        JSON.stringify(task.definition),
+      ]);
+    }
   }
-  const before = fromRow(row);
-  const task = change(before);
-  if (task.definition.priority !== before.definition.priority) {
-    await transaction.query('UPDATE tasks SET urgency = $2, definition = $3 WHERE task_id = $1', [
-      taskId,
-      PRIORITIES.indexOf(task.definition.priority),
-      JSON.stringify(task.definition),
-    ]);
+  if (changes.length > 0) {
+    await transaction.query(UPDATE, [JSON.stringify(changes.map(({ task }) => updateOf(task)))]);
   }
-  if (task !== before) {
-    await transaction.query(
-      'UPDATE tasks SET state = $2, due = $3, retries_left = $4, runs = $5 WHERE task_id = $1',
-      [taskId, stateOf(task), dueOf(task), task.retriesLeft, JSON.stringify(task.runs)],
-    );
+  const begun = changes.filter(
+    ({ before, task }) => stateOf(task) === 'pending' && task.runs.length > before.runs.length,
+  );
+  const queues = new Set(begun.map(({ task }) => task.definition.taskQueueId));
+  if (queues.size > 0) {
+    const sql = 'SELECT pg_notify($1, id) FROM unnest($2::text[]) AS id';
+    await transaction.query(sql, [PENDING_CHANNEL, [...queues]]);
   }
-  if (stateOf(task) === 'pending' && task.runs.length > before.runs.length) {
-    const { taskQueueId } = task.definition;
-    await transaction.query('SELECT pg_notify($1, $2)', [PENDING_CHANNEL, taskQueueId]);
-  }
-  return task;
+  return steps.map(({ task }) => task);
+}
+
+const UPDATE = `UPDATE tasks SET state = new.state, due = new.due, retries_left = new.retries_left, runs = new.runs
+  FROM json_to_recordset($1)
+    AS new (task_id text, state text, due timestamptz, retries_left integer, runs json)
+  WHERE tasks.task_id = new.task_id`;
+
+function updateOf(task: Task): object {
+  const { taskId, retriesLeft, runs } = task;
+  return {
+    task_id: taskId,
+    state: stateOf(task),
+    due: dueOf(task),
+    retries_left: retriesLeft,
+    runs,
+  };
 }
 
 function dependencies(
