@@ -93,6 +93,15 @@ for (const name of ['awsS3Credentials', 'gcpCredentials', 'sentryDSN', 'websockt
   Auth.prototype[name] = (...args) => parts(`auth.${name}`)(...args);
 }
 
+/** Without the artifacts that an object service keeps. */
+class Queue extends taskcluster.Queue {
+  createArtifact(taskId, runId, name, artifact) {
+    return artifact.storageType === 'object'
+      ? parts('an object service')()
+      : super.createArtifact(taskId, runId, name, artifact);
+  }
+}
+
 const nothing = () => undefined;
 // Tests construct some parts.
 const ownPart = (name) =>
@@ -136,9 +145,10 @@ async function load(name) {
   if (name === 'db') {
     return known.db;
   }
-  if (/^(expire|purge-expired)/.test(name) && !name.includes('artifacts')) {
+  if (/^(expire|purge-expired)/.test(name)) {
     // As the configuration of the queue's tests has it.
-    return stand.expire(taskcluster.fromNow(name.startsWith('expire-task') ? '4 days' : '0 s'));
+    const isLater = /^expire-(task|artifacts)/.test(name);
+    return stand.expire(taskcluster.fromNow(isLater ? '4 days' : '0 s'));
   }
   return name in stand.loaded
     ? orPart(stand.loaded[name], `load('${name}')`)
@@ -147,8 +157,12 @@ async function load(name) {
 
 const known = {
   secrets: {
-    // As the services' own tests run without secrets: everything foreign is a mock.
-    mockSuite: (title, _secrets, body) => suite(title, () => body(true, () => false)),
+    // As the services' own tests run without secrets: everything foreign is a mock. The tests of artifacts do not run
+    // with a mock of the store, and the deployment has a real one.
+    mockSuite: (title, _secrets, body) =>
+      suite(title, function () {
+        body.call(this, !title.endsWith('artifact_test.js'), () => false);
+      }),
   },
   rootAccessToken: ROOT_ACCESS_TOKEN,
   rootUrl: `http://127.0.0.1:${PORT}`,
@@ -179,12 +193,12 @@ const known = {
   withServer: () =>
     inEachSuite(
       () => {
-        known.Queue = taskcluster.Queue;
+        known.Queue = Queue;
         known.client = async (clientId) =>
           clientOf(taskcluster.Secrets, [], { clientId, accessToken: 'none' });
         known.scopes = (...scopes) => {
           const credentials = { clientId: 'test-client', accessToken: 'none' };
-          known.queue = clientOf(taskcluster.Queue, scopes, credentials);
+          known.queue = clientOf(Queue, scopes, credentials);
         };
       },
       () => known.scopes(),
@@ -241,6 +255,18 @@ async function emptied() {
     "DELETE FROM clients WHERE client_id NOT LIKE 'static/%' AND client_id <> ALL($1)",
     [CLIENTS.map(({ clientId }) => clientId)],
   );
+}
+
+/** While `body` runs, every caller has these scopes. */
+export async function withAnonymousScopes(scopes, body) {
+  const { rootUrl, credentials } = running;
+  const auth = new taskcluster.Auth({ rootUrl, credentials });
+  await auth.createRole('anonymous', { description: 'for one test', scopes });
+  try {
+    return await body();
+  } finally {
+    await auth.deleteRole('anonymous');
+  }
 }
 
 const helper = orPart(known, 'helper');
