@@ -7,13 +7,13 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
-import type { Deployment, DeploymentOptions } from '../../ts/deployment/index.js';
+import type { DeploymentOptions } from '../../ts/deployment/index.js';
 import { Log, type LogOptions } from '../../ts/deployment/operation/log.js';
 import { readMetricsAddress } from '../../ts/deployment/operation/metrics-address.js';
 import { endsWith } from '../harness/child.js';
 import { schemaFor } from '../harness/database.js';
 import { DATABASE_PATIENCE_MS, gate, until, within } from '../harness/deadline.js';
-import { authorization, deploymentFor, send } from '../harness/deployment.js';
+import { authorization, deploymentFor, runs, send } from '../harness/deployment.js';
 import { freshDirectory } from '../harness/directory.js';
 import { howToReach } from '../harness/local.js';
 import { definition, QUEUE, queueOf, WORKER } from '../harness/queue.js';
@@ -196,13 +196,6 @@ test('a request that outlasts the grace is broken off', async (t) => {
   await within(deployment.stop({ grace: 100 }), 'its end');
   await t.throwsAsync(stuck.status);
 });
-
-/** Resolves when so many requests are running. */
-async function runs({ metricsUrl }: Deployment, count: number): Promise<void> {
-  const line = `\ntaskcluster_local_running_requests ${count}\n`;
-  const read = async () => (await fetch(String(metricsUrl))).text();
-  await until(async () => (await read()).includes(line), 'the requests');
-}
 
 /** A call of which the body is not whole yet, without a scope that it needs. */
 function openRequest(rootUrl: string) {

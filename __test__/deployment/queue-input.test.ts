@@ -1,7 +1,7 @@
 // Hostile input: the services refuse it in Taskcluster's shape, and it never causes an internal error.
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend } from '../harness/backends.js';
-import { authorization, deploymentFor, send } from '../harness/deployment.js';
+import { authorization, deploymentFor, runs, send } from '../harness/deployment.js';
 import { definition, queueOf, WORKER } from '../harness/queue.js';
 
 const NUL = '\u0000';
@@ -110,7 +110,7 @@ onEveryBackend('bad input is refused, and is no fault', async (t, place) => {
 onEveryBackend(
   'each of many claims that a worker abandons leaves the task to others',
   async (t, place) => {
-    const deployment = await deploymentFor(t, place);
+    const deployment = await deploymentFor(t, { ...place, metrics: '0' });
     const queue = queueOf(deployment, deployment.credentials);
     const target = '/api/queue/v1/claim-work/demo/local';
     const abandoned = Array.from({ length: 20 }, () => {
@@ -127,12 +127,12 @@ onEveryBackend(
       }).catch(() => undefined);
       return { controller, sent };
     });
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await runs(deployment, abandoned.length);
     for (const { controller, sent } of abandoned) {
       controller.abort();
       await sent;
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await runs(deployment, 0);
     const taskId = taskcluster.slugid();
     await queue.createTask(taskId, definition());
     const { tasks } = await queue.claimWork('demo/local', { ...WORKER, tasks: 1 });

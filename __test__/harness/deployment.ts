@@ -11,6 +11,7 @@ import {
   startDeployment,
 } from '../../ts/deployment/index.js';
 import { schemaFor } from './database.js';
+import { until } from './deadline.js';
 import { freshDirectory } from './directory.js';
 
 export interface Client {
@@ -40,6 +41,13 @@ export async function startedFor(
   const deployment = await startDeployment(options);
   t.teardown(() => deployment.stop());
   return deployment;
+}
+
+/** Resolves when so many requests are running, as a deployment with metrics counts them. */
+export async function runs({ metricsUrl }: Deployment, count: number): Promise<void> {
+  const line = `\ntaskcluster_local_running_requests ${count}\n`;
+  const read = async () => (await fetch(String(metricsUrl))).text();
+  await until(async () => (await read()).includes(line), 'the requests');
 }
 
 export interface Sent {
