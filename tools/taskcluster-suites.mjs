@@ -27,6 +27,9 @@ const checkout = resolve(values.checkout);
 const CLIENTS = { javascript: testJavascript, python: testPython, go: testGo };
 const SERVICES = ['auth', 'queue', 'secrets'];
 
+/** Within the tests of artifacts, a suite tests a function of the service. */
+const WITHOUT_OWN_FUNCTIONS = ['--invert', '--grep=createArtifactCallsCompatible'];
+
 /** What the recorded requests are played to: a service of the checkout, on a PostgreSQL server. */
 const RECORDED = ['queue', 'auth'];
 
@@ -113,9 +116,6 @@ async function testService(name) {
     ...(await filesThatCall(directory)),
   ]);
 }
-
-/** Within the tests of artifacts, a suite tests a function of the service. */
-const WITHOUT_OWN_FUNCTIONS = ['--invert', '--grep=createArtifactCallsCompatible'];
 
 /** The others test the service's own code, and no deployment could change their result. */
 async function filesThatCall(directory) {
