@@ -13,6 +13,9 @@ import { freshDirectory } from '../harness/directory.js';
 import { postgresql } from '../harness/postgresql.js';
 import { testWith } from '../harness/tools.js';
 
+/** Longer than any test takes. */
+const HOUR_MS = 3_600_000;
+
 const request = { method: 'get', resource: '/x', host: 'example.com', port: 80 };
 const roles = [{ roleId: 'anonymous', scopes: ['secrets:get:public'] }];
 
@@ -109,7 +112,7 @@ onEveryBackend(
   async (t, place) => {
     const deployment = await deploymentFor(t, place);
     const target = '/api/secrets/v1/secret/x';
-    const payload = JSON.stringify({ secret: {}, expires: new Date(Date.now() + 60_000) });
+    const payload = JSON.stringify({ secret: {}, expires: new Date(Date.now() + HOUR_MS) });
     const client = deployment.credentials;
     const put = (body: string) => {
       const Authorization = authorization(deployment, { client, method: 'PUT', target, payload });
@@ -130,7 +133,7 @@ test('auth is asked again when it fails, and a failure is not kept', async (t) =
   const app = express().get('/api/auth/v1/authenticate-anonymous', (_request, response) => {
     calls += 1;
     failures -= 1;
-    const expires = new Date(Date.now() + 60_000);
+    const expires = new Date(Date.now() + HOUR_MS);
     const answer = { status: 'no-auth', scheme: 'none', scopes: [], expires };
     // A kept connection that the server closes while it is idle would cost a question.
     response.set('Connection', 'close');

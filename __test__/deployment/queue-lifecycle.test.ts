@@ -5,7 +5,7 @@ import taskcluster from 'taskcluster-client';
 import type { DeploymentOptions } from '../../ts/deployment/index.js';
 import type { Database } from '../../ts/deployment/storage/database.js';
 import { onEveryBackend, openPlace, type Place } from '../harness/backends.js';
-import { within } from '../harness/deadline.js';
+import { until, within } from '../harness/deadline.js';
 import { deploymentFor } from '../harness/deployment.js';
 import { definition, QUEUE, queueOf, refusal, WORKER } from '../harness/queue.js';
 
@@ -41,12 +41,7 @@ async function resolve(
 }
 
 async function reaches(queue: Queue, taskId: string, state: string): Promise<void> {
-  const reached = async () => {
-    while ((await stateOf(queue, taskId)) !== state) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  };
-  await within(reached(), `${taskId} to be ${state}`);
+  await until(async () => (await stateOf(queue, taskId)) === state, `${taskId} to be ${state}`);
 }
 
 onEveryBackend('a task waits until all that it depends on are completed', async (t, place) => {

@@ -9,7 +9,7 @@ import { gzipSync } from 'node:zlib';
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend, onEveryStore, type Place } from '../harness/backends.js';
-import { within } from '../harness/deadline.js';
+import { pause, until, within } from '../harness/deadline.js';
 import { authorization, deploymentFor, send } from '../harness/deployment.js';
 import { freshDirectory } from '../harness/directory.js';
 import { keysIn } from '../harness/object-store.js';
@@ -139,7 +139,7 @@ onEveryBackend(
     const deployment = await deploymentFor(t, place);
     const queue = queueOf(deployment, deployment.credentials);
     const waiting = queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await pause(100);
     const first = taskcluster.slugid();
     await queue.createTask(first, definition());
     t.is((await within(waiting, 'the task')).tasks[0].status.taskId, first);
@@ -309,25 +309,13 @@ onEveryStore('an upload that breaks off leaves nothing', async (t, place) => {
   upload.on('error', () => undefined);
   upload.write(Buffer.alloc(50_000));
   if (place.objectStore === undefined) {
-    await within(
-      eventually(async () => (await files()).length === 1),
-      'the unfinished file',
-    );
+    await until(async () => (await files()).length === 1, 'the unfinished file');
   }
   upload.destroy();
-  await within(
-    eventually(async () => (await files()).length === 0),
-    'its removal',
-  );
+  await until(async () => (await files()).length === 0, 'its removal');
   const { url } = await task.getArtifact(taskId, 0, 'a');
   t.is((await fetch(url)).status, 404);
 });
-
-async function eventually(holds: () => Promise<boolean>): Promise<void> {
-  while (!(await holds())) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 onEveryStore('references, links and errors', async (t, place) => {
   const { deployment, task, taskId } = await claimed(t, place, ['queue:get-artifact:public/*']);

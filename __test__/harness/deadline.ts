@@ -6,7 +6,7 @@
 // What it is not: the runner's limit, which is for tests that wait by themselves; see `ending.ts`.
 
 /** For what takes no time on an idle machine: an answer, a line of a log, the end of a process. */
-const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 60_000;
 
 /**
  * For what is promised within a second and comes in any case with time: well over a second, and under

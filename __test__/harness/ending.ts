@@ -5,9 +5,10 @@
 //
 // Ava loads it before each file of tests; nothing imports it.
 import { registerCompletionHandler } from 'ava';
+import { PATIENCE_MS } from './deadline.js';
 
 /** For what is closing: connections that are kept for another request, a server's children. */
-const { CLOSING_MS = '60000' } = process.env;
+const { CLOSING_MS = PATIENCE_MS } = process.env;
 
 registerCompletionHandler(() => {
   const timer = setTimeout(() => {

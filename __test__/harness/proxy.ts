@@ -116,6 +116,12 @@ export class RunningProxy {
     return within(seen.opened, `${pattern} in the log`);
   }
 
+  /** How many requests run, without the one that asks. */
+  async running(): Promise<number> {
+    const { body } = await this.get('/__metrics__');
+    return Number(/^taskcluster_proxy_running_requests (\d+)$/m.exec(`${body}`)?.[1]) - 1;
+  }
+
   /** Highest resident memory since it started, in bytes (Linux). */
   peakMemory(): number {
     return this.#memory('VmHWM');

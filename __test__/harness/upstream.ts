@@ -73,6 +73,15 @@ export class Exchange {
     this.#closed = closed;
   }
 
+  /**
+   * Whether it was signed between `began` and now, by a clock that is so far ahead. Times of signatures and
+   * of `Date` are whole seconds.
+   */
+  wasSignedSince(began: number, aheadMs: number): boolean {
+    const at = this.signed().ts * 1000 - aheadMs;
+    return at > began - 2_000 && at <= Date.now() + 1_000;
+  }
+
   get framing(): Framing {
     return framingOf(this.head, 'request');
   }

@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import test, { type ExecutionContext } from 'ava';
-import { PROGRAM_PATIENCE_MS, within } from '../harness/deadline.js';
+import { PATIENCE_MS, PROGRAM_PATIENCE_MS, within } from '../harness/deadline.js';
 import { deploymentFor } from '../harness/deployment.js';
 import { freshDirectory } from '../harness/directory.js';
 import { startProxy } from '../harness/proxy.js';
@@ -189,7 +189,13 @@ testWith('go-client')('the Go client of Taskcluster works through the proxy', as
 /** Runs curl without its configuration file and gives what it printed. */
 async function curl(...args: string[]): Promise<Buffer> {
   const run = promisify(execFile);
-  const all = ['--disable', '--silent', '--show-error', '--max-time', '60', ...args];
+  const all = [
+    '--disable',
+    '--silent',
+    '--show-error',
+    ...['--max-time', `${PATIENCE_MS / 1000}`],
+    ...args,
+  ];
   const { stdout } = await run(pathOf('curl'), all, {
     encoding: 'buffer',
     maxBuffer: 64 * 1024 * 1024,

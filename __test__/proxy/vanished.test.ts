@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import { endsWith } from '../harness/child.js';
 import type { RawResponse } from '../harness/connection.js';
-import { within } from '../harness/deadline.js';
+import { PATIENCE_MS, within } from '../harness/deadline.js';
 import { ip, makeNamespace, type Namespace } from '../harness/namespace.js';
 import { type RunningProxy, requestBytes, startProxy } from '../harness/proxy.js';
 
@@ -45,7 +45,7 @@ async function start(t: ExecutionContext) {
 async function exchange(proxy: RunningProxy, request: Buffer): Promise<RawResponse> {
   const connection = await proxy.connect();
   const sent = connection.send(request);
-  const answer = await connection.response('POST', 2 * LIMIT);
+  const answer = await connection.response('POST', LIMIT + PATIENCE_MS);
   await sent;
   return answer;
 }
