@@ -69,7 +69,7 @@ impl Refused {
 }
 
 /// The other end of a connection: its user, or its address where no user is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     User(UserId),
     Address(IpAddr),

@@ -5,15 +5,15 @@
 //! is in force.
 
 use std::fmt::Write;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::value::{RawValue, to_raw_value};
-use taskcluster_proxy_hawk::{CertificateError, Credentials, MAX_HEADER_LEN, Signer};
+use serde_json::value::RawValue;
+use taskcluster_proxy_hawk::{Certificate, CertificateError, Credentials, MAX_HEADER_LEN, Signer};
 
 use crate::decision::route::Target;
 use crate::limits::SCOPES_HEADER;
@@ -41,14 +41,6 @@ pub struct CredentialSet {
     answer_lines: Box<[u8]>,
     build: Build,
     clock: Arc<VerifierClock>,
-    audit_scopes: OnceLock<AuditScopes>,
-}
-
-/// Scopes as the audit log has them: JSON arrays, made at their first use.
-#[derive(Default)]
-struct AuditScopes {
-    temporary: Option<Box<RawValue>>,
-    restriction: Option<Box<RawValue>>,
 }
 
 /// A header that may be too long to send.
@@ -142,7 +134,6 @@ impl CredentialSet {
             answer_headers: headers.into(),
             build,
             clock,
-            audit_scopes: OnceLock::new(),
         }
     }
 
@@ -154,31 +145,20 @@ impl CredentialSet {
         self.client_id.to_str().unwrap_or_default()
     }
 
-    /// The scopes of temporary credentials, as JSON.
-    pub fn scopes_json(&self) -> Option<&RawValue> {
-        self.audit_scopes().temporary.as_deref()
+    /// The scopes of temporary credentials.
+    pub fn scopes(&self) -> Option<&[String]> {
+        self.signer.certificate().map(Certificate::scopes)
     }
 
     /// The restriction, as JSON.
-    pub fn restriction_json(&self) -> Option<&RawValue> {
-        self.audit_scopes().restriction.as_deref()
-    }
-
-    fn audit_scopes(&self) -> &AuditScopes {
+    pub fn restriction_json(&self) -> Option<Box<RawValue>> {
         #[derive(Deserialize)]
         struct Ext {
             #[serde(rename = "authorizedScopes")]
             authorized_scopes: Option<Box<RawValue>>,
         }
-        self.audit_scopes.get_or_init(|| {
-            let certificate = self.signer.certificate();
-            let ext = self.signer.ext().and_then(|ext| STANDARD.decode(ext).ok());
-            let ext: Option<Ext> = ext.and_then(|ext| serde_json::from_slice(&ext).ok());
-            AuditScopes {
-                temporary: certificate.and_then(|known| to_raw_value(known.scopes()).ok()),
-                restriction: ext.and_then(|ext| ext.authorized_scopes),
-            }
-        })
+        let ext = STANDARD.decode(self.signer.ext()?).ok()?;
+        serde_json::from_slice::<Ext>(&ext).ok()?.authorized_scopes
     }
 
     /// The clock by which it signs.

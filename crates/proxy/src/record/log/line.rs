@@ -68,6 +68,12 @@ struct JsonRequest<'a> {
 /// A URL in two parts.
 pub(in crate::record) struct Joined<'a>(&'a str, Cow<'a, str>);
 
+impl Joined<'_> {
+    pub fn parts(&self) -> [&str; 2] {
+        [self.0, &self.1]
+    }
+}
+
 impl Serialize for Joined<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{}{}", self.0, self.1))
