@@ -19,6 +19,8 @@ use self::writer::Shared;
 use crate::record::log::Log;
 use crate::record::metrics::Metrics;
 
+/// Bytes that may wait; past them nothing is signed, or lines are dropped.
+const QUEUE_LIMIT: usize = 4 * 1024 * 1024;
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 

@@ -3,20 +3,16 @@
 //! Libraries that rotate files do so by their own clock; here `logrotate` moves the file, and SIGHUP has it
 //! opened again. What this is not: it knows no line but by its end.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{AuditOptions, open};
-use crate::record::log::Log;
+use super::{AuditOptions, File, Log, QUEUE_LIMIT, open};
 use crate::record::metrics::Metrics;
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
-/// Bytes that may wait; past them nothing is signed, or lines are dropped.
-const QUEUE_LIMIT: usize = 4 * 1024 * 1024;
 /// Between two writes; what comes meanwhile is written at once.
 const BATCH: Duration = Duration::from_millis(20);
 /// From a write that failed to the next one.
@@ -27,7 +23,7 @@ pub(super) struct Shared {
     required: bool,
     metrics: Arc<Metrics>,
     log: Log,
-    queue: Mutex<Queue>,
+    queue: Apart<Mutex<Queue>>,
     /// The writing thread has something to do.
     work: Condvar,
     /// Something has been written, or the thread has ended.
@@ -38,6 +34,12 @@ pub(super) struct Shared {
     full: AtomicBool,
 }
 
+/// On cache lines of its own: what stands beside it is read for each request, while another thread
+/// writes here.
+#[repr(align(128))]
+#[derive(Default)]
+struct Apart<T>(T);
+
 #[derive(Default)]
 struct Queue {
     pending: Vec<u8>,
@@ -45,7 +47,7 @@ struct Queue {
     taken: usize,
     reopen: bool,
     closing: bool,
-    /// The thread has ended.
+    /// The thread has ended; what comes later is lost.
     ended: bool,
 }
 
@@ -61,7 +63,7 @@ impl Shared {
             required: options.required,
             metrics,
             log,
-            queue: Mutex::default(),
+            queue: Apart::default(),
             work: Condvar::new(),
             written: Condvar::new(),
             stuck: AtomicBool::new(false),
@@ -70,11 +72,7 @@ impl Shared {
         let writer = Arc::clone(&shared);
         thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || {
-                writer.run(file);
-                writer.queue().ended = true;
-                writer.written.notify_all();
-            })?;
+            .spawn(move || writer.run(file))?;
         Ok(shared)
     }
 
@@ -84,14 +82,14 @@ impl Shared {
 
     pub fn push(&self, line: &[u8]) {
         let mut queue = self.queue();
-        let waiting = queue.pending.len() + queue.taken;
-        if waiting + line.len() > QUEUE_LIMIT {
+        let is_full = queue.pending.len() + queue.taken + line.len() > QUEUE_LIMIT;
+        if is_full {
             self.full.store(true, Relaxed);
-            if !self.required {
-                drop(queue);
-                self.metrics.lost_audit_lines.add(1);
-                return;
-            }
+        }
+        if queue.ended || is_full && !self.required {
+            drop(queue);
+            self.metrics.lost_audit_lines.add(1);
+            return;
         }
         let wake = queue.pending.is_empty();
         queue.pending.extend_from_slice(line);
@@ -128,7 +126,7 @@ impl Shared {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self, mut file: File) {
@@ -141,7 +139,7 @@ impl Shared {
                     queue = woken.unwrap_or_else(PoisonError::into_inner);
                 }
                 if queue.pending.is_empty() && queue.closing {
-                    return;
+                    return self.end(queue);
                 }
                 std::mem::swap(&mut queue.pending, &mut batch);
                 queue.taken = batch.len();
@@ -158,6 +156,13 @@ impl Shared {
             self.written.notify_all();
             thread::sleep(BATCH);
         }
+    }
+
+    /// No line comes between the last look at the queue, `queue`, and the end.
+    fn end(&self, mut queue: MutexGuard<'_, Queue>) {
+        queue.ended = true;
+        drop(queue);
+        self.written.notify_all();
     }
 
     /// Writes `batch`, as often as it takes; whether it was written before the end.
@@ -180,12 +185,12 @@ impl Shared {
                 .wait_timeout_while(queue, RETRY_INTERVAL, idle)
                 .unwrap_or_else(PoisonError::into_inner);
             if queue.closing {
-                queue.taken = rest.len();
                 let lines = lines(rest) + lines(&queue.pending);
                 self.metrics.lost_audit_lines.add(lines);
                 self.log.error(format_args!(
                     "{lines} lines of the audit log could not be written"
                 ));
+                self.end(queue);
                 return false;
             }
             if std::mem::take(&mut queue.reopen) {
