@@ -3,8 +3,10 @@
 
 #![allow(clippy::missing_panics_doc, reason = "that is all they do")]
 
+pub mod audit;
 pub mod credentials;
 pub mod log;
 pub mod permits;
+pub mod rate;
 pub mod replays;
 pub mod slots;

@@ -1,4 +1,5 @@
-//! The log's queue and its limit on lines of one kind, and stand-ins for what lines say.
+//! The log's queue and its limit on lines of one kind, the writer of the audit log, and stand-ins for
+//! what lines say.
 
 pub mod metrics {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,6 +7,7 @@ pub mod metrics {
     #[derive(Default)]
     pub struct Metrics {
         pub dropped_log_lines: Counter,
+        pub lost_audit_lines: Counter,
     }
 
     #[derive(Default)]
@@ -22,4 +24,5 @@ pub mod metrics {
     }
 }
 
+pub mod audit;
 pub mod log;

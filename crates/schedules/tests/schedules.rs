@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner};
-use taskcluster_proxy_schedules::models::{credentials, log, permits, replays, slots};
+use taskcluster_proxy_schedules::models::{audit, credentials, log, permits, rate, replays, slots};
 
 /// In `cargo test`, for each model and each way to choose.
 const SCHEDULES: usize = 500;
@@ -60,9 +60,26 @@ fn lines_of_the_log_are_written_or_counted_and_waited_for() {
 }
 
 #[test]
+fn lines_of_the_audit_log_are_written_or_counted() {
+    explore(audit::lines_of_two_threads);
+    explore(audit::lines_at_the_end);
+}
+
+#[test]
+fn nothing_is_signed_that_a_required_audit_log_would_lose() {
+    explore(audit::lines_that_are_required);
+}
+
+#[test]
+fn one_of_many_lines_passes_and_the_others_are_counted() {
+    explore(rate::lines_of_two_threads);
+}
+
+#[test]
 fn who_waits_for_a_place_gets_one() {
     explore(slots::idle_connections_make_room);
     explore(slots::busy_connections_end);
+    explore(slots::a_busy_connection_is_kept);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! - There are never more connections than slots.
 //! - A client that waits for a place gets one if a connection ends or can be ended.
+//! - A connection that is in use is not ended, and not waited for while another one is idle.
 //! - When all have ended, all slots are free and no thread counts one.
 
 use std::collections::HashMap;
@@ -22,20 +23,33 @@ const LIMITS: Limits = Limits {
     reserved: 1,
 };
 
+/// Three of tasks.
+const THREE_OF_TASKS: Limits = Limits {
+    connections: 3,
+    reserved: 1,
+};
+
 /// What the thread that serves is told.
 enum Order {
     Serve(Connection),
     MakeRoom(u64, oneshot::Sender<bool>),
+    /// A request has come on this connection.
+    Begin(u64),
+    /// Its answer has been relayed.
+    Finish(u64),
 }
 
 /// A connection, counted as long as it is open.
 struct Connection {
     slot: Slot,
     open: Arc<[Count; 2]>,
+    /// Requests that run on it, as its client counts them.
+    requests: usize,
 }
 
 /// The thread that accepts; its listeners are tasks.
 struct Acceptor {
+    limits: Limits,
     slots: Slots,
     load: Arc<AtomicUsize>,
     open: Arc<[Count; 2]>,
@@ -70,11 +84,36 @@ pub fn busy_connections_end() {
     });
 }
 
+/// Of three idle connections, the two that have been idle for longest get a request at any moment. A new
+/// client gets a place without the end of either of them.
+pub fn a_busy_connection_is_kept() {
+    run_with(THREE_OF_TASKS, async |acceptor| {
+        let first = acceptor.accept(false).await;
+        let second = acceptor.accept(false).await;
+        acceptor.accept(false).await;
+        let orders = acceptor.orders.clone();
+        let clients = thread::spawn(move || {
+            let both = [first, second];
+            let begin = both.map(Order::Begin).into_iter();
+            for order in begin.chain(both.map(Order::Finish)) {
+                let _ = orders.send(order);
+            }
+        });
+        acceptor.accept(false).await;
+        vec![clients]
+    });
+}
+
 fn run(listeners: impl AsyncFnOnce(&Acceptor) -> Vec<JoinHandle<()>>) {
+    run_with(LIMITS, listeners);
+}
+
+fn run_with(limits: Limits, listeners: impl AsyncFnOnce(&Acceptor) -> Vec<JoinHandle<()>>) {
     let (orders, received) = channel();
     let serving = thread::spawn(move || serve(&received));
     let acceptor = Acceptor {
-        slots: Slots::new(LIMITS),
+        limits,
+        slots: Slots::new(limits),
         load: Arc::default(),
         open: Arc::default(),
         orders,
@@ -87,6 +126,7 @@ fn run(listeners: impl AsyncFnOnce(&Acceptor) -> Vec<JoinHandle<()>>) {
         load,
         open,
         orders,
+        ..
     } = acceptor;
     drop(orders);
     serving.join().expect("no panic");
@@ -98,7 +138,7 @@ fn run(listeners: impl AsyncFnOnce(&Acceptor) -> Vec<JoinHandle<()>>) {
     }
 }
 
-/// Ends connections some time after it is told to, and at last all.
+/// Ends connections that are idle some time after it is told to, and at last all.
 fn serve(orders: &Receiver<Order>) {
     let mut connections = HashMap::new();
     let mut ending = Vec::new();
@@ -108,9 +148,26 @@ fn serve(orders: &Receiver<Order>) {
                 connections.insert(connection.slot.number, connection);
             }
             Order::MakeRoom(number, answer) => {
-                let _ = answer.send(true);
-                if let Some(connection) = connections.remove(&number) {
+                let is_busy = |connection: &Connection| connection.slot.usage.is_busy();
+                let stays = connections.get(&number).is_some_and(is_busy);
+                let _ = answer.send(!stays);
+                if !stays && let Some(connection) = connections.remove(&number) {
+                    assert_eq!(connection.requests, 0, "ended in the middle of a request");
                     ending.push(thread::spawn(move || connection.end()));
+                }
+            }
+            Order::Begin(number) => {
+                if let Some(connection) = connections.get_mut(&number) {
+                    connection.slot.usage.begin();
+                    connection.requests += 1;
+                }
+            }
+            Order::Finish(number) => {
+                if let Some(connection) = connections.get_mut(&number)
+                    && connection.requests > 0
+                {
+                    connection.slot.usage.end();
+                    connection.requests -= 1;
                 }
             }
         }
@@ -127,10 +184,12 @@ fn ends_by_itself(connection: Connection) -> JoinHandle<()> {
 }
 
 impl Acceptor {
-    /// A client connects, and is idle from then on.
-    async fn accept(&self, reserved: bool) {
+    /// A client connects, and is idle from then on; the number of its connection.
+    async fn accept(&self, reserved: bool) -> u64 {
         let connection = self.take(reserved).await;
+        let number = connection.slot.number;
         let _ = self.orders.send(Order::Serve(connection));
+        number
     }
 
     async fn take(&self, reserved: bool) -> Connection {
@@ -147,11 +206,17 @@ impl Acceptor {
     }
 
     fn connection(&self, slot: Slot) -> Connection {
+        let Limits {
+            connections,
+            reserved,
+        } = self.limits;
+        let most = if slot.reserved { reserved } else { connections };
         let before = self.open[usize::from(slot.reserved)].fetch_add(1, SeqCst);
-        assert_eq!(before, 0, "too many connections");
+        assert!(before < most, "too many connections");
         Connection {
             slot,
             open: Arc::clone(&self.open),
+            requests: 0,
         }
     }
 

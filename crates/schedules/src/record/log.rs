@@ -49,6 +49,27 @@ impl Log {
     }
 }
 
+/// The longest while in which one line of a kind passes.
+pub const RATE: Duration = rate::RATE;
+
+/// As the log's own, which is asked by all threads that refuse connections.
+#[derive(Clone)]
+pub struct RateLimit(Arc<rate::RateLimit>);
+
+impl RateLimit {
+    pub fn new() -> Self {
+        Self(Arc::new(rate::RateLimit::new()))
+    }
+
+    pub fn pass(&self) -> Option<u64> {
+        self.0.pass()
+    }
+
+    pub fn rest(&self) -> Option<u64> {
+        self.0.rest()
+    }
+}
+
 mod line {
     use std::fmt::Write;
 
