@@ -23,32 +23,53 @@ async function run(bench: Bench): Promise<void> {
   const started: Running[] = [];
   try {
     const file = path.join(bench.directory, 'audit.jsonl');
-    started.push(await start(bench, 'with', ['--audit-log', file]));
-    started.push(await start(bench, 'without', []));
+    const withLog = await start(bench, 'with', ['--audit-log', file]);
+    started.push(withLog);
+    const without = await start(bench, 'without', []);
+    started.push(without);
     for (const running of started) {
       await runWrk(url(running, TARGETS.small), CONNECTIONS, WARM_UP_SECONDS);
     }
     for (let round = 0; round < bench.rounds; round += 1) {
       tellRound(bench, ABOUT, round, 'ours');
-      // Each is first as often as the other: what came before shows in the next measurement.
-      const order = round % 2 === 0 ? started : [...started].reverse();
-      const costs = new Map<Running, number>();
-      for (const running of order) {
-        costs.set(running, await cpuOfGet(bench, running));
+      const logged = new Cost(withLog);
+      const plain = new Cost(without);
+      // Each is first and last as often as the other: the machine changes meanwhile by more than the log costs.
+      const [outer, inner] = round % 2 === 0 ? [logged, plain] : [plain, logged];
+      for (const cost of [outer, inner, inner, outer]) {
+        await cost.measure(bench);
       }
-      const [logged = Number.NaN, plain = Number.NaN] = started.map((each) => costs.get(each));
-      bench.results.add('ours', { 'audit.cpu': logged, 'audit.more': logged / plain - 1 });
+      bench.results.add('ours', {
+        'audit.cpu': logged.ofRequest,
+        'audit.more': logged.ofRequest / plain.ofRequest - 1,
+      });
     }
   } finally {
     await Promise.all(started.map((running) => running.stop()));
   }
 }
 
-async function cpuOfGet(bench: Bench, running: Running): Promise<number> {
-  const pid = processOf(running);
-  const before = readCpu(pid);
-  const load = await runWrk(url(running, TARGETS.small), CONNECTIONS, bench.seconds);
-  return cpuSince(pid, before) / load.requests;
+/** CPU and requests of one proxy in one round. */
+class Cost {
+  readonly #running: Running;
+  #cpu = 0;
+  #requests = 0;
+
+  constructor(running: Running) {
+    this.#running = running;
+  }
+
+  get ofRequest(): number {
+    return this.#cpu / this.#requests;
+  }
+
+  async measure(bench: Bench): Promise<void> {
+    const pid = processOf(this.#running);
+    const before = readCpu(pid);
+    const load = await runWrk(url(this.#running, TARGETS.small), CONNECTIONS, bench.seconds);
+    this.#cpu += cpuSince(pid, before);
+    this.#requests += load.requests;
+  }
 }
 
 function start({ ours, ...bench }: Bench, name: string, flags: string[]): Promise<Running> {
