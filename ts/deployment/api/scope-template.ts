@@ -173,15 +173,24 @@ export function needsOnly(template: ScopeTemplate, names: ReadonlySet<string>): 
   return [...parameterKinds(template)].every(([name, kind]) => kind === 'text' && names.has(name));
 }
 
-/** Whether these parameters, each of its kind, suffice to fill in the template. */
-export function isFilledBy(template: ScopeTemplate, given: ScopeParameters): boolean {
-  const isOfKind = (value: ScopeParameters[string] | undefined, kind: ParameterKind) =>
-    kind === 'text'
-      ? typeof value === 'string' || typeof value === 'number'
-      : kind === 'list'
-        ? Array.isArray(value)
-        : typeof value === 'boolean';
-  return [...parameterKinds(template)].every(([name, kind]) => isOfKind(given[name], kind));
+/** Whether these parameters, each of its kind, suffice to fill in a template that has those of `kinds`. */
+export function areGiven(
+  kinds: ReadonlyMap<string, ParameterKind>,
+  given: ScopeParameters,
+): boolean {
+  for (const [name, kind] of kinds) {
+    if (!isOfKind(given[name], kind)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+function isOfKind(value: ScopeParameters[string] | undefined, kind: ParameterKind): boolean {
+  if (kind === 'text') {
+    return typeof value === 'string' || typeof value === 'number';
+  }
+  return kind === 'list' ? Array.isArray(value) : typeof value === 'boolean';
 }
 
 /**

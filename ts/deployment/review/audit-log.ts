@@ -87,32 +87,40 @@ async function* piecesOf(file: FileHandle, name: string, size: number): AsyncGen
   if (size === 0) {
     return;
   }
-  let rest = Buffer.alloc(0);
+  let rest = NOTHING;
   let isTooLong = false;
   for await (const chunk of bytesOf(file, name, size)) {
     const lines: AuditLine[] = [];
     let bad = 0;
     let from = 0;
     for (let to = chunk.indexOf(NEWLINE); to >= 0; to = chunk.indexOf(NEWLINE, from)) {
-      const text = Buffer.concat([rest, chunk.subarray(from, to)]).toString();
-      const line = isTooLong ? undefined : lineOf(text);
+      const line = isTooLong ? undefined : lineOf(joined(rest, chunk, from, to));
       if (line === undefined) {
         bad += 1;
       } else {
         lines.push(line);
       }
-      rest = Buffer.alloc(0);
+      rest = NOTHING;
       isTooLong = false;
       from = to + 1;
     }
     // What is behind the last newline is not written yet, or never will be.
     rest = Buffer.concat([rest, chunk.subarray(from)]);
     if (rest.length > LONGEST_LINE) {
-      rest = Buffer.alloc(0);
+      rest = NOTHING;
       isTooLong = true;
     }
     yield { lines, unreadable: bad };
   }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** The text of `rest` and a part of the chunk behind it; most lines lie in one chunk and are not copied. */
+function joined(rest: Buffer, chunk: Buffer, from: number, to: number): string {
+  return rest.length === 0
+    ? chunk.toString('utf8', from, to)
+    : Buffer.concat([rest, chunk.subarray(from, to)]).toString();
 }
 
 function bytesOf(file: FileHandle, name: string, size: number): AsyncIterable<Buffer> {

@@ -7,9 +7,10 @@
 import { passageOfCall } from '../api/passage.js';
 import type { ApiReference, ReferenceEntry } from '../api/reference.js';
 import {
+  areGiven,
   fillKnown,
-  isFilledBy,
   listsOfOne,
+  parameterKinds,
   render,
   type ScopeTemplatePart,
 } from '../api/scope-template.js';
@@ -38,14 +39,11 @@ export function findCall(references: readonly ApiReference[], method: string, pa
     throw new ReviewError(`'${method}' is not a method: write one of ${METHODS.join(', ')}`);
   }
   const target = pathOf(path);
-  const matches = references.flatMap((api) =>
-    routesOf(api).flatMap((route) => match(route, target)),
-  );
+  const matches = matchesOf(references, target);
   const asked = wanted === 'HEAD' ? 'GET' : wanted;
-  const found = matches.filter(({ entry }) => entry.method.toUpperCase() === asked).sort(closest);
-  const [first] = found;
+  const [first] = matches.filter(({ route }) => route.method === asked).sort(closest);
   if (first === undefined) {
-    const others = [...new Set(matches.map(({ entry }) => entry.method.toUpperCase()))];
+    const others = [...new Set(matches.map(({ route }) => route.method))];
     throw new ReviewError(
       `no endpoint of this deployment is called by ${wanted} ${path}: ` +
         (others.length > 0
@@ -53,7 +51,7 @@ export function findCall(references: readonly ApiReference[], method: string, pa
           : 'write the path from /api/ on, as /api/queue/v1/task/<taskId>'),
     );
   }
-  return first;
+  return callOf(first);
 }
 
 /** The path from `/api/` on, without a query, of a URL, a path or a path as the proxy takes it. */
@@ -62,35 +60,64 @@ function pathOf(text: string): string {
   return path.startsWith('/api/') ? path : `/api/${path.replace(/^\//, '')}`;
 }
 
-interface Match extends Call {
-  /** Number of literal segments of the route. */
-  readonly literal: number;
-}
-
-function closest(a: Match, b: Match): number {
-  return b.literal - a.literal;
-}
-
 /** An endpoint's path, ready to be compared with those of many calls. */
 interface Route extends Pick<Call, 'service' | 'entry'> {
+  /** In capitals. */
+  readonly method: string;
   /** The path up to its first parameter. */
   readonly start: string;
   readonly pattern: RegExp;
   readonly names: readonly string[];
+  /** Number of characters of the route that are no parameter. */
   readonly literal: number;
+}
+
+interface Match {
+  readonly route: Route;
+  /** The path, and what its parameters are there. */
+  readonly found: readonly string[];
+}
+
+function matchesOf(references: readonly ApiReference[], path: string): Match[] {
+  const matches: Match[] = [];
+  for (const api of references) {
+    for (const route of path.startsWith(rootOf(api)) ? routesOf(api) : []) {
+      const found = path.startsWith(route.start) ? route.pattern.exec(path) : null;
+      if (found !== null) {
+        matches.push({ route, found });
+      }
+    }
+  }
+  return matches;
+}
+
+function closest(a: Match, b: Match): number {
+  return b.route.literal - a.route.literal;
+}
+
+function callOf({ route: { service, entry, names }, found }: Match): Call {
+  const params = Object.fromEntries(names.map((name, index) => [name, decoded(found[index + 1])]));
+  return { service, entry, params };
 }
 
 const ROUTES = new WeakMap<ApiReference, readonly Route[]>();
 
 function routesOf(api: ApiReference): readonly Route[] {
-  const routes = ROUTES.get(api) ?? api.entries.map((entry) => routeOf(api, entry));
-  ROUTES.set(api, routes);
+  let routes = ROUTES.get(api);
+  if (routes === undefined) {
+    routes = api.entries.map((entry) => routeOf(api, entry));
+    ROUTES.set(api, routes);
+  }
   return routes;
+}
+
+function rootOf({ serviceName, apiVersion }: ApiReference): string {
+  return `/api/${serviceName}/${apiVersion}`;
 }
 
 /** References do not tell which parameter takes several segments: the last one may. */
 function routeOf(api: ApiReference, entry: ReferenceEntry): Route {
-  const route = `/api/${api.serviceName}/${api.apiVersion}${entry.route}`;
+  const route = `${rootOf(api)}${entry.route}`;
   const names: string[] = [];
   const parts = route.split(/<(\w+)>/);
   const source = parts.map((part, index) => {
@@ -103,20 +130,12 @@ function routeOf(api: ApiReference, entry: ReferenceEntry): Route {
   return {
     service: api.serviceName,
     entry,
+    method: entry.method.toUpperCase(),
     start: parts[0] ?? '',
     pattern: new RegExp(`^${source.join('')}$`),
     names,
     literal: parts.filter((_, index) => index % 2 === 0).join('').length,
   };
-}
-
-function match({ start, pattern, names, ...route }: Route, path: string): Match[] {
-  const found = path.startsWith(start) ? pattern.exec(path) : null;
-  if (found === null) {
-    return [];
-  }
-  const params = Object.fromEntries(names.map((name, index) => [name, decoded(found[index + 1])]));
-  return [{ ...route, params }];
 }
 
 function decoded(segment = ''): string {
@@ -133,7 +152,7 @@ export function judge({ entry: { scopes }, params }: Call, held: readonly string
     return { passes: 'yes', needs: null };
   }
   const known = { ...listsOfOne(scopes, params), ...params };
-  if (isFilledBy(scopes, known)) {
+  if (areGiven(parameterKinds(scopes), known)) {
     const needs = render(scopes, known);
     const passes = needs === null || satisfies(held, needs) ? 'yes' : 'no';
     return { passes, needs: needs as ScopeTemplatePart | null };

@@ -6,16 +6,20 @@
  * has created, or acts on. It reports a call as unknown if a parameter of its expression is still missing. It
  * expands no roles.
  */
-import type { ApiReference } from '../api/reference.js';
+import type { ApiReference, ReferenceEntry } from '../api/reference.js';
 import {
+  areGiven,
   fillKnown,
-  isFilledBy,
   listsOfOne,
+  type ParameterKind,
+  parameterKinds,
   render,
   type ScopeParameters,
+  type ScopeTemplate,
   type ScopeTemplatePart,
 } from '../api/scope-template.js';
 import { granting, grants, type ScopeExpression, satisfies, union } from '../scopes.js';
+import { Slice } from '../turns.js';
 import type { AuditLine } from './audit-log.js';
 import { type Call, findCall } from './call.js';
 import { ReviewError } from './subject.js';
@@ -68,14 +72,14 @@ export async function leastScopes(
   readTask: TaskReader = async () => undefined,
 ): Promise<LeastScopes> {
   const needs = new CallNeeds({ references, rootUrls: [rootUrl], readTask });
-  const sets = new Map<string, readonly string[] | undefined>();
+  const sets = new DistinctSets();
+  const slice = new Slice();
   const calls = new Map<string, KnownCall>();
   const unknown = new Map<string, Unknown>();
   for await (const line of lines) {
     const signed = signedCall(line);
     if (signed !== undefined) {
-      const set = line.authorizedScopes ?? line.scopes;
-      sets.set(JSON.stringify(set ?? null), set);
+      sets.add(line.authorizedScopes ?? line.scopes);
       const found = await needs.of(signed);
       if (found !== null && 'why' in found) {
         unknown.set(`${found.call} ${found.why}`, found);
@@ -83,8 +87,33 @@ export async function leastScopes(
         calls.set(`${found.call} ${JSON.stringify(found.needs)}`, found);
       }
     }
+    if (slice.isOver) {
+      await slice.next();
+    }
   }
-  return fitting([...sets.values()], [...calls.values()], [...unknown.values()]);
+  return fitting(sets.values(), [...calls.values()], [...unknown.values()]);
+}
+
+/** The sets of scopes that signed calls; most lines have the one of the line before. */
+class DistinctSets {
+  readonly #sets = new Map<string, readonly string[] | undefined>();
+  #last: readonly string[] | undefined;
+
+  add(set: readonly string[] | undefined): void {
+    const { length } = set ?? [];
+    const isLast =
+      this.#sets.size > 0 &&
+      length === this.#last?.length &&
+      set?.every((scope, at) => scope === this.#last?.[at]);
+    if (!isLast) {
+      this.#sets.set(JSON.stringify(set ?? null), set);
+      this.#last = set;
+    }
+  }
+
+  values(): (readonly string[] | undefined)[] {
+    return [...this.#sets.values()];
+  }
 }
 
 function fitting(
@@ -211,7 +240,7 @@ export class CallNeeds {
 
   #needOfKnown(call: string, method: string, url: string): Unknown | KnownCall {
     try {
-      return needOfCall(call, findCall(this.#references, method, url), new URL(url), this.#tasks);
+      return needOfCall(call, findCall(this.#references, method, url), url, this.#tasks);
     } catch (error) {
       if (error instanceof ReviewError) {
         return { call, why: error.message, reason: 'no-endpoint' };
@@ -224,28 +253,56 @@ export class CallNeeds {
 function needOfCall(
   call: string,
   { service, entry, params }: Call,
-  { searchParams }: URL,
+  url: string,
   tasks: ReadonlyMap<string, ScopeParameters>,
 ): Unknown | KnownCall {
-  const { scopes, query = [] } = entry;
+  const { scopes } = entry;
   const endpoint = `${service}.${entry.name}`;
   if (scopes === undefined) {
     return { call, endpoint, needs: null };
   }
-  const asked = query.flatMap((name) => {
-    const value = searchParams.get(name);
-    return value === null ? [] : [[name, value] as const];
-  });
-  const known: Record<string, string> = { ...Object.fromEntries(asked), ...params };
+  const { kinds, asked } = parametersIn(scopes, entry);
+  const known = asked.length === 0 ? params : { ...askedIn(url, asked), ...params };
   const { taskId } = service === 'queue' ? params : {};
   const ofTask = taskId === undefined ? {} : tasks.get(taskId);
   const all = { ...listsOfOne(scopes, params), ...ofTask, ...known };
-  if (!isFilledBy(scopes, all)) {
+  if (!areGiven(kinds, all)) {
     const why = `${endpoint} decides by the body or by what it names`;
     const needs = fillKnown(scopes, known);
     return { call, why, reason: endpoint, needs, ...(taskId === undefined ? {} : { taskId }) };
   }
   return { call, endpoint, needs: render(scopes, all) };
+}
+
+/** The parameters of an endpoint's expression, and those of them that a query may give. */
+interface EndpointParameters {
+  readonly kinds: ReadonlyMap<string, ParameterKind>;
+  readonly asked: readonly string[];
+}
+
+/** They are the same for each call of an endpoint. */
+const PARAMETERS = new WeakMap<ReferenceEntry, EndpointParameters>();
+
+function parametersIn(scopes: ScopeTemplate, entry: ReferenceEntry): EndpointParameters {
+  let found = PARAMETERS.get(entry);
+  if (found === undefined) {
+    const kinds = parameterKinds(scopes);
+    const { query = [] } = entry;
+    found = { kinds, asked: query.filter((name) => kinds.has(name)) };
+    PARAMETERS.set(entry, found);
+  }
+  return found;
+}
+
+function askedIn(url: string, names: readonly string[]): Record<string, string> {
+  const [, query = ''] = /\?([^#]*)/.exec(url) ?? [];
+  const values = new URLSearchParams(query);
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = values.get(name);
+      return value === null ? [] : [[name, value] as const];
+    }),
+  );
 }
 
 // === The fewest ===
