@@ -102,11 +102,23 @@ test('a data folder keeps what is in it, also from kill -9, and so does a backup
   await stop(second);
 });
 
-test('new data are public where that is said', async (t) => {
-  t.timeout(2 * DATABASE_PATIENCE_MS);
-  const local = await start(t, '--data-folder', await dataFolder(t), '--public');
+test('new data are public where that is said, until that is undone', async (t) => {
+  t.timeout(5 * DATABASE_PATIENCE_MS);
+  const flags = ['--data-folder', await dataFolder(t)];
+  const local = await start(t, ...flags, '--public');
   t.is(await status(local, {}), 404);
   await stop(local);
+  const refused = await run('start', ...flags, '--private');
+  t.is(refused.code, 1);
+  t.regex(
+    refused.stderr,
+    /^taskcluster-local: the data are public: every .* by `taskcluster-local migrate --undo`, or /,
+  );
+  const { stdout } = await run('migrate', ...flags, '--undo');
+  t.regex(stdout, /^- queue:status:\*$/m);
+  const closed = await start(t, ...flags, '--private');
+  t.is(await status(closed, {}), 403);
+  await stop(closed);
   const both = await run('start', '--public', '--private');
   t.is(both.code, 64);
   t.regex(both.stderr, /'--public' cannot be used with option '--private'/);

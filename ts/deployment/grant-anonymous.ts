@@ -3,13 +3,13 @@ import { addToRole } from './auth/add-to-role.js';
 import { publicScopes } from './exposure.js';
 import { isScope } from './scopes.js';
 import { grantChanges, services } from './services.js';
-import { grantAnonymousScopes, type NoteRoles } from './storage/anonymous-scopes.js';
+import { grantAnonymousScopes, type NoteRoles, recordPublic } from './storage/anonymous-scopes.js';
 import type { Storage } from './storage/index.js';
 
 export interface AnonymousOptions {
   /** With new data every caller may read what is not secret. Existing data keep their role. */
   readonly isPublic?: boolean;
-  /** Older data that were public are refused, instead of staying public. */
+  /** Data that are public, older ones or by `isPublic`, are refused instead of staying public. */
   readonly mustBePrivate?: boolean;
   /** Granted to every caller beside the scopes that the role has. */
   readonly anonymousScopes?: readonly string[];
@@ -48,6 +48,9 @@ export async function grantAnonymous(
     note: noteAnonymous('start'),
   });
   const opened = isPublic && areNew ? publicScopes(services()) : [];
+  if (opened.length > 0) {
+    await recordPublic(database, opened);
+  }
   const scopes = [...opened, ...anonymousScopes];
   const granted = { roleId: ROLE_ID, scopes, description: DESCRIPTION, command: 'start' };
   await store.transaction((transaction) => addToRole(transaction, granted, grantChanges));

@@ -75,7 +75,7 @@ async function perform<Result>(
 const STATES = {
   decided: 'The data are not older than anonymous scopes: what every caller may do is up to you.',
   predates: 'The data are older than anonymous scopes, and nothing has been granted.',
-  granted: 'The role anonymous has been granted what endpoints newly need.',
+  granted: 'The role anonymous has been granted what a public deployment grants.',
   undone: 'What had been granted to the role anonymous has been taken away.',
 };
 

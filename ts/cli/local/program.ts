@@ -89,11 +89,11 @@ const starting = program
   )
   .option(
     '--private',
-    'grant nothing to anonymous callers where the data are new, which is the default, and refuse older ' +
-      'data that were public',
+    'grant nothing to anonymous callers where the data are new, which is the default, and refuse data ' +
+      'that are public, because they are older or began with --public',
     false,
   )
-  .option('--keep-public', 'serve older data that were public also with --private', false)
+  .option('--keep-public', 'serve data that are public also with --private', false)
   .addOption(
     new Option('--public', 'let every caller read what is not secret where the data are new')
       .conflicts('private')

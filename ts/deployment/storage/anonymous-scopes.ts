@@ -15,7 +15,7 @@ const ANONYMOUS = 'anonymous';
 
 /**
  * The state of the migration: the operator has always `decided` the scopes; the data `predate` the role; the
- * scopes have been `granted`; or the grant has been `undone`.
+ * scopes have been `granted`, also to new data that are public; or the grant has been `undone`.
  */
 export type AnonymousState = 'decided' | 'predates' | 'granted' | 'undone';
 
@@ -62,7 +62,7 @@ export function grantAnonymousScopes(
     if (mustBePrivate) {
       const held = (await anonymousRole(transaction))?.scopes ?? [];
       const isOpen = (scope: string) => granted.includes(scope) && held.includes(scope);
-      refuse(before === 'predates' ? scopes : held.filter(isOpen));
+      refuse(before, before === 'predates' ? scopes : held.filter(isOpen));
     }
     if (before !== 'predates' && !(again && before === 'undone')) {
       return { before, after: before, added: [], removed: [] };
@@ -77,18 +77,32 @@ export function grantAnonymousScopes(
   });
 }
 
+/**
+ * Records what a new public deployment grants to the role `anonymous`, so that it can be undone, and is refused where
+ * the operator wants a private one.
+ */
+export function recordPublic(database: Queryable, scopes: readonly string[]): Promise<void> {
+  return database.transaction(async (transaction) => {
+    await lockedState(transaction);
+    await setState(transaction, 'granted', scopes);
+  });
+}
+
 /** @throws PublicDataError */
-function refuse(open: readonly string[]): void {
+function refuse(state: AnonymousState, open: readonly string[]): void {
   if (open.length > 0) {
+    const [reason, remedy] =
+      state === 'predates'
+        ? [' older than anonymous scopes, and were', 'migrate`, then the same with --undo']
+        : ['', 'migrate --undo`'];
     throw new PublicDataError(
-      'the data are older than anonymous scopes, and were public: every caller would keep ' +
-        `${open.join(', ')}. Close them by \`taskcluster-local migrate\`, then the same with ` +
-        '--undo, or keep them open by --keep-public',
+      `the data are${reason} public: every caller would keep ${open.join(', ')}. Close them by ` +
+        `\`taskcluster-local ${remedy}, or keep them open by --keep-public`,
     );
   }
 }
 
-/** Removes the scopes that `grantAnonymousScopes` has added, and none that the operator has granted. */
+/** Removes the scopes that a start or `migrate` has granted, and none that the operator has granted. */
 export function undoAnonymousScopes(
   database: Queryable,
   { note }: Pick<MigrationOptions, 'note'>,
