@@ -18,6 +18,8 @@ const TOOLS = {
   auditable2cdx: { version: '0.1.0' },
   /** Collects the licences of what is linked. */
   'cargo-about': { version: '0.9.3', features: ['cli'] },
+  /** Signs Apple's files, on any machine. Building it takes longer than the others. */
+  rcodesign: { version: '0.29.0', crate: 'apple-codesign', defaults: false },
   /** Licences, sources and bans, by deny.toml; advisories. */
   'cargo-deny': { version: '0.20.2' },
 };
@@ -31,15 +33,16 @@ export function cargoTool(name) {
     throw new Error(`There is no tool ${name}: it is one of ${Object.keys(TOOLS).join(', ')}.`);
   }
   const program = join(DIRECTORY, 'bin', process.platform === 'win32' ? `${name}.exe` : name);
-  if (!existsSync(program) || !isInstalled(name, tool.version)) {
-    const { features = [] } = tool;
+  const { version, crate = name, features = [], defaults = true } = tool;
+  if (!existsSync(program) || !isInstalled(crate, version)) {
     const args = [
-      ...['install', '--locked', '--force', '--root', DIRECTORY, `${name}@${tool.version}`],
+      ...['install', '--locked', '--force', '--root', DIRECTORY, `${crate}@${version}`],
+      ...(defaults ? [] : ['--no-default-features']),
       ...(features.length > 0 ? ['--features', features.join(',')] : []),
     ];
     const { status } = spawnSync(CARGO, args, { stdio: ['ignore', 'inherit', 'inherit'] });
     if (status !== 0) {
-      throw new Error(`${name} ${tool.version} was not built: what Cargo said stands above.`);
+      throw new Error(`${name} ${version} was not built: what Cargo said stands above.`);
     }
   }
   return program;

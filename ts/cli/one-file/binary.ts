@@ -1,11 +1,14 @@
 /**
- * Loads the addon out of the one-file build. It replaces ../../binary.ts there, and leaves no file behind.
+ * Loads the addon out of the one-file build. It replaces ../../binary.ts there, and leaves no file behind, but
+ * on Windows until the next start.
  */
 import {
   closeSync,
   constants,
   mkdtempSync,
   openSync,
+  readdirSync,
+  rmdirSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -29,12 +32,17 @@ export class MissingBinaryError extends Error {
 
 /** Tries memory first: a directory may be full, read-only, or mounted without the right to execute. */
 export function load(): unknown {
-  const directories = [...new Set([tmpdir(), path.dirname(process.execPath)])];
+  const directories = [...new Set([...ownDirectories(), tmpdir(), path.dirname(process.execPath)])];
   const ways =
     process.platform === 'linux'
       ? ['/dev/shm', ...directories].map((directory) => () => loadNameless(directory))
       : [];
   ways.push(...directories.map((directory) => () => loadPrivate(directory)));
+  try {
+    removeLeftovers();
+  } catch {
+    // There is no such directory; the ways say so.
+  }
   const failures: string[] = [];
   for (const way of ways) {
     try {
@@ -62,19 +70,52 @@ function loadNameless(directory: string): unknown {
   }
 }
 
-/** Writes to a private directory of this user. Windows cannot delete a loaded library: the file stays. */
+/** On Windows a service's directory for temporary files is one that other users write to. */
+function ownDirectories(): string[] {
+  const { LOCALAPPDATA } = process.env;
+  return process.platform === 'win32' && LOCALAPPDATA ? [LOCALAPPDATA] : [];
+}
+
+/** A private directory of this user. Windows does not delete a loaded library, so it stays there. */
 function loadPrivate(parent: string): unknown {
-  const directory = mkdtempSync(path.join(parent, 'taskcluster-proxy-'));
+  const directory = mkdtempSync(path.join(parent, `taskcluster-proxy-${process.pid}-`));
   try {
     const file = path.join(directory, ASSET);
     writeFileSync(file, new Uint8Array(getRawAsset(ASSET) as ArrayBuffer), { mode: 0o700 });
     return open(file);
   } finally {
-    try {
-      rmSync(directory, { recursive: true });
-    } catch {
-      // Windows.
+    remove(directory);
+  }
+}
+
+/** What processes have left that run no more. Only where no other user can have put it. */
+function removeLeftovers(): void {
+  for (const parent of ownDirectories()) {
+    for (const name of readdirSync(parent)) {
+      const [, id] = /^taskcluster-proxy-(\d+)-.{6}$/.exec(name) ?? [];
+      if (id !== undefined && !isRunning(Number(id))) {
+        remove(path.join(parent, name));
+      }
     }
+  }
+}
+
+/** Whether another process has that id. */
+function isRunning(id: number): boolean {
+  try {
+    return id !== process.pid && process.kill(id, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
+/** As far as the system lets it. */
+function remove(directory: string): void {
+  try {
+    rmSync(path.join(directory, ASSET), { force: true });
+    rmdirSync(directory);
+  } catch {
+    // It is loaded.
   }
 }
 

@@ -1,0 +1,185 @@
+// The one files of other platforms, for each addon of build/platforms: each carries the addon and is signed as its
+// system asks, does the work of a proxy where this machine can run it, and ignores the machine's variables for Node.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { version } from 'taskcluster-proxy';
+import { endsWith } from '../harness/child.js';
+import { TEST_PATIENCE_MS, until, within } from '../harness/deadline.js';
+import { runProgram } from '../harness/run-program.js';
+
+const ROOT = path.resolve(import.meta.dirname, '../..');
+const ADDONS = path.join(ROOT, 'build/platforms');
+const RUNNERS = path.join(ROOT, 'build/test-platforms');
+const SIGNER = path.join(ROOT, 'build/cargo-tools/bin/rcodesign');
+
+/** What a Node carries: 0 behind it until a program is inside, and 1 from then on. */
+const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
+const NAME = 'NODE_SEA_BLOB';
+
+/** How a file of the platform is made and looked at, beside what is common to all. */
+interface Format {
+  readonly needs: readonly string[];
+  readonly check: (t: ExecutionContext, file: string, content: Buffer) => Promise<void>;
+}
+
+const FORMATS: Record<string, Format> = {
+  'linux-x64-musl': musl('x86_64'),
+  'linux-arm64-musl': musl('aarch64'),
+  'darwin-x64': { needs: [SIGNER], check: checkApple },
+  'darwin-arm64': { needs: [SIGNER], check: checkApple },
+  'win32-x64-msvc': { needs: ['/usr/bin/osslsigncode'], check: checkWindows },
+  'win32-arm64-msvc': { needs: ['/usr/bin/osslsigncode'], check: checkWindows },
+};
+
+/** The test's own: the emulators start no program again, so what has to be without variables is given none. */
+const env = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !name.startsWith('NODE_')),
+);
+
+for (const [name, { needs, check }] of Object.entries(FORMATS)) {
+  const addon = path.join(ADDONS, `taskcluster-proxy.${name}.node`);
+  const missing = [addon, ...needs].find((file) => !existsSync(file));
+  if (missing !== undefined) {
+    console.log(`skipped here: the one file for ${name}: there is no ${missing}`);
+    continue;
+  }
+  const suffix = name.startsWith('win32') ? '.exe' : '';
+  const file = path.join(ROOT, 'build/one-file', `taskcluster-proxy-${name}${suffix}`);
+
+  test.serial(`the one file for ${name} carries the addon`, async (t) => {
+    t.timeout(TEST_PATIENCE_MS);
+    const made = await node('one-file.mjs', '--platform', name);
+    t.is(made.stdout, `${file}\n`, made.stderr);
+    const content = readFileSync(file);
+    t.true(content.includes(`${FUSE}:1`));
+    t.false(content.includes(`${FUSE}:0`));
+    t.true(content.includes(readFileSync(addon)));
+    await check(t, file, content);
+    const licence = readFileSync(`${file}.node-license.txt`, 'utf8');
+    t.regex(licence, /^Node\.js is licensed for use as follows:/);
+  });
+
+  const runner = path.join(RUNNERS, name, 'run');
+  if (!existsSync(runner)) {
+    console.log(`skipped here: to run the one file for ${name}: there is no ${runner}`);
+    continue;
+  }
+  test.serial(`the one file for ${name} does the work of a proxy`, async (t) => {
+    t.timeout(TEST_PATIENCE_MS);
+    const { code, stdout, stderr } = await node('smoke.mjs', runner, file);
+    t.is(code, 0, stderr);
+    t.is(stdout.trimEnd().split('\n').length, 5, stdout);
+  });
+
+  if (name === 'win32-x64-msvc' || name === 'linux-x64-musl') {
+    test.serial(`variables of Node do not change the one file for ${name}`, async (t) => {
+      t.timeout(TEST_PATIENCE_MS);
+      await checkVariables(t, runner, file);
+    });
+  }
+  if (name === 'win32-x64-msvc') {
+    test.serial(
+      'on Windows the one file ends with the process that it started instead',
+      async (t) => {
+        t.timeout(TEST_PATIENCE_MS);
+        await checkEnd(t, runner, file);
+      },
+    );
+    test.serial(
+      'on Windows the one file leaves its addon for the next one to remove',
+      async (t) => {
+        t.timeout(TEST_PATIENCE_MS);
+        const parent = path.join(RUNNERS, name, 'prefix/drive_c/users/root/AppData/Local');
+        for (let start = 0; start < 2; start += 1) {
+          await runProgram(runner, [file, '--version'], { env });
+        }
+        const left = readdirSync(parent).filter((each) => each.startsWith('taskcluster-proxy-'));
+        t.true(left.length <= 1, `${left}`);
+      },
+    );
+  }
+}
+
+function node(tool: string, ...args: string[]) {
+  return runProgram(process.execPath, [path.join(ROOT, 'tools', tool), ...args], { env });
+}
+
+/** Its libraries are those that Alpine's package libstdc++ brings. */
+function musl(machine: string): Format {
+  return {
+    needs: ['/usr/bin/patchelf', `/usr/bin/${machine}-linux-gnu-strip`],
+    check: async (t, file) => {
+      const { stdout } = await runProgram('patchelf', ['--print-needed', file]);
+      const needed = ['libstdc++.so.6', 'libgcc_s.so.1', `libc.musl-${machine}.so.1`];
+      t.deepEqual(stdout.trim().split('\n'), needed);
+      t.is((await runProgram('patchelf', ['--print-rpath', file])).stdout.trim(), '');
+      const interpreter = await runProgram('patchelf', ['--print-interpreter', file]);
+      t.is(interpreter.stdout, `/lib/ld-musl-${machine}.so.1\n`);
+    },
+  };
+}
+
+async function checkApple(t: ExecutionContext, file: string, content: Buffer): Promise<void> {
+  // The commands to the loader stand in front.
+  t.true(content.subarray(0, 16_384).includes('NODE_SEA'));
+  const { stdout } = await runProgram(SIGNER, ['print-signature-info', file]);
+  t.regex(stdout, /flags: CodeSignatureFlags\(ADHOC\)/);
+  t.regex(stdout, /identifier: taskcluster-proxy$/m);
+}
+
+async function checkWindows(t: ExecutionContext, file: string, content: Buffer): Promise<void> {
+  t.true(content.includes(Buffer.from(NAME, 'utf16le')));
+  const { stdout, stderr } = await runProgram('osslsigncode', ['verify', '-in', file]);
+  t.regex(stderr, /^No signature found$/m);
+  // One that its Node had would be told of as not at the end.
+  t.notRegex(stdout, /signature/);
+}
+
+/** Each would show, or end the process, in a Node that heeds it. */
+async function checkVariables(t: ExecutionContext, runner: string, file: string): Promise<void> {
+  const said = await runProgram(runner, [file, '--short-version'], {
+    env: {
+      ...env,
+      NODE_OPTIONS: '--no-such-option',
+      NODE_DEBUG: 'net,module,fs,child_process',
+      NODE_EXTRA_CA_CERTS: '/nowhere/at/all.pem',
+      TASKCLUSTER_PROXY_BINARY: '/nowhere/at/all.node',
+    },
+  });
+  t.deepEqual(said, { code: 0, stdout: `${version}\n`, stderr: '' });
+  const wrong = await runProgram(runner, [file, '--no-such-flag'], {
+    env: { ...env, NODE_EXTRA_CA_CERTS: '/nowhere/at/all.pem' },
+  });
+  t.is(wrong.code, 64, wrong.stderr);
+}
+
+/** As a worker ends it, which knows one process alone. */
+async function checkEnd(t: ExecutionContext, runner: string, file: string): Promise<void> {
+  const flags = ['--port', '0', '--ip-address', '127.0.0.1', '--root-url', 'http://127.0.0.1:1'];
+  const credentials = ['--client-id', 'tests', '--access-token', 'no-secret'];
+  const child = spawn(runner, [file, ...flags, ...credentials], {
+    env: { ...env, NODE_EXTRA_CA_CERTS: '/nowhere/at/all.pem' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = endsWith(t, child);
+  let said = '';
+  child.stdout.on('data', (part) => {
+    said += part;
+  });
+  await until(() => said.includes('\n'), 'the line `Listening on`');
+  const [, url] = /^Listening on (\S+)/.exec(said) ?? [];
+  t.is((await fetch(`${url}/__version__`)).status, 200);
+  child.kill('SIGKILL');
+  await within(exited, 'the end');
+  await until(
+    () =>
+      fetch(`${url}/__version__`).then(
+        () => false,
+        () => true,
+      ),
+    'the end of the process that served',
+  );
+  t.pass();
+}
