@@ -13,6 +13,7 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import test, { type ExecutionContext } from 'ava';
 import { revision, version } from 'taskcluster-proxy';
+import { parse } from 'yaml';
 import { endsWith } from '../harness/child.js';
 import { within } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
@@ -264,8 +265,48 @@ testWith('actionlint')('the workflows are valid, and call scripts that are there
   );
 });
 
+interface Workflow {
+  readonly jobs: {
+    readonly proofs: { readonly strategy: { readonly matrix: { readonly proof: string[] } } };
+    readonly publish: { readonly needs: string[] };
+  };
+}
+
 const tool = (name: string, ...args: string[]) =>
   runProgram(process.execPath, [path.join(ROOT, 'tools', name), ...args]);
+
+test('a release waits for every long proof', async (t) => {
+  const { jobs } = parse(
+    readFileSync(path.join(ROOT, '.github/workflows/release.yml'), 'utf8'),
+  ) as Workflow;
+  const { stdout } = await tool('proofs.mjs', '--plan');
+  const plans = stdout.trimEnd().split('\n');
+  t.deepEqual(
+    plans.map((line) => line.split(' ')[0]),
+    jobs.proofs.strategy.matrix.proof,
+  );
+  t.true(jobs.publish.needs.includes('proofs'));
+  t.regex(stdout, /^wires +npm run wires -- --cases 100000$/m);
+  t.regex(stdout, /^schedules +SCHEDULES=20000 npm run schedules$/m);
+  const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8'));
+  for (const line of plans) {
+    t.true((/npm run (\S+)/.exec(line)?.[1] as string) in scripts, line);
+  }
+});
+
+test('a proof that is not there, and one that fails, end with a sentence', async (t) => {
+  const unknown = await tool('proofs.mjs', 'rumours');
+  t.is(
+    unknown.stderr,
+    'Name proofs that there are: wires, schedules, fuzz, soak, soak-deployment, or all.\n',
+  );
+  const nothing = await tool('proofs.mjs', 'fuzz', '--share', 'none');
+  t.is(nothing.stderr, 'Give --share a number above 0: 1 is all that a release asks for.\n');
+  // So little time is none for each of the targets.
+  const failing = await tool('proofs.mjs', 'fuzz', '--share', '0.0001');
+  t.regex(failing.stderr, /These do not hold: fuzz\. What they found stands above\.\n$/);
+  t.is(failing.code, 1);
+});
 
 test('a release makes and tries the one file of each platform that has one', async (t) => {
   const workflow = readFileSync(path.join(ROOT, '.github/workflows/release.yml'), 'utf8');
