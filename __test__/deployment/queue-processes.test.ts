@@ -14,11 +14,11 @@ import { definition, QUEUE, queueOf, refusal, WORKER } from '../harness/queue.js
 import { testWith } from '../harness/tools.js';
 
 /** As if each had a process of its own: nothing is shared but the database and the folder. */
-async function processes(t: ExecutionContext, options: { claimTimeout?: number } = {}) {
+async function processes(t: ExecutionContext, ofFirst: { claimTimeout?: number } = {}) {
   const databaseUrl = await (await postgresql()).createDatabase();
   const folder = freshDirectory(t);
-  const start = () => startedFor(t, { folder, databaseUrl, ...options });
-  const deployments = await Promise.all([start(), start(), start()]);
+  const start = (own = {}) => startedFor(t, { folder, databaseUrl, ...own });
+  const deployments = await Promise.all([start(ofFirst), start(), start()]);
   const [one, two, three] = deployments;
   const queue = (each: typeof one) => queueOf(each, each.credentials);
   const queues = [queue(one), queue(two), queue(three)] as const;
@@ -94,6 +94,7 @@ test('a task that many wait for schedules each of them once, resolved by whomeve
 });
 
 test('a claim that ends is noticed once', async (t) => {
+  // The second claim, through another process, is not to end meanwhile.
   const { one, two, three } = await processes(t, { claimTimeout: 1 });
   const taskId = taskcluster.slugid();
   await one.createTask(taskId, definition());
