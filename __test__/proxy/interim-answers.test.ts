@@ -27,12 +27,12 @@ function heads(received: Buffer): Map<string, number> {
 
 test('a client that reads late gets every interim answer whole, and the answer behind it', async (t) => {
   const upstream = await startUpstream(t, { handler: (exchange) => exchange.send(HINTS + OK) });
-  const flags = ['--response-timeout', '1s', '--retry-for', '0'];
+  const flags = ['--response-timeout', '3s', '--retry-for', '0'];
   const proxy = await startProxy(t, { rootUrl: upstream.url, flags });
   const socket = connect(proxy.port, '127.0.0.1').pause();
   socket.end(Buffer.concat(Array(REQUESTS).fill(requestBytes('GET', '/x/v1/y'))));
   // Longer than upstream may take.
-  await pause(2500);
+  await pause(5_000);
   const received: Buffer[] = [];
   socket.on('data', (bytes) => received.push(bytes)).resume();
   await within(once(socket, 'close'), 'the end');

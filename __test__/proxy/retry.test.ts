@@ -224,19 +224,19 @@ test('an upstream that does not answer is 504 after --response-timeout', async (
 });
 
 test('--response-timeout does not bound a body that moves, in or out', async (t) => {
-  const { upstream, proxy } = await start(t, [...NEVER, '--response-timeout', '600ms']);
+  const { upstream, proxy } = await start(t, [...NEVER, '--response-timeout', '3s']);
   upstream.handler = async (exchange) => {
     await exchange.body();
     await exchange.sendHead(200, { fields: [['Content-Length', '4']] });
     await exchange.send('sl');
-    await pause(900);
+    await pause(3_500);
     await exchange.send('ow');
   };
   const connection = await proxy.connect();
   await connection.send(requestBytes('POST', '/queue/v1/x', { fields: [['Content-Length', '4']] }));
   // Longer than the timeout in all: that time passes is what is tested.
   for (const byte of 'slow') {
-    await pause(250);
+    await pause(1_000);
     await connection.send(byte);
   }
   t.is((await connection.response('POST')).body.toString(), 'slow');

@@ -152,7 +152,7 @@ test('each try that fails is logged with its reason, and the lookup goes on', as
 
 test('each try to reach the queue in vain is logged, in text and in JSON', async (t) => {
   const rootUrl = `http://127.0.0.1:${await unusedPort()}`;
-  const flags = ['--retry-first', '100ms', '--retry-for', '400ms'];
+  const flags = ['--retry-first', '100ms', '--retry-for', '3s'];
   const says = `cannot reach ${new URL(rootUrl).host}: Connection refused`;
   const text = await failure(t, rootUrl, {}, flags);
   t.true(text.says.startsWith(says), text.says);
