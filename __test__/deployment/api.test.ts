@@ -29,6 +29,7 @@ import {
   union,
 } from '../../ts/deployment/scopes.js';
 import { secrets } from '../../ts/deployment/secrets/index.js';
+import { Connection } from '../harness/connection.js';
 import { authorization, deploymentFor, type Sent, send } from '../harness/deployment.js';
 
 const endpoint = { name: 'x', method: 'get', route: '/x', title: 'X', scopes: null } as const;
@@ -315,6 +316,26 @@ for (const [what, [sent, status, code, message]] of Object.entries(BAD)) {
     t.notRegex(answer.text, /\bat .*\.[jt]s:\d/, 'no stack');
   });
 }
+
+test('a body that is announced as far too long is refused before it comes', async (t) => {
+  const deployment = await deploymentFor(t);
+  const { host, hostname, port } = new URL(deployment.rootUrl);
+  const client = deployment.credentials;
+  const signed = `Authorization: ${authorization(deployment, { client, target: SECRET, method: 'PUT' })}\r\n`;
+  for (const [line, fields] of [
+    [`PUT ${SECRET}`, signed],
+    ['POST /api/auth/v1/authenticate-hawk', ''],
+    ['POST /login/local', ''],
+  ]) {
+    const connection = await Connection.open(Number(port), hostname);
+    t.teardown(() => connection.socket.destroy());
+    const body = 'Content-Type: application/json\r\nContent-Length: 1000000000000\r\n';
+    await connection.send(`${line} HTTP/1.1\r\nHost: ${host}\r\n${fields}${body}\r\n{`);
+    const answer = await connection.response();
+    t.is(answer.status, 413);
+    t.is(JSON.parse(String(answer.body)).code, 'InputTooLarge');
+  }
+});
 
 test('a secret is not repeated in an error', async (t) => {
   const answer = await ask(t, put('{"secret": {"password": "hunter2"}}'));

@@ -17,6 +17,7 @@ import { Outage } from '../outage.js';
 import type { PublicUrl } from '../public-url.js';
 import { turn } from '../turns.js';
 import { Caller, type SignatureValidator } from './authenticate.js';
+import { announcedUpTo, tooLarge } from './body-limit.js';
 import {
   type ApiBuilder,
   type DeclaredEndpoint,
@@ -44,10 +45,8 @@ export interface ServeOptions<Context> {
   readonly checkOutput?: boolean;
 }
 
-const MIB = 1024 * 1024;
-
 /** Largest body of a call that needs scopes beyond those of a public deployment, in bytes. */
-const BODY_LIMIT = 10 * MIB;
+const BODY_LIMIT = 10 * 1024 * 1024;
 
 /** The same for an endpoint that a public deployment opens to every caller. */
 const PUBLIC_BODY_LIMIT = 256 * 1024;
@@ -68,11 +67,13 @@ export function serve<Context>(api: ApiBuilder<Context>, options: ServeOptions<C
   const router = express.Router({ caseSensitive: true });
   router.use(corsAndCaching);
   for (const endpoint of api.endpoints) {
+    const limit = bodyLimitOf(endpoint, options.bodyLimit);
     router[endpoint.method](
       endpoint.route,
       named(`${api.serviceName}.${endpoint.name}`),
       screenLong(endpoint, options),
-      express.text({ type: 'application/json', limit: bodyLimitOf(endpoint, options.bodyLimit) }),
+      announcedUpTo(limit),
+      express.text({ type: 'application/json', limit }),
       answer(api, endpoint, options),
       answerError(endpoint, options.onFault),
     );
@@ -368,10 +369,6 @@ export function sendError(response: Response, error: ApiError, info: RequestInfo
   response.status(error.status).set(error.headers).json(errorBody(error, info));
 }
 
-function inUnits(bytes: number): string {
-  return bytes < MIB ? `${bytes / 1024} KiB` : `${bytes / MIB} MiB`;
-}
-
 /** The part of an error that a client may learn. The id of an incident is that of its request. */
 export function asApiError(error: unknown, onFault: FaultListener, response: Response): ApiError {
   if (error instanceof ApiError) {
@@ -379,7 +376,7 @@ export function asApiError(error: unknown, onFault: FaultListener, response: Res
   }
   const { status, message, limit } = error as Partial<Record<string, unknown>>;
   if (status === 413) {
-    return new ApiError('InputTooLarge', `The payload is larger than ${inUnits(Number(limit))}`);
+    return tooLarge(Number(limit));
   }
   if (typeof status === 'number' && status >= 400 && status < 500) {
     return new ApiError('InvalidRequestArguments', String(message));

@@ -12,6 +12,7 @@
  */
 import express, { type ErrorRequestHandler, type RequestHandler, type Router } from 'express';
 import type { NativeCredentials } from 'taskcluster-proxy/internal';
+import { announcedUpTo } from '../api/body-limit.js';
 import { ApiError } from '../api/errors.js';
 import { asApiError, type FaultListener, sendError } from '../api/router.js';
 import { schemaError } from '../api/schema.js';
@@ -58,13 +59,22 @@ export function web(options: WebOptions): Router {
   router.get(NEW_CLIENT_PATH, navigationsOnly, newClientPage({ ...options, sessions }));
   router.get(EXPOSURE_PATH, navigationsOnly, exposurePage({ ...options, sessions }));
   router.use(ownPagesOnly);
-  const readForm = express.urlencoded({ extended: false, limit: BODY_LIMIT });
+  const readForm = [
+    announcedUpTo(BODY_LIMIT),
+    express.urlencoded({ extended: false, limit: BODY_LIMIT }),
+  ];
   router.post('/', readForm, signInByForm(signIn));
   router.post(NEW_CLIENT_PATH, readForm, makeNewClient({ ...options, sessions }));
   router.post(WRITE_ROLE_PATH, readForm, writeRoles({ ...options, sessions }));
-  const readState = express.urlencoded({ extended: false, limit: STATE_LIMIT });
+  const readState = [
+    announcedUpTo(STATE_LIMIT),
+    express.urlencoded({ extended: false, limit: STATE_LIMIT }),
+  ];
   router.post(COMPARE_PATH, readState, compareStates({ ...options, sessions }));
-  const readText = express.text({ type: 'application/json', limit: BODY_LIMIT });
+  const readText = [
+    announcedUpTo(BODY_LIMIT),
+    express.text({ type: 'application/json', limit: BODY_LIMIT }),
+  ];
   router.post('/local', readText, signInByJson(signIn));
   router.post('/logout', async (request, response) => {
     await sessions.close(request, response);
@@ -86,9 +96,9 @@ export function web(options: WebOptions): Router {
   return router;
 }
 
-const BODY_LIMIT = '16kb';
+const BODY_LIMIT = 16 * 1024;
 /** A saved state lists every endpoint. */
-const STATE_LIMIT = '1mb';
+const STATE_LIMIT = 1024 * 1024;
 
 /**
  * Refuses requests from pages of other origins: they must neither use a session nor begin one. `SameSite`
