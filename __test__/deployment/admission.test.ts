@@ -255,7 +255,7 @@ const REFUSED: Record<string, [Case, RegExp]> = {
   'a certificate that is not valid yet': [
     {
       get client() {
-        return temporary(root, { scopes: [], with: { start: Date.now() + 6 * 60_000 } });
+        return temporary(root, { scopes: [], with: { start: Date.now() + 60 * 60_000 } });
       },
     },
     /start > now/,

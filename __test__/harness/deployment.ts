@@ -118,7 +118,7 @@ export function authorization({ rootUrl }: Pick<Deployment, 'rootUrl'>, signing:
 export function withBewit(
   { rootUrl }: Pick<Deployment, 'rootUrl'>,
   signing: Signing,
-  ttlSec = 60,
+  ttlSec = 3600,
 ): string {
   const bewit = hawk.uri.getBewit(signedUrl(rootUrl, signing), {
     credentials: hawkCredentials(signing.client),
