@@ -93,7 +93,7 @@ export function binaryOf({ name }) {
 /** The programs that build; the environment may name others. */
 export const CARGO = process.env.CARGO ?? 'cargo';
 export const RUSTC = process.env.RUSTC ?? 'rustc';
-const PYTHON = process.env.CARGO_ZIGBUILD_PYTHON_PATH ?? 'python3';
+export const PYTHON = process.env.CARGO_ZIGBUILD_PYTHON_PATH ?? 'python3';
 
 const LINKERS = {
   zig: [

@@ -53,6 +53,28 @@ test('the licences that are shipped are those of what is linked', async (t) => {
   t.deepEqual([...named].sort(), [...new Set(linked)].sort(), 'run npm run licences');
 });
 
+interface Runtime {
+  readonly name: string;
+  readonly platforms: readonly string[];
+}
+
+test('the licences that are shipped name what the linkers put into each build', async (t) => {
+  const program = `import { RUNTIMES } from '${path.join(ROOT, 'tools/licences.mjs')}';
+    console.log(JSON.stringify(RUNTIMES));`;
+  const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', program]);
+  const runtimes = JSON.parse(stdout) as Runtime[];
+  const shipped = read('THIRD-PARTY-LICENSES');
+  for (const { name, platforms } of runtimes) {
+    t.true(shipped.includes(`\n- ${name}\n  in ${platforms.join(', ')}\n`), 'run npm run licences');
+  }
+  const named = new Set(runtimes.flatMap(({ platforms }) => platforms));
+  const platforms = readdirSync(path.join(ROOT, 'npm')).filter((each) => each.includes('-'));
+  t.deepEqual([...named].sort(), platforms.filter((each) => each !== 'taskcluster-local').sort());
+  t.true(shipped.includes('This license has been certified as open source.'), 'of mingw-w64');
+  t.true(shipped.includes('LLVM Exceptions to the Apache 2.0 License'), 'of libunwind');
+  t.true(shipped.includes('Copyright (c) Zig contributors'));
+});
+
 interface Updates {
   readonly updates: ReadonlyArray<{
     readonly 'package-ecosystem': string;
