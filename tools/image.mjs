@@ -3,34 +3,65 @@
  * works here. Prints its names. The one file is made by `npm run build:one-file` before.
  *
  * Usage: node tools/image.mjs [--tag NAME]... [--base IMAGE] [--with PROGRAM] [--save FILE]
- *   [--platform linux/amd64|linux/arm64] [--emulator COMMAND]
+ *   [--platform linux/amd64|linux/arm64] [--emulator COMMAND] [--sbom FILE [--one-file-sbom FILE]]
  *
  * `--platform` is by default this machine's. For another, `--emulator` names what runs the one file, which says
  * of what version it is; it is not needed where the machine does so by itself. `--base` names an image that has
  * what tools/image/base.Containerfile installs; without it that file is built first, from Debian's image.
- * `--save` also writes the image into a file, for `docker load`.
+ * `--save` also writes the image into a file, for `docker load`. `--sbom` writes what it is made of, from what
+ * tools/sbom.mjs has written of the one file into build/sbom, or from the file that is named. The base is then
+ * pinned: the builder asks its registry for the digest of a base that is named without one.
  * Pushes nothing.
  */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { endWithSentence } from './ending.mjs';
+import { bomOfImage, isPinned } from './image-sbom.mjs';
 import { manifest, ROOT } from './platforms.mjs';
 
 /** The platforms as Node names their processors, and as images do. */
 const PLATFORMS = { x64: 'linux/amd64', arm64: 'linux/arm64' };
 const FILES = join(ROOT, 'tools/image');
 
-/** Each with a question that only one which works answers, how it builds, and how it saves. */
+/** What base.Containerfile begins with. */
+const DEBIAN = 'debian:12-slim';
+
+/** What a base may have that says which packages are in it. */
+const STATUS = '/var/lib/dpkg/status';
+const RELEASE = '/usr/lib/os-release';
+
+const DIGEST = ['image', 'inspect', '--format', '{{index .RepoDigests 0}}'];
+
+/**
+ * Each with a question that only one which works answers, how it builds, saves, asks a registry for the digest of an
+ * image, and reads files of one.
+ */
 const BUILDERS = {
-  docker: { works: ['info'], build: ['build'], save },
-  podman: { works: ['info'], build: ['build', '--format', 'docker'], save },
+  docker: { works: ['info'], build: ['build'], save, digest: DIGEST, read: readCopied },
+  podman: {
+    works: ['info'],
+    build: ['build', '--format', 'docker'],
+    save,
+    digest: DIGEST,
+    read: readCopied,
+  },
   buildah: {
     works: ['info'],
     build: ['build', '--format', 'docker'],
     save: (file, [tag]) => ['push', tag, `docker-archive:${file}:${tag}`],
+    digest: ['inspect', '--type', 'image', '--format', '{{.FromImageDigest}}'],
+    read: readMounted,
   },
 };
 
@@ -50,16 +81,22 @@ function main() {
       save: { type: 'string' },
       platform: { type: 'string', default: PLATFORMS[process.arch] ?? 'linux/amd64' },
       emulator: { type: 'string', default: '' },
+      sbom: { type: 'string' },
+      'one-file-sbom': { type: 'string' },
     },
   });
   const { platform } = values;
   const builder = findBuilder(values.with);
   const oneFile = oneFileFor(platform);
+  const named = values.base ?? DEBIAN;
+  const parts = values.sbom === undefined ? undefined : partsOf(oneFile, values['one-file-sbom']);
+  const from = parts === undefined ? named : pinned(builder, platform, named);
   const context = mkdtempSync(join(tmpdir(), 'taskcluster-proxy-image-'));
   try {
-    const base = values.base ?? 'taskcluster-proxy-base';
+    const base = values.base === undefined ? 'taskcluster-proxy-base' : from;
     if (values.base === undefined) {
-      build({ builder, platform, context, tags: [base], file: 'base.Containerfile' });
+      const args = { DEBIAN: from };
+      build({ builder, platform, context, tags: [base], file: 'base.Containerfile', args });
     }
     const facts = describe(oneFile, values.emulator, version);
     fill(join(context, 'app'), oneFile, facts);
@@ -70,6 +107,11 @@ function main() {
       CREATED: createdAt(),
     };
     build({ builder, platform, context, tags: values.tag, file: 'Containerfile', args });
+    if (parts !== undefined) {
+      const [status, release] = BUILDERS[builder].read(builder, values.tag[0], context);
+      const bom = bomOfImage({ oneFile: parts, base: from, status, release, platform, version });
+      writeFileSync(values.sbom, `${JSON.stringify(bom, null, 2)}\n`);
+    }
   } finally {
     rmSync(context, { recursive: true });
   }
@@ -114,6 +156,67 @@ function oneFileFor(platform) {
     throw new Error(`There is no ${file}: run npm run build:one-file${more} first.`);
   }
   return file;
+}
+
+/** What is in the one file, as a release lists it. */
+function partsOf(oneFile, named) {
+  const name = basename(oneFile);
+  const file = named ?? join(ROOT, 'build/sbom', `${name}.one-file.cdx.json`);
+  if (!existsSync(file)) {
+    throw new Error(`There is no ${file}: run node tools/sbom.mjs build/sbom first.`);
+  }
+  return JSON.parse(readFileSync(file, 'utf8'));
+}
+
+/** With the digest that the builder's registry has for it. */
+function pinned(builder, platform, reference) {
+  if (isPinned(reference)) {
+    return reference;
+  }
+  const always = builder === 'buildah' ? ['--policy', 'always'] : [];
+  const pull = ['pull', ...always, '--platform', platform, reference];
+  if (spawnSync(builder, pull, { stdio: ['ignore', 2, 2] }).status === 0) {
+    const [digest] =
+      /sha256:[0-9a-f]{64}/.exec(asks(builder, BUILDERS[builder].digest, reference)) ?? [];
+    const found = `${reference}@${digest}`;
+    if (isPinned(found)) {
+      return found;
+    }
+  }
+  throw new Error(
+    `The base ${reference} has no digest: name it as ${reference}@sha256:..., so that the list of the image's ` +
+      'parts says which it is.',
+  );
+}
+
+function asks(builder, command, image) {
+  const { status, stdout } = spawnSync(builder, [...command, image], { encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : '';
+}
+
+/** Of the image, what says which packages it has; undefined where it has no such file. */
+function readCopied(builder, image, directory) {
+  const id = asks(builder, ['create'], image);
+  const texts = [STATUS, RELEASE].map((file) => {
+    const copy = join(directory, basename(file));
+    const { status } = spawnSync(builder, ['cp', `${id}:${file}`, copy]);
+    return status === 0 ? readFileSync(copy, 'utf8') : undefined;
+  });
+  asks(builder, ['rm'], id);
+  return texts;
+}
+
+function readMounted(builder, image) {
+  const id = asks(builder, ['from', '--pull-never'], image);
+  const root = asks(builder, ['mount'], id);
+  if (root === '') {
+    throw new Error('buildah opens no image here: run it as root, or behind `buildah unshare`.');
+  }
+  const texts = [STATUS, RELEASE].map((file) =>
+    existsSync(join(root, file)) ? readFileSync(join(root, file), 'utf8') : undefined,
+  );
+  asks(builder, ['rm'], id);
+  return texts;
 }
 
 /** Dockerflow's version.json, from the program itself: what lies in the image is what is named. */

@@ -62,6 +62,11 @@ export function makersOf(platform) {
   return ['x64', 'arm64'].filter((arch) => `node-linux-${arch}@${version}` in PINNED);
 }
 
+/** As the one file of a platform is called. */
+export function oneFileOf({ name }) {
+  return `taskcluster-proxy-${name}${name.startsWith('win32') ? '.exe' : ''}`;
+}
+
 /** What the Node of a platform is called, for a list of what is in the one file. */
 export function packageUrlOf({ npm, version }) {
   return npm === undefined

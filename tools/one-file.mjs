@@ -27,7 +27,7 @@ import { inject } from 'postject';
 import { bundle } from './bundle.mjs';
 import { cargoTool } from './cargo-tools.mjs';
 import { endWithSentence } from './ending.mjs';
-import { builderFor, HERE, makersOf, NODES, nodeFor } from './nodes.mjs';
+import { builderFor, HERE, makersOf, NODES, nodeFor, oneFileOf } from './nodes.mjs';
 import { binaryOf, platformNamed, ROOT } from './platforms.mjs';
 
 const DIRECTORY = join(ROOT, 'build/one-file');
@@ -42,11 +42,6 @@ const UNFINISHED = 'taskcluster-proxy';
 
 /** What a Node looks for in itself to see whether it carries a program. */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
-
-/** As the file is called. */
-export function oneFileOf({ name }) {
-  return `taskcluster-proxy-${name}${name.startsWith('win32') ? '.exe' : ''}`;
-}
 
 if (argv[1] === fileURLToPath(import.meta.url)) {
   await endWithSentence(main);

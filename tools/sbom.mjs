@@ -2,6 +2,7 @@
  * What each artefact of a release is made of, as CycloneDX: one file each, into a directory.
  *
  *   node tools/sbom.mjs DIRECTORY [ADDON...]      by default the addons in build/platforms/
+ *   node tools/sbom.mjs DIRECTORY --packages      no addons: the npm packages alone
  *
  * Of an addon and of the one file it is in, it is the list of crates that the file itself carries, so a file without one is refused; what
  * it says of a crate beside its name and version comes from Cargo. Of the npm packages it is what npm
@@ -23,11 +24,16 @@ const BUILT = join(ROOT, 'build/platforms');
 endWithSentence(main);
 
 function main() {
-  const [destination, ...named] = parseArgs({ allowPositionals: true }).positionals;
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { packages: { type: 'boolean', default: false } },
+  });
+  const [destination, ...named] = positionals;
   if (destination === undefined) {
     throw new Error('Say where to: node tools/sbom.mjs DIRECTORY [ADDON...].');
   }
-  const addons = named.length > 0 ? named.map((file) => resolve(file)) : builtAddons();
+  const given = values.packages || named.length > 0;
+  const addons = given ? named.map((file) => resolve(file)) : builtAddons();
   mkdirSync(destination, { recursive: true });
   const write = (name, bom) => {
     const file = join(destination, `${name}.cdx.json`);

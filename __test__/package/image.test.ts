@@ -85,6 +85,7 @@ interface Config {
 }
 
 imageTest('an image signs on port 80, is not root, and ends on SIGTERM', async (t) => {
+  t.timeout(TEST_PATIENCE_MS);
   const namespace = makeNamespace(t);
   if (namespace === null) {
     t.pass();
@@ -94,7 +95,19 @@ imageTest('an image signs on port 80, is not root, and ends on SIGTERM', async (
   const unprivileged = 'echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start';
   await run('ip', ['netns', 'exec', namespace.name, 'bash', '-c', unprivileged]);
   const authority = await Authority.create();
-  const { root, config } = await buildImage(t, AMD64, authority);
+  const { root, config, bom, digest } = await buildImage(t, AMD64, authority);
+
+  t.is(bom.metadata.component.name, 'taskcluster-proxy');
+  t.true(digest.startsWith('sha256:'));
+  const base = bom.components.find((component) => component['bom-ref'] === 'base');
+  t.deepEqual([base?.name, base?.version], ['localhost/base', digest]);
+  // What the base's own list of packages says, and what is in the one file.
+  const installed = bom.components.filter(({ purl }) => purl.startsWith('pkg:deb/debian/libc6@'));
+  t.is(installed.length, 1);
+  t.regex(`${installed[0]?.purl}`, /\?arch=amd64&distro=debian-\d+$/);
+  t.true(bom.components.some(({ name }) => name === 'commander'));
+  const [{ dependsOn = [] } = {}] = bom.dependencies.filter(({ ref }) => ref === 'image');
+  t.deepEqual(dependsOn.slice(0, 2), ['one-file', 'base']);
 
   t.deepEqual(Object.keys(config.ExposedPorts), ['80/tcp']);
   const labels = new Map(Object.entries(config.Labels));
@@ -162,6 +175,12 @@ arm64Test('an image for linux/arm64 has what a proxy needs there', async (t) => 
   t.is(code, 0, stderr);
 });
 
+interface Bom {
+  metadata: { component: { name: string } };
+  components: { 'bom-ref': string; name: string; version: string; purl: string }[];
+  dependencies: { ref: string; dependsOn?: string[] }[];
+}
+
 interface Container {
   readonly root: string;
   readonly config: Config;
@@ -173,7 +192,7 @@ async function buildImage(
   t: ExecutionContext,
   target: Target,
   authority: Authority,
-): Promise<Omit<Container, 'namespace'> & { architecture: string }> {
+): Promise<Omit<Container, 'namespace'> & { architecture: string; bom: Bom; digest: string }> {
   const { platform, name, emulator } = target;
   await run(process.execPath, [path.join(ROOT, 'tools/one-file.mjs'), '--platform', name]);
   const directory = freshDirectory(t);
@@ -187,7 +206,19 @@ async function buildImage(
   const base = await makeBase(t, target, authority);
   await buildah('build', '--quiet', '--platform', platform, '--tag', BASE, base);
   const archive = path.join(directory, 'image.tar');
-  const args = ['--with', 'buildah', '--tag', IMAGE, '--base', BASE, '--save', archive];
+  const inspect = ['inspect', '--type', 'image', '--format', '{{.FromImageDigest}}', BASE];
+  const digest = await buildah(...inspect);
+  const unpinned = ['--with', 'buildah', '--platform', platform, '--base', BASE, '--sbom', 'none'];
+  const parts = ['--one-file-sbom', await partsIn(directory)];
+  const refused = await t.throwsAsync<Error & { stderr: string }>(
+    image([...unpinned, ...parts], withoutNode(env)),
+  );
+  t.regex(`${refused?.stderr}`, /The base localhost\/base:test has no digest: name it as /);
+
+  const bom = path.join(directory, 'image.cdx.json');
+  const from = `${BASE.replace(/:test$/, '')}@${digest}`;
+  const args = ['--with', 'buildah', '--tag', IMAGE, '--base', from, '--save', archive];
+  args.push('--sbom', bom, ...parts);
   const emulated = emulator === undefined ? [] : ['--emulator', `${emulator} -L /`];
   const made = await image([...args, '--platform', platform, ...emulated], withoutNode(env));
   t.is(made.stdout, `${IMAGE}\n`);
@@ -196,7 +227,16 @@ async function buildImage(
   const { Docker } = JSON.parse(await buildah('inspect', '--type', 'image', IMAGE));
   const container = await buildah('from', '--pull-never', '--platform', platform, IMAGE);
   const root = await buildah('mount', container);
-  return { root, config: Docker.config, architecture: Docker.architecture };
+  return {
+    ...{ root, config: Docker.config, architecture: Docker.architecture, digest },
+    bom: JSON.parse(readFileSync(bom, 'utf8')),
+  };
+}
+
+/** A list of parts as a release has one of the one file; that of the package takes no crates, and no build of them. */
+async function partsIn(directory: string): Promise<string> {
+  await run(process.execPath, [path.join(ROOT, 'tools/sbom.mjs'), directory, '--packages']);
+  return path.join(directory, 'taskcluster-proxy.cdx.json');
 }
 
 /** The one file would start itself again without variables of Node, which an emulator cannot do. */
@@ -220,6 +260,10 @@ async function makeBase(
   const certificates = path.join(root, 'etc/ssl/certs');
   mkdirSync(certificates, { recursive: true });
   writeFileSync(path.join(certificates, 'ca-certificates.crt'), authority.pem);
+  for (const file of ['/var/lib/dpkg/status', '/usr/lib/os-release']) {
+    mkdirSync(path.dirname(path.join(root, file)), { recursive: true });
+    copyFileSync(file, path.join(root, file));
+  }
   mkdirSync(path.join(root, 'proc'));
   mkdirSync(path.join(root, 'tmp'));
   chmodSync(path.join(root, 'tmp'), 0o1777);

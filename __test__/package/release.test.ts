@@ -34,6 +34,9 @@ const ROOT = path.resolve(import.meta.dirname, '../..');
 const release = (args: string[], env: NodeJS.ProcessEnv = process.env) =>
   runProgram(process.execPath, [path.join(ROOT, 'tools/release.mjs'), ...args], { env });
 
+const tool = (name: string, ...args: string[]) =>
+  runProgram(process.execPath, [path.join(ROOT, 'tools', name), ...args]);
+
 testWith('registry')('a release is published, and installed by name', async (t) => {
   const registry = await startRegistry(t);
   const { url, env } = registry;
@@ -205,7 +208,7 @@ function readBom(directory: string, name: string): Bom & { names: string[] } {
 
 test('each npm package comes with a list of what it is made of', async (t) => {
   const directory = freshDirectory(t);
-  const made = await runProgram(process.execPath, [path.join(ROOT, 'tools/sbom.mjs'), directory]);
+  const made = await tool('sbom.mjs', directory, '--packages');
   t.is(made.code, 0, made.stderr);
   const proxy = readBom(directory, 'taskcluster-proxy');
   t.is(proxy.metadata.component.purl, `pkg:npm/taskcluster-proxy@${version}`);
@@ -271,9 +274,6 @@ interface Workflow {
     readonly publish: { readonly needs: string[] };
   };
 }
-
-const tool = (name: string, ...args: string[]) =>
-  runProgram(process.execPath, [path.join(ROOT, 'tools', name), ...args]);
 
 test('a release waits for every long proof', async (t) => {
   const { jobs } = parse(
@@ -357,7 +357,15 @@ test('files of a release carry their checksums', async (t) => {
   const directory = freshDirectory(t);
   writeFileSync(path.join(directory, 'b'), 'b');
   writeFileSync(path.join(directory, 'a'), 'a');
-  await runProgram(process.execPath, [path.join(ROOT, 'tools/release-files.mjs'), directory]);
+  const lacking = await tool('release-files.mjs', directory);
+  t.regex(lacking.stderr, /^The release is not whole: .* lacks taskcluster-proxy-linux-x64-gnu, /);
+  t.regex(
+    lacking.stderr,
+    / taskcluster-proxy-win32-x64-msvc\.exe,.* taskcluster-proxy-image-linux-/,
+  );
+  t.is(lacking.code, 1);
+  const summed = await tool('release-files.mjs', directory, '--partial');
+  t.is(summed.code, 0, summed.stderr);
   const lines = readFileSync(path.join(directory, 'SHA256SUMS'), 'utf8').split('\n');
   t.is(lines[0], 'ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb  a');
   t.deepEqual([lines[1]?.endsWith('  b'), lines.length], [true, 3]);
