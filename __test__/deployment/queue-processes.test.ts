@@ -6,7 +6,7 @@ import type { ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { removeExpired, removeOrphans } from '../../ts/deployment/queue/housekeeping.js';
 import { openStorage } from '../../ts/deployment/storage/index.js';
-import { pause, within } from '../harness/deadline.js';
+import { pause, STILL_MS, within } from '../harness/deadline.js';
 import { startedFor } from '../harness/deployment.js';
 import { freshDirectory } from '../harness/directory.js';
 import { postgresql } from '../harness/postgresql.js';
@@ -44,7 +44,7 @@ const test = testWith('postgres');
 test('a worker that waits at one process hears of a task created at another', async (t) => {
   const { one, two } = await processes(t);
   const waiting = one.claimWork(QUEUE, { ...WORKER, tasks: 1 });
-  await pause(300);
+  await pause(STILL_MS);
   const taskId = taskcluster.slugid();
   await two.createTask(taskId, definition());
   t.is((await within(waiting, 'the task')).tasks[0].status.taskId, taskId);

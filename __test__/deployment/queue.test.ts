@@ -9,7 +9,7 @@ import { gzipSync } from 'node:zlib';
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import { onEveryBackend, onEveryStore, type Place } from '../harness/backends.js';
-import { pause, until, within } from '../harness/deadline.js';
+import { pause, STILL_MS, until, within } from '../harness/deadline.js';
 import { authorization, deploymentFor, send } from '../harness/deployment.js';
 import { freshDirectory } from '../harness/directory.js';
 import { keysIn } from '../harness/object-store.js';
@@ -139,7 +139,7 @@ onEveryBackend(
     const deployment = await deploymentFor(t, place);
     const queue = queueOf(deployment, deployment.credentials);
     const waiting = queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
-    await pause(100);
+    await pause(STILL_MS);
     const first = taskcluster.slugid();
     await queue.createTask(first, definition());
     t.is((await within(waiting, 'the task')).tasks[0].status.taskId, first);

@@ -6,7 +6,7 @@ import taskcluster from 'taskcluster-client';
 import { OLDEST, RolesVersion } from '../../ts/deployment/roles-version.js';
 import { authOf } from '../harness/auth.js';
 import { endsWith } from '../harness/child.js';
-import { gate, pause, until, within } from '../harness/deadline.js';
+import { gate, pause, STILL_MS, until, within } from '../harness/deadline.js';
 import { authorization, type Client, send, startedFor } from '../harness/deployment.js';
 import { freshDirectory } from '../harness/directory.js';
 import { howToReach, LOCAL, type Reach } from '../harness/local.js';
@@ -155,7 +155,7 @@ test('also while the connection that listens is cut as often as it is made', asy
 test('a worker behind a pooler hears of a task that is created elsewhere', async (t) => {
   const { one, other } = await both(t, await pooledDatabase());
   const waiting = queueOf(other, one.credentials).claimWork(QUEUE, { ...WORKER, tasks: 1 });
-  await pause(500);
+  await pause(STILL_MS);
   const taskId = taskcluster.slugid();
   await queueOf(one, one.credentials).createTask(taskId, definition());
   const { tasks } = await within(waiting, 'the task');

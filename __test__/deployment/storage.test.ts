@@ -27,7 +27,7 @@ import { addKey, KeyRing, loadKeys } from '../../ts/deployment/storage/sealing.j
 import { sqlStore } from '../../ts/deployment/storage/sql/index.js';
 import type { Store } from '../../ts/deployment/storage/store.js';
 import { addDatabase, schemaFor } from '../harness/database.js';
-import { pause, until } from '../harness/deadline.js';
+import { pause, STILL_MS, until } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
 import { pooledDatabase } from '../harness/pgbouncer.js';
 import { postgresql, runSql } from '../harness/postgresql.js';
@@ -230,7 +230,7 @@ for (const { name: backend, test, place, isHeard } of BACKENDS) {
       const stop = await database.listen('things', (payload) => heard.push(payload));
       await database.transaction(async (inner) => {
         await inner.query("SELECT pg_notify('things', $1)", ['first']);
-        await pause(50);
+        await pause(STILL_MS);
         t.deepEqual(heard, []);
       });
       await until(() => heard.length === 1, 'the first');
@@ -245,7 +245,7 @@ for (const { name: backend, test, place, isHeard } of BACKENDS) {
       t.deepEqual(heard, ['first', '']);
       await stop();
       await database.query("SELECT pg_notify('things', 'unheard')");
-      await pause(50);
+      await pause(STILL_MS);
       t.is(heard.length, 2);
     });
   }

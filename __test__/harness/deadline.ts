@@ -23,6 +23,12 @@ export const PROGRAM_PATIENCE_MS = 240_000;
 /** For a whole test that takes longer than the runner waits for a result. */
 export const TEST_PATIENCE_MS = 600_000;
 
+/**
+ * In which a test looks that something does not happen, or lets come about what it cannot see. On a busy machine
+ * it may be too short to find a fault; it never makes one.
+ */
+export const STILL_MS = 300;
+
 export async function within<T>(
   promise: Promise<T>,
   what: string,

@@ -1,7 +1,7 @@
 // Another user of the machine tries to use the task's credentials: thousands of connections, in every way
 // in which the kernel may name the wrong owner of a socket. Not one request may run.
 import type { ExecutionContext } from 'ava';
-import { pause } from '../harness/deadline.js';
+import { pause, STILL_MS } from '../harness/deadline.js';
 import { requestBytes, startProxy } from '../harness/proxy.js';
 import { permanentCredentials } from '../harness/signature.js';
 import { startUpstream } from '../harness/upstream.js';
@@ -27,7 +27,7 @@ async function start(t: ExecutionContext) {
 
   /** No request of the attacker's ran, and the credentials are those of the start. */
   const judge = async () => {
-    await pause(200);
+    await pause(STILL_MS);
     const bytes = requestBytes('GET', '/queue/v1/innocent');
     const answer = await askAs(t, allowed, proxy.port, bytes);
     t.is(answer?.status, 200);

@@ -9,7 +9,7 @@ import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { endsWith } from '../harness/child.js';
-import { gate, pause, until, within } from '../harness/deadline.js';
+import { gate, pause, STILL_MS, until, within } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
 import { Http2Client } from '../harness/http2.js';
 import { accepts, closes, unusedPort } from '../harness/port.js';
@@ -323,7 +323,7 @@ for (const [wire, start] of Object.entries(GOING_ON)) {
     t.is(await proxy.running(), 1);
     const update = proxy.updateCredentials(permanentCredentials());
     await until(async () => (await proxy.running()) === 2, 'the update');
-    t.is(await Promise.race([update, pause(NOTICE_MS)]), undefined, 'the update did not wait');
+    t.is(await Promise.race([update, pause(STILL_MS)]), undefined, 'the update did not wait');
     proxy.child.kill('SIGTERM');
     await closes(proxy.port);
     await upload.send(upload.more);

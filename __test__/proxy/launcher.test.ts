@@ -9,7 +9,7 @@ import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { COMMAND, ENOUGH } from '../harness/command.js';
-import { pause, within } from '../harness/deadline.js';
+import { pause, STILL_MS, within } from '../harness/deadline.js';
 import { appears, freshDirectory } from '../harness/directory.js';
 import { accepts, listens, unusedPort } from '../harness/port.js';
 
@@ -142,7 +142,7 @@ for (const [flags, ends] of [
       t.regex(await within(ended, 'the end of the proxy'), REASON);
       return;
     }
-    await pause(500);
+    await pause(STILL_MS);
     t.is((await fetch(`http://127.0.0.1:${port}/none`)).status, 404);
   });
 }
@@ -170,6 +170,6 @@ rootTest(
 rootTest('the proxy goes on where init started it', async (t) => {
   const { port } = await startFrom(t, 'proxy; true', USER, { before: INIT });
   await listens(port);
-  await pause(300);
+  await pause(STILL_MS);
   t.is((await fetch(`http://127.0.0.1:${port}/none`)).status, 404);
 });

@@ -12,7 +12,7 @@ import { version } from 'taskcluster-proxy';
 import { endsWith } from '../harness/child.js';
 import { COMMAND, ENOUGH, runCommand, startCommand } from '../harness/command.js';
 import { copyForOthers } from '../harness/copy.js';
-import { gate, pause, within } from '../harness/deadline.js';
+import { gate, pause, STILL_MS, within } from '../harness/deadline.js';
 import { appears, freshDirectory } from '../harness/directory.js';
 import { closes, listens, unusedPort } from '../harness/port.js';
 import { temporaryCredentials } from '../harness/signature.js';
@@ -138,7 +138,7 @@ linuxTest('the proxy writes no core file and opens no inspector', async (t) => {
   const { child, pid, urls, stderr } = await startCommand(t, LISTEN);
   t.regex(readFileSync(`/proc/${pid}/limits`, 'utf8'), /^Max core file size +0 +0 /m);
   child.kill('SIGUSR1');
-  await pause(300);
+  await pause(STILL_MS);
   t.is((await fetch(`${urls[0]}/none`)).status, 404);
   t.notRegex(stderr(), /Debugger|inspector/);
 });

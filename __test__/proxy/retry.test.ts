@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import { gate, PROMPT_MS, pause, until, within } from '../harness/deadline.js';
+import { gate, PROMPT_MS, pause, STILL_MS, until, within } from '../harness/deadline.js';
 import { unusedPort } from '../harness/port.js';
 import { type RunningProxy, requestBytes, startProxy } from '../harness/proxy.js';
 import { answerOk, type Handler, refuse, startUpstream } from '../harness/upstream.js';
@@ -189,7 +189,7 @@ test('an upstream that starts late is reached', async (t) => {
   const port = await unusedPort();
   const proxy = await startProxy(t, { rootUrl: `http://127.0.0.1:${port}`, flags: QUICK });
   const answer = proxy.get('/queue/v1/x');
-  t.is(await Promise.race([answer, pause(300)]), undefined);
+  t.is(await Promise.race([answer, pause(STILL_MS)]), undefined);
   const late = net.createServer((socket) => {
     socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate'));
   });

@@ -1,7 +1,7 @@
 // `PUT /credentials`: every request is signed with one whole set, old or new, and none is lost.
 import test, { type ExecutionContext } from 'ava';
 import type { RawResponse } from '../harness/connection.js';
-import { type Gate, gate, pause, until, within } from '../harness/deadline.js';
+import { type Gate, gate, pause, STILL_MS, until, within } from '../harness/deadline.js';
 import {
   type ProxyOptions,
   type RunningProxy,
@@ -34,9 +34,6 @@ function holdBack(release: Gate): (exchange: Exchange) => Promise<void> {
     await answerOk(exchange);
   };
 }
-
-/** In which what does not wait moves on. */
-const STILL_MS = 300;
 
 /**
  * The answer of the first request that does not get through, since an update waits for one that runs. The

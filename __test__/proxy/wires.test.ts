@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { Authority } from '../harness/authority.js';
-import { gate, PROMPT_MS, pause, until, within } from '../harness/deadline.js';
+import { gate, PROMPT_MS, pause, STILL_MS, until, within } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
 import { closes } from '../harness/port.js';
 import { type RunningProxy, requestBytes, startProxy } from '../harness/proxy.js';
@@ -559,7 +559,7 @@ test('the proxy discards what upstream sends before the next request', async (t)
   t.is(first.body.toString(), '/api/x/v1/first');
   answered.open();
   await smuggled.opened;
-  await pause(200);
+  await pause(STILL_MS);
   const second = await connection.exchange(requestBytes('GET', '/x/v1/second'));
   t.is(second.body.toString(), '/api/x/v1/second');
   t.is(upstream.connections, 2);
@@ -741,7 +741,7 @@ test('an update waits for a running GET, and the answer names the set that signe
   const running = connection.exchange(requestBytes('GET', '/x/v1/slow'));
   await upstream.nth(1);
   const update = proxy.updateCredentials(permanentCredentials('tests/second'));
-  t.is(await Promise.race([update, pause(300)]), undefined, 'the update did not wait');
+  t.is(await Promise.race([update, pause(STILL_MS)]), undefined, 'the update did not wait');
   open();
   const named = 'x-taskcluster-proxy-perm-clientid';
   for (const [answer, id] of [

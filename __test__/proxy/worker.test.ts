@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import type { ExecutionContext } from 'ava';
 import { endsWith } from '../harness/child.js';
-import { pause, until } from '../harness/deadline.js';
+import { pause, STILL_MS, until } from '../harness/deadline.js';
 import { makeNamespace } from '../harness/namespace.js';
 import { accepts, closes, unusedPort } from '../harness/port.js';
 import { requestBytes } from '../harness/proxy.js';
@@ -109,7 +109,7 @@ testWorker('the proxy lives on when the thread of the worker that started it end
   const one = await task('tests/one', allowed);
   // The launcher starts every proxy on a thread that ends at once.
   await worker.start(0, one);
-  await pause(500);
+  await pause(STILL_MS);
   t.is(await signedAs(t, allowed, one.port), 'tests/one');
 });
 
