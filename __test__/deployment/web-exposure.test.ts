@@ -70,7 +70,7 @@ testWith('chromium')('an operator proves, opens and compares by the page alone',
     page.waitForEvent('download'),
     page.getByRole('link', { name: 'Keep the whole state' }).click(),
   ]);
-  const state = readFileSync(await kept.path(), 'utf8');
+  const state = await kept.path();
 
   // By the keyboard alone.
   await page.getByLabel('One role on a line').focus();
@@ -99,9 +99,12 @@ testWith('chromium')('an operator proves, opens and compares by the page alone',
     /pending-count:demo\/\*\s+the role anonymous\s+assume:anonymous\s+which every caller has/,
   );
   await isAccessible(t, page, 'why');
-  await page.getByLabel('A state that was kept').fill(state);
+  await page.getByLabel('The file of a state that was kept').setInputFiles(state);
   await press('Compare');
-  t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the saved state');
+  t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the kept file');
+  await page.getByLabel('Or its text').fill(readFileSync(state, 'utf8'));
+  await press('Compare');
+  t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the pasted text');
 
   const { proxy, lines } = await loggingProxy(t, deployment, logs, deployment.credentials);
   await proxy.get('/queue/v1/pending/demo/local');
@@ -319,4 +322,57 @@ test('a role is written as by the API: from own pages, with the scopes that it t
   t.deepEqual((await auth.listRoleIds()).roleIds, ['operator']);
   t.is((await write('demo=queue:x')).status, 200);
   t.deepEqual((await auth.role('demo')).scopes, ['queue:x']);
+});
+
+test('a kept state comes as a file or as text, and not as both', async (t) => {
+  const roles = [OPERATOR, { roleId: 'anonymous', scopes: ['secrets:get:a'] }];
+  const deployment = await deploymentFor(t, { users: [ALICE], roles });
+  const Cookie = await signIn(deployment.rootUrl, 'alice');
+  const state = await send(deployment, {
+    target: '/login/exposure?format=state',
+    headers: { Cookie },
+  });
+  const closed = state.text.replaceAll('"sometimes"', '"never"');
+  const compare = (body: string, type: string) =>
+    send(deployment, {
+      method: 'POST',
+      target: '/login/exposure/compare',
+      headers: { Cookie, 'Content-Type': type },
+      body,
+    });
+  /** As a browser sends it: a file that was not chosen has neither a name nor a byte. */
+  const form = (text: string, file?: string) => {
+    const boundary = '----WebKitFormBoundary0123456789abcdef';
+    const name = file === undefined ? '' : 'kept é.json';
+    const parts = [
+      'name="who"\r\n\r\nanonymous',
+      'name="show"\r\n\r\nyes',
+      'name="show"\r\n\r\nsome',
+      `name="file"; filename="${name}"\r\nContent-Type: application/json\r\n\r\n${file ?? ''}`,
+      `name="state"\r\n\r\n${text}`,
+    ].map((part) => `--${boundary}\r\nContent-Disposition: form-data; ${part}\r\n`);
+    const type = `multipart/form-data; boundary=${boundary}`;
+    return compare(`${parts.join('')}--${boundary}--\r\n`, type);
+  };
+  const opens = /class="opens">opens<\/td>\s*<th scope="row"><code>secrets\.get</;
+  const byFile = await form('', closed);
+  t.is(byFile.status, 200);
+  t.regex(byFile.text, opens);
+  t.false(byFile.text.includes('<code>queue.status</code>'), 'the other fields hold, too');
+  t.regex((await form(closed)).text, opens);
+  const urlEncoded = 'application/x-www-form-urlencoded';
+  t.regex((await compare(`${new URLSearchParams({ state: closed })}`, urlEncoded)).text, opens);
+  for (const [answer, status, sentence] of [
+    [await form('', '{'), 400, /the file is not JSON\./],
+    [await form('', '[]'), 400, /the file is no saved state: save one with exposure --json\./],
+    [await form('{'), 400, /the pasted text is not JSON\./],
+    [await form(' ', undefined), 400, /there is no state to compare with: choose the file that/],
+    [await form('[]', '[]'), 400, /there are a file and a pasted text: leave one out\./],
+    [await form('', 'x'.repeat(2 ** 20)), 413, /The payload is larger than 1 MiB/],
+    [await compare('x', 'multipart/form-data; boundary=y'), 400, /The form cannot be read: send/],
+    [await compare('x', 'multipart/form-data'), 400, /The form cannot be read: send it from the/],
+  ] as const) {
+    t.is(answer.status, status, String(sentence));
+    t.regex(answer.text, sentence);
+  }
 });

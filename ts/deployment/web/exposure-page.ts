@@ -21,6 +21,7 @@ import {
   updateRole,
 } from '../auth/role-endpoints.js';
 import { RoleError, type RoleScopes } from '../auth/roles.js';
+import type { Exposure } from '../exposure.js';
 import type { PublicUrl } from '../public-url.js';
 import { logFiles } from '../review/audit-log.js';
 import { readState } from '../review/baseline.js';
@@ -98,14 +99,32 @@ function documentOf(review: Review, question: Question): string {
   return review.unused === undefined ? endpoints : `${endpoints}\n${unusedMarkdown(review.unused)}`;
 }
 
-/** Compares with a saved state, which is a field of the form. */
+/** Compares with a saved state, which is a file or a field of the form. */
 export function compareStates(options: ExposurePageOptions): RequestHandler {
   return forViewers(options, async (viewer, request, response) => {
     const question = questionIn(request.body);
     const review = await reviewOf(options, viewer, question);
-    const kept = readState(field(request.body, 'state') ?? '', 'the pasted text');
+    const kept = keptState(request.body);
     sendReview(response, viewer, question, { ...review, since: changes(kept, review.now) });
   });
+}
+
+/** @throws ReviewError */
+function keptState(form: unknown): Exposure[] {
+  const given = [
+    { text: field(form, 'file') ?? '', name: 'the file' },
+    { text: field(form, 'state') ?? '', name: 'the pasted text' },
+  ].filter(({ text }) => text.trim() !== '');
+  const [first, second] = given;
+  if (first === undefined) {
+    throw new ReviewError(
+      'there is no state to compare with: choose the file that was kept, or paste it',
+    );
+  }
+  if (second !== undefined) {
+    throw new ReviewError('there are a file and a pasted text: leave one out');
+  }
+  return readState(first.text, first.name);
 }
 
 /** Writes the role of the form, as the signed-in user. */

@@ -227,10 +227,12 @@ function keepingOf(question: Question): Html {
   return html`<section aria-labelledby="keep"><h2 id="keep">Keep this state, or compare with one</h2>
 <p><a href="${linkTo(PAGE, question, { format: 'state' })}">Keep the whole state as JSON</a>. It is
 what <code>taskcluster-local exposure --json</code> prints.</p>
-<form method="post" action="/login${COMPARE_PATH}">
+<form method="post" action="/login${COMPARE_PATH}" enctype="multipart/form-data">
 ${hiddenFields(question)}
-<label for="state">A state that was kept</label>
-<textarea id="state" name="state" rows="3" spellcheck="false" required></textarea>
+<label for="file">The file of a state that was kept</label>
+<input id="file" name="file" type="file" accept=".json,application/json">
+<label for="state">Or its text</label>
+<textarea id="state" name="state" rows="3" spellcheck="false"></textarea>
 <button type="submit">Compare</button>
 </form>
 </section>`;

@@ -21,6 +21,7 @@ import type { PublicUrl } from '../public-url.js';
 import type { OpenSession, Store } from '../storage/store.js';
 import { compareStates, exposurePage, writeRoles } from './exposure-page.js';
 import { COMPARE_PATH, EXPOSURE_PATH, WRITE_ROLE_PATH } from './exposure-view.js';
+import { formWithFiles } from './form-with-files.js';
 import { NAME } from './local-users.js';
 import { makeNewClient, newClientPage } from './new-client.js';
 import { NEW_CLIENT_PATH } from './new-client-form.js';
@@ -69,6 +70,7 @@ export function web(options: WebOptions): Router {
   const readState = [
     announcedUpTo(STATE_LIMIT),
     express.urlencoded({ extended: false, limit: STATE_LIMIT }),
+    ...formWithFiles(STATE_LIMIT),
   ];
   router.post(COMPARE_PATH, readState, compareStates({ ...options, sessions }));
   const readText = [
