@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { type Deployment, startDeployment } from '../../ts/deployment/index.js';
+import { authOf } from '../harness/auth.js';
 import { onEveryBackend, type Place } from '../harness/backends.js';
 import { endsWith } from '../harness/child.js';
 import { addDatabase } from '../harness/database.js';
@@ -45,44 +46,85 @@ function signIn(deployment: Deployment, name: string, password: string) {
   return send(deployment, { method: 'POST', target: '/login/local', headers, body });
 }
 
-onEveryBackend('users are added, listed, given passwords and removed', async (t, place) => {
-  t.timeout(8 * DATABASE_PATIENCE_MS);
-  const { run, where } = await commandFor(t, place);
-  t.deepEqual(await run(['user', 'add', 'alice', '--role', 'team:a'], 'correct horse\nmore\n'), {
-    stdout: 'Added alice, who is local/alice.\n',
-    stderr: '',
-    code: 0,
-  });
-  const scope = ['--scope', 'auth:list-roles', '--scope', 'queue:*'];
-  const bob = await run(['user', 'add', 'bob', '--json', ...scope], 'battery staple');
-  t.deepEqual(JSON.parse(bob.stdout), { name: 'bob', roles: [] });
-  const history = await run(['history', '--role', 'login-identity:local/bob']);
-  t.regex(
-    history.stdout,
-    /created by static\/taskcluster\/root from user add\n {2}\+ auth:list-roles/,
-  );
-  const again = await run(['user', 'add', 'alice'], 'another one');
-  t.deepEqual([again.stdout, again.code], ['', 1]);
-  t.regex(again.stderr, /^taskcluster-local: there is a user alice already: choose another name, /);
-  t.is((await run(['user', 'list'])).stdout, 'alice  team:a\nbob\n');
+onEveryBackend(
+  'users are added, granted scopes, listed, given passwords and removed',
+  async (t, place) => {
+    t.timeout(8 * DATABASE_PATIENCE_MS);
+    const { run, where } = await commandFor(t, place);
+    t.deepEqual(await run(['user', 'add', 'alice', '--role', 'team:a'], 'correct horse\nmore\n'), {
+      stdout: 'Added alice, who is local/alice.\n',
+      stderr: '',
+      code: 0,
+    });
+    const scope = ['--scope', 'auth:list-roles', '--scope', 'queue:*'];
+    const bob = await run(['user', 'add', 'bob', '--json', ...scope], 'battery staple');
+    t.deepEqual(JSON.parse(bob.stdout), { name: 'bob', roles: [] });
+    const history = await run(['history', '--role', 'login-identity:local/bob']);
+    t.regex(
+      history.stdout,
+      /created by static\/taskcluster\/root from user add\n {2}\+ auth:list-roles/,
+    );
+    const granted = await run([
+      'user',
+      'grant',
+      'alice',
+      '--scope',
+      'auth:list-roles',
+      '--scope',
+      'a:*',
+    ]);
+    t.deepEqual(granted, { stdout: 'Granted alice: auth:list-roles a:*\n', stderr: '', code: 0 });
+    const more = await run([
+      'user',
+      'grant',
+      'bob',
+      '--json',
+      '--scope',
+      'queue:x',
+      '--scope',
+      'b:c',
+    ]);
+    t.deepEqual(JSON.parse(more.stdout), { name: 'bob', scopes: ['queue:x', 'b:c'] });
+    t.regex(
+      (await run(['history', '--role', 'login-identity:local/alice'])).stdout,
+      /created by static\/taskcluster\/root from user grant\n {2}\+ auth:list-roles\n {2}\+ a:\*/,
+    );
+    const again = await run(['user', 'add', 'alice'], 'another one');
+    t.deepEqual([again.stdout, again.code], ['', 1]);
+    t.regex(
+      again.stderr,
+      /^taskcluster-local: there is a user alice already: choose another name, /,
+    );
+    t.is((await run(['user', 'list'])).stdout, 'alice  team:a\nbob\n');
 
-  const isUser = async (name: string, password: string) => {
+    const isUser = async (name: string, password: string) => {
+      const deployment = await startDeployment(where);
+      const answer = await signIn(deployment, name, password);
+      await deployment.stop();
+      return answer.status === 204;
+    };
+    t.true(await isUser('alice', 'correct horse'));
+    t.true(await isUser('bob', 'battery staple'));
     const deployment = await startDeployment(where);
-    const answer = await signIn(deployment, name, password);
+    const scopesOf = async (name: string) =>
+      (await authOf(deployment).role(`login-identity:local/${name}`)).scopes;
+    t.deepEqual(await scopesOf('alice'), ['auth:list-roles', 'a:*']);
+    t.deepEqual(
+      await scopesOf('bob'),
+      ['auth:list-roles', 'queue:*', 'b:c'],
+      'without what it has',
+    );
     await deployment.stop();
-    return answer.status === 204;
-  };
-  t.true(await isUser('alice', 'correct horse'));
-  t.true(await isUser('bob', 'battery staple'));
-  const changed = await run(['user', 'set-password', 'alice', '--json'], 'stapled horse\r\n');
-  t.deepEqual([JSON.parse(changed.stdout), changed.code], [{ name: 'alice' }, 0]);
-  t.is((await run(['user', 'remove', 'bob'])).stdout, 'Removed bob.\n');
-  const listed = await run(['user', 'list', '--json']);
-  t.deepEqual(JSON.parse(listed.stdout), [{ name: 'alice', roles: ['team:a'] }]);
-  t.false(await isUser('alice', 'correct horse'));
-  t.true(await isUser('alice', 'stapled horse'));
-  t.false(await isUser('bob', 'battery staple'));
-});
+    const changed = await run(['user', 'set-password', 'alice', '--json'], 'stapled horse\r\n');
+    t.deepEqual([JSON.parse(changed.stdout), changed.code], [{ name: 'alice' }, 0]);
+    t.is((await run(['user', 'remove', 'bob'])).stdout, 'Removed bob.\n');
+    const listed = await run(['user', 'list', '--json']);
+    t.deepEqual(JSON.parse(listed.stdout), [{ name: 'alice', roles: ['team:a'] }]);
+    t.false(await isUser('alice', 'correct horse'));
+    t.true(await isUser('alice', 'stapled horse'));
+    t.false(await isUser('bob', 'battery staple'));
+  },
+);
 
 onEveryBackend(
   'an invalid user ends the command with a sentence, and changes nothing',
@@ -101,6 +143,8 @@ onEveryBackend(
         /Roles may not contain dependency cycles/,
       ],
       [['set-password', 'alice'], 'correct horse', /there is no user alice: see the names with /],
+      [['grant', 'alice', '--scope', 'a'], '', /there is no user alice: see the names with /],
+      [['grant', 'alice', '--scope', 'a**'], '', /'a\*\*' is not a scope: write printable/],
       [
         ['remove', 'alice'],
         '',
@@ -124,6 +168,8 @@ test('a command line that is none is refused, and no password stands in one', as
     ['add'],
     ['add', 'a', 'secret'],
     ['add', 'a', '--password', 'x'],
+    ['grant', 'a'],
+    ['grant', 'a', 'b:c'],
     ['x'],
   ]) {
     t.is((await run(['user', ...args])).code, 64, args.join(' '));

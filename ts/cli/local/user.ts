@@ -9,7 +9,12 @@ import type { Command } from 'commander';
 import { grantChanges } from '../../deployment/services.js';
 import { openStorage, type Storage } from '../../deployment/storage/index.js';
 import type { Store } from '../../deployment/storage/store.js';
-import { addNewUser, removeUser, setPassword } from '../../deployment/web/local-users.js';
+import {
+  addNewUser,
+  grantScopes,
+  removeUser,
+  setPassword,
+} from '../../deployment/web/local-users.js';
 import { localUser } from '../../deployment/web/user.js';
 import { ofRunning, openBeside, orOneSentence, type PlaceOptions, requirePlace } from './place.js';
 
@@ -34,6 +39,7 @@ export function declareUser(program: Command): void {
       'Manage the users who may sign in to a deployment at /login, by name and password.',
     );
   declareAdd(user);
+  declareGrant(user);
   declareRemove(user);
   declareList(user);
   declareSetPassword(user);
@@ -64,6 +70,30 @@ function declareAdd(user: Command): void {
           { name, roles },
           `Added ${name}, who is ${localUser({ name, roles }).identity}.`,
         );
+      }),
+    );
+  addOptions(command);
+}
+
+interface GrantOptions extends UserOptions {
+  readonly scope: readonly string[];
+}
+
+function declareGrant(user: Command): void {
+  const command = user
+    .command('grant')
+    .description(
+      "Grant scopes to an existing user: they are added to the user's own role, " +
+        'login-identity:local/<name>. To take some away, write that role.',
+    )
+    .argument('<name>')
+    .requiredOption('--scope <scope>', 'a scope to grant; may be repeated', collect)
+    .action(
+      orOneSentence(async (name: string, { scope: scopes, ...options }: GrantOptions) => {
+        await withStore(await openBeside(options), (store) =>
+          grantScopes(store, { name, scopes }, grantChanges),
+        );
+        report(options.json, { name, scopes }, `Granted ${name}: ${scopes.join(' ')}`);
       }),
     );
   addOptions(command);
@@ -122,7 +152,7 @@ function addOptions(command: Command): void {
   requirePlace(command);
 }
 
-function collect(value: string, values: readonly string[]): string[] {
+function collect(value: string, values: readonly string[] = []): string[] {
   return [...values, value];
 }
 

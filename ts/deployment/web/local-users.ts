@@ -79,12 +79,42 @@ export async function addNewUser(
     }
     await grantRolesOfUsers(transaction);
     const changing = { transaction, grantChanges, command: 'user add' };
-    const roleId = `login-identity:${localUser({ name, roles }).identity}`;
-    const description = `What the user ${name} may do.`;
-    const granted = { roleId, scopes, description, command: changing.command };
-    await addToRole(transaction, granted, grantChanges);
+    await addToOwnRole({ ...changing, name, scopes });
     await noteUser(changing, undefined, { name, roles });
   });
+}
+
+export interface Grant {
+  readonly name: string;
+  /** Added to the user's own role, `login-identity:local/<name>`. */
+  readonly scopes: readonly string[];
+}
+
+/** Adds scopes to the role of an existing user, who has them from then on. @throws UserError, RoleError */
+export async function grantScopes(
+  store: Store,
+  { name, scopes }: Grant,
+  grantChanges: GrantChanges,
+): Promise<void> {
+  checkScopes(scopes);
+  await store.transaction(async (transaction) => {
+    if ((await transaction.users.get(name)) === undefined) {
+      throw new UserError(unknown(name));
+    }
+    await addToOwnRole({ transaction, grantChanges, command: 'user grant', name, scopes });
+  });
+}
+
+async function addToOwnRole({
+  transaction,
+  grantChanges,
+  command,
+  name,
+  scopes,
+}: Changing & Grant & { readonly grantChanges: GrantChanges }): Promise<void> {
+  const roleId = `login-identity:${localUser({ name, roles: [] }).identity}`;
+  const description = `What the user ${name} may do.`;
+  await addToRole(transaction, { roleId, scopes, description, command }, grantChanges);
 }
 
 /** Sets the password and ends the user's sessions, even if the password is the same. @throws UserError */
