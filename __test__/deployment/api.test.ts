@@ -337,6 +337,30 @@ test('a body that is announced as far too long is refused before it comes', asyn
   }
 });
 
+test('what is no request of HTTP is answered in the same shape', async (t) => {
+  const deployment = await deploymentFor(t);
+  const { host, hostname, port } = new URL(deployment.rootUrl);
+  const ping = `GET /api/auth/v1/ping HTTP/1.1\r\nHost: ${host}\r\n`;
+  const long = 'x'.repeat(20_000);
+  for (const [sent, status, code] of [
+    ['nonsense\r\n\r\n', 400, 'InvalidRequestArguments'],
+    [`${ping}Content-Length: x\r\n\r\n`, 400, 'InvalidRequestArguments'],
+    [`${ping}X: ${long}\r\n\r\n`, 413, 'InputTooLarge'],
+    [`PUT ${SECRET} HTTP/1.1\r\nHost: ${host}\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n`, 400],
+  ] as const) {
+    const connection = await Connection.open(Number(port), hostname);
+    t.teardown(() => connection.socket.destroy());
+    // Also after a good request on the same connection.
+    t.is((await connection.exchange(`${ping}\r\n`)).status, 200);
+    await connection.send(sent);
+    const answer = await connection.response();
+    const body = JSON.parse(String(answer.body));
+    t.deepEqual([answer.status, body.code], [status, code ?? 'InvalidRequestArguments']);
+    t.deepEqual(Object.keys(body), ['code', 'message', 'requestInfo']);
+    t.regex(body.message, new RegExp(`errorCode: {2}${body.code}`));
+  }
+});
+
 test('a secret is not repeated in an error', async (t) => {
   const answer = await ask(t, put('{"secret": {"password": "hunter2"}}'));
   t.is(answer.status, 400);

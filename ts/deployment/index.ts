@@ -29,6 +29,7 @@ import {
   syncStaticClients,
 } from './auth/static-clients.js';
 import { type AnonymousOptions, grantAnonymous } from './grant-anonymous.js';
+import { answerMalformed } from './malformed.js';
 import { Log } from './operation/log.js';
 import type { Measured, Metrics } from './operation/metrics.js';
 import { readMetricsAddress } from './operation/metrics-address.js';
@@ -464,6 +465,7 @@ function listen(options: DeploymentOptions): Promise<Server> {
   const { host = '127.0.0.1', port = 0, maxConnections } = options;
   return new Promise((resolve, reject) => {
     const server = createServer({ requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE });
+    answerMalformed(server);
     if (maxConnections !== undefined) {
       server.maxConnections = maxConnections;
     }
