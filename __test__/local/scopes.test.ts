@@ -276,6 +276,23 @@ async function targets(list: FileList): Promise<string[]> {
   return found.sort();
 }
 
+test('lines are whole wherever the pieces end in which a log is read', async (t) => {
+  const lengths = Array.from({ length: 400 }, (_, number) => 300 + number);
+  const written = lengths.map((length) => line('/plain/a', { clientId: 'é'.repeat(length) }));
+  written.splice(200, 0, line('/plain/a', { clientId: 'long'.repeat(50_000) }));
+  for (const name of ['audit.jsonl', 'audit.jsonl.gz']) {
+    const file = logOf(freshDirectory(t), written, name);
+    const read: AuditLine[] = [];
+    let bad = 0;
+    for await (const { lines, unreadable } of auditPieces(async () => [file])) {
+      read.push(...lines);
+      bad += unreadable;
+    }
+    t.is(bad, 0);
+    t.deepEqual(read, written, name);
+  }
+});
+
 test('of an audit log its rotated files are read, of a folder all, each once while they are renamed', async (t) => {
   const folder = freshDirectory(t);
   const file = logOf(folder, [line('/plain/a')]);

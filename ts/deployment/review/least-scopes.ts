@@ -100,11 +100,9 @@ class DistinctSets {
   #last: readonly string[] | undefined;
 
   add(set: readonly string[] | undefined): void {
-    const { length } = set ?? [];
+    const last = this.#last;
     const isLast =
-      this.#sets.size > 0 &&
-      length === this.#last?.length &&
-      set?.every((scope, at) => scope === this.#last?.[at]);
+      set?.length === last?.length && set?.every((scope, at) => scope === last?.[at]) === true;
     if (!isLast) {
       this.#sets.set(JSON.stringify(set ?? null), set);
       this.#last = set;

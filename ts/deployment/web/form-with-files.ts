@@ -1,7 +1,7 @@
 /**
- * Reads forms that carry files, as browsers send them (`multipart/form-data`): a file becomes a field with its
- * text, which is empty if none was chosen. Node's own reader is enough for what fits into the limit and lies in memory at once; what this
- * is not: a store of uploads.
+ * Reads forms that carry files, as browsers send them (`multipart/form-data`): a file becomes a field with its text,
+ * which is empty if none was chosen. Node's own reader is enough for what fits into the limit and lies in memory at
+ * once; it asks for a boundary that occurs nowhere else, as those of browsers are. What this is not: a store of uploads.
  */
 import express, { type RequestHandler } from 'express';
 import { ApiError } from '../api/errors.js';
