@@ -65,6 +65,7 @@ test('a line has the client, the request, the signing client with its scopes, an
     () => proxy.get('/queue/v1/x', [narrowing]),
     () => proxy.get('/queue/v1/x', [['X-Taskcluster-Authorized-Scopes', '["b"]']]),
     () => proxy.request('POST', '/bewit', { body: `${upstream.url}/y` }),
+    () => proxy.request('POST', '/bewit', { body: `${upstream.url}/y`, fields: [narrowing] }),
     () => proxy.get('/nowhere'),
     () => proxy.get('/__heartbeat__'),
     () => proxy.exchange('GET / HTTP/1.1\nHost: x\n\n'),
@@ -80,7 +81,7 @@ test('a line has the client, the request, the signing client with its scopes, an
     t.is(typeof line.ms, 'number');
     found.push(line);
   }
-  const [plain, narrowed, beyond, bewit, nowhere, here, torn] = found;
+  const [plain, narrowed, beyond, bewit, narrowedBewit, nowhere, here, torn] = found;
   const signed = { clientId: 'task/x', scopes: ['a:*', 'b'] };
   t.like(plain, {
     ...signed,
@@ -96,6 +97,8 @@ test('a line has the client, the request, the signing client with its scopes, an
   t.like(beyond, { verdict: 'refused', code: 'scopes-not-satisfied' });
   t.is(beyond?.clientId, undefined);
   t.like(bewit, { ...signed, verdict: 'answered', signedUrl: `${upstream.url}/y` });
+  t.is((bewit as { narrowed?: true } | undefined)?.narrowed, undefined);
+  t.like(narrowedBewit, { verdict: 'answered', authorizedScopes: ['a:b'], narrowed: true });
   t.like(nowhere, { verdict: 'refused', code: 'no-route' });
   t.like(here, { verdict: 'answered' });
   t.like(torn, { method: '-', target: '-', verdict: 'refused', code: 'malformed-head' });

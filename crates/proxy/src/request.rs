@@ -99,7 +99,10 @@ pub async fn serve_lines(
                 }
             }
         }
-        Verdict::Here(here, scopes) => answers::make(session, here, scopes, body).await,
+        Verdict::Here(here, scopes) => {
+            record.audit(|entry| entry.narrowed(scopes.is_some()));
+            answers::make(session, here, scopes, body).await
+        }
         Verdict::Refuse(denied, target) => {
             record.would_go_to(target);
             Err(denied.into())
@@ -203,7 +206,10 @@ async fn pass(
             };
             return (passed, wire.into_rest().map(Rest::Passing));
         }
-        Verdict::Here(here, scopes) => answers::make(session, here, scopes, &mut body).await,
+        Verdict::Here(here, scopes) => {
+            record.audit(|entry| entry.narrowed(scopes.is_some()));
+            answers::make(session, here, scopes, &mut body).await
+        }
         Verdict::Refuse(denied, target) => {
             record.would_go_to(target);
             Err(denied.into())
