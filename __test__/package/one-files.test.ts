@@ -1,12 +1,14 @@
 // The one files of other platforms, for each addon of build/platforms: each carries the addon and is signed as its
 // system asks, does the work of a proxy where this machine can run it, and ignores the machine's variables for Node.
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { version } from 'taskcluster-proxy';
 import { endsWith } from '../harness/child.js';
 import { TEST_PATIENCE_MS, until, within } from '../harness/deadline.js';
+import { freshDirectory } from '../harness/directory.js';
 import { runProgram } from '../harness/run-program.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
@@ -87,6 +89,10 @@ for (const [name, { needs, check }] of Object.entries(FORMATS)) {
         await checkEnd(t, runner, file);
       },
     );
+    test.serial('on Windows the one file ends with its launcher, also as a child', async (t) => {
+      t.timeout(TEST_PATIENCE_MS);
+      await checkLauncher(t, runner, file);
+    });
     test.serial(
       'on Windows the one file leaves its addon for the next one to remove',
       async (t) => {
@@ -127,6 +133,39 @@ async function checkApple(t: ExecutionContext, file: string, content: Buffer): P
   const { stdout } = await runProgram(SIGNER, ['print-signature-info', file]);
   t.regex(stdout, /flags: CodeSignatureFlags\(ADHOC\)/);
   t.regex(stdout, /identifier: taskcluster-proxy$/m);
+  t.deepEqual(pagesWithOtherHashes(content), []);
+}
+
+/** Apple's systems end a program at the first page whose hash is not the one that the signature has of it. */
+function pagesWithOtherHashes(content: Buffer): number[] {
+  const signature = content.readUInt32LE(commandOf(content, LC_CODE_SIGNATURE) + 8);
+  // The first part of a signature is its directory of the code.
+  const directory = signature + content.readUInt32BE(signature + 16);
+  const [hashes, count, limit] = [16, 28, 32].map((at) => content.readUInt32BE(directory + at));
+  const size = 2 ** content.readUInt8(directory + 39);
+  return Array.from({ length: count ?? 0 }, (_, page) => page).filter((page) => {
+    const bytes = content.subarray(page * size, Math.min((page + 1) * size, limit ?? 0));
+    const at = directory + (hashes ?? 0) + page * SHA256;
+    return !createHash('sha256')
+      .update(bytes)
+      .digest()
+      .equals(content.subarray(at, at + SHA256));
+  });
+}
+
+const LC_CODE_SIGNATURE = 0x1d;
+const SHA256 = 32;
+
+/** Where the command of that kind to the loader is: each says how long it is, behind a head of 32 bytes. */
+function commandOf(content: Buffer, kind: number): number {
+  let at = 32;
+  for (let left = content.readUInt32LE(16); left > 0; left -= 1) {
+    if (content.readUInt32LE(at) === kind) {
+      return at;
+    }
+    at += content.readUInt32LE(at + 4);
+  }
+  throw new Error('it has no signature');
 }
 
 async function checkWindows(t: ExecutionContext, file: string, content: Buffer): Promise<void> {
@@ -155,11 +194,14 @@ async function checkVariables(t: ExecutionContext, runner: string, file: string)
   t.is(wrong.code, 64, wrong.stderr);
 }
 
+const SERVES = [
+  ...['--port', '0', '--ip-address', '127.0.0.1', '--root-url', 'http://127.0.0.1:1'],
+  ...['--client-id', 'tests', '--access-token', 'no-secret'],
+];
+
 /** As a worker ends it, which knows one process alone. */
 async function checkEnd(t: ExecutionContext, runner: string, file: string): Promise<void> {
-  const flags = ['--port', '0', '--ip-address', '127.0.0.1', '--root-url', 'http://127.0.0.1:1'];
-  const credentials = ['--client-id', 'tests', '--access-token', 'no-secret'];
-  const child = spawn(runner, [file, ...flags, ...credentials], {
+  const child = spawn(runner, [file, ...SERVES], {
     env: { ...env, NODE_EXTRA_CA_CERTS: '/nowhere/at/all.pem' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -170,16 +212,36 @@ async function checkEnd(t: ExecutionContext, runner: string, file: string): Prom
   });
   await until(() => said.includes('\n'), 'the line `Listening on`');
   const [, url] = /^Listening on (\S+)/.exec(said) ?? [];
-  t.is((await fetch(`${url}/__version__`)).status, 200);
+  t.true(await isServed(url));
   child.kill('SIGKILL');
   await within(exited, 'the end');
-  await until(
-    () =>
-      fetch(`${url}/__version__`).then(
-        () => false,
-        () => true,
-      ),
-    'the end of the process that served',
-  );
-  t.pass();
+  await until(async () => !(await isServed(url)), 'the end of the process that served');
+}
+
+/** One of the platform's own processes starts it, and does not end its children with itself. */
+async function checkLauncher(t: ExecutionContext, runner: string, file: string): Promise<void> {
+  const ready = path.join(freshDirectory(t), 'ready.json');
+  const program = `
+    const [, file, ...args] = process.argv;
+    const env = { ...process.env, NODE_EXTRA_CA_CERTS: '/nowhere/at/all.pem' };
+    const options = { env, detached: true, stdio: 'ignore' };
+    require('node:child_process').spawn(file, args, options).ref();`;
+  const flags = ['--ready-file', `Z:${ready}`, '--end-with-parent', ...SERVES];
+  const node = path.join(path.dirname(runner), 'node');
+  const launcher = spawn(node, ['-e', program, `Z:${file}`, ...flags], { env, stdio: 'ignore' });
+  const exited = endsWith(t, launcher);
+  await until(() => existsSync(ready), 'the ready-file');
+  const { addresses } = JSON.parse(readFileSync(ready, 'utf8'));
+  t.true(await isServed(addresses[0]));
+  launcher.kill('SIGKILL');
+  await within(exited, 'the end of the launcher');
+  await until(async () => !(await isServed(addresses[0])), 'the end of the process that served');
+}
+
+async function isServed(url: string | undefined): Promise<boolean> {
+  try {
+    return (await fetch(`${url}/__version__`)).status === 200;
+  } catch {
+    return false;
+  }
 }
