@@ -60,6 +60,7 @@ function aboutOf(text) {
   return lines
     .slice(0, end)
     .map((line) => line.slice('// '.length).trim())
+    .filter((line) => line !== '')
     .join(' ');
 }
 

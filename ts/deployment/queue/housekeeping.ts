@@ -161,7 +161,7 @@ async function removeArtifacts(
   return { count: removed.length, stored };
 }
 
-/** A resolution has one task and waits for others, and so does this. */
+/** A resolution locks one task and then waits for others, and so does this: without turns they would wait for each other. */
 async function removeTasks({ tasks }: Store, time: Date): Promise<number> {
   await tasks.lockDependencies();
   return tasks.removeExpired(time, BATCH);
