@@ -40,6 +40,17 @@ const env = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !name.startsWith('NODE_')),
 );
 
+test('the one file of each platform that has one is looked at here, but those for glibc', async (t) => {
+  const nodes = path.join(ROOT, 'tools/nodes.mjs');
+  const program = `import { NODES } from '${nodes}'; console.log(Object.keys(NODES).join())`;
+  const { stdout } = await runProgram(process.execPath, ['--input-type=module', '-e', program]);
+  const others = stdout
+    .trim()
+    .split(',')
+    .filter((name) => !name.endsWith('-gnu'));
+  t.deepEqual(others, Object.keys(FORMATS));
+});
+
 for (const [name, { needs, check }] of Object.entries(FORMATS)) {
   const addon = path.join(ADDONS, `taskcluster-proxy.${name}.node`);
   const missing = [addon, ...needs].find((file) => !existsSync(file));
