@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   closeSync,
+  constants,
   mkdirSync,
   openSync,
   readFileSync,
@@ -16,7 +17,7 @@ import { startProxy as startInProcess } from '../../ts/index.js';
 import { ENOUGH, runCommand } from '../harness/command.js';
 import { until } from '../harness/deadline.js';
 import { freshDirectory } from '../harness/directory.js';
-import { type ProxyOptions, startProxy } from '../harness/proxy.js';
+import { type ProxyOptions, type RunningProxy, startProxy } from '../harness/proxy.js';
 import { temporaryCredentials } from '../harness/signature.js';
 import { startUpstream } from '../harness/upstream.js';
 import { type Fields, value } from '../harness/wire.js';
@@ -237,32 +238,70 @@ onLinux('the log can be a descriptor that the launcher has opened', async (t) =>
   t.is((await lines(file, 2))[1]?.target, '/queue/v1/b', 'also after its rotation');
 });
 
-onLinux('lines that are lost are counted, and what was kept is not', async (t) => {
+async function lostLines(proxy: Pick<RunningProxy, 'get'>): Promise<number> {
+  const { body } = await proxy.get('/__metrics__');
+  const [, count] =
+    body.toString().match(/^taskcluster_proxy_lost_audit_lines_total (\d+)$/m) ?? [];
+  return Number(count);
+}
+
+for (const required of [true, false]) {
+  const what = required ? 'of requests that are refused' : 'of requests that are signed';
+  onLinux(`lines ${what} are counted where they find no room`, async (t) => {
+    const upstream = await startUpstream(t);
+    const flags = ['--audit-log', '/dev/full', ...(required ? ['--audit-required'] : [])];
+    const proxy = await startProxy(t, { rootUrl: upstream.url, flags });
+    t.is(await lostLines(proxy), 0);
+    await proxy.get('/queue/v1/first');
+    await proxy.logged(/error: The audit log cannot be written: /);
+    // A line has its target twice: 4 MiB are full after some 40 of these.
+    const target = `/queue/v1/${'x'.repeat(50_000)}`;
+    const status = required ? 503 : 200;
+    let asked = 0;
+    for (; asked < 30; asked += 1) {
+      t.is((await proxy.get(target)).status, status);
+    }
+    t.is(await lostLines(proxy), 0);
+    for (; asked < 100; asked += 1) {
+      t.is((await proxy.get(target)).status, status);
+    }
+    const count = await lostLines(proxy);
+    t.true(count >= 50 && count <= 65, `${count} lines of ${asked}`);
+    proxy.child.kill('SIGTERM');
+    await proxy.logged(/\d+ lines of the audit log could not be written/);
+    await proxy.exited;
+  });
+}
+
+onLinux('at the end the proxy says how many lines a reader has not taken', async (t) => {
+  const pipe = path.join(freshDirectory(t), 'pipe');
+  t.is(spawnSync('mkfifo', [pipe]).status, 0);
+  // Held open at both ends, and read by no program.
+  const fourth = openSync(pipe, constants.O_RDWR);
+  t.teardown(() => closeSync(fourth));
   const upstream = await startUpstream(t);
-  const flags = ['--audit-log', '/dev/full'];
-  const proxy = await startProxy(t, { rootUrl: upstream.url, flags });
-  const lost = async () => {
-    const { body } = await proxy.get('/__metrics__');
-    const [, count] =
-      body.toString().match(/^taskcluster_proxy_lost_audit_lines_total (\d+)$/m) ?? [];
-    return Number(count);
-  };
-  t.is(await lost(), 0);
-  // A line has its target twice: 4 MiB are full after some 40 of these.
-  const target = `/queue/v1/${'x'.repeat(50_000)}`;
-  let asked = 0;
-  for (; asked < 30; asked += 1) {
-    t.is((await proxy.get(target)).status, 200);
+  const flags = ['--audit-log', '/dev/fd/3'];
+  const proxy = await startProxy(t, { rootUrl: upstream.url, flags, fourth });
+  for (let asked = 0; asked < 20; asked += 1) {
+    t.is((await proxy.get(`/queue/v1/${'x'.repeat(5_000)}`)).status, 200);
   }
-  t.is(await lost(), 0);
-  for (; asked < 60; asked += 1) {
-    t.is((await proxy.get(target)).status, 200);
-  }
-  const count = await lost();
-  t.true(count >= 15 && count <= 25, `${count} lines of ${asked}`);
   proxy.child.kill('SIGTERM');
-  await proxy.logged(/\d+ lines of the audit log could not be written/);
+  await proxy.logged(/[1-9]\d* lines of the audit log could not be written/);
   await proxy.exited;
+});
+
+test('behind half a line, which a full disk leaves, the first line begins on its own', async (t) => {
+  const file = path.join(freshDirectory(t), 'audit.jsonl');
+  const half = '{"time":"2026-01';
+  writeFileSync(file, half);
+  const upstream = await startUpstream(t);
+  const proxy = await startProxy(t, { rootUrl: upstream.url, flags: ['--audit-log', file] });
+  await proxy.get('/queue/v1/a');
+  const written = () => readFileSync(file, 'utf8').split('\n');
+  await until(() => written().length === 3, 'a line');
+  const [first, second = ''] = written();
+  t.is(first, half);
+  t.is((JSON.parse(second) as Line).target, '/queue/v1/a');
 });
 
 test('a slip keeps the proxy from starting', async (t) => {

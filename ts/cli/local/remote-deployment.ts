@@ -57,7 +57,7 @@ export class RemoteDeployment implements Source {
       const path = `/api/queue/v1/task/${encodeURIComponent(taskId)}`;
       return (await this.#ask('GET', path)) as object;
     } catch (error) {
-      if (error instanceof AnswerError && [403, 404].includes(error.status)) {
+      if (error instanceof AnswerError && [400, 403, 404].includes(error.status)) {
         return undefined;
       }
       throw error;

@@ -45,8 +45,9 @@ impl Audit {
         self.0.may_sign()
     }
 
+    /// Of a request that was signed.
     pub fn line(&self, line: fmt::Arguments<'_>) {
-        self.0.push(format!("{line}\n").as_bytes());
+        self.0.push(format!("{line}\n").as_bytes(), true);
     }
 
     pub fn reopen(&self) {

@@ -108,7 +108,7 @@ impl Entry {
         let _ = SCRATCH.try_with(|scratch| {
             let mut scratch = scratch.borrow_mut();
             self.render(Timestamp::now(), request, &mut scratch);
-            audit.line(&scratch.line);
+            audit.line(&scratch.line, self.signer.is_some());
         });
     }
 

@@ -1,15 +1,15 @@
 //! The audit log: one JSON object for each request and what was decided of it, in a file of its own.
 //!
 //! A line is kept until it is written. If writing fails, it is tried again, and later lines wait in
-//! memory. If the log is required, the proxy signs nothing in that time, so that only the lines of
-//! running requests wait. Otherwise lines without room are dropped and counted. What this is not: it
-//! logs only requests ([`super::log`] has the rest), and it keeps no old files.
+//! memory. If the log is required, the proxy signs nothing in that time, and the lines of requests that
+//! are signed already wait in any case. All others without room are dropped and counted. What this is
+//! not: it logs only requests ([`super::log`] has the rest), and it keeps no old files.
 
 mod entry;
 mod writer;
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,9 +71,9 @@ impl Audit {
         self.0.finish();
     }
 
-    /// Takes a whole line.
-    fn line(&self, line: &[u8]) {
-        self.0.0.push(line);
+    /// Takes a whole line, of a request that was signed or not.
+    fn line(&self, line: &[u8], is_signed: bool) {
+        self.0.0.push(line, is_signed);
     }
 }
 
@@ -90,11 +90,29 @@ impl Drop for Handle {
     }
 }
 
-/// No other user reads it.
+/// No other user reads it. The first line begins on its own, even if the file ends in half a line.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let mut file = options.open(path)?;
+    if ends_in_half_a_line(&file, path) {
+        // On a full disk the two stay one line.
+        let _ = file.write_all(b"\n");
+    }
+    Ok(file)
+}
+
+/// A full disk or the end of the machine leaves such a line. A file that cannot be read does not tell.
+fn ends_in_half_a_line(file: &File, path: &Path) -> bool {
+    let is_long = |known: std::fs::Metadata| known.is_file() && known.len() > 0;
+    let last = || {
+        let mut byte = [0];
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut byte)?;
+        io::Result::Ok(byte)
+    };
+    file.metadata().is_ok_and(is_long) && last().is_ok_and(|byte| byte != *b"\n")
 }

@@ -43,8 +43,9 @@ struct Apart<T>(T);
 #[derive(Default)]
 struct Queue {
     pending: Vec<u8>,
-    /// Bytes that the thread has taken and not yet written.
+    /// Bytes, and lines, that the thread has taken and not yet written.
     taken: usize,
+    taken_lines: u64,
     reopen: bool,
     closing: bool,
     /// The thread has ended; what comes later is lost.
@@ -80,13 +81,14 @@ impl Shared {
         !self.required || !self.stuck.load(Relaxed) && !self.full.load(Relaxed)
     }
 
-    pub fn push(&self, line: &[u8]) {
+    /// The line of a signed request finds room in a log that is required: few can be running.
+    pub fn push(&self, line: &[u8], is_signed: bool) {
         let mut queue = self.queue();
         let is_full = queue.pending.len() + queue.taken + line.len() > QUEUE_LIMIT;
         if is_full {
             self.full.store(true, Relaxed);
         }
-        if queue.ended || is_full && !self.required {
+        if queue.ended || is_full && !(self.required && is_signed) {
             drop(queue);
             self.metrics.lost_audit_lines.add(1);
             return;
@@ -109,11 +111,26 @@ impl Shared {
         self.wait(limit, |queue| !queue.pending.is_empty() || queue.taken > 0);
     }
 
-    /// Ends the thread, and waits until it has said what it could not write.
+    /// Ends the thread, and waits until it has said what it could not write. Of a thread that the system
+    /// holds up in a write, that is said here.
     pub fn close(&self, limit: Duration) {
         self.queue().closing = true;
         self.work.notify_one();
         self.wait(limit, |_| true);
+        let mut queue = self.queue();
+        if !queue.ended {
+            self.lose(queue.taken_lines + lines(&queue.pending));
+            queue.pending.clear();
+            self.end(queue);
+        }
+    }
+
+    /// Counts lines that are lost at the end, and says how many they are.
+    fn lose(&self, lines: u64) {
+        self.metrics.lost_audit_lines.add(lines);
+        self.log.error(format_args!(
+            "{lines} lines of the audit log could not be written"
+        ));
     }
 
     /// Waits while `waits`, but not for a thread that has ended.
@@ -143,6 +160,7 @@ impl Shared {
                 }
                 std::mem::swap(&mut queue.pending, &mut batch);
                 queue.taken = batch.len();
+                queue.taken_lines = lines(&batch);
                 std::mem::take(&mut queue.reopen)
             };
             if reopen {
@@ -152,7 +170,9 @@ impl Shared {
                 return;
             }
             batch.clear();
-            self.queue().taken = 0;
+            let mut queue = self.queue();
+            (queue.taken, queue.taken_lines) = (0, 0);
+            drop(queue);
             self.written.notify_all();
             thread::sleep(BATCH);
         }
@@ -185,12 +205,10 @@ impl Shared {
                 .wait_timeout_while(queue, RETRY_INTERVAL, idle)
                 .unwrap_or_else(PoisonError::into_inner);
             if queue.closing {
-                let lines = lines(rest) + lines(&queue.pending);
-                self.metrics.lost_audit_lines.add(lines);
-                self.log.error(format_args!(
-                    "{lines} lines of the audit log could not be written"
-                ));
-                self.end(queue);
+                if !queue.ended {
+                    self.lose(lines(rest) + lines(&queue.pending));
+                    self.end(queue);
+                }
                 return false;
             }
             if std::mem::take(&mut queue.reopen) {
