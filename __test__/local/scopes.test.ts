@@ -372,7 +372,8 @@ test('what a call needs of the task that it makes or changes, the deployment tel
   await queue.createTask(taskId, wanted);
   await queue.cancelTask(taskId);
   await t.throwsAsync(queue.rerunTask(missing));
-  await until(() => readFileSync(file, 'utf8').split('\n').length > 3, 'the lines of the run');
+  await t.throwsAsync(queue.cancelTask('oops'));
+  await until(() => readFileSync(file, 'utf8').split('\n').length > 4, 'the lines of the run');
 
   const { accessToken, clientId } = credentials;
   const own = { TASKCLUSTER_CLIENT_ID: clientId, TASKCLUSTER_ACCESS_TOKEN: accessToken };
@@ -386,7 +387,11 @@ test('what a call needs of the task that it makes or changes, the deployment tel
     'queue:scheduler-id:s',
     'secrets:get:a',
   ]);
-  t.regex(list.stderr, new RegExp(`^not known: POST \\S+/task/${missing}/rerun: queue.rerunTask `));
+  t.regex(
+    list.stderr,
+    new RegExp(`^not known: POST \\S+/task/${missing}/rerun: queue.rerunTask `, 'm'),
+  );
+  t.regex(list.stderr, /^not known: POST \S+\/task\/oops\/cancel: queue\.cancelTask /m);
   const calls = await run(['--from', file, '--root-url', rootUrl, '--form', 'calls'], own);
   t.regex(
     calls.stdout,
