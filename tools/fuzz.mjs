@@ -31,6 +31,8 @@ const WAYS = {
 };
 
 const QUICK_SECONDS = 2;
+/** Calls the readers for the targets, and reads nothing itself. */
+const ENTRANCES = 'proxy/src/fuzzing.rs';
 const TYPESCRIPT = 'typescript';
 const PROPERTIES = ['__test__/*/*-properties.test.ts', '__test__/proxy/hawk-oracle.test.ts'];
 
@@ -187,7 +189,7 @@ function printTable(files) {
   for (const { filename, summary } of files) {
     const { covered, count, percent } = summary.lines;
     const name = relative(join(ROOT, 'crates'), filename);
-    if (!name.startsWith('..') && covered > 0) {
+    if (!name.startsWith('..') && name !== ENTRANCES && covered > 0) {
       console.log(`| \`${name}\` | ${Math.floor(percent)} % | ${count} |`);
     }
   }
