@@ -1,7 +1,7 @@
 /**
  * Makes ready what tests need beside the npm packages: nginx, HAProxy, Chromium, curl, OpenSSL,
- * PostgreSQL, PgBouncer, iproute2, buildah, shells, groff and systemd from the system, and Taskcluster's
- * Python and Go clients, its worker, a launcher, a registry of packages, package managers, a store with
+ * PostgreSQL, PgBouncer, iproute2, buildah, promtool, shells, groff and systemd from the system, and
+ * Taskcluster's Python and Go clients, its worker, a launcher, a registry of packages, package managers, a store with
  * S3's protocol, actionlint, h2spec and an old Node under build/.
  *
  * With CI=true what is missing is installed, and a failure fails. Otherwise nothing of the system
@@ -49,6 +49,7 @@ const DEBIAN_PACKAGES = {
   groff: ['groff-base'],
   'systemd-analyze': ['systemd'],
   buildah: ['buildah'],
+  promtool: ['prometheus'],
 };
 
 await main();
