@@ -1,7 +1,8 @@
 /**
  * `npm run licences`: writes THIRD-PARTY-LICENSES anew, the licences of what is linked into the addon, of
- * all platforms together, and of what the linkers put in beside the crates. It goes into each platform's package, and beside the one file. A test tells when
- * it no longer names the crates of the lock file. Takes minutes, of which most go into comparing texts.
+ * all platforms together, and of what the linkers put in beside the crates. It goes into each platform's
+ * package, and beside the one file. A test tells when it no longer names the crates of the lock file. Takes
+ * minutes, of which most go into comparing texts.
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
