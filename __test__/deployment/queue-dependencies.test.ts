@@ -3,7 +3,9 @@
 import anyTest, { type ExecutionContext } from 'ava';
 import taskcluster from 'taskcluster-client';
 import type { DeploymentOptions } from '../../ts/deployment/index.js';
+import { removeExpired } from '../../ts/deployment/queue/housekeeping.js';
 import type { Queryable } from '../../ts/deployment/storage/database.js';
+import { openStorage } from '../../ts/deployment/storage/index.js';
 import { openPostgresql } from '../../ts/deployment/storage/postgresql.js';
 import { schemaFor } from '../harness/database.js';
 import { gate, PROGRAM_PATIENCE_MS, TEST_PATIENCE_MS, until, within } from '../harness/deadline.js';
@@ -141,10 +143,12 @@ anyTest('a task that many depend on schedules all of them', async (t) => {
 
 for (const { name, declare, url } of PLACES.filter(({ isShared }) => isShared)) {
   declare(
-    `a creation with dependencies waits for no other one, even in its group (${name})`,
+    `a creation with dependencies waits for no other one, even in its group and beside housekeeping (${name})`,
     async (t) => {
       const databaseUrl = (await url()) ?? '';
       const queues = await queuesFor(t, databaseUrl);
+      const storage = await openStorage({ folder: freshDirectory(t), databaseUrl });
+      t.teardown(() => storage.close());
       const [one, two] = queues as [Queue, Queue];
       const ids = [taskcluster.slugid(), taskcluster.slugid(), taskcluster.slugid()] as const;
       const [required, held, free] = ids;
@@ -164,6 +168,7 @@ for (const { name, declare, url } of PLACES.filter(({ isShared }) => isShared)) 
         );
         creation = one.createTask(held, dependent);
         await until(() => isWaiting(beside), 'the creation');
+        await within(removeExpired(storage.store, storage.objects), 'the housekeeping');
         await within(two.createTask(free, dependent), 'the other one');
         await transaction.query('DELETE FROM task_dependencies WHERE task_id = $1', [held]);
       });

@@ -105,8 +105,9 @@ export async function removeExpired(
     await Promise.all(files.stored.map((file) => folder.remove(file)));
     isMore = files.count === BATCH;
   }
-  while ((await store.transaction((transaction) => removeTasks(transaction, time))) === BATCH) {
-    // The next batch.
+  // Looked for first: while a removal waits for its turn, new creations with dependencies wait behind it.
+  while (await store.tasks.hasExpired(time)) {
+    await store.transaction((transaction) => removeTasks(transaction, time));
   }
   await store.taskQueues.removeExpired(time);
   await store.workers.removeExpired(time);
@@ -162,9 +163,9 @@ async function removeArtifacts(
 }
 
 /** A resolution locks one task and then waits for others, and so does this: without turns they would wait for each other. */
-async function removeTasks({ tasks }: Store, time: Date): Promise<number> {
+async function removeTasks({ tasks }: Store, time: Date): Promise<void> {
   await tasks.lockDependencies();
-  return tasks.removeExpired(time, BATCH);
+  await tasks.removeExpired(time, BATCH);
 }
 
 /** Removes files of a process that was killed after it wrote the file and before it stored the row. */

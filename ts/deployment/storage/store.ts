@@ -403,8 +403,9 @@ export interface Store {
       requiredId: string,
       relations: readonly TaskDefinition['requires'][],
     ): Promise<readonly string[]>;
-    /** Removes expired tasks up to a limit, and returns their number. Needs `lockDependencies`. */
-    removeExpired(time: Date, limit: number): Promise<number>;
+    hasExpired(time: Date): Promise<boolean>;
+    /** Removes expired tasks up to a limit. Needs `lockDependencies`. */
+    removeExpired(time: Date, limit: number): Promise<void>;
   };
   /** Task queues that workers have served lately. */
   readonly taskQueues: {

@@ -84,6 +84,9 @@ export function tasks(database: Queryable): Store['tasks'] {
       ofRows(byTime('started', "state = 'running'"), [taskQueueId, after, limit]),
     countInGroup: (taskGroupId) => counted(database, 'task_group_id = $1', [taskGroupId]),
     countOpen: () => countOpen(database),
+    hasExpired: async (time) =>
+      (await idsOf(database, 'SELECT task_id FROM tasks WHERE expires < $1 LIMIT 1', [time]))
+        .length > 0,
     removeExpired: (time, limit) => removeExpired(database, time, limit),
     ...dependencies(database),
   };
@@ -208,7 +211,7 @@ function dependencies(
   };
 }
 
-async function removeExpired(database: Queryable, time: Date, limit: number): Promise<number> {
+async function removeExpired(database: Queryable, time: Date, limit: number): Promise<void> {
   const removed = await idsOf(
     database,
     `DELETE FROM tasks WHERE task_id IN
@@ -217,7 +220,6 @@ async function removeExpired(database: Queryable, time: Date, limit: number): Pr
     [time, limit],
   );
   await database.query('DELETE FROM task_dependencies WHERE task_id = ANY($1)', [removed]);
-  return removed.length;
 }
 
 async function idsOf(
