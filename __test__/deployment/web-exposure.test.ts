@@ -318,6 +318,7 @@ test('a role is written as by the API: from own pages, with the scopes that it t
     t.is((await write(role, headers)).status, status, role);
   }
   t.regex((await write('demo=secrets:get:x')).text, /secrets:get:x/);
+  t.regex((await write('')).text, /there is no role to write/);
   const auth = authOf(deployment);
   t.deepEqual((await auth.listRoleIds()).roleIds, ['operator']);
   t.is((await write('demo=queue:x')).status, 200);
@@ -374,5 +375,31 @@ test('a kept state comes as a file or as text, and not as both', async (t) => {
   ] as const) {
     t.is(answer.status, status, String(sentence));
     t.regex(answer.text, sentence);
+  }
+  for (const target of ['/login/exposure/compare', '/login/exposure/role']) {
+    const again = await send(deployment, { target, headers: { Cookie } });
+    t.is(again.status, 303);
+    t.is(again.headers.location, '/login/exposure');
+  }
+});
+
+test('a form that cannot be read gets a page in a browser, and JSON elsewhere', async (t) => {
+  const deployment = await deploymentFor(t, { users: [ALICE], roles: [OPERATOR] });
+  const Cookie = await signIn(deployment.rootUrl, 'alice');
+  const compare = (Accept: string) =>
+    send(deployment, {
+      method: 'POST',
+      target: '/login/exposure/compare',
+      headers: { Cookie, Accept, 'Content-Type': 'multipart/form-data' },
+      body: 'x',
+    });
+  const page = await compare('text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8');
+  t.is(page.status, 400);
+  t.is(page.headers['content-type'], 'text/html; charset=utf-8');
+  t.regex(page.text, /role="alert">The form cannot be read: send it from the page/);
+  for (const other of ['*/*', 'application/json']) {
+    const { status, json } = await compare(other);
+    t.is(status, 400);
+    t.is(json.code, 'InvalidRequestArguments');
   }
 });

@@ -133,7 +133,10 @@ export function writeRoles(options: ExposurePageOptions): RequestHandler {
     const question = questionIn(request.body);
     const before = await reviewOf(options, viewer, { ...question, whatIf: '' });
     const wanted = rolesIn(question);
-    if (wanted.length !== 1) {
+    if (wanted.length === 0) {
+      throw new ReviewError('there is no role to write: write it as role=scope,scope');
+    }
+    if (wanted.length > 1) {
       throw new ReviewError('one role is written at a time: leave one line');
     }
     for (const role of wanted) {

@@ -20,12 +20,12 @@ import type { ScopeResolver } from '../auth/clients.js';
 import type { PublicUrl } from '../public-url.js';
 import type { OpenSession, Store } from '../storage/store.js';
 import { compareStates, exposurePage, writeRoles } from './exposure-page.js';
-import { COMPARE_PATH, EXPOSURE_PATH, WRITE_ROLE_PATH } from './exposure-view.js';
+import { COMPARE_PATH, EXPOSURE_PATH, PAGE, WRITE_ROLE_PATH } from './exposure-view.js';
 import { formWithFiles } from './form-with-files.js';
 import { NAME } from './local-users.js';
 import { makeNewClient, newClientPage } from './new-client.js';
 import { NEW_CLIENT_PATH } from './new-client-form.js';
-import { navigationsOnly, style } from './pages.js';
+import { navigationsOnly, sendErrorPage, style } from './pages.js';
 import { Sessions } from './sessions.js';
 import { LONGEST_PASSWORD, type SignIn, signInByForm, signInPage, signingIn } from './sign-in.js';
 import { TooManySignInsError } from './sign-in-queue.js';
@@ -59,6 +59,10 @@ export function web(options: WebOptions): Router {
   router.get('/', navigationsOnly, signInPage(sessions));
   router.get(NEW_CLIENT_PATH, navigationsOnly, newClientPage({ ...options, sessions }));
   router.get(EXPOSURE_PATH, navigationsOnly, exposurePage({ ...options, sessions }));
+  // The address of an answered form: a browser that opens it again has no form to send.
+  router.get([COMPARE_PATH, WRITE_ROLE_PATH], (_request, response) => {
+    response.redirect(303, PAGE);
+  });
   router.use(ownPagesOnly);
   const readForm = [
     announcedUpTo(BODY_LIMIT),
@@ -182,6 +186,7 @@ function issue(session: OpenSession, issuer: NativeCredentials): object {
   return { credentials, expires: new Date(expiry - RENEW_BEFORE) };
 }
 
+/** A browser gets a page, every other client the JSON of the API. */
 function answerError(onFault: FaultListener): ErrorRequestHandler {
   return (error: unknown, request, response, _next) => {
     if (error instanceof TooManySignInsError) {
@@ -191,12 +196,17 @@ function answerError(onFault: FaultListener): ErrorRequestHandler {
         .json({ code: error.name, message: error.message });
       return;
     }
+    const apiError = asApiError(error, onFault, response);
+    if (!response.headersSent && request.accepts(['json', 'html']) === 'html') {
+      sendErrorPage(response, apiError);
+      return;
+    }
     // The error quotes nothing of the payload, which contains a password.
     const info = {
       method: `${request.method} ${request.baseUrl}${request.path}`,
       params: {},
       payload: {},
     };
-    sendError(response, asApiError(error, onFault, response), info);
+    sendError(response, apiError, info);
   };
 }

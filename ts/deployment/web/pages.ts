@@ -151,7 +151,15 @@ export const navigationsOnly: RequestHandler = ({ headers }, _response, next) =>
   next();
 };
 
+export function sendErrorPage(response: Response, { status, message, headers }: ApiError): void {
+  sendPage(response.set(headers), {
+    status,
+    title: 'This cannot be done',
+    content: problem(message),
+  });
+}
+
 /** A sentence about an error, if there is one. */
-export function problem(text: string | undefined) {
-  return text === undefined ? '' : html`<p class="problem" role="alert">${text}</p>`;
+export function problem(text: string | undefined): Html {
+  return text === undefined ? html`` : html`<p class="problem" role="alert">${text}</p>`;
 }
