@@ -1,6 +1,7 @@
-//! Each model in a thousand orders, by chance and by few changes of who goes first (PCT).
+//! Plays each model in a thousand orders of its threads: half of them at random, half with few changes of the thread
+//! that goes first (PCT).
 //!
-//! `SCHEDULES` says in how many, `SCHEDULES_SEED` which.
+//! `SCHEDULES` sets the number of orders for each half, `SCHEDULES_SEED` which orders they are.
 
 use std::env;
 use std::str::FromStr;
