@@ -7,7 +7,7 @@ use taskcluster_proxy_hawk as hawk;
 /// An error with its code, which becomes `code` of the JavaScript error.
 pub type Coded = Error<&'static str>;
 
-/// See `NativeCredentials` in `ts/native.ts`, also for what follows.
+/// See `NativeCredentials` in `ts/native.ts`, which also describes the types below.
 #[napi(object)]
 pub struct NativeCredentials {
     pub client_id: String,
@@ -118,7 +118,7 @@ impl From<hawk::Verified> for NativeVerified {
     }
 }
 
-/// A verification that failed is an answer, not an exception: it has more than a code to say.
+/// A failed verification is returned and not thrown: it carries more than a code.
 #[napi(object)]
 pub struct NativeRefusal {
     pub status: u16,

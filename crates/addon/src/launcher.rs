@@ -1,5 +1,4 @@
-//! Ending this process when the one that started it has ended. How that is known is in
-//! `crates/peer`.
+//! Ends this process when its launcher has ended. `crates/peer` finds out when that is.
 
 use std::thread;
 use std::time::Duration;
@@ -13,11 +12,11 @@ const STDERR: u8 = 2;
 const SENTENCE: &str = "taskcluster-proxy: the process that started it has ended, and it ends with \
      it: to keep it, write --outlive-parent, or leave --end-with-parent out\n";
 
-/// For the sentence, where stderr has room for it; the ports are open until then. A busy machine may
-/// take long to run the thread that writes it.
+/// How long this process waits until its last sentence is written, where stderr has room for it. Its
+/// ports stay open until then. A busy machine may take long to run the thread that writes it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// As of any failure but wrong usage.
+/// The exit code of every failure but wrong usage.
 const EXIT_CODE: i32 = 1;
 
 /// See `endWithLauncher` in `ts/native.ts`.
@@ -39,8 +38,8 @@ pub fn end_with_launcher(launcher: u32) -> napi::Result<()> {
     Ok(())
 }
 
-/// Not by `exit`, which runs what others have registered, and that may wait for the thread of
-/// JavaScript.
+/// Ends this process without `exit`, which runs registered handlers; they may wait for the thread
+/// of JavaScript.
 fn end() -> ! {
     if output::has_room(STDERR) {
         output::write(STDERR, SENTENCE.to_owned(), PATIENCE);

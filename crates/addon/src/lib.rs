@@ -3,7 +3,7 @@
 //! It converts arguments, results and errors, and decides nothing: the rules are in the crates behind
 //! it or in `ts/`. Only `ts/native.ts` loads it, and has the types of its functions.
 
-// In a test build, which lints still look at, napi registers nothing.
+// In a test build, which is linted too, napi registers nothing, so nothing calls the functions.
 #![cfg_attr(test, allow(dead_code))]
 // napi hands arguments over as owned values.
 #![allow(clippy::needless_pass_by_value)]

@@ -16,9 +16,9 @@ pub fn say(stream: u8, text: String, patience: u32) -> bool {
     write(stream, text, Duration::from_millis(patience.into()))
 }
 
-/// Hands `text` to a thread that writes it to stdout (1) or stderr (2), and waits no longer than
-/// `patience`; whether it has been written by then. A thread that waits for a reader holds nothing
-/// up, not even the end of the process.
+/// Hands `text` to a thread that writes it to stdout (1) or stderr (2), and waits at most
+/// `patience` for it. Returns whether the text has been written by then. A thread that waits for a
+/// reader delays nothing, not even the end of the process.
 pub fn write(stream: u8, text: String, patience: Duration) -> bool {
     let (done, is_done) = mpsc::channel();
     let write = move || {
@@ -32,8 +32,8 @@ pub fn write(stream: u8, text: String, patience: Duration) -> bool {
     started.is_ok() && is_done.recv_timeout(patience).unwrap_or(false)
 }
 
-/// Whether stdout (1) or stderr (2) takes some text at once, as far as the system tells: a pipe does
-/// where it has room for `PIPE_BUF` bytes.
+/// Whether stdout (1) or stderr (2) takes some text at once, as far as the system tells. A pipe does
+/// if it has room for `PIPE_BUF` bytes.
 #[cfg(unix)]
 pub fn has_room(stream: u8) -> bool {
     let mut poll = libc::pollfd {
@@ -46,7 +46,7 @@ pub fn has_room(stream: u8) -> bool {
     ready == 1 && poll.revents & libc::POLLOUT != 0
 }
 
-/// Whether stdout (1) or stderr (2) takes some text at once, which this system does not tell.
+/// Always true: this system does not tell whether stdout (1) or stderr (2) takes text at once.
 #[cfg(not(unix))]
 pub fn has_room(_: u8) -> bool {
     true

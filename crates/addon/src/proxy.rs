@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::hawk::{Coded, NativeCredentials};
 
-/// See `NativeOptions` in `ts/native.ts`, also for what follows.
+/// See `NativeOptions` in `ts/native.ts`, which also describes the types below.
 #[napi(object)]
 pub struct NativeOptions {
     pub root_url: String,
@@ -98,7 +98,7 @@ impl NativeOptions {
 fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, Coded> {
     let parse = |text: &String| {
         let address: Result<IpAddr, _> = text.parse();
-        // `::ffff:127.0.0.1` is an IPv4 address, which no IPv6 socket that is for IPv6 alone takes.
+        // `::ffff:127.0.0.1` is an IPv4 address: a socket that is for IPv6 alone does not take it.
         address.map(|address| address.to_canonical()).map_err(|_| {
             options_error(format!(
                 "invalid IPv4/IPv6 address specified - cannot parse: {text}"
@@ -129,8 +129,8 @@ pub struct NativeVerdict {
 
 type Validate = ThreadsafeFunction<Buffer, NativeVerdict, Buffer, Status, false>;
 
-/// The JavaScript function that judges credentials. While it is held, Node's event loop lives on;
-/// it is released when the proxy has stopped.
+/// The JavaScript function that judges credentials. While this holds it, Node's event loop does not
+/// end; it is released when the proxy has stopped.
 #[derive(Clone)]
 struct Validator(Arc<Mutex<Option<Validate>>>);
 
@@ -146,7 +146,7 @@ impl core::Validator for Validator {
         let Some(validate) = validate.as_ref() else {
             return;
         };
-        // Where this cannot be delivered, `verdict` is dropped, which tells the other end.
+        // If the call cannot be delivered, `verdict` is dropped, and its receiver sees that.
         validate.call_with_return_value(
             Buffer::from(Vec::from(body)),
             ThreadsafeFunctionCallMode::NonBlocking,
@@ -301,7 +301,7 @@ fn start_error(error: &core::StartError) -> Coded {
     Error::new(error.code(), error.to_string())
 }
 
-/// The error as JavaScript shall see it, `code` included, where napi wants a status of its own.
+/// The error as JavaScript gets it, with its own `code`; napi would put a status of its own there.
 fn keep_code(env: Env, error: Coded) -> Error {
     Error::from(JsError::from(error).into_unknown(env))
 }

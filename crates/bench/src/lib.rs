@@ -22,8 +22,8 @@ pub type Criterion = criterion::Criterion<CpuTime>;
 /// CPU seconds of the thread that runs the benchmark, in the process and in the kernel.
 pub struct CpuTime;
 
-/// What `criterion_group!` begins with: less long than Criterion's own, so that all of them
-/// together take less than a minute or two.
+/// The settings of every `criterion_group!`: shorter times than Criterion's own, so that all
+/// benchmarks together take no more than a minute or two.
 pub fn criterion() -> Criterion {
     criterion::Criterion::default()
         .with_measurement(CpuTime)
@@ -37,7 +37,7 @@ pub fn run(c: &mut Criterion, name: &str, mut routine: impl FnMut()) {
     run_on(c, name, || (), |()| routine());
 }
 
-/// The same for a routine that uses up what `prepare` makes, which is not measured.
+/// The same for a routine that uses up the input that `prepare` makes. `prepare` is not measured.
 pub fn run_on<I>(
     c: &mut Criterion,
     name: &str,
@@ -53,7 +53,7 @@ pub fn run_on<I>(
 
 /// How often one call of `routine` allocates.
 pub fn allocations_of<I>(mut prepare: impl FnMut() -> I, mut routine: impl FnMut(&mut I)) -> u64 {
-    // What is made once, at the first call, is not what a call costs.
+    // The first call may make things that later calls share; they are not part of a call's cost.
     routine(&mut prepare());
     let mut input = prepare();
     allocation_counter::measure(|| routine(&mut input)).count_total
