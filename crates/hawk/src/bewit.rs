@@ -10,7 +10,7 @@ use crate::header::MAX_HEADER_LEN;
 use crate::mac::{Kind, Normalised};
 use crate::resource::SignedRequest;
 
-/// Node's decoder, and so npm `hawk`, does not look at what lies beyond the last whole byte.
+/// Ignores the bits beyond the last whole byte, as Node's decoder and so npm `hawk` do.
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -21,7 +21,7 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
 /// Why a bewit could not be read. The sentences begin as npm `hawk`'s do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BewitError {
-    /// The target has no parameter `bewit`, or nothing that can be taken for its end.
+    /// The target has no parameter `bewit` that can be read up to its end.
     #[error("no bewit: append one to the URL as its last query parameter")]
     Missing,
     /// The target is longer than [`MAX_HEADER_LEN`].
@@ -131,7 +131,7 @@ impl Bewit {
     }
 }
 
-/// Whether there is anything in a target that the auth service tries to read as a bewit.
+/// Whether the target holds a parameter that the auth service tries to read as a bewit.
 pub(crate) fn is_present(target: &str) -> bool {
     target.starts_with('/')
         && ["?bewit=", "&bewit="]
@@ -139,7 +139,7 @@ pub(crate) fn is_present(target: &str) -> bool {
             .any(|name| target.contains(name))
 }
 
-/// Splits the target of a request that may have a bewit into what is signed of it, and the bewit.
+/// Splits the target of a request that may have a bewit into its signed part and the bewit.
 fn split<'a>(request: &SignedRequest<'a>) -> Result<(String, &'a str), BewitError> {
     if request.target.len() > MAX_HEADER_LEN {
         return Err(BewitError::TooLong);
@@ -157,8 +157,8 @@ fn split<'a>(request: &SignedRequest<'a>) -> Result<(String, &'a str), BewitErro
     Ok((target, bewit))
 }
 
-/// As npm `hawk` has it, `^(\/.*)([\?&])bewit\=([^&$]*)(?:&(.+))?$`: of several bewits the last
-/// counts that reads to its end.
+/// By npm `hawk`'s pattern, `^(\/.*)([\?&])bewit\=([^&$]*)(?:&(.+))?$`: of several bewits, the last
+/// one with which the pattern matches the whole target counts.
 fn split_target(target: &str) -> Option<(String, &str)> {
     if !target.starts_with('/') || target.contains(['\r', '\n', '\u{2028}', '\u{2029}']) {
         return None;

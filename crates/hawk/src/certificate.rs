@@ -49,7 +49,7 @@ pub(crate) struct Fields {
 /// The limits of temporary credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Temporary {
-    /// All that they may do.
+    /// The scopes that the credentials are limited to.
     pub scopes: Vec<String>,
     /// From when they are valid, in milliseconds since the epoch.
     pub start: i64,
@@ -106,8 +106,8 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Reads a certificate as `client_id` is given it. Everything that a verifier asks of every
-    /// certificate must be there; whether it is valid now and truly the issuer's is left to the
+    /// Reads the certificate that `client_id` was given. Every key that each verifier requires must
+    /// be there. Whether the certificate is valid now and signed by the issuer is left to the
     /// verifier.
     pub fn parse(json: &str, client_id: &str) -> Result<Self, CertificateError> {
         let value = serde_json::from_str(json).map_err(|_| CertificateError::NotAnObject)?;
@@ -173,7 +173,8 @@ impl fmt::Debug for Fields {
 }
 
 impl Temporary {
-    /// `grace` is for how long after the expiry they are still taken, in milliseconds.
+    /// `grace` says for how long after the expiry the credentials are still accepted, in
+    /// milliseconds.
     fn check_time(&self, now: i64, grace: i64) -> Result<(), CertificateError> {
         if self.start > now.saturating_add(CLOCK_SKEW) {
             return Err(CertificateError::NotYetValid);
@@ -210,7 +211,7 @@ impl Fields {
         })
     }
 
-    /// An empty issuer is none to the auth service.
+    /// The auth service takes an empty issuer for none.
     pub(crate) fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref().filter(|issuer| !issuer.is_empty())
     }
@@ -246,7 +247,7 @@ impl Fields {
         }
     }
 
-    /// What must be there, is: the limits.
+    /// Checks that every required key is there, and returns the limits.
     fn limits(&self) -> Result<Temporary, CertificateError> {
         if self.version != Some(1) {
             return Err(CertificateError::Version);
@@ -322,8 +323,8 @@ impl Field<'_> {
             .transpose()
     }
 
-    /// An integer however it is written, within what a double holds exactly: `1e3` is one to every
-    /// JavaScript verifier.
+    /// An integer in any notation, within the range that a double holds exactly: every JavaScript
+    /// verifier reads `1e3` as one.
     fn integer(self) -> Result<Option<i64>, CertificateError> {
         const EXACT: f64 = 9_007_199_254_740_991.0;
         let whole = |number: &f64| number.fract() == 0.0 && number.abs() <= EXACT;
@@ -550,7 +551,7 @@ mod tests {
                 certificate
             );
         }
-        // Of a field that comes twice JavaScript takes the last, and any spelling of a number.
+        // JavaScript takes the last of two fields with one name, and a number in any notation.
         let certificate = Certificate::parse(&json(r#""expiry":1,"scopes":[],"#), "c").unwrap();
         assert_eq!(
             (certificate.scopes(), certificate.expiry()),
@@ -560,7 +561,7 @@ mod tests {
         assert_eq!(Certificate::parse(&spelt, "c").unwrap().expiry(), 2000);
     }
 
-    /// Every key that a verifier asks for, taken out and of a wrong kind, and the rules for issuers.
+    /// Each key that a verifier requires, left out and with a wrong type, and the rules for issuers.
     #[test]
     fn refuses_what_is_no_certificate() {
         use CertificateError as E;
@@ -592,7 +593,7 @@ mod tests {
                     "\"2016-07-27T14:32:15.407820Z\"",
                     "1e300",
                     "1.5",
-                    // A reader that rounds twice takes it for a whole number.
+                    // A reader that rounds twice takes this for a whole number.
                     "-4316808868835107.5",
                 ],
                 E::Start,

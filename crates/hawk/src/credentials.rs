@@ -23,8 +23,8 @@ pub enum CredentialsError {
     /// The client id is empty.
     #[error("clientId is empty: pass the client id that belongs to the access token")]
     NoClientId,
-    /// The client id holds something that Taskcluster's client ids never do, and that Hawk could
-    /// in part not carry in a quoted attribute.
+    /// The client id holds a character that Taskcluster's client ids never have. Some of these
+    /// cannot stand in a quoted attribute of Hawk.
     #[error(
         "clientId contains {}, which cannot be part of one: use letters, digits and !@/:.+|_- only",
         named(*.0)

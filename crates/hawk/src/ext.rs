@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::certificate::{Certificate, CertificateError, Fields, is_scope};
 
-/// The auth service reads base64 with Node's decoder, which is lenient; of that we follow what
-/// clients do: either alphabet, with or without padding.
+/// The auth service reads base64 with Node's lenient decoder. Of its leniency, this one has what
+/// clients make use of: either alphabet, with or without padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -40,8 +40,8 @@ pub enum ExtError {
     Certificate(#[from] CertificateError),
 }
 
-/// The `ext` for a certificate and a restriction; none where neither applies. A restriction to no
-/// scopes at all is one, and is not the same as no restriction.
+/// The `ext` for a certificate and a restriction; `None` where neither applies. An empty
+/// restriction is a restriction, and is not the same as none.
 pub(crate) fn encode(
     certificate: Option<&Certificate>,
     authorized_scopes: Option<&[String]>,

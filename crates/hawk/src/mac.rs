@@ -410,7 +410,7 @@ mod tests {
         ] {
             assert!(!normalised.verify(&key, wrong), "{wrong}");
         }
-        // The two bits that 44 characters have beyond 32 bytes.
+        // 43 characters of base64 hold two bits more than 32 bytes.
         let last = unpadded.as_bytes()[42];
         let other_bits = (b'A'..=b'z').map(|c| format!("{}{}=", &right[..42], char::from(c)));
         let accepted = other_bits

@@ -36,7 +36,7 @@ pub enum TemporaryCredentialsError {
     /// The name is the issuer's.
     #[error("the name of temporary credentials must differ from their issuer's: choose another")]
     NameIsIssuer,
-    /// The name is not a client id, or a time is none that a verifier reads.
+    /// The name is not a client id, or verifiers do not read one of the times.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     /// More than 31 days.

@@ -104,7 +104,7 @@ pub enum VerifyError {
     /// The payload hash is of another body or content type.
     #[error("Bad payload hash: send the body and content type that were signed")]
     PayloadHash,
-    /// `ts` is not a number. Npm `hawk` takes that for a time that is always right.
+    /// `ts` is not a number. Npm `hawk` accepts such a time always.
     #[error("Invalid timestamp: give ts in whole seconds since the epoch")]
     Timestamp,
     /// The header's time is too far from ours.
@@ -186,7 +186,7 @@ impl<'a> Claim<'a> {
         Ok(claim)
     }
 
-    /// Who claims to ask.
+    /// The client id that the claim names.
     pub fn client_id(&self) -> &str {
         match &self.proof {
             Proof::Header(header) => header.id,
@@ -194,7 +194,7 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// The client with the access token that decides: the certificate's issuer, or the client itself.
+    /// The client whose access token decides: the certificate's issuer, or else the client itself.
     pub fn issuing_client_id(&self) -> &str {
         self.issuer().unwrap_or_else(|| self.client_id())
     }
@@ -573,7 +573,7 @@ mod tests {
         assert!(verify_header(&GET, &late, root, &patient).is_ok());
     }
 
-    /// Signs what [`Signer`] never would.
+    /// Signs values that [`Signer`] never writes.
     fn forge(ts: &str, hash: Option<&str>) -> String {
         let request = &GET;
         let (nonce, ext, app) = ("n", "", None);

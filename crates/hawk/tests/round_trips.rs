@@ -1,5 +1,5 @@
-//! What this crate signs it verifies, and nothing else: for requests, credentials and restrictions
-//! of every kind, made by chance.
+//! This crate verifies what it has signed and nothing else: random requests, credentials and
+//! restrictions of every kind.
 
 mod seed;
 
@@ -90,7 +90,7 @@ fn method<'a>(rng: &mut Rng) -> &'a str {
     ["GET", "POST", "put", "Delete", "PATCH", "X-a_b"][rng.usize(..6)]
 }
 
-/// Another request, in one place.
+/// A request that differs from `request` in one part.
 fn altered<'a>(rng: &mut Rng, request: SignedRequest<'a>, target: &'a str) -> SignedRequest<'a> {
     match rng.usize(..4) {
         0 => SignedRequest {
@@ -202,7 +202,8 @@ fn bewits() {
     }
 }
 
-/// A byte changed, left out or put in: refused, or the same header differently written.
+/// A header with one byte changed, left out or added is refused, or is the same in another
+/// notation.
 #[test]
 fn damaged_headers() {
     let rng = &mut seed::rng();

@@ -1,6 +1,6 @@
-//! The seed of what tests make by chance: the same in every run, so that a change is judged by what it
-//! changes. `TEST_SEED` names another, or `random` draws one; it is printed. The tests in TypeScript
-//! have the same rule in `__test__/harness/seed.ts`.
+//! The seed of random test cases. It is the same in every run, so that a change is judged by its own
+//! effect alone. `TEST_SEED` names another, or `random` draws one; the seed is printed. The tests in
+//! TypeScript have the same rule in `__test__/harness/seed.ts`.
 
 use std::env;
 
@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 const SEED: u64 = 1_566_072_965;
 
-/// Choices of that seed.
+/// A generator with that seed.
 pub fn rng() -> Rng {
     let seed = match env::var("TEST_SEED").as_deref() {
         Err(_) => SEED,
