@@ -43,7 +43,7 @@ mod linux {
     /// How long the attacker and the allowed user wait for an answer or a connection.
     const PATIENCE: Duration = Duration::from_secs(3);
 
-    /// After this long what is left of the tries counts as not sent.
+    /// After this time, the tries that are left count as not sent.
     const LIMIT: Duration = Duration::from_secs(60);
 
     #[derive(Clone)]
@@ -237,8 +237,8 @@ mod linux {
         talk.say(&tally.as_lines());
     }
 
-    /// One connection with one request. The socket is given back where its owner stays to hear
-    /// the answer.
+    /// Makes one connection with one request. The socket is returned if its owner stays for the
+    /// answer.
     fn one_try(plan: &Plan, number: usize, port: &mut u16) -> io::Result<Option<Socket>> {
         let request = request(plan, &plan.who, number);
         if matches!(plan.mode.as_str(), "exit" | "kill") {
@@ -260,7 +260,7 @@ mod linux {
         }
         let leaves = match plan.mode.as_str() {
             "close" | "linger0" | "rebind" => true,
-            // Every second one stays.
+            // Every second client stays.
             "fastopen" | "time-wait" => number.is_multiple_of(2),
             _ => false,
         };
@@ -599,7 +599,7 @@ mod linux {
         }
     }
 
-    /// A server of no interest, in a process of its own: reads to the end, then closes.
+    /// A server that is not the target, in a process of its own: reads to the end, then closes.
     struct Elsewhere {
         address: SocketAddr,
         pid: i32,

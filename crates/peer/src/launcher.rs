@@ -13,9 +13,9 @@ pub enum Launcher {
     Running(Watch),
     /// It has ended, and another process has adopted this one.
     Ended,
-    /// It is this machine's or this container's init, or in another pid namespace: nothing that
-    /// ends before this process does and could be seen to. Where init may as well have adopted this
-    /// process, it is [`Launcher::Ended`].
+    /// It is the init of this machine or container, or it is in another pid namespace: it does not
+    /// end before this process, or its end cannot be seen. Where init may also have adopted this
+    /// process, the answer is [`Launcher::Ended`].
     Init,
 }
 
@@ -25,8 +25,8 @@ pub enum Launcher {
 pub struct Watch(platform::Watch);
 
 impl Launcher {
-    /// Looks for the process that started this one. `id` is what this process has seen as its
-    /// parent's before; the earlier that was, the fewer ends are missed.
+    /// Looks for the process that started this one. `id` is the id of the parent as this process
+    /// read it earlier. The earlier that was, the fewer ends are missed.
     ///
     /// # Errors
     /// Where the system does not let it be watched.
@@ -50,14 +50,15 @@ mod platform {
 
     use super::{Launcher, Watch as Public};
 
-    /// Between two questions where there is nothing to wait with.
+    /// The time between two questions where the system gives nothing to wait on.
     const PAUSE: Duration = Duration::from_millis(100);
 
     #[derive(Debug)]
     pub(super) enum Watch {
         Descriptor(OwnedFd),
         /// Where the system gives no descriptor (Linux before 5.3, a sandbox that knows no newer
-        /// calls) it is asked again and again who the parent is, which changes when that ends.
+        /// calls), this process asks again and again for its parent, which changes when the parent
+        /// ends.
         Parent(libc::pid_t),
     }
 
@@ -80,7 +81,7 @@ mod platform {
             Ok(descriptor) => Watch::Descriptor(descriptor),
             Err(_) => Watch::Parent(parent),
         };
-        // What was opened may be another process of that id, unless the parent is the same now.
+        // The opened process may be another one with that id, unless the parent is still the same.
         if self::parent() == parent {
             Ok(Launcher::Running(Public(watch)))
         } else {
@@ -95,9 +96,9 @@ mod platform {
         unsafe { libc::getppid() }
     }
 
-    /// Whether `parent` cannot be who started this process. A process begins in the session of the
-    /// one that starts it and leaves it only to lead one of its own; who adopts it, init above
-    /// all, is in another.
+    /// Whether `parent` cannot be the process that started this one. A process begins in the
+    /// session of the process that starts it, and leaves it only to lead one of its own. A process
+    /// that adopts it, such as init, is in another session.
     fn is_adopted(parent: libc::pid_t) -> bool {
         // SAFETY: getpid and getsid take integers alone.
         let (own, session, of_parent) =

@@ -116,9 +116,9 @@ pub enum Presence {
     Gone,
     /// The peer has shut down writing, and this machine cannot see its socket.
     Unknown,
-    /// The connection is open, but a peer that has to acknowledge sent bytes has sent nothing for so
-    /// long. The bytes may have been sent just now, so the caller has to measure for how long they
-    /// are not acknowledged. Linux alone reports this.
+    /// The connection is open. The peer has not acknowledged all that was sent to it, and nothing
+    /// has come from it for this long. The bytes may have been sent just now, so the caller has to
+    /// measure for how long they are not acknowledged. Linux alone reports this.
     Unheard(Duration),
 }
 

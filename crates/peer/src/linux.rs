@@ -243,7 +243,7 @@ fn own_state(accepted: &impl AsFd) -> Result<TcpState, LookupError> {
     tcp_state(own_info(accepted)?.tcpi_state).ok_or_else(|| unknown_state().into())
 }
 
-/// What the kernel knows of our own socket; an older one leaves the end at zero.
+/// What the kernel tells of our own socket. An older kernel leaves the last fields at zero.
 fn own_info(accepted: &impl AsFd) -> io::Result<libc::tcp_info> {
     // SAFETY: all of its fields are integers, for which zero is a value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };

@@ -54,7 +54,7 @@ impl SockDiag {
         write_address(&mut question[12..28], tuple.source.0);
         write_address(&mut question[28..44], tuple.destination.0);
         question[44..48].copy_from_slice(&device.to_ne_bytes());
-        // INET_DIAG_NOCOOKIE: whichever socket has the tuple now.
+        // INET_DIAG_NOCOOKIE: the socket that has the tuple now, whatever its cookie is.
         question[48..56].fill(0xff);
 
         let mut found = None;

@@ -4,8 +4,8 @@
 
 use crate::UserId;
 
-/// Ids of the processes that run as `user`, of their own will or by a set-user-id program, without
-/// this one; as far as this process may see. Linux alone tells: elsewhere there are none.
+/// Ids of the other processes that run as `user`, whether started by that user or by a set-user-id
+/// program, as far as this process may see them. Linux alone tells: elsewhere the list is empty.
 pub fn processes_of(user: &UserId) -> Vec<u32> {
     imp::processes_of(user)
 }
@@ -30,13 +30,13 @@ mod imp {
         found
     }
 
-    /// Not the owner of `/proc/PID`: that is root for a process that cannot be dumped.
+    /// The owner of `/proc/PID` does not tell: it is root for a process that cannot be dumped.
     fn status(id: u32) -> Option<String> {
         fs::read_to_string(format!("/proc/{id}/status")).ok()
     }
 
-    /// Whether one of its users (real, effective, saved, of the file system:
-    /// `proc_pid_status(5)`) is `user`, and it has not ended.
+    /// Whether the process has not ended, and `user` is one of its users: real, effective, saved or
+    /// of the file system (`proc_pid_status(5)`).
     fn is_of(status: &str, user: &UserId) -> bool {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
         let ended = field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X']));

@@ -36,7 +36,7 @@ fn lookup() -> Lookup {
 fn not_root(what: &str) -> bool {
     let skipped = !is_root(&own_user());
     if skipped {
-        // Past the test harness, which keeps what successful tests print to itself.
+        // Written to stderr directly: the test harness hides what successful tests print.
         let _ = writeln!(std::io::stderr(), "skipped, because it needs root: {what}");
     }
     skipped
@@ -604,7 +604,8 @@ impl Gate {
         }
     }
 
-    /// Requests served of the attacker's and of the allowed user's.
+    /// Ends the process. Returns how many requests of the attacker and of the allowed user it
+    /// served.
     fn close(mut self) -> (usize, usize) {
         drop(self.process.stdin.take());
         let served = line_after(&mut self.output, "served attack ");
