@@ -1,24 +1,24 @@
-//! The table of stable codes: what a refusal is called in `X-Taskcluster-Proxy-Error` and in the audit
-//! log. Sentences may change, codes do not. Each error type says which is its own.
+//! The table of stable codes: the names of refusals in `X-Taskcluster-Proxy-Error` and in the audit
+//! log. Sentences may change, codes do not. Each error type says which code is its own.
 
 /// Defines the codes with their names, and the list of all.
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal: $($status:literal)|+;)+) => {
-        /// Why there is no answer of upstream's, or no whole one.
+        /// Why a request has no answer of upstream's, or only a part of one.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
             $($(#[$doc])* $variant,)+
         }
 
         impl Code {
-            /// As answers and the audit log have it.
+            /// The code as answers and the audit log show it.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
                 }
             }
 
-            /// The name of each, and the statuses that it comes with.
+            /// The name of each code, and the statuses that it comes with.
             #[cfg(test)]
             pub const ALL: &[(&str, &[u16])] = &[$(($name, &[$($status),+])),+];
         }

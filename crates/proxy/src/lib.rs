@@ -58,7 +58,8 @@ pub struct Options {
     pub root_url: String,
     /// The set that signs first.
     pub credentials: Credentials,
-    /// `authorizedScopes` of every signature; `None` is no restriction, which an empty list is not.
+    /// `authorizedScopes` of every signature. `None` means no restriction; an empty list permits no
+    /// scope.
     pub authorized_scopes: Option<Vec<String>>,
     /// Where to listen; empty means all interfaces.
     pub ip_addresses: Vec<IpAddr>,
@@ -107,7 +108,7 @@ pub struct Options {
     pub revision: String,
 }
 
-/// Pauses between tries: the first, the longest, and how long there are tries at all (zero: one).
+/// Pauses between tries: the first, the longest, and for how long there are tries (zero: one try).
 #[derive(Debug, Clone, Copy)]
 pub struct Retry {
     /// First pause.
@@ -144,7 +145,7 @@ pub enum StartError {
     Listen {
         /// The address that was asked for.
         address: SocketAddr,
-        /// The system's word.
+        /// The system's reason.
         source: std::io::Error,
     },
     /// The system refused something else that the proxy needs.

@@ -31,10 +31,10 @@ pub const CHUNK_OVERHEAD: u32 = 64 * 1024;
 pub const CREDENTIALS_BODY: usize = 1024 * 1024;
 /// Longest body of `POST /bewit` in bytes.
 pub const BEWIT_BODY: usize = 64 * 1024;
-/// So much of a body that its request's answer does not need is read before the answer, and for so long.
+/// How much of a body that the answer does not need is read before the answer, and for how long.
 pub const UNREAD_BODY: usize = 64 * 1024;
 pub const UNREAD_BODY_TIME: Duration = Duration::from_secs(1);
-/// What is past this of an answer is not read.
+/// The most bytes of the answer to a look-up that are read.
 pub const LOOKUP_BODY: usize = 8 * 1024 * 1024;
 /// Longest body that goes out with its head.
 pub const BODY_WITH_HEAD: u64 = 16 * 1024;
@@ -52,14 +52,14 @@ pub const CLIENT_STREAM_WINDOW: u32 = 32 * 1024;
 pub const CLIENT_CONNECTION_WINDOW: u32 = CLIENT_STREAMS * CLIENT_STREAM_WINDOW;
 /// Bytes of an answer that one HTTP/2 stream may hold unsent.
 pub const CLIENT_SEND_BUFFER: usize = 256 * 1024;
-/// Bytes of an answer by HTTP/1 behind which hyper gets no more of it before it has written some.
+/// hyper gets no more of an HTTP/1 answer while it holds this many bytes unwritten.
 pub const CLIENT_UNSENT: usize = 16 * 1024;
 /// The same bound as an HTTP/1 head has.
 pub const CLIENT_HEADER_LIST: u32 = 64 * 1024;
 
 // === Answers ===
 
-/// What an answer's head may take, as on the way in. It is also the most that is read at once:
+/// The longest head of an answer, as on the way in. It is also the most that is read at once:
 /// downloads cost no less with larger buffers (tried up to 408 KiB; half of this costs a third
 /// more), and an idle connection may hold as much.
 pub const ANSWER_HEAD: usize = 64 * 1024;
@@ -79,27 +79,28 @@ pub const PERMIT_WAIT: Duration = Duration::from_secs(30);
 /// Idle connections that a thread keeps. More are of use only to a thread that has more requests
 /// at a time, and each may hold a read buffer.
 pub const IDLE_LINKS: usize = 256;
-/// The same of sockets, which hold nothing but their descriptor.
+/// The same for sockets, which hold nothing but their descriptor.
 pub const IDLE_SOCKETS: usize = 1024;
 /// Origins that are remembered before those without a connection are forgotten.
 pub const KNOWN_HOSTS: usize = 1024;
 /// Streams on one HTTP/2 connection; for more there is another connection.
 pub const UPSTREAM_STREAMS: u32 = 32;
-/// Streams of one HTTP/2 connection that may be given up before their end; behind so many it takes no
-/// new ones. nghttp2, which is in many servers, ends a connection after 1,000 within half a minute.
+/// Streams of one HTTP/2 connection that may be given up before their end; after that many it takes
+/// no new ones. nghttp2, which is in many servers, ends a connection after 1,000 within half a
+/// minute.
 pub const UPSTREAM_RESETS: u32 = 200;
-/// What a stream may send at first before it is read: what a client that stops reading costs in any
-/// case.
+/// Bytes that upstream may send on a new stream before they are read: what a client that stops
+/// reading costs in any case.
 pub const UPSTREAM_FIRST_WINDOW: u32 = 64 * 1024;
-/// The same at most: at a round trip of 50 ms, 320 MiB a second.
+/// The most that it may grow to: at a round trip of 50 ms, 320 MiB a second.
 pub const UPSTREAM_LARGEST_WINDOW: u32 = 16 * 1024 * 1024;
-/// What the windows of all streams of a thread may have grown by.
+/// How much the windows of all streams of a thread may have grown together.
 pub const UPSTREAM_WINDOWS: u32 = 16 * 1024 * 1024;
 /// As large as all streams' windows can be together, so that readers which have stopped never stop
 /// another stream of the connection.
 pub const UPSTREAM_CONNECTION_WINDOW: u32 =
     UPSTREAM_STREAMS * UPSTREAM_FIRST_WINDOW + UPSTREAM_WINDOWS;
-/// What a stream may hold of an upload that upstream does not take.
+/// Bytes of an upload that a stream may hold while upstream takes none.
 pub const UPSTREAM_SEND_BUFFER: usize = 256 * 1024;
 /// An answer's header list on HTTP/2, as on HTTP/1.1.
 pub const UPSTREAM_HEADER_LIST: u32 = 64 * 1024;

@@ -109,7 +109,7 @@ pub async fn serve_lines(
         }
     };
     let (Made { answer, set, .. }, closes) = answers::settle(session, outcome, &mut record);
-    // Its reader would take any answer for more fields of the interim one.
+    // The client would take any answer for more fields of the interim one.
     if is_within_interim {
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
@@ -125,7 +125,7 @@ pub async fn serve_lines(
 /// Serves a request that hyper has read.
 ///
 /// # Errors
-/// Never: what goes wrong is an answer.
+/// Never: each failure becomes an answer.
 pub async fn serve(
     session: Rc<Session>,
     request: Request<Incoming>,

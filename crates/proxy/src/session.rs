@@ -40,7 +40,7 @@ impl Shared {
     /// Puts `credentials` in force, unless the update is not wanted any more when its turn comes.
     ///
     /// # Errors
-    /// [`Abandoned`] then.
+    /// [`Abandoned`] if the update is not wanted any more.
     pub async fn update(
         &self,
         credentials: &Credentials,
@@ -59,7 +59,7 @@ impl Shared {
         Ok(())
     }
 
-    /// What an operator should look at.
+    /// Logs sentences that an operator should look at.
     pub fn warn(&self, sentences: impl IntoIterator<Item = String>) {
         for sentence in sentences {
             self.log.warn(format_args!("{sentence}"));
@@ -103,7 +103,7 @@ impl Thread {
         self.lookup.borrow_mut().get(Lookup::open).is_some()
     }
 
-    /// Whether the client of `connection` waits for nothing any more.
+    /// Whether the client of `connection` has left, and nothing under way goes on without it.
     pub fn is_gone(&self, connection: &Connection) -> bool {
         let mut lookup = self.lookup.borrow_mut();
         let lookup = lookup.get(Lookup::open);

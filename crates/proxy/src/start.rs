@@ -43,10 +43,11 @@ use crate::{decision, exchange};
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// Connections that a thread takes before the next one gets as many. A thread that is busy sleeps and
-/// wakes less for each request; with more, a few long downloads would have one core for them all.
+/// How many connections a thread takes before the next thread gets as many. A thread that is busy
+/// sleeps and wakes less for each request. With a larger number, one core would serve several long
+/// downloads alone.
 const TOGETHER: usize = 8;
-/// More threads than this would cost memory for a load that one task does not make.
+/// The most threads that serve: more would cost memory for a load that one task does not make.
 const MAX_WORKERS: usize = 4;
 
 /// How long a client waits for the place of a connection that is idle, and so about to end.
@@ -54,7 +55,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client who may update the credentials waits for any place when all are in use.
 const LAST_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Before accepting again when the system has no descriptor left.
+/// How long to wait before accepting again when the system has no descriptor left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
 
 /// A running proxy.
@@ -76,7 +77,7 @@ struct WorkerHandle {
 enum Order {
     Serve(Box<Accepted>),
     Update(Box<Credentials>, Box<dyn FnOnce() + Send>),
-    /// Ends this connection, unless it is in use after all; whether it does is answered.
+    /// Ends this connection, unless it is in use after all; the answer says whether it does.
     MakeRoom(u64, oneshot::Sender<bool>),
     Stop(Duration),
 }
@@ -355,7 +356,7 @@ impl Acceptor {
         timeout(LAST_PATIENCE, from_reserve).await.ok()
     }
 
-    /// Orders a connection to end at once; whether it does comes later.
+    /// Orders a connection to end at once. The future tells whether it does.
     fn order_end(&self, candidate: &Candidate) -> impl Future<Output = bool> + use<> {
         let (answer, answered) = oneshot::channel();
         let order = Order::MakeRoom(candidate.number, answer);
@@ -365,8 +366,8 @@ impl Acceptor {
     }
 }
 
-/// Whether the client of a refused connection has left and never sent a byte, as a launcher does that
-/// asks whether the port is open. Nothing is taken from the connection.
+/// Whether the client of a refused connection has left without having sent a byte, as a launcher does
+/// that asks whether the port is open. Nothing is taken from the connection.
 fn has_come_for_nothing(stream: &TcpStream, refused: &Refused) -> bool {
     match stream.peek(&mut [0]) {
         Ok(waiting) => waiting == 0,

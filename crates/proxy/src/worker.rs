@@ -55,7 +55,7 @@ pub struct Worker {
     thread: Rc<Thread>,
     clock: Rc<Clock>,
     reads: Rc<ReadBudget>,
-    /// By their numbers.
+    /// The connections by their numbers.
     connections: RefCell<HashMap<u64, Tracked>>,
     stopping: Cell<bool>,
     /// Told when a connection has begun, and when one has ended.
@@ -151,15 +151,16 @@ impl Worker {
         self.began.notify_one();
     }
 
-    /// Ends the connection of this number, so that another client can connect; whether it does, or
-    /// is in use after all.
+    /// Ends the connection of this number, so that another client can connect. Returns whether it
+    /// does; it may be in use after all.
     pub fn make_room(&self, number: u64) -> bool {
         let task = match self.connections.borrow().get(&number) {
             Some(tracked) if tracked.connection.is_wanted() => return false,
             Some(tracked) => tracked.task.clone(),
             None => return true,
         };
-        // Not while the connections are borrowed: a task that ends takes itself out.
+        // Only when the connections are no longer borrowed: a task that ends removes itself from
+        // them.
         task.abort();
         true
     }
@@ -201,7 +202,8 @@ impl Worker {
                 ended.push(tracked.task.clone());
             }
         }
-        // Not while the connections are borrowed: a task that ends takes itself out.
+        // Only when the connections are no longer borrowed: a task that ends removes itself from
+        // them.
         for task in ended {
             task.abort();
         }
@@ -299,7 +301,8 @@ async fn drive_lines(session: &Rc<Session>, driver: &Driver, mut gate: Gate) -> 
                     let served = serve_lines(session, &mut gate, request, read, &mut alarm, ends);
                     match served.await {
                         Ok(true) => continue,
-                        // A client that waits for the rest learns by the close that there is none.
+                        // A client that waits for the rest learns from the close that there is
+                        // none.
                         Ok(false) | Err(_) => return None,
                     }
                 }
@@ -392,7 +395,7 @@ async fn drive_http2(session: Session, driver: &Driver, gate: Gate) {
 }
 
 impl Driver {
-    /// What `future` gives; `None` where it is still pending when the proxy stops.
+    /// The result of `future`; `None` where it is still pending when the proxy stops.
     async fn until_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| {
@@ -406,9 +409,9 @@ impl Driver {
         .await
     }
 
-    /// The result of `connection`. When the proxy stops, it ends after its running requests: by
-    /// itself where it `is_ending`, and told to otherwise. Told to behind its last answer, hyper would
-    /// cut off a body that goes on.
+    /// The result of `connection`. When the proxy stops, it ends after its running requests: by itself
+    /// where it `is_ending`, and because hyper is told to otherwise. If hyper is told to behind the
+    /// last answer, it cuts off a body that goes on.
     async fn until_served<C: GracefulConnection + Unpin>(
         &self,
         connection: &mut C,

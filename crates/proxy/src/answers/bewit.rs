@@ -40,7 +40,7 @@ pub enum BewitError {
 }
 
 impl BewitError {
-    /// What it is called.
+    /// The error's stable code.
     pub fn code(self) -> Code {
         match self {
             Self::TooLong => Code::BewitTooLong,
@@ -48,7 +48,7 @@ impl BewitError {
         }
     }
 
-    /// 413 or 400.
+    /// The answer's status: 413 or 400.
     pub fn status(self) -> StatusCode {
         match self {
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -86,7 +86,7 @@ pub fn resource(body: &[u8]) -> Result<BewitResource, BewitError> {
 // === impl BewitResource ===
 
 impl BewitResource {
-    /// Whom the URL names.
+    /// The origin that the URL names.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -96,8 +96,8 @@ impl BewitResource {
         &self.url[self.target..]
     }
 
-    /// The URL with its bewit last. Behind a bare `?` an `&` is put as well: verifiers take the
-    /// one character before `bewit=` away and nothing else.
+    /// The URL with its bewit last. An `&` is added behind a bare `?`, too: verifiers remove
+    /// exactly one character before `bewit=`.
     pub fn signed_url(&self, bewit: &str) -> String {
         let separator = if self.target().contains('?') {
             "&bewit="

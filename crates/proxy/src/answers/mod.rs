@@ -29,7 +29,7 @@ use refusal::Refusal;
 
 const JSON: &str = "application/json";
 
-/// An answer, and the set that it names.
+/// An answer, and the credential set that it names.
 pub struct Made {
     pub answer: Response<Bytes>,
     pub set: Arc<CredentialSet>,
@@ -48,7 +48,7 @@ impl Made {
     }
 }
 
-/// The answer of `outcome`, a refusal's among them, as it is recorded; and whether the connection ends
+/// Records `outcome`. Returns its answer, or the one to its refusal, and whether the connection ends
 /// with it.
 pub fn settle(
     session: &Session,

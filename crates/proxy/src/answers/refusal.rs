@@ -22,7 +22,7 @@ pub enum Refusal {
     /// names no value.
     #[error(transparent)]
     Framing(#[from] HeadError),
-    /// For what its head asks.
+    /// The request's head asks for something that is refused.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// No answer came from upstream.
@@ -34,10 +34,10 @@ pub enum Refusal {
     /// A credential set that is not taken; the reason names no value.
     #[error("{0}")]
     Credentials(String),
-    /// A body that ended before its time.
+    /// A body that ended before its announced end.
     #[error("the request's body broke off")]
     TornBody,
-    /// A chunked body that is none.
+    /// A body that breaks the rules of the chunked coding.
     #[error(transparent)]
     Chunked(#[from] ChunkedError),
     /// A credentials body over 1 MiB.
@@ -77,7 +77,7 @@ impl Refusal {
         }
     }
 
-    /// What it is called.
+    /// The refusal's stable code.
     pub fn code(&self) -> Code {
         match self {
             Self::Framing(error) => error.code(),
@@ -91,7 +91,7 @@ impl Refusal {
         }
     }
 
-    /// The status of its answer.
+    /// The answer's status.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Framing(error) => error.status(),
@@ -104,8 +104,8 @@ impl Refusal {
         }
     }
 
-    /// Whether nothing more is read from the connection: what was sent is no request that two
-    /// parsers read alike, so neither may be what follows it.
+    /// Whether nothing more is read from the connection: two parsers may read differently what was
+    /// sent, and therefore what follows it.
     pub fn closes(&self) -> bool {
         match self {
             Self::Framing(_) | Self::Chunked(_) | Self::TornBody => true,

@@ -15,16 +15,16 @@ use tokio::net::TcpStream;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 
-/// When a silent client is asked, how often it is asked again, and how often in all.
+/// How long a client is silent before it is asked, the time between questions, and their number.
 const ASK_AFTER: Duration = Duration::from_secs(15);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 const ASK_TIMES: u32 = 3;
 
-/// How long a client may leave unacknowledged what was sent to it: as long as with questions. The
-/// system itself would wait for a quarter of an hour.
+/// How long a client may leave sent bytes unacknowledged: as long as the questions to a silent
+/// client take. The system itself would wait for a quarter of an hour.
 const UNHEARD: Duration = Duration::from_secs(30);
 
-/// Has the client asked whether it is still there, where it cannot be looked up.
+/// Lets the kernel ask whether the client is still there, where its socket cannot be looked up.
 ///
 /// # Errors
 /// The system's.
@@ -43,8 +43,8 @@ pub fn ask_for_it(stream: &TcpStream) -> io::Result<()> {
 /// One thread's look-up of its clients.
 pub enum ClientLookup {
     Open(Lookup),
-    /// The system has refused it what it needs, a free descriptor for example. It is opened when it is
-    /// needed next.
+    /// The system has refused a resource that the look-up needs, such as a free descriptor. The
+    /// look-up is opened when it is needed next.
     Refused,
     /// This platform or its kernel never answers.
     Impossible,
@@ -87,7 +87,7 @@ impl ClientLookup {
 }
 
 impl Connection {
-    /// Whether its client waits for nothing any more.
+    /// Whether the client has left, and nothing under way goes on without it.
     pub fn is_abandoned(&self, lookup: &mut Lookup) -> bool {
         match self.with_stream(|stream| lookup.presence(stream)) {
             Some(Presence::Gone) => !self.outlives_client(),

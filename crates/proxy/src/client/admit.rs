@@ -50,16 +50,16 @@ pub enum Refused {
     /// The look-up named no user.
     #[error("{0}")]
     Unnamed(#[from] LookupError),
-    /// It is one too many.
+    /// As many connections are open as there may be.
     #[error("too many connections are open")]
     NoPlace,
-    /// The system refused what serving it needs.
+    /// The system refused a resource that serving the connection needs.
     #[error("{0}")]
     Os(std::io::Error),
 }
 
 impl Refused {
-    /// Whether the client had left by then.
+    /// Whether the client had left before its owner was known.
     pub fn has_left(&self) -> bool {
         matches!(
             self,
@@ -92,7 +92,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// `None` where no user is checked.
+    /// Reads the options; `None` where no user is checked.
     ///
     /// # Errors
     /// As [`AdmitError`] says.
@@ -113,8 +113,9 @@ impl Rules {
 }
 
 impl Rules {
-    /// A warning of the processes that run as the allowed user before the proxy listens, and so
-    /// before its task: they are served like the task. For root there is none: root is always served.
+    /// A warning that names the processes that run as the allowed user before the proxy listens, and
+    /// so before its task: they are served like the task. There is no warning for root, which is
+    /// always served.
     pub fn already_running(&self) -> Option<String> {
         if is_root(&self.allowed) {
             return None;
@@ -124,7 +125,7 @@ impl Rules {
     }
 }
 
-/// Names the processes, not all where they are many.
+/// Names the processes; of many, only some.
 #[cfg_attr(
     unix,
     expect(clippy::trivially_copy_pass_by_ref, reason = "it is long on Windows")
@@ -182,7 +183,7 @@ fn unmapped(network: IpNet) -> IpNet {
     }
 }
 
-/// Judges connections, one thread's.
+/// Judges the connections of one thread.
 pub struct Admission {
     rules: Rules,
     own: UserId,

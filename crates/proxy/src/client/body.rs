@@ -16,7 +16,7 @@ use crate::client::gate::Gate;
 use crate::message::strict_body::BodyError;
 use crate::record::metrics::Metrics;
 
-/// What is left of a body. How much that is the gate knows, also when this is gone.
+/// What is left of a body. The gate knows how much that is, also when this value is gone.
 pub struct KnownBody<'g> {
     gate: &'g mut Gate,
     metrics: &'g Metrics,
@@ -33,7 +33,7 @@ impl<'g> KnownBody<'g> {
         self.gate.body_left()
     }
 
-    /// All that is left, where it has come.
+    /// All that is left, if all of it has come.
     pub fn take_whole(&mut self) -> Option<Bytes> {
         let bytes = self.gate.take_body()?;
         self.metrics
@@ -43,7 +43,7 @@ impl<'g> KnownBody<'g> {
         Some(bytes)
     }
 
-    /// What has come next; an error at an end of file before the body's.
+    /// The bytes that have come next; an error where the connection ends before the body.
     ///
     /// # Errors
     /// The system's.
@@ -56,8 +56,8 @@ impl<'g> KnownBody<'g> {
         Poll::Ready(Ok(data))
     }
 
-    /// Moves what comes by what `splice` does with the socket; to be asked only where
-    /// [`Self::has_held`] nothing.
+    /// Lets `splice` move the bytes that come on the socket; to be called only while
+    /// [`Self::has_held`] is false.
     ///
     /// # Errors
     /// As [`Self::poll_data`].

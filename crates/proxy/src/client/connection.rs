@@ -21,7 +21,7 @@ use crate::client::usage::Usage;
 use crate::limits::CLIENT_UNSENT;
 use crate::message::head::HeadError;
 
-/// What the time that passes on a connection counts against.
+/// The phase of a connection: the time that passes counts against the limit of its phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing has come since it was accepted.
@@ -54,10 +54,10 @@ pub struct Connection {
     /// Bytes of an answer's body that hyper has got and not written, and the task that has more.
     unsent: Cell<usize>,
     giver: RefCell<Option<Waker>>,
-    /// What the client has sent is worth passing on when it has left.
+    /// What the client has sent is passed on even after the client has left.
     outlives_client: Cell<bool>,
-    /// Since when the client has owed an acknowledgement whenever it was looked at, and when that
-    /// was last.
+    /// The first and the last look of an unbroken series in which the client owed an
+    /// acknowledgement.
     owing: Cell<Option<(Tick, Tick)>>,
 }
 
@@ -93,7 +93,7 @@ impl Connection {
         })
     }
 
-    /// Counts a request in; why its head was refused, where it was.
+    /// Counts a request in. The second value says why the request's head was refused, if it was.
     pub fn begin(self: &Rc<Self>) -> (InFlight, Option<HeadError>) {
         self.usage.begin();
         let nth = self.served.get();
@@ -114,7 +114,8 @@ impl Connection {
         )
     }
 
-    /// Ends a head that has taken too long with an answer; whether a reader is there to make it.
+    /// Ends a head that has taken too long with an answer. Returns whether there is a reader to
+    /// make it.
     pub fn expire(&self) -> bool {
         let reader = self.reader.borrow_mut().take();
         let Some(reader) = reader.filter(|_| self.phase.get() == Phase::Head && !self.http2.get())
@@ -128,8 +129,8 @@ impl Connection {
         true
     }
 
-    /// Ready where hyper may have more of an answer. It would keep as much as it may read at once,
-    /// for each client that does not read.
+    /// Ready where hyper may get more of an answer. Without a limit, hyper would keep a whole read
+    /// in memory for each client that does not read.
     pub fn poll_takes_more(&self, cx: &Context<'_>) -> Poll<()> {
         if self.unsent.get() < CLIENT_UNSENT || self.http2.get() {
             return Poll::Ready(());
@@ -138,12 +139,12 @@ impl Connection {
         Poll::Pending
     }
 
-    /// hyper has got so many bytes more.
+    /// hyper has got `bytes` more bytes.
     pub fn takes(&self, bytes: usize) {
         self.unsent.set(self.unsent.get() + bytes);
     }
 
-    /// So many bytes have been written.
+    /// `bytes` more bytes have been written to the client.
     pub(super) fn has_written(&self, bytes: usize) {
         let unsent = self.unsent.get();
         if unsent > 0 {
@@ -157,12 +158,12 @@ impl Connection {
         }
     }
 
-    /// Its client, of HTTP/1.0, takes the end of the connection for the end of an answer.
+    /// The client, of HTTP/1.0, takes the end of the connection for the end of an answer.
     pub fn closes_answers(&self) {
         self.closes_answers.set(true);
     }
 
-    /// Whether it does.
+    /// Whether the client takes the end of the connection for the end of an answer.
     pub fn tells_ends_by_closing(&self) -> bool {
         self.closes_answers.get()
     }
@@ -172,13 +173,13 @@ impl Connection {
         self.ends.set(true);
     }
 
-    /// Whether it does.
+    /// Whether the connection ends with the answer that is being made.
     pub fn is_ending(&self) -> bool {
         self.ends.get()
     }
 
-    /// Whether what is under way goes on when the client has left: a request does not, and a tunnel
-    /// until it has passed on what the client sent.
+    /// Whether the work that is under way goes on when the client has left. A request does not; a
+    /// tunnel does until it has passed on what the client sent.
     pub(super) fn outlives_client(&self) -> bool {
         self.outlives_client.get()
     }
@@ -188,11 +189,12 @@ impl Connection {
         self.outlives_client.set(outlives);
     }
 
-    /// The client has to acknowledge what was sent to it; for how many ticks it has had to.
+    /// The client has to acknowledge sent bytes. Returns for how many ticks it has had to.
     pub(super) fn owes_acknowledgement(&self) -> Tick {
         let now = self.clock.now();
         let since = match self.owing.get() {
-            // Between looks that are further apart, the client may have acknowledged.
+            // If the last look is further back than one tick, the client may have acknowledged in
+            // between.
             Some((since, last)) if now.wrapping_sub(last) <= 1 => since,
             _ => now,
         };
@@ -214,7 +216,7 @@ impl Connection {
         }
     }
 
-    /// The answer accepted it: what follows belongs to `upstream`.
+    /// The answer accepted the upgrade: what follows belongs to `upstream`.
     pub fn upgrade_to(&self, upstream: OnUpgrade) {
         *self.upgrade.borrow_mut() = Some(upstream);
     }

@@ -27,8 +27,8 @@ use crate::message::head::{self, BodyLength, Head, HeadError};
 /// What stands in for a head that was refused.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
-/// Bytes asked of the socket for a head, which most heads do not fill; what the allocator has at
-/// hand.
+/// Bytes asked of the socket for a head: more than most heads have, and a size that the allocator
+/// has at hand.
 const FIRST_READ: usize = 1000;
 /// Bytes asked of the socket while a head is incomplete.
 const HEAD_READ: usize = 4096;
@@ -46,9 +46,9 @@ pub struct Gate {
     writer: ClientWriter,
     place: Place,
     heads: u32,
-    /// Behind the message of so many heads, the connection seems to end.
+    /// The number of heads after whose messages the connection seems to end.
     last_head: Option<u32>,
-    /// Of the body behind a head that was taken.
+    /// Bytes left of the body behind a head that was taken.
     body_left: u64,
     /// Bytes that have been read and not been handed on.
     held: BytesMut,
@@ -61,7 +61,8 @@ pub struct Gate {
 pub enum Next {
     /// A head that is held whole, with a body of known length: see [`Head::plain`].
     Plain(Head, u64),
-    /// Another one, or what is none; whether the connection ends with it.
+    /// Another head, or bytes that are no valid head; true if the connection ends with that
+    /// message.
     Other(bool),
     /// Nothing more.
     End,
@@ -171,14 +172,14 @@ impl Gate {
         &self.held
     }
 
-    /// Passes over `head`, behind which a body of known length comes.
+    /// Passes over `head`, behind which a body of `body` bytes comes.
     pub fn pass(&mut self, head: Head, body: u64) {
         self.heads += 1;
         self.body_left = body;
         self.held.advance(head.len);
     }
 
-    /// Bytes of the body behind the head taken last that have not been taken.
+    /// Bytes of the body behind the last head that have not been taken.
     pub fn body_left(&self) -> u64 {
         self.body_left
     }
@@ -192,7 +193,7 @@ impl Gate {
         Some(self.take_held(left))
     }
 
-    /// What of the body has come next; nothing at its end, or at the connection's.
+    /// The bytes of the body that have come next; none at its end, or at the end of the connection.
     ///
     /// # Errors
     /// The system's.
@@ -216,10 +217,10 @@ impl Gate {
         Poll::Ready(Ok(self.take_held(taken)))
     }
 
-    /// Moves what comes of the body by what `read` does with the socket, while nothing is held.
+    /// Lets `read` move bytes of the body from the socket, while nothing is held.
     ///
     /// # Errors
-    /// What `read` gives.
+    /// The errors of `read`.
     #[cfg(target_os = "linux")]
     pub fn poll_body_by(
         &mut self,

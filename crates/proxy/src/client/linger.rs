@@ -23,11 +23,11 @@ use crate::message::strict_body::StrictBody;
 const LONGEST: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// The same for what is left of a stream: it has a place among the streams that there may be.
+/// The same for the rest of a stream, which occupies one of the places for streams.
 const LONGEST_STREAM: Duration = Duration::from_secs(5);
 const SILENCE_OF_STREAM: Duration = Duration::from_secs(2);
 
-/// Bytes dropped at once.
+/// Bytes read and dropped at once.
 const DROPPED: usize = 16 * 1024;
 
 /// Closes a connection once its client has closed it too, or has had its time.

@@ -14,8 +14,8 @@ pub struct ReadBudget {
 }
 
 impl ReadBudget {
-    /// Most that is read at once, and so most of a body that is in memory on one connection: with
-    /// a quarter of it, an upload costs half as much again.
+    /// The most that is read at once, and so the most of a body that is in memory on one
+    /// connection. With a quarter of it, an upload costs half as much again.
     pub const LARGEST_READ: usize = 1024 * 1024;
     /// What a thread's connections may read at once together, while they are few.
     const READS: usize = 8 * 1024 * 1024;
@@ -23,7 +23,7 @@ impl ReadBudget {
     /// Most room for a head that is kept, in bytes.
     const LARGEST_ROOM: usize = 4096;
 
-    /// Counts a connection in until what this gives is dropped.
+    /// Counts a connection in until the returned share is dropped.
     pub fn join(self: &Rc<Self>) -> ReadShare {
         self.count.set(self.count.get() + 1);
         ReadShare(Rc::clone(self))
@@ -34,7 +34,7 @@ impl ReadBudget {
 pub struct ReadShare(Rc<ReadBudget>);
 
 impl ReadShare {
-    /// How much it may read at once.
+    /// How many bytes it may read at once.
     pub fn read(&self) -> usize {
         (ReadBudget::READS / self.0.count.get().max(1))
             .clamp(ReadBudget::SMALLEST_READ, ReadBudget::LARGEST_READ)

@@ -26,16 +26,16 @@ const HELD_BACK: usize = 128;
 /// them are open, the one that has been idle for longest makes room for the next.
 const RESERVED: usize = 64;
 
-/// Slots that are kept free of connections that are idle: a sixteenth, but no more than this.
+/// Idle connections leave a sixteenth of the slots free, but no more than this.
 const MOST_SPARE: usize = 64;
 
-/// Connections that are looked at, at most, to find one that is idle.
+/// The most connections that are looked at to find an idle one.
 const LOOKS: usize = 4096;
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Of tasks, and as many to upstreams.
+    /// Connections of tasks, and as many to upstreams.
     pub connections: usize,
     pub reserved: usize,
 }
@@ -74,7 +74,7 @@ struct Open {
 pub struct Slot {
     open: Arc<Open>,
     load: Arc<AtomicUsize>,
-    /// It is one of the reserved slots.
+    /// Whether it is one of the reserved slots.
     pub reserved: bool,
     /// Names the connection.
     pub number: u64,
@@ -147,7 +147,7 @@ impl Slots {
         }
     }
 
-    /// Has the connection ended that has been idle for longest, if one is idle.
+    /// Asks `end` to end the connection that has been idle for longest, if one is idle.
     async fn make_room<E: Future<Output = bool>>(
         &self,
         reserved: bool,
@@ -161,7 +161,7 @@ impl Slots {
         }
     }
 
-    /// A slot that nothing has to end for.
+    /// Takes a slot that is free.
     fn take(&self, reserved: bool, worker: usize, load: &Arc<AtomicUsize>) -> Option<Slot> {
         let kind = self.kind(reserved);
         let counter = self.open.counter(reserved);
@@ -184,8 +184,8 @@ impl Slots {
         Some(slot)
     }
 
-    /// Whether so few slots are left that one should be freed for each that is taken, ahead of
-    /// need: so clients who connect one upon another do not wait for each other's slots.
+    /// Whether so few slots are left that each one taken should free another ahead of need. Clients
+    /// that connect in quick succession then do not wait for each other's slots.
     fn are_low(&self, reserved: bool) -> bool {
         let kind = self.kind(reserved);
         let taken = self.open.counter(reserved).load(Ordering::Relaxed);
@@ -234,10 +234,10 @@ impl Drop for Slot {
     }
 }
 
-/// Slots that are given to the same connections.
+/// The slots for one kind of connections.
 struct Kind {
     limit: usize,
-    /// While no more are left, connections that are idle make room.
+    /// When no more slots than this are left, idle connections make room.
     spare: usize,
     queue: RefCell<Queue>,
 }
@@ -289,7 +289,8 @@ impl Queue {
         self.0.insert((Moment::now(), candidate.number), candidate);
     }
 
-    /// It is the last to be asked again, in case it is in use after all.
+    /// The connection that has been idle for longest. It becomes the last to be asked again, in
+    /// case it is in use after all.
     fn longest_idle(&mut self) -> Option<Candidate> {
         let now = Moment::now();
         for _ in 0..LOOKS {

@@ -47,7 +47,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Of a connection that has just come.
+    /// The usage of a connection that has just come.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             uses: AtomicU32::new(0),
@@ -95,7 +95,7 @@ impl Usage {
         self.left.store(true, Ordering::Release);
     }
 
-    /// Whether it has ended; what was done before that is seen then.
+    /// Whether it has ended. A caller that sees the end also sees all that was done before it.
     pub fn has_left(&self) -> bool {
         self.left.load(Ordering::Acquire)
     }

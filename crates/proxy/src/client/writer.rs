@@ -27,7 +27,7 @@ impl ClientWriter {
         self.write_by(|stream| stream.poll_write_ready(cx))
     }
 
-    /// Writes by what `write` does with the socket.
+    /// Writes by calling `write` with the socket.
     pub fn poll_by(
         &self,
         write: impl FnOnce(&TcpStream) -> Poll<io::Result<usize>>,
@@ -47,7 +47,7 @@ impl ClientWriter {
         written
     }
 
-    /// Says of the connection whether bytes wait for the client to read.
+    /// Tells the connection whether bytes wait for the client to read.
     fn write_by<T>(
         &self,
         write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>,

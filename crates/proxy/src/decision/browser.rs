@@ -38,7 +38,7 @@ const PRIVATE_SUFFIXES: [&str; 10] = [
     ".svc",
 ];
 
-/// What a page may not do.
+/// Which requests of a browser's pages are served.
 #[derive(Debug, Clone)]
 pub struct BrowserGuard {
     /// Serve pages of other origins.
@@ -87,7 +87,7 @@ pub enum BrowserError {
 }
 
 impl BrowserError {
-    /// What it is called.
+    /// The error's stable code.
     pub fn code(self) -> Code {
         match self {
             Self::NoHost | Self::ManyHosts | Self::BadHost => Code::Host,
@@ -96,7 +96,7 @@ impl BrowserError {
         }
     }
 
-    /// 400, 403 or 421.
+    /// The answer's status: 400, 403 or 421.
     pub fn status(self) -> StatusCode {
         match self {
             Self::NoHost | Self::ManyHosts | Self::BadHost => StatusCode::BAD_REQUEST,
@@ -158,8 +158,8 @@ impl BrowserGuard {
     }
 }
 
-/// Whether nothing tells of a page other than the proxy's own, which is `http://` and the host
-/// that the request names. A browser's user who types an address is `Sec-Fetch-Site: none`.
+/// Whether the fields tell of no page but the proxy's own, whose origin is `http://` and the host
+/// that the request names. An address that the browser's user types is `Sec-Fetch-Site: none`.
 fn is_same_origin(headers: &impl Fields, own: Option<HostPort<'_>>) -> bool {
     let own_page = headers.values(&ORIGIN).all(|origin| {
         let origin = fields::text(origin).and_then(read_origin);
@@ -207,8 +207,8 @@ fn read(authority: &str) -> Result<HostPort<'_>, BrowserError> {
     }
 }
 
-/// Dotted labels, at most one trailing dot. Percent-encoding is refused: what it decodes to is
-/// what a client would have asked DNS for.
+/// Dotted labels, at most one trailing dot. Percent-encoding is refused: the client has asked DNS
+/// for the decoded name.
 fn is_name(host: &str) -> bool {
     let mut label_is_empty = true;
     for byte in host.strip_suffix('.').unwrap_or(host).bytes() {
@@ -233,7 +233,8 @@ fn is_bracketed(host: &str) -> bool {
     })
 }
 
-/// What may stand there unencoded. With more, one reader's zone is another one's user, port or path.
+/// Characters that may stand there unencoded. With others, one reader's zone is another reader's
+/// user, port or path.
 fn is_zone(zone: &str) -> bool {
     let is_unreserved =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');

@@ -19,7 +19,7 @@ const KEPT_OFF_V4: [Ipv4Net; 6] = [
     v4([127, 0, 0, 0], 8),
     // RFC 3927
     v4([169, 254, 0, 0], 16),
-    // What clouds have for the same beside 169.254.169.254: Alibaba's, Azure's, Oracle's.
+    // Addresses of the same kind beside 169.254.169.254: Alibaba's, Azure's, Oracle's.
     v4([100, 100, 100, 200], 32),
     v4([168, 63, 129, 16], 32),
     v4([192, 0, 0, 192], 32),
@@ -75,7 +75,7 @@ struct Names {
     below: Vec<Box<str>>,
 }
 
-/// A list of hosts that is none.
+/// A list of hosts that is not valid.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum DestinationError {
     /// Not a name, an address, a wildcard or a word.
@@ -150,7 +150,7 @@ impl Names {
             _ if name == "none" => {}
             _ if name == "*" => self.any = true,
             Some(below) if is_host_name(below) => self.below.push([".", below].concat().into()),
-            // A request names no other host than one with a dot; `none` and the like are slips.
+            // A request can only name a host with a dot; `none` and the like are slips.
             None if is_host_name(&lower) && lower.contains('.') => {
                 self.exact.push(lower.into_boxed_str());
             }
@@ -171,7 +171,7 @@ impl Names {
 
 // === Addresses ===
 
-/// Whether `host` is kept off by itself, as an address or by its name, with any resolver.
+/// Whether the host of `origin` is kept off by its address or its name, with any resolver.
 pub fn is_kept_off_by_name(origin: &Origin, is_own: impl Fn(IpAddr) -> bool) -> bool {
     if let Some(address) = origin.ip() {
         return is_kept_off(address, is_own);
@@ -182,8 +182,8 @@ pub fn is_kept_off_by_name(origin: &Origin, is_own: impl Fn(IpAddr) -> bool) -> 
     last == "localhost" || last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether no signature goes to `address` unless the operator has named the host: one of the machine
-/// itself, which `is_own` knows by its interfaces, or one of a link.
+/// Whether no signature goes to `address` unless the operator has named the host: an address of this
+/// machine, whose interfaces `is_own` knows, or of a link.
 pub fn is_kept_off(address: IpAddr, is_own: impl Fn(IpAddr) -> bool) -> bool {
     let held = match address {
         IpAddr::V4(address) => Some(address),

@@ -25,7 +25,7 @@ use rights::Rights;
 use route::{Here, RootUrl, Route, Target, route};
 use scopes::NarrowingError;
 
-/// What requests are judged by; the same for all of a proxy.
+/// What requests are judged by; the same for every request of a proxy.
 #[derive(Clone)]
 pub struct Rules {
     /// The deployment's root URL.
@@ -34,13 +34,13 @@ pub struct Rules {
     pub guard: BrowserGuard,
     /// Where signatures may go.
     pub destinations: Destinations,
-    /// The proxy's own restriction; `None` restricts nothing, which an empty list does not.
+    /// The proxy's own restriction. `None` restricts nothing; an empty list permits no scope.
     pub restriction: Option<Vec<String>>,
 }
 
 impl Rules {
-    /// The same for a thread of its own: each request counts who uses the root URL's origin, and
-    /// threads that counted together would wait for each other.
+    /// The same rules for a thread of its own. Each request counts the users of the root URL's
+    /// origin, and threads that shared that count would wait for each other.
     pub fn apart(&self) -> Self {
         Self {
             root: self.root.apart(),
@@ -49,7 +49,7 @@ impl Rules {
     }
 }
 
-/// A request's head as far as it decides.
+/// The parts of a request's head on which the verdict depends.
 pub struct Asked<'a, F> {
     pub method: &'a Method,
     /// Path and query in origin form, or why there are none.
@@ -60,14 +60,14 @@ pub struct Asked<'a, F> {
     pub fields: &'a F,
 }
 
-/// What is to be done.
+/// What is to be done with a request.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
     /// Sign it and send it there, with its scopes narrowed to these.
     Forward(Target, Option<Vec<String>>),
     /// Answer it here; a bewit is narrowed to these scopes.
     Here(Here, Option<Vec<String>>),
-    /// Refuse it; it would have gone there.
+    /// Refuse it; the target is where it would have gone.
     Refuse(Denied, Option<Target>),
 }
 
@@ -110,7 +110,8 @@ pub enum Denied {
          --audit-required)"
     )]
     NotRecorded,
-    /// `X-Taskcluster-Authorized-Scopes`, not understood (400) or not to be had (403).
+    /// `X-Taskcluster-Authorized-Scopes` is malformed (400), or the proxy may not sign for its
+    /// scopes (403).
     #[error(transparent)]
     Scopes(#[from] NarrowingError),
 }
@@ -133,7 +134,7 @@ pub fn decide<F: Fields>(asked: &Asked<'_, F>, rights: Rights, rules: &Rules) ->
     }
 }
 
-/// The route of a request that may take it.
+/// The route of a request, if the request may take it.
 fn find<F: Fields>(asked: &Asked<'_, F>, rights: Rights, rules: &Rules) -> Result<Route, Denied> {
     if asked.method == Method::CONNECT {
         return Err(Denied::Method {
@@ -172,7 +173,7 @@ fn may_be_signed<F: Fields>(
     Ok(narrowing(fields, rules)?)
 }
 
-/// The scopes that a request asks to be narrowed to, within what there is.
+/// The scopes that a request asks to be narrowed to, within the restriction.
 fn narrowing<F: Fields>(fields: &F, rules: &Rules) -> Result<Option<Vec<String>>, NarrowingError> {
     let asked = scopes::parse_narrowing(fields)?;
     if let Some(asked) = &asked {
@@ -182,7 +183,7 @@ fn narrowing<F: Fields>(fields: &F, rules: &Rules) -> Result<Option<Vec<String>>
 }
 
 impl Verdict {
-    /// Whether something is signed by it.
+    /// Whether the verdict leads to a signature.
     pub fn signs(&self) -> bool {
         matches!(self, Self::Forward(..) | Self::Here(Here::Bewit, _))
     }
@@ -197,7 +198,7 @@ impl Verdict {
 }
 
 impl Denied {
-    /// What it is called.
+    /// The refusal's stable code.
     pub fn code(&self) -> Code {
         match self {
             Self::Browser(error) => error.code(),
@@ -213,7 +214,7 @@ impl Denied {
         }
     }
 
-    /// 400, 403, 404, 405, 421 or 503.
+    /// The answer's status: 400, 403, 404, 405, 421 or 503.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Browser(error) => error.status(),
@@ -226,8 +227,8 @@ impl Denied {
         }
     }
 
-    /// Whether nothing more is read from the connection: what was sent is no request that two
-    /// parsers read alike, so neither may be what follows it.
+    /// Whether nothing more is read from the connection: two parsers may read differently what was
+    /// sent, and therefore what follows it.
     pub fn closes(&self) -> bool {
         match self {
             Self::Target(_) => true,

@@ -26,7 +26,7 @@ pub enum Route {
     Here(Here),
     /// To be signed and forwarded.
     Upstream(Target),
-    /// No such form: 404.
+    /// No route has this form: 404.
     None,
     /// Not a target that HTTP carries unchanged: 400.
     Malformed(TargetError),
@@ -176,7 +176,7 @@ fn has_version(path: &str) -> bool {
     split_at(path, b'/').is_some_and(|(version, _)| !version.is_empty())
 }
 
-/// What follows `/<name>` in a target, with the `/` that a name alone stands for.
+/// What follows `/<name>` in a target. A `/` is put in front of it if it begins with none.
 fn behind_name<'a>(target: &'a str, name: &str) -> Cow<'a, str> {
     let rest = &target[1 + name.len()..];
     if rest.starts_with('/') {

@@ -30,7 +30,7 @@ pub enum NarrowingError {
 }
 
 impl NarrowingError {
-    /// What it is called.
+    /// The error's stable code.
     pub fn code(&self) -> Code {
         match self {
             Self::NotSatisfied(_) => Code::NarrowingRefused,
@@ -38,7 +38,8 @@ impl NarrowingError {
         }
     }
 
-    /// 400 for a header that is not understood, 403 for a scope that is not to be had.
+    /// The answer's status: 400 for a malformed header, 403 for a scope that the proxy may not sign
+    /// for.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NotSatisfied(_) => StatusCode::FORBIDDEN,
