@@ -1,4 +1,4 @@
-//! An answer's body on a bare socket: where it ends, and what of its bytes the client gets.
+//! An answer's body on a bare socket: where it ends, and which of its bytes the client gets.
 //!
 //! What it is not: it reads and writes nothing; see [`crate::back::bare`].
 
@@ -21,7 +21,7 @@ pub struct AnswerBody {
 
 /// How the end of a body is found (RFC 9112 6.3).
 pub enum Length {
-    /// So many bytes are left.
+    /// The number of bytes that are left.
     Known(u64),
     /// The chunked coding; its sizes and data pass as they are.
     Chunked(Coding),
@@ -55,8 +55,8 @@ impl Length {
         }
     }
 
-    /// At the end of upstream's connection, which is the end of some bodies: what the client gets
-    /// for it.
+    /// Ends the body with upstream's connection, as some bodies end. Returns the bytes that the
+    /// client gets for that.
     ///
     /// # Errors
     /// Where the body is not whole.
@@ -68,10 +68,10 @@ impl Length {
         Ok(b"0\r\n\r\n".to_vec())
     }
 
-    /// What of `bytes` is the body's.
+    /// Takes the bytes of the body that `bytes` begin with.
     ///
     /// # Errors
-    /// Where they are no body.
+    /// Where they break the body's coding.
     pub fn take(&mut self, bytes: &[u8]) -> Result<Taken, BodyError> {
         match self {
             Self::Known(left) => {
@@ -93,13 +93,13 @@ impl Length {
     }
 }
 
-/// What of some bytes is a body's.
+/// The part of some bytes that belongs to a body.
 pub struct Taken {
-    /// So many of them.
+    /// How many of the bytes belong to it.
     pub bytes: usize,
-    /// So many of those are data.
+    /// How many of those are data.
     pub data: usize,
-    /// What the client gets in their place.
+    /// The bytes that the client gets in their place; `None` if it gets them as they are.
     pub instead: Option<Vec<u8>>,
 }
 
@@ -119,7 +119,7 @@ pub struct Coding {
     place: Chunked,
     /// The trailers as they came, until they are whole.
     trailers: Vec<u8>,
-    /// Those that `Trailer` announced.
+    /// Names of the trailers that `Trailer` announced.
     declared: Vec<HeaderName>,
 }
 
@@ -171,7 +171,7 @@ fn write_trailers(
     Ok(())
 }
 
-/// RFC 9112 7.1; nothing for nothing, which would be the end.
+/// RFC 9112 7.1. No data gives no chunk: an empty chunk would end the body.
 fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     if !data.is_empty() {
         // A Vec takes everything that is written to it.

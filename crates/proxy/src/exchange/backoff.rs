@@ -78,8 +78,8 @@ impl Backoff {
     /// hand is final.
     ///
     /// `retry_after` is what upstream asked for (see [`retry_after`]). It takes the place of the
-    /// pause, also where it is longer than the cap. None is shorter than the first one may be, or an
-    /// upstream that asks for no time would be asked without end.
+    /// pause, also where it is longer than the cap. No pause is shorter than the shortest first
+    /// pause: otherwise an upstream that asks for zero would be tried without end.
     pub fn next(&mut self, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
         let left = self
             .policy

@@ -1,4 +1,4 @@
-//! What all requests of a thread use in turn, never across a wait.
+//! The buffers that all requests of a thread use in turn, never across a wait.
 
 use std::cell::RefCell;
 
@@ -6,10 +6,10 @@ use std::cell::RefCell;
 use crate::exchange::splice::Pipes;
 use crate::message::fields::FieldLines;
 
-/// Most that is read of an answer at once.
+/// The most bytes of an answer that are read at once.
 pub const READ: usize = 64 * 1024;
 
-/// Most buffers for the fields of a head that are kept, and the largest of them in bytes.
+/// The most buffers for the fields of a head that are kept, and the largest of them in bytes.
 const MAX_LINES: usize = 32;
 const MAX_LINES_ROOM: usize = 4 * 1024;
 
@@ -42,7 +42,7 @@ impl Buffers {
         self.lines.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Keeps the room of a head for another, unless it is much or there is enough.
+    /// Keeps the room of a head for another, unless it is large or enough is kept.
     pub fn give_back_lines(&self, lines: FieldLines) {
         let mut kept = self.lines.borrow_mut();
         if kept.len() < MAX_LINES && lines.capacity() <= MAX_LINES_ROOM {

@@ -28,8 +28,8 @@ use crate::message::headers;
 use crate::message::strict_body::StrictBody;
 use crate::signing::credentials::CredentialSet;
 
-/// How long a body waits for a 100 that may never come: what upstreams that send none are used to
-/// from other clients (RFC 9110 10.1.1 leaves it open).
+/// How long a body waits for a 100 that may never come: as long as other clients wait for upstreams
+/// that send none (RFC 9110 10.1.1 leaves the time open).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The least that an interim answer begins with.
@@ -41,7 +41,7 @@ pub struct HyperWire<'a> {
     order: &'a Order<'a>,
     headers: HeaderMap,
     replay: Replay,
-    /// Of the body, where it is known.
+    /// Length of the body, where it is known.
     length: Option<u64>,
     upgrades: bool,
     expects_continue: bool,
@@ -91,7 +91,7 @@ impl<'a> HyperWire<'a> {
         }
     }
 
-    /// What the client has not sent of the body, if anything.
+    /// The part of the body that the client has not sent, if any.
     pub fn into_rest(self) -> Option<Rest> {
         self.replay.into_rest()
     }
@@ -107,7 +107,7 @@ impl<'a> HyperWire<'a> {
         }
     }
 
-    /// An answer to what was asked.
+    /// Lets only an answer pass that fits what was asked.
     fn answer(&self, response: Response<ResponseBody>) -> Result<Response<ResponseBody>, Failure> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS && !self.upgrades {
             let origin = &self.order.target.origin;

@@ -33,7 +33,7 @@ use crate::signing::credentials::{Build, CredentialSet};
 use crate::signing::in_force::InForce;
 use crate::{Options, StartError, Update};
 
-/// How long a try may take, its answer's body included. Another one may fare better.
+/// How long a try may take, its answer's body included. Another try may be faster.
 const TRY: Duration = Duration::from_secs(60);
 /// How long the last lines of the log may take.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub enum LookupError {
     /// It cannot be asked for.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// None came, and no try can help any more.
+    /// No answer came, and no further try can help.
     #[error("{0}")]
     Failed(String),
 }

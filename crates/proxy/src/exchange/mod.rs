@@ -86,7 +86,7 @@ pub struct Exchange {
 pub struct Order<'a> {
     pub method: &'a Method,
     pub target: &'a Target,
-    /// Its signature is narrowed to these.
+    /// The scopes that its signature is narrowed to.
     pub scopes: Option<Vec<String>>,
     /// When it came: tries and their pauses count from here.
     pub came: Instant,
@@ -103,7 +103,7 @@ pub struct Answered<A> {
 /// Why there is no answer to hand back.
 #[derive(Debug, Error)]
 pub enum Failed {
-    /// What sending came to.
+    /// Sending failed.
     #[error(transparent)]
     Upstream(#[from] SendError),
     /// The same, after more of the body had gone out than is kept for another try.
@@ -120,7 +120,7 @@ pub enum Failed {
         /// How long it was waited for.
         after: Duration,
     },
-    /// The client's body ended before its time.
+    /// The client's body ended early.
     #[error("the request's body broke off")]
     ClientBody,
 }
@@ -255,7 +255,7 @@ fn reason<A: Answer>(sent: &Result<A, Failure>) -> String {
 }
 
 impl Failed {
-    /// What it is called.
+    /// The failure's stable code.
     pub fn code(&self) -> Code {
         match self {
             Self::Upstream(error) => error.code(),
@@ -268,7 +268,7 @@ impl Failed {
         }
     }
 
-    /// 400, 403, 502, 503 or 504.
+    /// The answer's status: 400, 403, 502, 503 or 504.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Upstream(error) | Self::TooLargeToReplay(error) => match error {

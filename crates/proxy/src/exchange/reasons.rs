@@ -16,7 +16,7 @@ use webpki::Error as ChainError;
 
 type Words = Cow<'static, str>;
 
-/// What `error` says, or what is behind it.
+/// The words for `error`, or for the error behind it.
 pub fn of(error: &(dyn StdError + 'static)) -> Words {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return tls(error);
@@ -91,7 +91,7 @@ pub fn tls(error: &rustls::Error) -> Words {
     })
 }
 
-/// What it said when it broke off (RFC 8446 6.2).
+/// The reason that the peer gave when it broke off (RFC 8446 6.2).
 fn alerted(alert: AlertDescription) -> Words {
     use AlertDescription as A;
     let what = match alert {

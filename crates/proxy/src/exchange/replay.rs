@@ -123,7 +123,7 @@ struct State<B> {
     /// The current attempt found nothing more to give out, and the body has not ended.
     awaits_client: bool,
     last_progress: Instant,
-    /// Number of the current attempt, from 1; older ones have no say any more.
+    /// Number of the current attempt, from 1; older ones are over.
     current: u64,
     /// The current attempt's, while it waits for the source.
     waiting: Option<Waker>,
@@ -131,7 +131,7 @@ struct State<B> {
     hold: Option<Hold>,
     /// The answer refuses the request.
     refused: bool,
-    /// Gets what is left of the body where it is let go of before its end.
+    /// Gets the rest of the body if the body is dropped before its end.
     heir: Option<Box<dyn FnOnce(B)>>,
 }
 
@@ -547,7 +547,8 @@ impl Kept {
         true
     }
 
-    /// As large as what is still to come, or else as what has come so far.
+    /// The size of the next block: as large as what is still to come, or else as what has come so
+    /// far.
     fn next_block(&self) -> usize {
         match self.announced {
             Some(announced) => announced.saturating_sub(self.len).clamp(1, LARGEST_BLOCK),

@@ -1,4 +1,4 @@
-//! What of a request's fields goes out, on either wire.
+//! Which of a request's fields go out, on either wire.
 //!
 //! Hop-by-hop fields stop here; `Host`, `Authorization` and the framing are made anew; all else
 //! passes as it came.
@@ -16,7 +16,7 @@ use crate::message::names::AUTHORIZED_SCOPES;
 static NOT_SENT: LazyLock<Names> =
     LazyLock::new(|| Names::from_iter([HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES]));
 
-/// Leaves of a request's fields what goes out as it came; whether a length was among them.
+/// Leaves only the fields that go out as they came. Returns whether a length was among the fields.
 pub fn to_upstream(fields: &mut impl Fields) -> bool {
     let had_length = fields.has(&CONTENT_LENGTH);
     headers::strip_request(fields);
@@ -26,7 +26,7 @@ pub fn to_upstream(fields: &mut impl Fields) -> bool {
 
 /// The one `Content-Length` that goes out, in plain decimal; `None` where there is none, or where
 /// the length is not known. A request that could have a body says that it has none (RFC 9110 8.6):
-/// load balancers answer 411 else.
+/// otherwise load balancers answer 411.
 pub fn content_length(method: &Method, length: Option<u64>, had_length: bool) -> Option<u64> {
     let anticipates_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
     length.filter(|length| *length > 0 || had_length || anticipates_body)

@@ -14,14 +14,14 @@ use crate::exchange::replay::ReplayError;
 
 /// Why the proxy refuses an answer: its body has no certain length.
 pub const INVALID_LENGTH: &str = "its Content-Length tells no length";
-/// The same: its body would be taken for the content.
+/// The same: the client would take the coded bytes for the content.
 pub const UNKNOWN_CODING: &str =
     "its transfer coding is not chunked, and no other is understood here";
-/// The same of HTTP/1.0.
+/// The same, for HTTP/1.0.
 pub const CODING_IN_HTTP10: &str = "it has a transfer coding, though its version is HTTP/1.0";
 /// Its head is over a limit.
 pub const LONG_HEAD: &str = "its head is longer than 64 KiB, or has more than 512 fields";
-/// Its interim answers are.
+/// Its interim answers are over a limit.
 pub const LONG_INTERIM: &str = "its interim answers (1xx) are longer than 64 KiB together";
 /// A line of its head is no field; folded lines were deprecated (RFC 9112 5.2).
 pub const INVALID_FIELD: &str = "a field of its head is malformed, or folded over several lines";
@@ -34,7 +34,7 @@ pub const UNASKED_UPGRADE: &str = "it changes to a protocol that was not request
 /// It came before there was a request.
 pub const SPOKE_FIRST: &str = "it spoke before it was asked";
 
-/// What hyper says of an answer that it cannot read, and what is said here.
+/// How hyper names the faults of an answer that it cannot read, and the words for them here.
 const HYPER_SAYS: &[(&str, &str)] = &[
     ("invalid HTTP header parsed", INVALID_FIELD),
     ("invalid HTTP status-code parsed", INVALID_STATUS),
@@ -83,7 +83,7 @@ pub struct Progress {
     pub reused: bool,
     /// Something of this request may have been written.
     pub written: bool,
-    /// Something has come since.
+    /// Bytes have come since the request began.
     pub heard: bool,
 }
 
@@ -93,7 +93,7 @@ pub enum SendError {
     /// Refused, timed out, not found: worth another try.
     #[error("cannot reach {host}: {reason}")]
     Network {
-        /// Who, or which proxy on the way.
+        /// The host, or the outgoing proxy on the way.
         host: Box<str>,
         /// What happened, in a few words.
         reason: Box<str>,
@@ -101,7 +101,7 @@ pub enum SendError {
     /// The connection, or the HTTP/2 stream, was lost before an answer had come: worth another try.
     #[error("{host} broke off before it had answered: {reason}")]
     BrokeOff {
-        /// Who.
+        /// The host that broke off.
         host: Box<str>,
         /// What happened, in a few words.
         reason: Box<str>,
@@ -109,7 +109,7 @@ pub enum SendError {
     /// The certificate does not verify.
     #[error("the certificate of {host} does not verify: {reason}")]
     Certificate {
-        /// Its server.
+        /// The server of the certificate.
         host: Box<str>,
         /// Why, in a few words.
         reason: Box<str>,
@@ -118,7 +118,7 @@ pub enum SendError {
     /// A load balancer that is replacing its servers may cause it, so it is worth another try.
     #[error("{host} does not speak TLS as expected: {reason}")]
     Tls {
-        /// Who.
+        /// The host.
         host: Box<str>,
         /// Why, in a few words.
         reason: Box<str>,
@@ -130,13 +130,13 @@ pub enum SendError {
          HTTP/1.1"
     )]
     NoProtocol {
-        /// Who.
+        /// The host.
         host: Box<str>,
     },
     /// What came is no HTTP answer.
     #[error("the answer of {host} is not HTTP: {reason}")]
     NotHttp {
-        /// Its server.
+        /// The host that sent it.
         host: Box<str>,
         /// Why, in a few words.
         reason: Box<str>,
@@ -144,7 +144,7 @@ pub enum SendError {
     /// The request's body failed.
     #[error("the request to {host} ended early: {reason}")]
     RequestBody {
-        /// Whom it was for.
+        /// The host that it was for.
         host: Box<str>,
         /// Why, in a few words.
         reason: Box<str>,
@@ -155,13 +155,13 @@ pub enum SendError {
          ulimit -Hn)"
     )]
     Descriptors {
-        /// To whom.
+        /// The host that the connection was for.
         host: Box<str>,
     },
-    /// An outgoing proxy does not let us through.
+    /// An outgoing proxy refuses to connect to the host.
     #[error("the outgoing proxy {proxy} refused a tunnel to {host} with status {status}")]
     Tunnel {
-        /// To whom.
+        /// The host that the tunnel was for.
         host: Box<str>,
         /// The proxy's host and port.
         proxy: Box<str>,
@@ -174,7 +174,7 @@ pub enum SendError {
          proxy with --upstream-host NAME to name it"
     )]
     KeptOff {
-        /// Who.
+        /// The host.
         host: Box<str>,
     },
     /// The roots, or the proxies, cannot be used.
@@ -185,7 +185,7 @@ pub enum SendError {
 // === impl Unanswered ===
 
 impl Unanswered {
-    /// There was no connection to send it on.
+    /// The error where there was no connection to send the request on.
     pub fn not_connected(error: SendError) -> Self {
         Self {
             error,
@@ -193,7 +193,7 @@ impl Unanswered {
         }
     }
 
-    /// It may have been processed.
+    /// The error where upstream may have processed the request.
     pub fn perhaps(error: SendError) -> Self {
         Self {
             error,
@@ -201,7 +201,7 @@ impl Unanswered {
         }
     }
 
-    /// What came from `origin` is no answer, for this reason.
+    /// The error where `origin` sent something that is no answer, for this `reason`.
     pub fn not_http(origin: &Origin, reason: &str) -> Self {
         Self::perhaps(SendError::NotHttp {
             host: name_of(origin),
@@ -264,7 +264,7 @@ impl Unanswered {
 // === impl SendError ===
 
 impl SendError {
-    /// What it is called.
+    /// The error's stable code.
     pub fn code(&self) -> Code {
         match self {
             Self::Network { .. } => Code::Unreachable,

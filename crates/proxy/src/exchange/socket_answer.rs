@@ -42,7 +42,7 @@ pub enum Came {
     Final(AnswerHead, AnswerBody),
 }
 
-/// What of a request tells how its answer is read.
+/// The properties of a request that say how its answer is read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked {
     /// It was a HEAD.
@@ -56,12 +56,12 @@ pub struct HeadReader {
     asked: Asked,
     /// What has come of a head that is not whole.
     partial: Vec<u8>,
-    /// Bytes of interim answers.
+    /// Bytes of interim answers so far.
     interim: usize,
 }
 
 impl HeadReader {
-    /// For the answer to a request.
+    /// A reader of the answer to a request.
     pub fn new(asked: Asked) -> Self {
         Self {
             asked,
@@ -115,8 +115,8 @@ impl HeadReader {
         }
     }
 
-    /// What `bytes` begin with; `None` while no head is whole. What comes behind an interim answer
-    /// is kept.
+    /// The head that `bytes` begin with; `None` while no head is whole. Bytes behind an interim
+    /// answer are kept.
     fn read(&mut self, bytes: &[u8], buffers: &Buffers) -> Result<Option<Came>, Fault> {
         match parse(bytes, self.asked, buffers)? {
             None if bytes.len() > ANSWER_HEAD => Err(Fault::TooLong),
@@ -143,7 +143,7 @@ pub enum Fault {
     Parse(httparse::Error),
     Length,
     Coding,
-    /// HTTP/1.0 has none.
+    /// A transfer coding in HTTP/1.0, which has none.
     OldCoding,
     Upgrade,
 }
@@ -174,7 +174,7 @@ impl From<io::Error> for Fault {
 
 /// A head that is whole.
 pub enum Parsed {
-    /// So many bytes of an interim answer, and its lines for the client.
+    /// The number of bytes of an interim answer, and its lines for the client.
     Interim(usize, Vec<u8>),
     Final(AnswerHead, AnswerBody),
 }
@@ -240,7 +240,7 @@ fn read_final(
     let status = StatusCode::from_u16(code).map_err(|_| Fault::Parse(httparse::Error::Status))?;
     let mut fields = lines.of(text, parsed.headers);
     let is_http11 = parsed.version == Some(1);
-    // RFC 9112 6.3: what has both may be an attempt at response splitting.
+    // RFC 9112 6.3: a message that has both may be an attempt at response splitting.
     let has_both = fields.has(&TRANSFER_ENCODING) && fields.has(&CONTENT_LENGTH);
     let length = Length::of(status, is_http11, &mut fields, asked)?;
     let closes = headers::has_token(&fields, &CONNECTION, "close");
@@ -259,7 +259,7 @@ fn read_final(
 }
 
 impl AnswerHead {
-    /// What has come behind it.
+    /// The bytes that have come behind the head.
     pub fn rest(&self) -> &[u8] {
         self.fields.text(&self.rest)
     }

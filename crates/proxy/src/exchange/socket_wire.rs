@@ -32,7 +32,7 @@ use crate::signing::credentials::CredentialSet;
 pub struct SocketWire<'a, 'g> {
     exchange: &'a Exchange,
     order: &'a Order<'a>,
-    /// Those that go out as they came.
+    /// The fields that go out as they came.
     fields: &'a FieldLines,
     length: Option<u64>,
     asked: Asked,
@@ -50,7 +50,7 @@ pub struct SocketAnswer {
 }
 
 impl<'a, 'g> SocketWire<'a, 'g> {
-    /// The wire for `order`. Of `fields` those that stay are left.
+    /// The wire for `order`. Only the fields that go out as they came stay in `fields`.
     pub fn new(
         exchange: &'a Exchange,
         order: &'a Order<'a>,
@@ -176,7 +176,7 @@ impl Answer for SocketAnswer {
 #[derive(Default)]
 struct Interim {
     lines: Vec<u8>,
-    /// So many of their bytes the client has; zero once it has all.
+    /// How many of their bytes the client has; zero once it has all.
     written: usize,
 }
 
@@ -184,10 +184,10 @@ struct Interim {
 struct Sending<'t, 'g> {
     socket: Socket,
     head: Vec<u8>,
-    /// Bytes of the head.
+    /// Bytes of the head that have been written.
     written: usize,
     upload: &'t mut Upload<'g>,
-    /// Why upstream takes no more; what it has said before may still be there to be read.
+    /// Why upstream takes no more; an answer that it sent before may still be there to be read.
     refused: Option<io::Error>,
     reader: HeadReader,
     interim: &'t mut Interim,
@@ -245,7 +245,7 @@ impl Sending<'_, '_> {
         self.upload.poll_send(cx, &mut self.socket)
     }
 
-    /// The client gets an interim answer before more is read. One that has left is noticed
+    /// The client gets an interim answer before more is read. A client that has left is noticed
     /// elsewhere.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Interim { lines, written } = &mut *self.interim;

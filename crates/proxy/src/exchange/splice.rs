@@ -14,11 +14,11 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// A shorter rest is not worth a pipe.
+/// The shortest rest of a body that is worth a pipe, in bytes.
 const LEAST: u64 = 256 * 1024;
 /// What a pipe may hold, where the system allows as much to every user (pipe(7)).
 const PIPE: usize = 1024 * 1024;
-/// Pipes of a thread; they are two descriptors each, of those that no connection takes.
+/// The most pipes of a thread. Each takes two descriptors, of those that no connection takes.
 const MAX_PIPES: usize = 4;
 
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
@@ -46,8 +46,8 @@ pub struct Lease {
 }
 
 impl Pipes {
-    /// A pipe for a body of which so much is `left`; `None` where there is none, or it is not worth
-    /// one.
+    /// A pipe for a body of which `left` bytes are left; `None` if no pipe can be had, or the body
+    /// is not worth one.
     pub fn lease(&self, left: u64) -> Option<Lease> {
         let stock = &self.0;
         if left < LEAST {

@@ -18,12 +18,14 @@ use crate::exchange::backoff::{Backoff, RetryPolicy, retry_after};
 use crate::exchange::send_error::{Sent, Unanswered};
 use crate::message::fields::Fields;
 
-/// Goodbyes that are followed by the next sending at once. Behind them there is a short pause, so
-/// that an upstream which says nothing else costs little.
+/// A goodbye ends a sending of which upstream has processed nothing ([`Sent::NotProcessed`]). After
+/// this many, a short pause precedes the next sending, so that an upstream that sends nothing else
+/// costs little.
 const GOODBYES_AT_ONCE: u32 = 16;
 const GOODBYE_PAUSE: Duration = Duration::from_millis(20);
-/// So many goodbyes a burst of requests may meet: nginx with `keepalive_requests 1` serves one request
-/// of each connection. Behind them, a goodbye is a failure like any other.
+/// The most goodbyes to one request that count as no failure: nginx with `keepalive_requests 1` serves
+/// one request of each connection, so a burst of requests may meet that many. Any further goodbye is a
+/// failure like any other.
 const MAX_GOODBYES: u32 = 100;
 
 /// What follows a sending.
@@ -52,7 +54,7 @@ pub struct Tries {
 }
 
 impl Tries {
-    /// Those of a request that came at `came`.
+    /// The sendings of a request that came at `came`.
     pub fn new(policy: RetryPolicy, came: Instant, method: &Method) -> Self {
         Self {
             backoff: Backoff::new(policy, came),
@@ -62,7 +64,7 @@ impl Tries {
         }
     }
 
-    /// Behind an answer; `corrected` says that it has corrected the clock.
+    /// What follows an answer; `corrected` says that the answer has corrected the clock.
     pub fn answered(
         &mut self,
         status: StatusCode,
@@ -86,7 +88,7 @@ impl Tries {
         self.next_try(asked.and_then(|value| retry_after(value, SystemTime::now())))
     }
 
-    /// Where there is no answer.
+    /// What follows where there is no answer.
     pub fn unanswered(&mut self, unanswered: &Unanswered, can_resend: bool) -> Step {
         if !can_resend {
             return Step::End;

@@ -122,7 +122,7 @@ impl<'g> Upload<'g> {
         }
     }
 
-    /// What it needs of its connection.
+    /// What the upload needs of its connection.
     pub fn need(&self) -> Need {
         match &self.source {
             Source::Empty => Need::default(),
@@ -195,7 +195,7 @@ impl<'g> Upload<'g> {
         }
     }
 
-    /// What comes next of the body; nothing at its end.
+    /// The next bytes of the body; none at its end.
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,

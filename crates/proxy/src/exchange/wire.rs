@@ -39,11 +39,11 @@ pub trait Answer {
 /// Why a try has no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// Upstream gave none.
+    /// Upstream gave no answer.
     Unanswered(Unanswered),
-    /// It began none within `--response-timeout`.
+    /// Upstream began no answer within `--response-timeout`.
     Late,
-    /// The client's body ended before its time.
+    /// The client's body ended early.
     ClientBody,
 }
 

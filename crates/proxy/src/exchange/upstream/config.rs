@@ -14,12 +14,12 @@ use crate::record::metrics::Metrics;
 pub struct UpstreamConfig {
     /// The outgoing proxies.
     pub proxies: Proxies,
-    /// What is kept off where the client has named the host; `None` where only the deployment is
-    /// asked.
+    /// The addresses that are kept off where the client has named the host; `None` where only the
+    /// deployment is asked.
     pub outside: Option<Arc<Outside>>,
     /// The trusted certificates for https origins.
     pub roots: Arc<Roots>,
-    /// One per connection, idle ones included. A request waits where there is none.
+    /// One permit per connection, idle ones included. A request waits where there is none.
     pub permits: Permits,
     /// Gives memory that is free back to the system.
     pub give_back_memory: fn(),
@@ -46,7 +46,8 @@ impl UpstreamConfig {
     }
 
     /// One sentence for each part of the environment that cannot be used. Requests that need it
-    /// fail with that; a start that is refused would cost those that do not.
+    /// fail with that sentence; refusing the start would also stop the requests that do not need
+    /// it.
     pub fn warnings(&self) -> Vec<String> {
         let proxies = self.proxies.faults().map(|fault| fault.to_string());
         let roots = self.roots.faults().iter().map(ToString::to_string);

@@ -36,8 +36,8 @@ use crate::exchange::reasons;
 use crate::exchange::send_error::{SendError, h2_error, hyper_error, io_error, name_of};
 use crate::limits::{ANSWER_FIELDS, ANSWER_HEAD};
 
-/// A machine that is silent this long is asked for a sign of life, again after the second, and given
-/// up after so many times.
+/// How long a machine is silent before it is asked for a sign of life, the time between questions,
+/// and the number of questions after which it is given up.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_TIMES: u32 = 4;
@@ -46,7 +46,7 @@ const KEEP_ALIVE_TIMES: u32 = 4;
 pub(super) struct Connector {
     config: Arc<UpstreamConfig>,
     tcp: HttpConnector,
-    /// Keeps off what is to be.
+    /// Connects to no address that is kept off.
     outside: HttpConnector<OutsideResolver>,
     http1: http1::Builder,
     pub(super) windows: Rc<Budget>,
@@ -66,7 +66,7 @@ pub(super) struct Http1Link<B> {
     pub(super) heard: u64,
     /// Whether a request has been sent on it.
     pub(super) used: bool,
-    /// Whether one was before the last.
+    /// Whether a request before the last one has been sent on it.
     pub(super) reused: bool,
 }
 
@@ -80,7 +80,7 @@ impl<B> Http1Link<B> {
         }
     }
 
-    /// Whether anything has been received since.
+    /// Whether anything has been received since the last request began.
     pub(super) fn has_heard(&self) -> bool {
         self.line.heard() != self.heard
     }
@@ -264,7 +264,7 @@ fn tcp_connector<R>(resolver: R, config: &UpstreamConfig) -> HttpConnector<R> {
     tcp
 }
 
-/// `doing`, or a timeout of `host`, which says `what` did not come.
+/// The result of `doing`, or a timeout that says of `host` that `what` did not come.
 async fn within<T>(
     limit: Duration,
     what: &str,

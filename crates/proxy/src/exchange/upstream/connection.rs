@@ -121,7 +121,7 @@ impl<B> InUse<B> {
         self.link.begin();
         let sent = self.link.sender.try_send_request(request).await;
         let mut response = sent.map_err(|failure| self.failure(&failure))?;
-        // RFC 9112 6.3: what has both may be an attempt at response splitting.
+        // RFC 9112 6.3: an answer that has both may be an attempt at response splitting.
         let fields = response.headers();
         let has_both =
             fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH);
@@ -156,8 +156,8 @@ impl<B> InUse<B> {
 fn framing_fault<T>(response: &mut Response<T>) -> Option<&'static str> {
     let status = response.status();
     let headers = response.headers_mut();
-    // RFC 9112 6.3: the coding overrides it, and who forwards takes it out. RFC 9110 8.6: without
-    // content, it says nothing.
+    // RFC 9112 6.3: the coding overrides the length, and an intermediary removes it. RFC 9110 8.6:
+    // without content, the length says nothing.
     if headers.contains_key(TRANSFER_ENCODING) || status == StatusCode::NO_CONTENT {
         headers.remove(CONTENT_LENGTH);
     }

@@ -54,7 +54,7 @@ pub struct ProxyServer {
     user: Option<User>,
 }
 
-/// What a proxy is asked in.
+/// The protocol in which a proxy is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyProtocol {
     /// HTTP: http origins by requests in absolute form, https ones by CONNECT.
@@ -63,7 +63,7 @@ pub enum ProxyProtocol {
     Socks5,
 }
 
-/// Who we are to the proxy.
+/// The user and the password for the proxy.
 #[derive(Clone)]
 struct User {
     name: String,
@@ -143,7 +143,7 @@ impl Proxies {
         }
     }
 
-    /// What of the proxies that are named cannot be used.
+    /// Why proxies that the environment names cannot be used.
     pub fn faults(&self) -> impl Iterator<Item = ProxiesError> {
         let named = [&self.http, &self.https].into_iter().flatten();
         named.filter_map(|proxy| proxy.as_ref().err().copied())
@@ -199,7 +199,7 @@ impl ProxyServer {
         })
     }
 
-    /// What it is asked in.
+    /// The protocol in which it is asked.
     pub fn protocol(&self) -> ProxyProtocol {
         self.protocol
     }
@@ -258,7 +258,7 @@ impl User {
 // === impl Bypass ===
 
 impl Bypass {
-    /// Entries that are none are left out, as Go does.
+    /// Entries that are not valid are left out, as Go does.
     fn parse(list: &str) -> Self {
         let mut bypass = Self::default();
         for entry in list.split(',') {

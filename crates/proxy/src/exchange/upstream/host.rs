@@ -26,7 +26,7 @@ pub(super) struct Host<B> {
 /// How an origin is reached.
 #[derive(Debug, Clone)]
 pub(super) enum Way {
-    /// By ourselves.
+    /// Without an outgoing proxy.
     Direct,
     /// Requests in absolute form go to the proxy.
     Forward(Arc<ProxyServer>),
@@ -50,7 +50,7 @@ impl Way {
 }
 
 impl<B> Host<B> {
-    /// The origin as it is reached by `proxies`; `forward` are the connections to the one that
+    /// The origin as it is reached by `proxies`; `forward` holds the connections to the proxy that
     /// forwards http.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl<B> Host<B> {
         })
     }
 
-    /// Whether there is something to remember it for.
+    /// Whether the origin is in use or has a connection, and has to be remembered.
     pub(super) fn is_needed(self: &Rc<Self>) -> bool {
         Rc::strong_count(self) > 1 || !self.pool.is_empty()
     }
@@ -93,7 +93,7 @@ impl<B: Body> Host<B> {
         let headers = request.headers_mut();
         if http2 {
             headers.remove(HOST);
-            // h2 would take away the fields that it names.
+            // h2 would remove the fields that `Connection` names.
             headers.remove(CONNECTION);
             *request.version_mut() = Version::HTTP_2;
             *request.uri_mut() = self.absolute(Scheme::HTTPS, path);
@@ -101,7 +101,7 @@ impl<B: Body> Host<B> {
         }
         headers.insert(HOST, self.origin.host_header().clone());
         if !is_framed {
-            // hyper says it for no GET, and would lose its body.
+            // hyper adds this field to no GET, and would lose the body of one.
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         *request.version_mut() = Version::HTTP_11;

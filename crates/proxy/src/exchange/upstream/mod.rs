@@ -76,7 +76,7 @@ pub struct Upstream<B = ReplayBody> {
     config: Arc<UpstreamConfig>,
     connector: Connector,
     hosts: RefCell<HashMap<Origin, Rc<Host<B>>>>,
-    /// To the proxy that http origins are reached by.
+    /// The connections to the proxy that http origins are reached by.
     forward: Rc<Pool<B>>,
     /// Whether a task closes what is idle.
     reaping: Cell<bool>,
@@ -88,11 +88,11 @@ pub struct Upstream<B = ReplayBody> {
 pub struct Need {
     /// HTTP/1.1, for an upgrade.
     pub http1: bool,
-    /// One that has not served before: the request was lost on such a one, or could not be sent
-    /// again if it were.
+    /// A connection that has not served before: the request was lost on one that had, or could not
+    /// be sent again if it were lost.
     pub new: bool,
-    /// More is sent than fits a peer's receive window for sure, as a body does that goes out with its
-    /// head.
+    /// More is sent than surely fits the peer's receive window. A body that goes out with its head
+    /// fits.
     pub long: bool,
 }
 
@@ -111,7 +111,7 @@ impl Need {
 /// Where a request's connection comes from.
 enum Found<'h, T, B> {
     Free(T),
-    /// The others wait until the maker is dropped.
+    /// A new connection. Other requests wait until the maker is dropped.
     New(UpstreamIo, Protocol, Option<Maker<'h, B>>),
 }
 
@@ -184,8 +184,8 @@ impl<B: RequestBody> Upstream<B> {
         }
     }
 
-    /// What `free` finds in the pool of `host`, or a new connection. Where that may turn out to be
-    /// one that many can use, only one is made at a time, unless it has to be a new one.
+    /// What `free` finds in the pool of `host`, or a new connection. If the new one may serve many
+    /// requests, only one is made at a time, unless the request needs a new one.
     async fn free_or_new<'h, T>(
         &self,
         host: &'h Host<B>,

@@ -22,20 +22,20 @@ use crate::decision::destination::{Destinations, is_kept_off, is_kept_off_by_nam
 use crate::decision::route::Origin;
 use crate::own_addresses::OwnAddresses;
 
-/// What connections that the client has named are judged by; the same for all threads.
+/// The rules for connections to hosts that the client has named; the same for all threads.
 #[derive(Debug)]
 pub struct Outside {
     destinations: Destinations,
     own: OwnAddresses,
 }
 
-/// Every address that there was is kept off.
+/// All addresses of the name are kept off.
 #[derive(Debug, Error)]
 #[error("it is kept off")]
 pub(super) struct KeptOff;
 
 impl Outside {
-    /// The hosts that `destinations` lists may be anywhere.
+    /// The rules by `destinations`: the hosts that it lists may be anywhere.
     pub fn new(destinations: Destinations) -> Arc<Self> {
         let own = OwnAddresses::default();
         Arc::new(Self { destinations, own })
@@ -51,8 +51,8 @@ impl Outside {
         is_kept_off_by_name(origin, |address| self.own.contain(address))
     }
 
-    /// Whether a connection has come to the machine itself after all: the system may serve networks
-    /// that none of its interfaces tells of. Then both ends have one address.
+    /// Whether a connection leads to this machine after all: the system may serve networks that
+    /// none of its interfaces shows. Then both ends have one address.
     pub(super) fn came_home(tcp: &TcpStream) -> bool {
         match (tcp.local_addr(), tcp.peer_addr()) {
             (Ok(local), Ok(peer)) => local.ip() == peer.ip(),
@@ -62,7 +62,7 @@ impl Outside {
     }
 }
 
-/// Resolves by the system, and keeps off what is to be.
+/// Resolves by the system, and leaves out the addresses that are kept off.
 #[derive(Clone)]
 pub(super) struct OutsideResolver {
     system: GaiResolver,

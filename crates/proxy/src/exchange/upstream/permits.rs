@@ -33,7 +33,7 @@ pub struct Permits {
 }
 
 impl Permits {
-    /// So many of them.
+    /// As many permits as `number` says.
     pub fn new(number: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(number)),
@@ -42,7 +42,7 @@ impl Permits {
         }
     }
 
-    /// One of them; `None` where a connection of `pool` may have become free meanwhile.
+    /// A permit; `None` where a connection of `pool` may have become free meanwhile.
     ///
     /// # Errors
     /// When the proxy stops.
@@ -87,7 +87,7 @@ impl Permits {
     }
 }
 
-/// One more that waits for a permit.
+/// A request that waits for a permit, until this is dropped.
 struct Starving<'a>(&'a AtomicUsize);
 
 impl<'a> Starving<'a> {

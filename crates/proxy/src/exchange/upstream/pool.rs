@@ -48,8 +48,8 @@ struct Idle<L> {
 }
 
 impl<L> Idle<L> {
-    /// Where a peer may let what is sent wait, it takes long until one that has vanished is given up:
-    /// so it has to be one that was there just now.
+    /// If the peer may let sent bytes wait, a peer that has vanished is given up late. A request that
+    /// needs such a connection gets one whose peer was there just now.
     fn serves(&self, need: Need) -> bool {
         !need.long || self.since.elapsed() < JUST_NOW
     }
@@ -61,7 +61,7 @@ pub(super) struct Making {
     failure: RefCell<Option<SendError>>,
 }
 
-/// The duty to tell the others how it went, also when it is given up.
+/// The duty to tell the waiting requests how the making ended, also when it is given up.
 pub(super) struct Maker<'a, B> {
     pool: &'a Pool<B>,
     making: Rc<Making>,
@@ -141,7 +141,7 @@ impl<B> Pool<B> {
         })
     }
 
-    /// Takes in a connection that has just been made, and gives it to who made it.
+    /// Takes in a connection that has just been made, and gives it to the request that made it.
     pub(super) fn add(self: &Rc<Self>, link: Link<B>, only_http1: bool) -> Lease<B> {
         match link {
             Link::Http1(link) => {
@@ -223,7 +223,7 @@ impl<B> Pool<B> {
         self.making.borrow().clone()
     }
 
-    /// Declares that a connection is being made that all who need one shall wait for.
+    /// Declares that a connection is being made. All requests that need one wait for it.
     pub(super) fn make(&self) -> Maker<'_, B> {
         let making = Rc::new(Making {
             done: Notify::new(),
@@ -233,7 +233,7 @@ impl<B> Pool<B> {
         Maker { pool: self, making }
     }
 
-    /// Lets go of connections that have been idle for `limit`; gives the time when to look again.
+    /// Drops connections that have been idle for `limit`; gives the time when to look again.
     pub(super) fn reap(&self, now: Instant, limit: Duration) -> Option<Instant> {
         let mut idle = self.idle.borrow_mut();
         idle.retain(|idle| now < idle.since + limit && !idle.link.sender.is_closed());
@@ -253,7 +253,7 @@ impl<B> Pool<B> {
         Some((first + limit).max(now + limit / 8))
     }
 
-    /// Lets go of what has been idle longest, past so many links and sockets.
+    /// Drops the connections that have been idle for longest, until `links` and `sockets` are left.
     pub(super) fn trim(&self, links: usize, sockets: usize) {
         let mut idle = self.idle.borrow_mut();
         let surplus = idle.len().saturating_sub(links);
@@ -295,7 +295,7 @@ impl Making {
 // === impl Maker ===
 
 impl<B> Maker<'_, B> {
-    /// The others fail as this one did.
+    /// The waiting requests fail as this one did.
     pub(super) fn failed(self, failure: &SendError) {
         *self.making.failure.borrow_mut() = Some(failure.clone());
     }

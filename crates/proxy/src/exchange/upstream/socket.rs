@@ -75,7 +75,7 @@ impl<B: RequestBody> Upstream<B> {
     }
 }
 
-/// What a request has more where it goes to an outgoing proxy that forwards http.
+/// What is added to a request to an outgoing proxy that forwards http.
 #[derive(Clone, Copy)]
 pub struct ToProxy<'a> {
     /// Stands before the target, which has the absolute form then (RFC 9112 3.2.2).
@@ -96,7 +96,7 @@ impl<B> Socket<B> {
         pool.trim(IDLE_LINKS, IDLE_SOCKETS);
     }
 
-    /// What the request has more where an outgoing proxy forwards it.
+    /// What is added to the request where an outgoing proxy forwards it.
     pub fn to_proxy(&self) -> Option<ToProxy<'_>> {
         match &self.host.way {
             Way::Forward(proxy) => Some(ToProxy {
@@ -113,13 +113,13 @@ impl<B> Socket<B> {
         self.io.plain()
     }
 
-    /// What TLS has decrypted, where it is; it stays there until it is [consumed](Self::consume).
-    /// Nothing at the end, and `None` where nothing is encrypted.
+    /// The bytes that TLS has decrypted, where they are; they stay there until they are
+    /// [consumed](Self::consume). None at the end, and `None` where nothing is encrypted.
     pub fn poll_decrypted(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<&[u8]>>> {
         self.io.poll_decrypted(cx)
     }
 
-    /// Passes over so many bytes of what TLS has decrypted.
+    /// Passes over `bytes` of the bytes that TLS has decrypted.
     pub fn consume(&mut self, bytes: usize) {
         self.io.consume(bytes);
     }

@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use super::permits::Permit;
 use crate::limits::{BODY_WITH_HEAD, REQUEST_HEAD};
 
-/// A connection's bytes. With it goes its place among the connections that there may be.
+/// A connection's bytes, and its permit.
 pub(super) struct UpstreamIo {
     stream: Stream,
     pub(super) line: Line,
@@ -50,7 +50,7 @@ struct Refusal {
 /// What fits a peer's receive window in any case: a head, and a body that goes out with it.
 const SURELY_TAKEN: u64 = REQUEST_HEAD as u64 + BODY_WITH_HEAD;
 
-/// Longer than a slow client lets an answer wait that has come before its request was refused.
+/// Longer than a slow client takes to read an answer that came before its request was refused.
 const UNREAD: Duration = Duration::from_secs(60);
 
 pub(super) enum Stream {
@@ -81,7 +81,7 @@ impl Line {
         self.0.heard.load(Ordering::Relaxed)
     }
 
-    /// Once more. No other thread does this at the same time.
+    /// Counts one more time. No other thread does this at the same time.
     fn hear(&self) {
         self.0.heard.store(self.heard() + 1, Ordering::Relaxed);
     }
@@ -100,7 +100,7 @@ impl Line {
 // === impl UpstreamIo ===
 
 impl UpstreamIo {
-    /// `unacknowledged` is how long the peer may leave so what was sent.
+    /// `unacknowledged` is how long the peer may leave sent bytes unacknowledged.
     pub(super) fn new(stream: Stream, unacknowledged: Duration, permit: Permit) -> Self {
         limit_unacknowledged(stream.tcp(), Some(unacknowledged));
         Self {
@@ -113,7 +113,7 @@ impl UpstreamIo {
         }
     }
 
-    /// Lets the socket know what has been said since it last wrote.
+    /// Tells the socket what has been set since it last wrote.
     fn tell_socket(&mut self) {
         let state = &*self.line.0;
         if state.begins.load(Ordering::Relaxed) {
@@ -144,8 +144,8 @@ impl UpstreamIo {
         }
     }
 
-    /// What TLS has decrypted, where it is; it stays there until it is [consumed](Self::consume).
-    /// Nothing at the end, and `None` where nothing is encrypted.
+    /// The bytes that TLS has decrypted, where they are; they stay there until they are
+    /// [consumed](Self::consume). None at the end, and `None` where nothing is encrypted.
     pub(super) fn poll_decrypted(
         &mut self,
         cx: &mut Context<'_>,
@@ -161,7 +161,7 @@ impl UpstreamIo {
         Some(decrypted)
     }
 
-    /// Passes over so many bytes of what TLS has decrypted.
+    /// Passes over `bytes` of the bytes that TLS has decrypted.
     pub(super) fn consume(&mut self, bytes: usize) {
         match &mut self.stream {
             Stream::Plain(_) => {}

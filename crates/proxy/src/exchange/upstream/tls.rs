@@ -70,7 +70,7 @@ pub enum RootsError {
         variable: &'static str,
         /// The path it holds.
         path: String,
-        /// The system's word.
+        /// The system's reason.
         reason: String,
     },
     /// There is nothing in it that could be trusted.
@@ -81,7 +81,7 @@ pub enum RootsError {
         /// The path it holds.
         path: String,
     },
-    /// `SSL_CERT_DIR` is a list of nothing.
+    /// `SSL_CERT_DIR` names no directory.
     #[error("SSL_CERT_DIR names no folder: name one, or unset it")]
     NoDirectory,
 }
@@ -89,7 +89,7 @@ pub enum RootsError {
 // === impl Roots ===
 
 impl Roots {
-    /// What the process's environment names, else the system's.
+    /// The roots that the process's environment names, else the system's.
     pub fn from_env() -> Self {
         let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
         Self::from_paths(
@@ -120,7 +120,7 @@ impl Roots {
         Self::new(Some(roots), faults)
     }
 
-    /// What of the roots that were named is not there.
+    /// Why the roots that were named cannot all be used.
     pub fn faults(&self) -> &[RootsError] {
         &self.faults
     }

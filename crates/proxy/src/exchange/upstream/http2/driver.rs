@@ -45,9 +45,9 @@ struct RoundTrip {
     state: Cell<Measuring>,
     /// The shortest there has been, when nothing stood in a queue.
     shortest: Cell<Option<Duration>>,
-    /// Number of this one; what a stream has counted for an older one is void.
+    /// Number of the current round trip; what a stream has counted for an older one is void.
     number: Cell<u64>,
-    /// Most that has come on one stream.
+    /// The most bytes that have come on one stream.
     most: Cell<u32>,
     rest: Cell<Duration>,
     rests_until: Cell<Option<Instant>>,
@@ -127,11 +127,11 @@ impl Shared {
         self.round_trip.most.set(0);
     }
 
-    /// The round trip is over, and took this long; gives the window's new size where it grows.
+    /// Ends the round trip, which took this long; gives the window's new size where it grows.
     ///
-    /// A stream that fills its window in a round trip may be held up by it. Where the round trip is
-    /// much longer than it could be, what comes stands in a queue, and more of it would only make
-    /// that longer.
+    /// A window may hold up a stream that fills it in a round trip. If the round trip is much
+    /// longer than the shortest one, bytes wait in a queue, and a larger window would only make the
+    /// queue longer.
     fn measured(&self, took: Duration) -> Option<u32> {
         let RoundTrip {
             state,

@@ -2,7 +2,7 @@
 //!
 //! It stands on h2 itself. hyper, which is on top of it elsewhere, tells nothing of interim answers,
 //! has windows that are as large for a connection as for one stream (so that one reader which has
-//! stopped stops the others), and says of less what has become of it.
+//! stopped stops the others), and tells less about what has become of a request.
 //!
 //! Requests on one connection share its fate. What one does must not cost the others, so
 //! - no stream's window is so large that readers which have stopped hold more than the thread's

@@ -46,7 +46,7 @@ pub(in super::super) enum NoAnswer {
     Body(Box<str>),
 }
 
-/// What is to end with a request.
+/// Everything that ends with a request.
 struct Running<B> {
     lease: Rc<StreamLease<B>>,
     upload: Option<AbortHandle>,

@@ -48,7 +48,7 @@ impl Budget {
         })
     }
 
-    /// So many bytes are dropped unread.
+    /// Counts `unread` bytes that are dropped unread.
     pub(super) fn let_go(&self, unread: usize) {
         self.unread.set(self.unread.get() + unread);
         if self.unread.get() >= MUCH {

@@ -93,8 +93,8 @@ fn only_certificates_of_who_is_trusted_for_the_name_and_now_are_accepted() {
     });
 }
 
-/// A server's certificate that is no authority's to vouch for: what `openssl req -x509` makes, or
-/// one of an authority that is not trusted.
+/// A server's certificate without a trusted authority: what `openssl req -x509` makes, or one of an
+/// authority that is not trusted.
 struct Own {
     certificate: Certificate,
     key: KeyPair,
@@ -181,7 +181,7 @@ fn a_server_s_own_certificate_is_trusted_to_the_byte_for_its_name_and_in_time() 
     });
 }
 
-/// What comes of asking the server that `own` is of, where `trusted` are: nothing, or why its
+/// Asks the server that has `own`, and trusts `trusted`. Returns nothing, or why the server's
 /// certificate does not verify.
 async fn asked(own: &Own, trusted: Vec<CertificateDer<'static>>) -> Result<(), Box<str>> {
     let (listener, address) = listen().await;
