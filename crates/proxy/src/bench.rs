@@ -46,7 +46,7 @@ impl Steps {
         })
     }
 
-    /// Whether nothing in a request's head tells of a page that must not spend the credentials.
+    /// Whether a request's head shows no page that must not spend the credentials.
     pub fn judge(&self, headers: &HeaderMap) -> bool {
         self.guard.check(headers, None, Version::HTTP_11).is_ok()
     }

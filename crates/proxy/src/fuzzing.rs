@@ -31,7 +31,7 @@ use crate::signing::credentials::{Build, CredentialSet};
 /// How the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// So many bytes.
+    /// The number of its bytes.
     Known(u64),
     /// The chunked transfer coding.
     Chunked,

@@ -1,7 +1,7 @@
-//! The properties of the readers of foreign bytes, held against the corpora of the fuzz targets: what
-//! is kept there of our own writing, and the smallest input of each fault that was found. Then against
-//! what is made of them by chance: a fuzzer that sees nothing of the code it runs, and is there in any
-//! build. `MUTATIONS` says how many inputs are made for each target.
+//! The properties of the readers of foreign bytes, checked on the corpora of the fuzz targets: inputs
+//! of our own, and the smallest input of each fault that was found. Then checked on random changes of
+//! these, as by a fuzzer that does not see the code that it runs, and works in any build. `MUTATIONS`
+//! says how many inputs are made for each target.
 
 #[path = "../../../fuzz/src/lib.rs"]
 mod properties;
@@ -13,13 +13,13 @@ use std::{env, fs, thread};
 
 use fastrand::Rng;
 
-/// Of each target, in `cargo test`: some seconds for all.
+/// Inputs for each target in `cargo test`: some seconds for all.
 const MUTATIONS: usize = 20_000;
 
-/// What a reader may take for the end of something, and what is not of any text.
+/// Bytes that a reader may take for the end of something, and bytes that no text has.
 const BYTES: &[u8] = b"\0\t\n\r \"#%&*+,-./0123459:;=?@AFZ[\\]_afxz{}~\x7f\x80\xc3\xff";
 
-/// How many changes an input has at most.
+/// The most changes of an input.
 const CHANGES: usize = 5;
 
 /// The bytes of which each file of a corpus consists, in the order of their names.
@@ -44,7 +44,8 @@ impl Drop for Tried<'_> {
     }
 }
 
-/// A parser that refuses everything would have most properties: of each corpus it accepts something.
+/// A parser that refuses everything would have most properties, so it has to accept a part of each
+/// corpus.
 #[test]
 fn every_input_of_the_corpora_has_its_property() {
     for (name, property) in properties::ALL {
@@ -113,7 +114,7 @@ fn part(rng: &mut Rng, bytes: &[u8]) -> std::ops::Range<usize> {
     start..start + rng.usize(..=most)
 }
 
-/// A corpus of a target that is no more would be run by nothing.
+/// Nothing would run a corpus without a target.
 #[test]
 fn every_corpus_belongs_to_a_target() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");

@@ -11,7 +11,7 @@ use taskcluster_proxy_core::bench::Steps;
 /// One thing that is done to a head.
 pub struct Case {
     pub name: &'static str,
-    /// At most, for one head.
+    /// The most allocations for one head.
     pub allocations: u64,
     pub head: fn() -> HeaderMap,
     pub run: Box<dyn FnMut(&mut HeaderMap)>,

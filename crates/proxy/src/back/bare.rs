@@ -31,7 +31,7 @@ use crate::message::strict_body::BodyError;
 use crate::record::Record;
 use crate::signing::credentials::CredentialSet;
 
-/// Read at once while the client is slow, which bounds what is kept for it.
+/// How much is read at once while the client is slow, which bounds what is kept for it.
 const SLOW_READ: usize = 16 * 1024;
 
 /// Passes an answer on; the request counts as running until its last byte is written. The
@@ -54,8 +54,8 @@ pub async fn relay(
         mut body,
         socket,
     } = answer;
-    // Where the answer overtakes the request's body, the rest of it may never come, and no head
-    // could be found behind it.
+    // If the answer comes before the request's body was sent whole, the rest may never come, and no
+    // head could be found behind it.
     let last = last || !upload.is_sent();
     let mut bytes = buffers.take_write();
     write_head(
@@ -114,7 +114,7 @@ pub fn write_head(
     head::write(out, head.status.as_str(), head.reason(), fields, &own);
 }
 
-/// Appends to `out` what of the body came with the head.
+/// Appends to `out` the part of the body that came with the head.
 fn begin(
     body: &mut AnswerBody,
     head: &AnswerHead,
@@ -135,7 +135,7 @@ struct Relay<'a> {
     client: &'a mut ClientWriter,
     socket: Socket,
     body: AnswerBody,
-    /// What has been read, and the client has not taken.
+    /// Bytes that have been read and that the client has not taken.
     kept: Vec<u8>,
     /// How much is read at once.
     room: usize,
@@ -162,7 +162,7 @@ impl Relay<'_> {
     ) -> Poll<Result<(), Side>> {
         let sent = upload.poll_send(cx, &mut self.socket);
         let is_refused = is_refusal(status);
-        // A client that ends its body early, because it is not wanted, still gets all of the answer.
+        // A client that ends an unwanted body early still gets all of the answer.
         if let Poll::Ready(Err(Torn::Client)) = sent
             && !is_refused
         {
@@ -229,8 +229,8 @@ impl Relay<'_> {
         }
     }
 
-    /// Passes on all that is left of a body of known length from where TLS has decrypted it. What
-    /// the client does not take stays there.
+    /// Passes on all that is left of a body of known length, out of the buffer into which TLS has
+    /// decrypted it. Bytes that the client does not take stay there.
     fn poll_decrypted(
         &mut self,
         cx: &mut Context<'_>,
@@ -261,7 +261,7 @@ impl Relay<'_> {
         Poll::Ready(Ok(()))
     }
 
-    /// Passes on what one read gives.
+    /// Passes on the bytes of one read.
     fn poll_some(&mut self, cx: &mut Context<'_>, record: &mut Record) -> Poll<Result<(), Side>> {
         ready!(self.client.poll_ready(cx)).map_err(Side::Client)?;
         let buffer = &mut **self.buffers.read.borrow_mut();
@@ -300,7 +300,7 @@ impl Side {
         Self::Upstream(error.into())
     }
 
-    /// Says in the log where upstream broke off; what is left to do is to close the connection.
+    /// Logs where upstream broke off; the caller only has to close the connection.
     fn tell(self, record: &mut Record) -> io::Error {
         match self {
             Self::Client(error) => error,

@@ -5,11 +5,11 @@ use crate::decision::route::Target;
 use crate::message::headers;
 use crate::signing::credentials::CredentialSet;
 
-/// What is the proxy's own in a head.
+/// What the proxy itself adds to an answer's head.
 pub struct Own<'a> {
-    /// The set that it names.
+    /// The credential set that the answer names.
     pub set: &'a CredentialSet,
-    /// The endpoint that it names.
+    /// The endpoint that the answer names.
     pub target: Option<&'a Target>,
     /// The body comes in chunks.
     pub is_chunked: bool,

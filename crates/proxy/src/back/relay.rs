@@ -28,8 +28,9 @@ use crate::signing::in_force::Entered;
 pub struct RelayBody {
     source: Source,
     guards: Option<Guards>,
-    /// Seems to follow, though it is empty: a 304 may name the length of what it stands for (RFC
-    /// 9110 8.6), and hyper keeps that field only before a body, which it then does not send.
+    /// The body seems to follow, though it is empty: a 304 may name the length of what it stands
+    /// for (RFC 9110 8.6), and hyper keeps that field only before a body, which it then does not
+    /// send.
     seems_to_follow: bool,
 }
 
@@ -50,8 +51,8 @@ struct Running {
     _entered: Option<Entered>,
 }
 
-/// Upstream's answer as the client gets it; `in_flight` is kept to the end of both bodies. What becomes
-/// of the request's is `rest`'s word.
+/// Upstream's answer as the client gets it; `in_flight` is kept to the end of both bodies. `rest`
+/// decides what becomes of the request's body.
 pub fn relay(
     answered: Answered<Response<ResponseBody>>,
     record: Record,
@@ -135,13 +136,13 @@ pub fn say_last(response: &mut Response<RelayBody>, connection: &Connection) {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
     if connection.tells_ends_by_closing() {
-        // hyper would tell a client that asked for it that the connection is kept.
+        // To a client that asked to keep the connection, hyper would say that it is kept.
         *response.version_mut() = Version::HTTP_10;
     }
 }
 
 impl RelayBody {
-    /// Whether its end is known only when it comes.
+    /// Whether the body's length is not known before its end comes.
     pub fn is_of_unknown_length(&self) -> bool {
         matches!(&self.source, Source::Upstream(body) if body.size_hint().exact().is_none())
     }

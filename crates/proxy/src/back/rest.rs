@@ -1,4 +1,4 @@
-//! What a client has not sent of its request's body when the answer is there.
+//! The part of a request's body that the client has not sent when the answer is there.
 //!
 //! Behind a refusal, upstream gets nothing more of it once the client has the answer. The bare wire
 //! does the same by itself ([`crate::back::bare`]).
@@ -25,11 +25,11 @@ pub enum Rest {
     Passing(replay::Rest),
 }
 
-/// What becomes of the rest behind the answer. `T` is what a request has while it runs.
+/// What becomes of the rest behind the answer. `T` is what the request holds while it runs.
 pub enum Remainder<T> {
     /// The body ends with the answer.
     Ends(Rest),
-    /// The body goes on, and its end drops what is put here.
+    /// The body goes on. Its end drops the value that is put here.
     Passes(Rc<Cell<Option<T>>>),
 }
 
@@ -102,7 +102,7 @@ impl<T> Remainder<T> {
     pub fn follow(self, running: T) {
         match self {
             Self::Ends(rest) => rest.end(),
-            // The heir still has its part: the body has not ended.
+            // The body still holds its clone: it has not ended.
             Self::Passes(kept) if Rc::strong_count(&kept) > 1 => kept.set(Some(running)),
             Self::Passes(_) => {}
         }

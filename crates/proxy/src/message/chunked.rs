@@ -88,7 +88,7 @@ impl Chunked {
     /// to `trailers`, padding and extensions nowhere.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Self::advance`].
     pub fn separate(
         &mut self,
         bytes: &[u8],

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// So many names are looked for one by one. A head may name thousands of fields, and have a
-/// thousand.
+/// With more names than this, the fields are not looked through for each name first: a head may
+/// name thousands of fields, and have a thousand.
 const FEW: usize = 16;
 
 /// The fields of a head, in hyper's map or as lines.
@@ -25,7 +25,7 @@ pub trait Fields {
     /// Takes out all fields of these names.
     fn remove_all(&mut self, names: &Names);
 
-    /// Puts one field in the place of all of its name.
+    /// Puts one field in the place of all fields with its name.
     fn set(&mut self, name: HeaderName, value: HeaderValue);
 }
 
@@ -93,7 +93,7 @@ impl Names {
 }
 
 impl FieldLines {
-    /// Copies `text`, of which names and values of `lines` are parts, into what `self` has room for.
+    /// Copies `text`, which holds the names and values of `lines`, into the room that `self` has.
     #[must_use]
     pub fn of(mut self, text: &[u8], lines: &[httparse::Header<'_>]) -> Self {
         self.text.clear();

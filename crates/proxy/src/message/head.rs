@@ -31,7 +31,7 @@ pub struct Head {
 /// How the end of a body is found (RFC 9112 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyLength {
-    /// So many bytes, often none.
+    /// The number of its bytes, often 0.
     Known(u64),
     /// The chunked transfer coding.
     Chunked,
@@ -63,7 +63,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// What it is called.
+    /// The error's stable code.
     pub fn code(self) -> Code {
         match self {
             Self::TooLarge => Code::HeadTooLarge,
@@ -73,7 +73,7 @@ impl HeadError {
         }
     }
 
-    /// 400, 408 or 431.
+    /// The answer's status: 400, 408 or 431.
     pub fn status(self) -> StatusCode {
         match self {
             Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

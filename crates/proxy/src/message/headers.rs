@@ -34,10 +34,12 @@ static HOP_BY_HOP: LazyLock<Names> = LazyLock::new(|| {
 
 /// Fields that `Connection` may name in vain: a sender must not (RFC 9110 7.6.1), and without them
 /// the message would be another one. A request's own scopes are among them so that naming them can
-/// never widen it, whether they are read before this or after; who forwards takes them out.
+/// never widen it, whether they are read before this or after; the sender to upstream takes them
+/// out.
 static END_TO_END: [HeaderName; 4] = [HOST, AUTHORIZATION, CONTENT_LENGTH, AUTHORIZED_SCOPES];
 
-/// What tells where a message goes, who sends it and how long it is stands in no trailer.
+/// Fields that no trailer may hold: they tell where a message goes, who sends it and how long it
+/// is.
 static NOT_IN_TRAILERS: LazyLock<Names> =
     LazyLock::new(|| Names::from_iter([HOST, AUTHORIZATION, CONTENT_LENGTH, TRAILER]));
 
@@ -77,8 +79,8 @@ pub fn strip_response(headers: &mut impl Fields) {
     strip(headers);
 }
 
-/// Strips the trailers of a message: of what would be of the framing, of one connection, or the
-/// proxy's own if it stood in the head (RFC 9110 6.5.1).
+/// Strips the trailers of a message: fields that in a head would belong to the framing, to one
+/// connection or to the proxy (RFC 9110 6.5.1).
 pub fn strip_trailers(trailers: &mut impl Fields) {
     strip(trailers);
     clear_ours(trailers);
@@ -205,7 +207,7 @@ pub fn content_length(headers: &mut impl Fields) -> Result<Option<u64>, LengthEr
     Ok(length)
 }
 
-/// The length that some digits tell.
+/// The length that `digits` tell.
 pub fn length_of(digits: &[u8]) -> Option<u64> {
     // A number may be written with a sign, a length may not.
     if !digits.iter().all(u8::is_ascii_digit) {

@@ -16,9 +16,9 @@ pub const PERM_CLIENT_ID: HeaderName = HeaderName::from_static("x-taskcluster-pr
 pub const TEMP_CLIENT_ID: HeaderName = HeaderName::from_static("x-taskcluster-proxy-temp-clientid");
 /// Scopes of temporary credentials, as JSON.
 pub const TEMP_SCOPES: HeaderName = HeaderName::from_static("x-taskcluster-proxy-temp-scopes");
-/// Names of ours that were left out since they would be too long.
+/// Names of our fields that were left out since they would be too long.
 pub const OMITTED: HeaderName = HeaderName::from_static("x-taskcluster-proxy-omitted");
-/// What the refusal is called that an answer is.
+/// The stable code of a refusal.
 pub const ERROR: HeaderName = HeaderName::from_static("x-taskcluster-proxy-error");
 /// The upstream URL of an answer.
 pub const ENDPOINT: HeaderName = HeaderName::from_static("x-taskcluster-endpoint");

@@ -30,7 +30,7 @@ pub struct StrictBody<B> {
 /// Why a body did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// hyper's word.
+    /// The error that hyper reports.
     #[error(transparent)]
     Hyper(#[from] hyper::Error),
     /// The stream it came on ended early.

@@ -270,7 +270,7 @@ impl Metrics {
         writeln!(out, "{PREFIX}{name} {seconds}.{milliseconds:03}")
     }
 
-    /// Which program it is, and since when it runs, by the name that Prometheus' own clients give that.
+    /// Writes the program, and when it started, by the name that Prometheus' own clients use for that.
     fn write_program(&self, out: &mut String, about: About<'_>) -> fmt::Result {
         let About {
             version, revision, ..

@@ -46,7 +46,7 @@ pub struct Record {
     target: Option<Rc<Target>>,
     status: Option<StatusCode>,
     bytes: u64,
-    /// What the audit log has more, where there is one.
+    /// The further data for the audit log, where there is one.
     entry: Option<Box<Entry>>,
 }
 
@@ -59,7 +59,7 @@ pub enum RequestTarget {
 }
 
 impl RequestTarget {
-    /// As it is logged.
+    /// The target as it is logged.
     fn text(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Uri(uri) => request_target(uri).ok(),
@@ -90,7 +90,7 @@ impl Record {
         }
     }
 
-    /// Has `tell` add to what the audit log has; nothing where there is none.
+    /// Has `tell` add to the data for the audit log. Does nothing where there is none.
     pub fn audit(&mut self, tell: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.entry.as_deref_mut() {
             tell(entry);
@@ -107,22 +107,22 @@ impl Record {
         self.target.as_deref()
     }
 
-    /// Where the request goes.
+    /// Says where the request goes.
     pub fn goes_to(&mut self, target: Target) -> Rc<Target> {
         Rc::clone(self.target.insert(Rc::new(target)))
     }
 
-    /// Where a request that is refused would have gone.
+    /// Says where a request that is refused would have gone.
     pub fn would_go_to(&mut self, target: Option<Target>) {
         self.target = target.map(Rc::new);
     }
 
-    /// What the client is answered.
+    /// Says with what the client is answered.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
     }
 
-    /// So many bytes of the answer's body have been passed on.
+    /// Counts `bytes` of the answer's body that have been passed on.
     pub fn relayed(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }

@@ -10,8 +10,9 @@ use std::borrow::Cow;
 /// Stands where a secret stood.
 const REDACTED: &str = "<redacted>";
 
-/// How often a text is decoded round by round; behind that it is read decoded to its end. Each round
-/// may hold a secret that the others do not: a digit of an encoding is a letter to who decodes less.
+/// How often a text is decoded round by round; after these rounds it is decoded to its end. Each
+/// round may hold a secret that the others do not: a digit of an encoding is a letter to a reader
+/// that decodes less.
 const ROUNDS: usize = 4;
 
 /// A character as a decoder reads it, and where it stands in the text.
@@ -78,7 +79,7 @@ fn redact_once(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Adds the bounds, in the text, of what is secret to who reads it so.
+/// Adds the bounds, in the text, of the secrets that a reader of `read` sees.
 fn find_secrets(read: &[Decoded], secrets: &mut Vec<(usize, usize)>) {
     let mut at = 0;
     while at < read.len() {
@@ -156,7 +157,7 @@ fn as_it_came(text: &[u8]) -> Vec<Decoded> {
     read.collect()
 }
 
-/// What was `read`, percent-decoded once more.
+/// `read`, percent-decoded once more.
 fn decode_once(read: &[Decoded]) -> Vec<Decoded> {
     let mut again = Vec::with_capacity(read.len());
     let mut rest = read;

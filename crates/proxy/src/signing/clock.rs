@@ -15,8 +15,8 @@ use crate::decision::route::{Origin, RootUrl};
 use crate::message::fields::{self, Fields};
 use crate::signing::credentials::CredentialSet;
 
-/// A `Date` that is no further from our time than this teaches nothing, in seconds: it is whole
-/// seconds, and an answer takes its time. Half of what npm `hawk` allows.
+/// A `Date` within this many seconds of our time teaches nothing: it has whole seconds, and an
+/// answer takes its time. Half of what npm `hawk` allows.
 const TOLERANCE: u64 = 30;
 
 /// The verifiers' clock as far as it is known. It outlives the credentials.
@@ -26,7 +26,7 @@ pub struct VerifierClock {
     skew: AtomicI64,
 }
 
-/// One request's share in that: its refusal may correct the clock, once.
+/// What one request may do to that clock: its refusal may correct it, once.
 pub struct ClockCorrection<'a> {
     root: &'a RootUrl,
     origin: &'a Origin,
@@ -68,8 +68,8 @@ impl<'a> ClockCorrection<'a> {
         self.signed_with = set.clock().skew();
     }
 
-    /// Takes over the verifier's time from an answer to what was signed with `set`; whether the
-    /// request is worth another try for that.
+    /// Takes over the verifier's time from an answer to a request that was signed with `set`.
+    /// Returns whether that makes the request worth another try.
     pub fn learn(
         &mut self,
         set: &CredentialSet,
@@ -91,7 +91,7 @@ impl<'a> ClockCorrection<'a> {
         self.done
     }
 
-    /// The `Date` of an answer, where it is the deployment's own word: by TLS or from this machine,
+    /// The `Date` of an answer, where the deployment itself wrote it: by TLS or from this machine,
     /// and not out of a cache (RFC 9111 5.1).
     fn date(&self, headers: &impl Fields) -> Option<u64> {
         let is_its_word = self.origin == self.root.origin()

@@ -1,8 +1,8 @@
 //! One credential set, and all that is constant for it.
 //!
 //! It is computed once, here: the HMAC key schedule, `ext` and the response headers that name the set.
-//! What this is not: it judges no credentials (the caller's `Validator` does), and knows not which set
-//! is in force.
+//! What this is not: it judges no credentials (the caller's `Validator` does), and does not know which
+//! set is in force.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl CredentialSet {
         )
     }
 
-    /// Another set of the same proxy, which knows of the clock what this one has learnt.
+    /// Another set of the same proxy. It keeps what this set has learnt of the clock.
     pub fn successor(&self, credentials: &Credentials, restriction: Option<&[String]>) -> Self {
         let clock = Arc::clone(&self.clock);
         Self::new(credentials, restriction, self.build.clone(), clock)
@@ -172,7 +172,7 @@ impl CredentialSet {
         warnings.into_iter().flatten().collect()
     }
 
-    /// Where its headers are too long for verifiers.
+    /// A warning where its headers are too long for verifiers.
     pub fn length_warning(&self) -> Option<String> {
         let length = self.signer.authorization_len();
         (length > MAX_HEADER_LEN).then(|| {
@@ -183,7 +183,7 @@ impl CredentialSet {
         })
     }
 
-    /// Where this is not the time of its certificate.
+    /// A warning where the time of its certificate has not begun or has passed.
     pub fn time_warning(&self) -> Option<String> {
         let certificate = self.signer.certificate()?;
         let now = i64::try_from(self.clock.now()).ok()?.checked_mul(1000)?;
@@ -205,7 +205,8 @@ impl CredentialSet {
         Some(self.signer.certificate()?.expiry())
     }
 
-    /// Names the set in an answer, and the endpoint where there is one; what upstream sent under our names gives way.
+    /// Names the set in an answer, and the endpoint where there is one. Fields that upstream sent
+    /// under our names are removed.
     pub fn name_in(&self, headers: &mut HeaderMap, endpoint: Option<&Target>) {
         clear_ours(headers);
         for (name, value) in &self.answer_headers {
@@ -267,7 +268,7 @@ fn date(milliseconds: i64) -> Timestamp {
     })
 }
 
-/// What reaches this is printable ASCII by its making; anything else becomes an empty value.
+/// The text is printable ASCII by its making; anything else becomes an empty value.
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -19,7 +19,7 @@ use crate::sync::time::sleep_until;
 /// The set in force.
 pub struct InForce {
     current: ArcSwap<Term>,
-    /// Updates take their turns.
+    /// Held by the update whose turn it is.
     turn: Mutex<()>,
     update: Update,
 }
@@ -101,7 +101,8 @@ impl InForce {
     /// that is over. Those of earlier terms have been waited for.
     ///
     /// # Errors
-    /// [`Abandoned`], with the old set still in force, when `wanted` denies at the last moment.
+    /// [`Abandoned`], with the old set still in force, when `wanted` gives false at the last
+    /// moment.
     pub async fn replace(
         &self,
         set: CredentialSet,

@@ -34,7 +34,7 @@ pub struct Entry {
     peer: Option<Peer>,
     traceparent: Option<Box<str>>,
     request_id: Option<Box<str>>,
-    /// What every line has of the set that signed it.
+    /// The part of each line that names the set that signed it.
     signer: Option<Rc<[u8]>>,
     narrowed: bool,
     /// A URL that `/bewit` signed.
@@ -74,7 +74,7 @@ impl Entry {
         self.narrowed = is_narrowed;
     }
 
-    /// It was sent so many times, and last signed with `set`.
+    /// The request was sent `tries` times, and last signed with `set`.
     pub fn sent(&mut self, tries: u32, set: &Arc<CredentialSet>) {
         self.tries = tries;
         self.signed_with(set);
@@ -213,7 +213,7 @@ impl Scratch {
 struct Line(Vec<u8>);
 
 impl Line {
-    /// In what `room` there is.
+    /// Begins a line in the memory of `room`.
     fn begin(mut room: Vec<u8>) -> Self {
         room.clear();
         Self(room)

@@ -24,7 +24,7 @@ const QUEUE_LIMIT: usize = 4 * 1024 * 1024;
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Where the audit log goes, and what it is worth.
+/// Where the audit log goes, and whether it is required.
 #[derive(Debug, Clone)]
 pub struct AuditOptions {
     /// An absolute path; what is written goes to the file's end.

@@ -13,9 +13,9 @@ use crate::record::metrics::Metrics;
 use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
-/// Between two writes; what comes meanwhile is written at once.
+/// The time between two writes; lines that come meanwhile are written together.
 const BATCH: Duration = Duration::from_millis(20);
-/// From a write that failed to the next one.
+/// The time from a failed write to the next one.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) struct Shared {
@@ -111,8 +111,8 @@ impl Shared {
         self.wait(limit, |queue| !queue.pending.is_empty() || queue.taken > 0);
     }
 
-    /// Ends the thread, and waits until it has said what it could not write. Of a thread that the system
-    /// holds up in a write, that is said here.
+    /// Ends the thread, and waits until it has said what it could not write. If the system holds the
+    /// thread up in a write, this says it.
     pub fn close(&self, limit: Duration) {
         self.queue().closing = true;
         self.work.notify_one();
@@ -133,7 +133,7 @@ impl Shared {
         ));
     }
 
-    /// Waits while `waits`, but not for a thread that has ended.
+    /// Waits while `waits` is true, but not for a thread that has ended.
     fn wait(&self, limit: Duration, waits: impl Fn(&Queue) -> bool) {
         let goes_on = |queue: &mut Queue| !queue.ended && waits(queue);
         let waited = self
@@ -185,7 +185,7 @@ impl Shared {
         self.written.notify_all();
     }
 
-    /// Writes `batch`, as often as it takes; whether it was written before the end.
+    /// Writes `batch` in as many tries as it takes. Returns whether it was written before the end.
     fn write(&self, file: &mut File, batch: &[u8]) -> bool {
         let mut rest = batch;
         while !rest.is_empty() {

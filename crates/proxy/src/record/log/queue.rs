@@ -23,9 +23,9 @@ use crate::sync::{Condvar, Mutex, MutexGuard, thread, thread_local};
 pub(super) const QUEUE_LIMIT: usize = 512 * 1024;
 /// Room for a batch that is kept when there is little to write.
 const KEPT: usize = 16 * 1024;
-/// Between two writes; what comes meanwhile is written at once.
+/// The time between two writes; lines that come meanwhile are written together.
 pub(super) const BATCH: Duration = Duration::from_millis(20);
-/// Before another try where the log's reader is slow and its end does not block.
+/// The time before another try where the log's reader is slow and its end does not block.
 const FULL_PIPE: Duration = Duration::from_millis(5);
 
 pub(super) struct Shared {
@@ -205,8 +205,8 @@ impl Shared {
         }
     }
 
-    /// Says behind the batch how many lines found no room after it: in the queue there may be none
-    /// for this one either.
+    /// Says behind the batch how many lines found no room after it. The queue may have no room for
+    /// this line either.
     fn tell_lost(&self, lost: u64, batch: &mut Vec<u8>) {
         if lost > 0 {
             let level = Level::Warn;
@@ -255,7 +255,8 @@ impl Shared {
         })
     }
 
-    /// Says that all lines up to this number are written, and lets others gather for the next batch.
+    /// Says that all lines up to number `written` are written, and lets others gather for the next
+    /// batch.
     fn pause(&self, written: u64) {
         let mut queue = self.queue();
         if queue.written < queue.awaited {
