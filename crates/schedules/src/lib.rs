@@ -5,8 +5,8 @@
 //! wherever it touches what is shared, another may go on in its place. Each of [`models`] says what
 //! holds in every order; the tests run it in a thousand.
 //!
-//! What this is not: part of a build. What is beside those files and does not matter to them is
-//! stood in for, as briefly as it compiles.
+//! What this is not: part of a build. Stand-ins, as short as possible, replace the parts beside
+//! these files that do not matter to them.
 #![forbid(unsafe_code)]
 // The tests of those files belong to the proxy.
 #![cfg(not(test))]

@@ -3,6 +3,6 @@
 pub mod strict_body {
     use std::marker::PhantomData;
 
-    /// Names the body that the models have none of.
+    /// Names a body; the models have none.
     pub struct StrictBody<B>(PhantomData<B>);
 }

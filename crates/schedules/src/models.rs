@@ -1,5 +1,5 @@
-//! What holds in every order. Each model is one run: it panics where something does not hold, and
-//! stops with all threads waiting where one waits for what does not come.
+//! What holds in every order. Each model is one run. It panics where something does not hold, and
+//! stops with all threads waiting where one waits for an event that does not come.
 
 #![allow(clippy::missing_panics_doc, reason = "that is all they do")]
 

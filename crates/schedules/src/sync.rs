@@ -1,10 +1,10 @@
 //! What `crates/proxy/src/sync.rs` names, with shuttle's primitives.
 //!
-//! tokio's own need no runtime and are tried by its own project in the orders of their insides; here
-//! they are as they are, and another thread may go on before and behind each call.
+//! tokio's primitives need no runtime, and tokio's own project tries the orders inside of them. They
+//! are used here as they are, and another thread may go on before and after each call.
 //!
-//! Time: what is waited for during less than [`FOREVER`] may be over at any moment, the first
-//! included. A longer wait never ends by time, so that a wake-up which is missed stops the model.
+//! Time: a wait for less than [`FOREVER`] may be over at any moment, the first included. A longer
+//! wait never ends by time, so that a wake-up which is missed stops the model.
 
 use std::fmt;
 use std::sync::{Arc, LockResult, PoisonError};
@@ -147,8 +147,8 @@ impl Condvar {
     }
 }
 
-/// Wakes up all who wait on a condition when a time is over, and goes on until that is noticed: it
-/// may be over just before the wait begins.
+/// Wakes all threads that wait on a condition when a time is over, and repeats that until one
+/// notices it: the time may be over just before the wait begins.
 struct Alarm {
     rung: Arc<AtomicBool>,
     noticed: Arc<AtomicBool>,
@@ -195,14 +195,14 @@ pub mod time {
     }
 
     pub async fn sleep(limit: Duration) {
-        // What is asked for was less a moment ago.
+        // A caller passes the rest of its limit, which is a little shorter than the limit.
         if limit >= FOREVER / 2 {
             std::future::pending::<()>().await;
         }
         let over = Arc::new(tokio::sync::Notify::new());
         let clock = Arc::clone(&over);
         thread::spawn(move || {
-            // One who sleeps again and again leaves the others their turn.
+            // A thread that sleeps again and again leaves the others their turn.
             thread::yield_now();
             clock.notify_one();
         });

@@ -10,16 +10,16 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner};
 use taskcluster_proxy_schedules::models::{audit, credentials, log, permits, rate, replays, slots};
 
-/// In `cargo test`, for each model and each way to choose.
+/// The orders in `cargo test`, for each model and each way to choose.
 const SCHEDULES: usize = 500;
 
-/// A run that takes more goes on for ever; most take some hundred.
+/// The most steps of a run. A run that takes more goes on for ever; most take some hundred.
 const STEPS: usize = 100_000;
 
-/// Of each thread; what is not optimised takes more than shuttle expects.
+/// The stack of each thread, in bytes. Code that is not optimised takes more than shuttle expects.
 const STACK: usize = 2048 * 1024;
 
-/// Changes of who goes first, by which most faults are found.
+/// How often another thread is made to go first; most faults are found with few changes.
 const CHANGES: usize = 3;
 
 fn number<N: FromStr>(variable: &str, otherwise: N) -> N {

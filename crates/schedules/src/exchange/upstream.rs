@@ -25,7 +25,7 @@ impl Connections {
         }
     }
 
-    /// One that is free, or a new one.
+    /// A free connection, or a new one.
     pub async fn take(&self) -> Result<Permit, SendError> {
         loop {
             let free = self.pool.idle.borrow_mut().pop();
@@ -45,7 +45,7 @@ impl Connections {
         }
     }
 
-    /// Whether so many can be opened at once, now that none is open.
+    /// Whether `number` connections can be opened at once, now that none is open.
     pub async fn are_all_there(&self, number: usize) -> bool {
         let mut taken = Vec::new();
         while taken.len() < number && !self.permits.are_wanted() {
@@ -78,7 +78,7 @@ mod pool {
         body: PhantomData<B>,
     }
 
-    /// One who waits, until it is dropped.
+    /// A request that waits, until this is dropped.
     struct Waiting<'a>(&'a Cell<usize>);
 
     impl<B> Pool<B> {

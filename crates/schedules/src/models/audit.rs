@@ -43,7 +43,7 @@ impl Model {
         THREADS.into_iter().map(start).collect()
     }
 
-    /// Of `lines` in all, each is on the disk or counted.
+    /// Of `lines` lines, each is on the disk or counted as lost.
     fn assert_complete(&self, lines: u64) {
         let written = self.disk.lines();
         let lost = self.metrics.lost_audit_lines.get();
@@ -96,7 +96,7 @@ pub fn lines_at_the_end() {
     assert!(model.disk.told() <= model.metrics.lost_audit_lines.get());
 }
 
-/// Nothing is signed whose line would be lost.
+/// No request is signed whose line would be lost.
 pub fn lines_that_are_required() {
     let model = Model::start(true, 2);
     let threads = model.on_threads(|audit, disk, name| {
@@ -107,7 +107,7 @@ pub fn lines_that_are_required() {
             let is_in_trouble = before.is_some() && disk.trouble() == before;
             assert!(!(signs && is_in_trouble), "signed and not recorded");
             if signs {
-                // It is sent, and its answer is relayed.
+                // The request is sent, and its answer is relayed.
                 thread::yield_now();
                 audit.line(format_args!("{name}.{number}"));
                 signed += 1;

@@ -79,7 +79,7 @@ impl Model {
         let set = entered.set().number();
         assert!(set >= answered, "{set} after {answered} was answered");
         self.running[set].fetch_add(1, SeqCst);
-        // It signs, and its answer is relayed.
+        // The request is signed, and its answer is relayed.
         thread::yield_now();
         assert_eq!(entered.set().number(), set);
         self.running[set].fetch_sub(1, SeqCst);

@@ -61,7 +61,7 @@ impl Write for Teller {
     }
 }
 
-/// Two lines, the second perhaps when the first is written.
+/// Two lines; the second may come after the first is written.
 pub fn lines_without_a_flush() {
     let (teller, told) = channel();
     let log = Log::start(Box::new(Teller(teller)), Arc::default()).expect("a thread");

@@ -17,13 +17,13 @@ use tokio::sync::oneshot;
 use crate::client::slots::{Candidate, Limits, Slot, Slots};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// One of each kind.
+/// One slot of each kind.
 const LIMITS: Limits = Limits {
     connections: 1,
     reserved: 1,
 };
 
-/// Three of tasks.
+/// Three slots of tasks.
 const THREE_OF_TASKS: Limits = Limits {
     connections: 3,
     reserved: 1,
@@ -56,8 +56,8 @@ struct Acceptor {
     orders: Sender<Order>,
 }
 
-/// Clients of two listeners connect and are idle, so that each takes the place of another, beside one
-/// who waits for a place of those held back, which is in use until its connection ends.
+/// Clients of two listeners connect and are idle, so that each takes the place of another. A further
+/// client waits for a reserved place, which is in use until its connection ends.
 pub fn idle_connections_make_room() {
     run(async |acceptor| {
         let busy = acceptor.take(true).await;
@@ -74,7 +74,7 @@ pub fn idle_connections_make_room() {
     });
 }
 
-/// Both slots are in use until their connections end, and each has one who waits for it.
+/// Both slots are in use until their connections end, and for each of them a client waits.
 pub fn busy_connections_end() {
     run(async |acceptor| {
         let (task, launcher) = (acceptor.take(false).await, acceptor.take(true).await);
@@ -138,7 +138,7 @@ fn run_with(limits: Limits, listeners: impl AsyncFnOnce(&Acceptor) -> Vec<JoinHa
     }
 }
 
-/// Ends connections that are idle some time after it is told to, and at last all.
+/// Ends idle connections some time after it is told to, and at last all connections.
 fn serve(orders: &Receiver<Order>) {
     let mut connections = HashMap::new();
     let mut ending = Vec::new();
@@ -184,7 +184,7 @@ fn ends_by_itself(connection: Connection) -> JoinHandle<()> {
 }
 
 impl Acceptor {
-    /// A client connects, and is idle from then on; the number of its connection.
+    /// A client connects, and is idle from then on. Returns the number of its connection.
     async fn accept(&self, reserved: bool) -> u64 {
         let connection = self.take(reserved).await;
         let number = connection.slot.number;
@@ -228,7 +228,7 @@ impl Acceptor {
 }
 
 impl Connection {
-    /// What else is on it goes after its place.
+    /// Other parts of a connection end after its place is free.
     fn end(self) {
         let usage = Arc::clone(&self.slot.usage);
         self.open[usize::from(self.slot.reserved)].fetch_sub(1, SeqCst);

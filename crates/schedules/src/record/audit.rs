@@ -27,7 +27,7 @@ struct AuditOptions {
     required: bool,
 }
 
-/// As the audit log itself, which ends with its last clone; here the model ends it.
+/// Like the audit log itself, which ends with its last clone; here the model ends it.
 #[derive(Clone)]
 pub struct Audit(Arc<Shared>);
 
@@ -45,7 +45,7 @@ impl Audit {
         self.0.may_sign()
     }
 
-    /// Of a request that was signed.
+    /// Takes the line of a request that was signed.
     pub fn line(&self, line: fmt::Arguments<'_>) {
         self.0.push(format!("{line}\n").as_bytes(), true);
     }
@@ -74,7 +74,7 @@ pub struct Disk(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     files: Vec<Vec<u8>>,
-    /// So many writes may still fail.
+    /// How many writes may still fail.
     failures: usize,
     /// Since when the log has said that the last write failed.
     trouble: Option<usize>,
@@ -155,7 +155,7 @@ impl Write for File {
     }
 }
 
-/// What the log is told of lines that wait at the end, behind their number.
+/// The log's sentence on lines that wait at the end; their number stands before it.
 const LAST_WORDS: &str = " lines of the audit log could not be written";
 
 /// What the log would say.

@@ -27,7 +27,7 @@ pub enum Format {
     Json,
 }
 
-/// As the log itself, which ends with its last clone; here each thread has the one.
+/// Like the log itself, which ends with its last clone; here all threads have the same one.
 #[derive(Clone)]
 pub struct Log(Arc<Shared>);
 
@@ -52,7 +52,7 @@ impl Log {
 /// The longest while in which one line of a kind passes.
 pub const RATE: Duration = rate::RATE;
 
-/// As the log's own, which is asked by all threads that refuse connections.
+/// Like the log's own, which all threads that refuse connections ask.
 #[derive(Clone)]
 pub struct RateLimit(Arc<rate::RateLimit>);
 
