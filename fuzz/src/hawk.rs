@@ -75,7 +75,7 @@ pub fn hawk_header(bytes: &[u8]) -> bool {
     true
 }
 
-/// What no field's value can hold never comes to a reader of it.
+/// The text of a field's value; `None` for bytes that no field's value can hold.
 fn field_text(bytes: &[u8]) -> Option<&str> {
     let is_text = |byte| matches!(byte, b'\t' | b' '..=b'~');
     std::str::from_utf8(bytes)
@@ -206,8 +206,8 @@ fn model<'a>(header: &'a str, keys: &[&str]) -> Result<HashMap<&'a str, &'a str>
     Ok(attributes)
 }
 
-/// A certificate that is taken says to `serde_json` what it says to us, keeps every byte of its
-/// strings, and comes through a header unchanged; and what the signer writes the verifier reads.
+/// An accepted certificate says to `serde_json` what it says to us, keeps every byte of its
+/// strings, and comes through a header unchanged. The verifier reads what the signer writes.
 pub fn certificate(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
@@ -257,8 +257,8 @@ pub fn certificate(bytes: &[u8]) -> bool {
     true
 }
 
-/// Credentials that are taken have a client id by Taskcluster's pattern and an access token, and what
-/// they sign verifies for that client; a refusal says the same of every access token.
+/// Accepted credentials have a client id by Taskcluster's pattern and an access token, and what they
+/// sign verifies for that client. A refusal says the same for every access token.
 pub fn credentials(bytes: &[u8]) -> bool {
     let Some([client_id, access_token, certificate]) = lines::<3>(bytes) else {
         return false;

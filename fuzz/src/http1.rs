@@ -11,7 +11,7 @@ use taskcluster_proxy_core::fuzzing::{self, Answers, Framing};
 
 use super::cut;
 
-/// More fields than these are not held as lines; a number of the product.
+/// The proxy's own limit: a head with more fields is not held as lines.
 const HELD_FIELDS: usize = 100;
 
 /// A head that passes the gate is read by httparse to the same end, and its framing follows from the
@@ -110,7 +110,7 @@ pub fn fields(bytes: &[u8]) -> bool {
     true
 }
 
-/// What the reader says of a `Content-Length` that is none.
+/// The reader's value for a `Content-Length` that is no length.
 const NO_LENGTH: u64 = u64::MAX;
 
 /// The length that each element names (RFC 9110 8.6).
@@ -147,7 +147,7 @@ fn chunked_alone(named: &[String]) -> Option<bool> {
 }
 
 /// The fields that a message keeps beyond one connection, sorted by name (RFC 9110 7.6.1). `Connection`
-/// cannot name what says who sends it, to whom, and how long it is.
+/// cannot name fields that say who sends the message, to whom, and how long it is.
 fn end_to_end(
     section: &[Header<'_>],
     to_upstream: bool,
@@ -323,7 +323,7 @@ pub fn request_chunks(bytes: &[u8]) -> bool {
         return false;
     };
     match decode(bytes) {
-        // What trailers say is for hyper to read, which gets no byte behind them.
+        // hyper reads the trailers, and gets no byte behind them.
         Decoded::Whole { len, content, .. } | Decoded::OddTrailers { len, content } => {
             assert_eq!((taken, data, is_done), (len, content.len() as u64, true));
         }

@@ -21,7 +21,7 @@ pub use records::{clock, redaction, retry_after};
 pub use rules::{browser, outgoing_proxy, scopes};
 pub use urls::{route, url_to_sign};
 
-/// Panics where what must hold of an input does not; says whether the parser has accepted it.
+/// Panics where the property does not hold of an input. Returns whether the parser has accepted it.
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every property by the name of its target.

@@ -10,8 +10,8 @@ use super::{hawk, http1};
 /// More rounds than the reader decodes one by one.
 const LOOKED_AT: usize = 12;
 
-/// However often what is left is decoded, no bewit and no user of a URL stands in it; and there is
-/// nothing more to take out of it.
+/// A redacted text holds no bewit and no user of a URL, however often it is decoded. Redacting it
+/// again changes nothing.
 pub fn redaction(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
@@ -24,7 +24,7 @@ pub fn redaction(bytes: &[u8]) -> bool {
     let is_changed = clean != text;
     let mut decoded = clean.into_bytes();
     for round in 0.. {
-        // To look at each of the thousands that a long text may have takes too long.
+        // A long text may have thousands of rounds; looking at each of them takes too long.
         let again = percent_decoded(&decoded);
         let is_last = again == decoded;
         if round < LOOKED_AT || is_last {
@@ -127,7 +127,7 @@ pub fn retry_after(bytes: &[u8]) -> bool {
     pause.is_some()
 }
 
-/// By how many seconds the machine's time may go on while a property is checked.
+/// By how many seconds the machine's clock may go on while a property is checked.
 const SLACK: u64 = 600;
 
 /// A refusal teaches the time of a challenge that is proven; without one that of its one `Date`, if no

@@ -9,10 +9,10 @@ use super::lines;
 
 const ROOT: &str = "https://tc.example.com";
 
-/// What goes out is what came, behind the name that it was routed by; scheme, host and port are those
-/// that `http::Uri` reads in the upstream's URL, and the `url` crate where it has a name. An absolute
-/// form is routed as its path is. Only a name that stands alone is answered here. A host that `url` takes
-/// for this machine or one of its link, in whichever notation, is kept off.
+/// The target goes out as it came, without the name that it was routed by. Scheme, host and port are
+/// those that `http::Uri` reads in the upstream's URL, and the `url` crate where it has a name. An
+/// absolute form is routed as its path is. Only a name that stands alone is answered here. A host that
+/// `url` takes for this machine or one of its link, in whichever notation, is kept off.
 pub fn route(bytes: &[u8]) -> bool {
     let Ok(target) = std::str::from_utf8(bytes) else {
         return false;
@@ -79,8 +79,8 @@ fn is_near(origin: &str) -> bool {
     }
 }
 
-/// The URL of `POST /bewit`, the root URL and a URL that Hawk signs are read by three readers of ours:
-/// where two take one, they read the same; and what they read, `http::Uri` and `url` read.
+/// Three readers of ours read the URL of `POST /bewit`, the root URL and a URL that Hawk signs. If two
+/// of them accept a URL, they read the same in it, and so do `http::Uri` and `url`.
 pub fn url_to_sign(bytes: &[u8]) -> bool {
     let Some([url]) = lines::<1>(bytes) else {
         return false;
@@ -135,7 +135,7 @@ fn reads_alike(text: &str, host: &str, port: u16, target: &str) {
             target
         );
     }
-    // It reads numbers for addresses, decodes names, and takes `\` for `/`.
+    // `url` reads numbers as addresses, decodes names, and takes `\` for `/`.
     if let Ok(url) = Url::parse(text) {
         match url.host() {
             Some(Host::Domain(name)) if !text.contains('\\') => assert_eq!(name, host),
@@ -143,7 +143,8 @@ fn reads_alike(text: &str, host: &str, port: u16, target: &str) {
                 assert_eq!(host[1..host.len() - 1].parse(), Ok(ip));
             }
             Some(Host::Ipv4(ip)) => {
-                // `1.2` is an address to it, and to resolvers; a dotted quad is one to every reader.
+                // `1.2` is an address to `url` and to resolvers; a dotted quad is one to every
+                // reader.
                 assert!(host.parse() == Ok(ip) || host.parse::<std::net::Ipv4Addr>().is_err());
             }
             _ => {}
