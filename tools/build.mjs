@@ -31,7 +31,7 @@ import {
 
 const OUTPUT = join(ROOT, 'build/platforms');
 
-/** What linkers ask for and no file of this machine is; made anew by each run. */
+/** Files that linkers ask for and that this machine does not have; made anew by each run. */
 const STUBS = join(ROOT, 'build/stubs');
 
 endWithSentence(main);
@@ -63,7 +63,7 @@ function main() {
   process.exitCode = outcomes.every(({ outcome }) => outcome.startsWith('built')) ? 0 : 1;
 }
 
-/** By napi, which also writes the addon's types. */
+/** Builds by napi, which also writes the addon's types. */
 function buildHere() {
   run('npm', ['run', '--silent', 'build:addon']);
   run('npm', ['run', '--silent', 'build:ts']);
@@ -124,7 +124,7 @@ function linking(isZig) {
   return isZig ? ['cargo-zigbuild', 'zigbuild'] : [CARGO, 'build'];
 }
 
-/** The same, and the list of crates goes into the file. */
+/** The same, and writes the list of crates into the file. */
 function listing(isZig) {
   return [cargoTool('cargo-auditable'), 'auditable', isZig ? 'zigbuild' : 'build'];
 }

@@ -1,11 +1,11 @@
 /**
- * Puts into the package taskcluster-proxy what it takes of others, so that it needs none; after tsc has
- * written dist/.
+ * Bundles into the package taskcluster-proxy what it uses of other packages, so that it depends on none;
+ * runs after tsc has written dist/.
  *
  * - dist/cli/taskcluster-proxy.cjs is the command in one CommonJS file; by {@link bundle} it is also what
  *   tools/one-file.mjs puts into its program. A worker starts one proxy per task: loading the same code as
  *   eight ES modules takes Node 20 about 9 ms longer, half as much again as an empty program.
- * - dist/nearest.js is the one module of the API that takes anything of a package.
+ * - dist/nearest.js is the one module of the API that uses another package.
  */
 import { chmodSync, readFileSync } from 'node:fs';
 import { argv } from 'node:process';
@@ -17,7 +17,7 @@ const LICENCES = { commander: 'LICENSE', leven: 'license' };
 /** The packages that are bundled. */
 export const BUNDLED = Object.keys(LICENCES);
 
-/** What is bundled wants its licence to stand in every copy of it. */
+/** The licences of bundled code ask for their text in every copy of it. */
 function licencesOf(...names) {
   const licences = names.map((name) => {
     const path = new URL(`../node_modules/${name}/${LICENCES[name]}`, import.meta.url);
@@ -31,8 +31,8 @@ const { engines } = JSON.parse(readFileSync(new URL('../package.json', import.me
 const [oldestNode] = engines.node.match(/\d+/);
 
 /**
- * Stands before all else, so that an older Node is told by one sentence, and not by the trace of what
- * it lacks.
+ * Stands before all other code, so that an older Node prints one sentence, and no stack trace of what it
+ * lacks.
  */
 const banner = `'use strict';
 if (parseInt(process.versions.node, 10) < ${oldestNode}) {
@@ -42,8 +42,8 @@ if (parseInt(process.versions.node, 10) < ${oldestNode}) {
 const binaryUrl = require('node:url').pathToFileURL(require('node:path').join(__dirname, '../binary.js')).href;`;
 
 /**
- * Commander loads what spawns processes, for subcommands that are programs. The command has none,
- * and loading that takes Node 2 ms.
+ * Commander loads the module that spawns processes, for subcommands that are programs. The command
+ * has no such subcommand, and loading the module takes Node 2 ms.
  */
 const spawnsNothing = {
   name: 'spawns-nothing',
@@ -60,7 +60,8 @@ export async function bundle({ entry, outfile, plugins = [], ...options }) {
     outfile,
     bundle: true,
     platform: 'node',
-    // Older than what runs it: a Node that cannot parse it cannot be told either.
+    // Older than any Node that may run it: a Node that cannot parse the file cannot say that it is
+    // too old.
     target: 'node10',
     supported: { 'node-colon-prefix-require': true },
     format: 'cjs',

@@ -13,7 +13,7 @@ import { endWithSentence } from './ending.mjs';
 import { CARGO, ROOT } from './platforms.mjs';
 
 const TOOLS = {
-  /** Puts the list of crates into what it builds, and reads it from there as CycloneDX. */
+  /** Writes the list of crates into what it builds, and reads it from there as CycloneDX. */
   'cargo-auditable': { version: '0.7.7' },
   auditable2cdx: { version: '0.1.0' },
   /** Collects the licences of what is linked. */
@@ -26,7 +26,7 @@ const TOOLS = {
 
 const DIRECTORY = join(ROOT, 'build/cargo-tools');
 
-/** The program's path; it is there then. */
+/** The program's path, after it has been built where it was missing. */
 export function cargoTool(name) {
   const tool = TOOLS[name];
   if (tool === undefined) {

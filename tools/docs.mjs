@@ -69,7 +69,7 @@ function write(file, text) {
   writeFileSync(join(SOURCE, file), text);
 }
 
-/** By TypeDoc, with its settings from typedoc.json. */
+/** Makes the site by TypeDoc, with its settings from typedoc.json. */
 function generate(documents) {
   const program = join(ROOT, 'node_modules/typedoc/bin/typedoc');
   const { status } = spawnSync(
@@ -86,7 +86,7 @@ function generate(documents) {
   }
 }
 
-/** Every link of every page to another one, or to a part of one, that is not there. */
+/** Every link of a page to another page, or to a part of one, that is not there. */
 function checkLinks(pages) {
   const parts = new Map(pages.map((page) => [page, partsOf(page)]));
   const files = new Set(readdirSync(SITE, { recursive: true }).map((name) => normalize(name)));

@@ -1,4 +1,4 @@
-/** How a tool ends that cannot do its work: with the sentence of its error, and with 1. */
+/** Ends a tool that cannot do its work: with the sentence of its error, and with exit code 1. */
 export async function endWithSentence(work) {
   try {
     await work();

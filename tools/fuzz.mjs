@@ -1,12 +1,12 @@
 /**
  * Fuzzes the readers of foreign bytes: `npm run fuzz -- --minutes 5 [--target NAME]`, or each for two
- * seconds, built in a third of the time: `npm run fuzz -- --quick`; and tells what of them is reached by
- * the inputs that there are: `npm run fuzz -- --coverage`.
+ * seconds, built in a third of the time: `npm run fuzz -- --quick`. `npm run fuzz -- --coverage` tells
+ * which of their lines the present inputs reach.
  *
- * It builds the targets in fuzz/ with the compiler at hand and runs them in turn, the time divided
- * among them. What is found is kept in fuzz/artifacts, what is new in fuzz/target/corpus; fuzz/corpus
- * is for inputs that have been chosen. The last target, `typescript`, is the tests of what holds for
- * every input there, with other seeds.
+ * It builds the targets in fuzz/ with the compiler at hand and runs them in turn, the time divided among
+ * them. Inputs that break a property are kept in fuzz/artifacts, new inputs in fuzz/target/corpus;
+ * fuzz/corpus is for inputs that have been chosen. The last target, `typescript`, runs the property tests
+ * in TypeScript with other seeds.
  */
 import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -26,7 +26,7 @@ const GUIDED = [
 const WAYS = {
   fuzzing: { profile: 'release', flags: GUIDED },
   quick: { profile: 'quick', flags: GUIDED },
-  // Code that is made one with its caller is not counted where it stands.
+  // Code that is inlined into its caller is not counted where it stands.
   coverage: { profile: 'dev', flags: ['-Cinstrument-coverage'] },
 };
 
@@ -104,7 +104,7 @@ function output(command, args, env = {}) {
   return stdout;
 }
 
-/** Runs each target for so many seconds; whether none has found anything. */
+/** Runs each target for `seconds`. Returns whether none has found anything. */
 function fuzz(directory, targets, seconds) {
   let total = 0;
   let isSound = true;
@@ -141,7 +141,7 @@ function fuzz(directory, targets, seconds) {
   return isSound;
 }
 
-/** Runs the tests in TypeScript for so many seconds, once at least; whether all have passed. */
+/** Runs the tests in TypeScript for `seconds`, once at least. Returns whether all have passed. */
 function play(seconds) {
   const [setup, ava] = ['tools/setup.mjs', 'node_modules/ava/entrypoints/cli.mjs'];
   const options = { cwd: ROOT, stdio: 'inherit' };
@@ -183,7 +183,7 @@ function cover(targets) {
   printTable(JSON.parse(output(join(tools, 'llvm-cov'), args)).data[0].files);
 }
 
-/** A row for each file of the project of which something is reached, in Markdown. */
+/** A row for each file of the project of which the inputs reach something, in Markdown. */
 function printTable(files) {
   console.log('| file | lines reached | of |\n| --- | --- | --- |');
   for (const { filename, summary } of files) {

@@ -34,7 +34,7 @@ export function checkGlibc(file) {
   return needed;
 }
 
-/** Of versions the greatest, number by number. */
+/** The greatest of some versions, number by number. */
 export function newest(versions) {
   return versions.toSorted(compare).at(-1);
 }

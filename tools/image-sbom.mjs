@@ -54,7 +54,7 @@ function baseOf(reference) {
   };
 }
 
-/** Those that are installed; of one that was removed Debian keeps an entry. */
+/** The installed packages: Debian keeps an entry of a removed one. */
 function packagesOf(status, release) {
   const [id, version] = ['ID', 'VERSION_ID'].map((name) => fieldOf(release, name, '='));
   const distribution = version === undefined ? '' : `&distro=${id}-${version}`;

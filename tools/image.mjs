@@ -37,15 +37,15 @@ const FILES = join(ROOT, 'tools/image');
 /** What base.Containerfile begins with. */
 const DEBIAN = 'debian:12-slim';
 
-/** What a base may have that says which packages are in it. */
+/** The files of a base that say which packages are in it. */
 const STATUS = '/var/lib/dpkg/status';
 const RELEASE = '/usr/lib/os-release';
 
 const DIGEST = ['image', 'inspect', '--format', '{{index .RepoDigests 0}}'];
 
 /**
- * Each with a question that only one which works answers, how it builds, saves, asks a registry for the digest of an
- * image, and reads files of one.
+ * Each builder has a question that only a working one answers, and says how it builds, saves, asks a registry for
+ * the digest of an image, and reads files of one.
  */
 const BUILDERS = {
   docker: { works: ['info'], build: ['build'], save, digest: DIGEST, read: readCopied },
@@ -168,7 +168,7 @@ function partsOf(oneFile, named) {
   return JSON.parse(readFileSync(file, 'utf8'));
 }
 
-/** With the digest that the builder's registry has for it. */
+/** `reference` with the digest that the builder's registry has for it. */
 function pinned(builder, platform, reference) {
   if (isPinned(reference)) {
     return reference;
@@ -194,7 +194,7 @@ function asks(builder, command, image) {
   return status === 0 ? stdout.trim() : '';
 }
 
-/** Of the image, what says which packages it has; undefined where it has no such file. */
+/** The image's files that say which packages it has; undefined where it has no such file. */
 function readCopied(builder, image, directory) {
   const id = asks(builder, ['create'], image);
   const texts = [STATUS, RELEASE].map((file) => {
@@ -219,7 +219,9 @@ function readMounted(builder, image) {
   return texts;
 }
 
-/** Dockerflow's version.json, from the program itself: what lies in the image is what is named. */
+/**
+ * Dockerflow's version.json. The program itself gives it, so that it names what lies in the image.
+ */
 function describe(oneFile, emulator, version) {
   const [program, ...args] = [...emulator.split(' ').filter(Boolean), oneFile, '--version'];
   const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8' });
@@ -271,7 +273,7 @@ function build({ builder, platform, context, tags, file, args = {} }) {
 
 function run(builder, command) {
   console.error(`> ${builder} ${command.join(' ')}`);
-  // What a builder says is for people; stdout is the image's names alone.
+  // The builder's messages are for people; stdout has the image's names alone.
   const { status } = spawnSync(builder, command, { stdio: ['ignore', 2, 2] });
   if (status !== 0) {
     throw new Error(`${builder} ${command[0]} failed: what it said stands above.`);

@@ -59,14 +59,14 @@ export const RUNTIMES = [
 
 if (argv[1] === fileURLToPath(import.meta.url)) {
   endWithSentence(() => {
-    // First what fails at once.
+    // First the step that fails at once.
     const ends = runtimes();
     const parts = [HEAD, `${collected()}\n`, ...ends];
     writeFileSync(join(ROOT, 'THIRD-PARTY-LICENSES'), parts.join('\n'));
   });
 }
 
-/** With the texts of the Zig that links here. */
+/** The runtimes, with the texts of the Zig that links here. */
 function runtimes() {
   const program = 'import os, ziglang; print(os.path.dirname(ziglang.__file__))';
   const { status, stdout } = spawnSync(PYTHON, ['-c', program], { encoding: 'utf8' });

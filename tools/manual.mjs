@@ -26,7 +26,7 @@ for (const [file, content] of Object.entries({
   writeFileSync(path, content);
 }
 
-/** With its dashes, the short one first. */
+/** The spellings of a flag with their dashes, the short one first. */
 function spellings({ flag, short }) {
   return short === undefined ? [`--${flag}`] : [`-${short}`, `--${flag}`];
 }
@@ -157,7 +157,7 @@ function quotedForFish(text) {
   return `'${text.replace(/['\\]/g, '\\$&')}'`;
 }
 
-/** In the macros of man(7). */
+/** The manual page, in the macros of man(7). */
 function manualPage() {
   const { version } = manifest();
   const options = flags.map((row) => {
@@ -198,7 +198,7 @@ ${roff(manifest().homepage)}
 `;
 }
 
-/** Hyphens are kept from being set as others, and a line from being read as a request. */
+/** Keeps hyphens from being set as other characters, and a line from being read as a request. */
 function roff(text) {
   const escaped = text.replaceAll('\\', '\\e').replaceAll('-', '\\-');
   return /^[.']/.test(escaped) ? `\\&${escaped}` : escaped;

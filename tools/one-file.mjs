@@ -32,7 +32,10 @@ import { binaryOf, platformNamed, ROOT } from './platforms.mjs';
 
 const DIRECTORY = join(ROOT, 'build/one-file');
 
-/** Where the machine has none of its own: the sentence then says on which machines it is made. */
+/**
+ * The platform to name where this machine has none of its own: the error then says which machines make
+ * it.
+ */
 const ANY = 'linux-x64-gnu';
 
 const MAIN = 'main.cjs';
@@ -73,12 +76,12 @@ function addonFor(platform, given) {
   return addon;
 }
 
-/** Gives the path of what is made. */
+/** Makes a platform's one file, and gives its path. */
 async function make(platform, addon) {
   const { name } = platform;
   mkdirSync(DIRECTORY, { recursive: true });
   const output = join(DIRECTORY, oneFileOf(platform));
-  // Of this run alone: another may make the same file meanwhile.
+  // A directory of this run alone: another run may make the same file meanwhile.
   const scratch = mkdtempSync(join(DIRECTORY, 'run-'));
   try {
     const { builder, licence, putsTogether } = builderFor(name, DIRECTORY, scratch);
@@ -132,8 +135,8 @@ async function bundleMain(scratch, version) {
 }
 
 /**
- * The parts as Node reads them, with the addon as an asset. What is made names them as they are named here:
- * without the directory of this run.
+ * The parts as Node reads them, with the addon as an asset. The program names its files as they are named
+ * here: without the directory of this run.
  */
 async function putTogether({ builder, putsTogether, node, addon, scratch, useCodeCache }) {
   const config = {
@@ -159,7 +162,7 @@ async function putTogether({ builder, putsTogether, node, addon, scratch, useCod
   return join(scratch, UNFINISHED);
 }
 
-/** postject tells on stdout of its progress, which belongs to the path of what is made. */
+/** postject writes its progress to stdout, which is for the path of the one file. */
 async function quietly(work) {
   const { log } = console;
   console.log = console.error;

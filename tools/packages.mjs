@@ -8,7 +8,7 @@ import { copyFileSync, cpSync, existsSync, readFileSync, statSync, writeFileSync
 import { join } from 'node:path';
 import { binaryOf, ROOT } from './platforms.mjs';
 
-/** What of dist/ is taskcluster-local's: files, and folders with all of theirs. */
+/** The part of dist/ that belongs to taskcluster-local: files, and folders with all of theirs. */
 const LOCAL = ['cli/taskcluster-local.js', 'cli/oldest-node.js', 'cli/local', 'deployment'];
 
 /** The committed lists of what each package holds, by its name. */
@@ -42,7 +42,7 @@ export function assembleLocal(directory) {
   }
 }
 
-/** What lies under npm/, and the licence. */
+/** The files under npm/, and the licence. */
 function assemble(name, directory) {
   cpSync(join(ROOT, 'npm', name), directory, { recursive: true });
   copyFileSync(join(ROOT, 'LICENSE'), join(directory, 'LICENSE'));
@@ -54,7 +54,10 @@ export function listContents(directories) {
   writeFileSync(CONTENTS, `${JSON.stringify(lists, null, 2)}\n`);
 }
 
-/** What an earlier build has left in dist/ is not for the world, and what is missing was not built. */
+/**
+ * Files that an earlier build has left in dist/ must not be published, and missing files were not
+ * built.
+ */
 export function checkContents(directories) {
   const lists = JSON.parse(readFileSync(CONTENTS, 'utf8'));
   for (const [name, files] of directories.map((directory) => contentsOf(directory))) {

@@ -62,7 +62,7 @@ export const PLATFORMS = manifest().napi.targets.map((triple) => {
   const { suffix, linker, abi, pin = '', ...rest } = SYSTEMS[system];
   const target = `${machine}-${abi?.[arch] ?? system}`;
   return {
-    /** As its package is called behind `taskcluster-proxy-`. */
+    /** The name of its package, behind `taskcluster-proxy-`. */
     name: suffix(arch),
     /** Its own triple. */
     triple,
@@ -143,7 +143,7 @@ export function standardLibrary({ target }) {
   return source && existsSync(source) ? 'source' : undefined;
 }
 
-/** What rustc strips Apple's libraries with. */
+/** Whether the program is there with which rustc strips Apple's libraries. */
 function hasObjcopy() {
   const libraries = says(RUSTC, '--print', 'target-libdir');
   return (

@@ -4,9 +4,9 @@
  *   node tools/sbom.mjs DIRECTORY [ADDON...]      by default the addons in build/platforms/
  *   node tools/sbom.mjs DIRECTORY --packages      no addons: the npm packages alone
  *
- * Of an addon and of the one file it is in, it is the list of crates that the file itself carries, so a file without one is refused; what
- * it says of a crate beside its name and version comes from Cargo. Of the npm packages it is what npm
- * finds in the lock file, with what is bundled.
+ * For an addon and the one file that it is in, the list is that of the crates which the file itself carries, so a file
+ * without one is refused; what it says of a crate beside its name and version comes from Cargo. For the npm packages it
+ * is what npm finds in the lock file, with what is bundled.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
@@ -81,14 +81,14 @@ function bomOfAddon(addon, platform, crates) {
     ...crates.get(`pkg:cargo/taskcluster-proxy-addon@${version}`),
   };
   bom.components = bom.components.map((component) => {
-    // Of a crate of this repository it says that where it is from is left out.
+    // The purl of a crate of this repository also says where the crate lies; that is left out.
     const purl = component.purl.replace(/&.*/, '');
     return { ...component, purl, ...crates.get(purl) };
   });
   return bom;
 }
 
-/** Beside the addon it has a Node and what is bundled. */
+/** Beside the addon, the one file holds a Node and what is bundled. */
 function bomOfOneFile(ofAddon, platform, all) {
   const node = { type: 'application', 'bom-ref': 'node', ...nodeOf(platform) };
   const bundled = BUNDLED.map((each) =>

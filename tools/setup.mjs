@@ -23,7 +23,7 @@ const STEPS = [
   {
     result: addon,
     sources: ['crates', 'build.rs', 'Cargo.toml', 'Cargo.lock'],
-    // To be serving soon; `npm run build` makes the one with all optimisations.
+    // Built quickly, to be serving soon; `npm run build` makes the one with all optimisations.
     command: ['npm', 'run', '--silent', 'build:addon:quick'],
     needs: {
       program: 'cargo',

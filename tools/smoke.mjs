@@ -19,7 +19,7 @@ const SIZE = 100 * 2 ** 20;
 const CREDENTIALS = { clientId: 'project/smoke', accessToken: 'not-a-secret' };
 const NEXT = { ...CREDENTIALS, clientId: 'project/next' };
 
-/** Long enough for a machine that another one plays. */
+/** Long enough for a machine that another machine emulates. */
 setTimeout(() => fail('it took longer than 5 minutes'), 300_000).unref();
 
 const body = randomBytes(SIZE);
@@ -82,7 +82,7 @@ function addonOfThisMachine() {
     .find(existsSync);
 }
 
-/** As the names of the platforms begin; on Linux with the C library of this process. */
+/** How the name of this machine's platform begins; on Linux with the C library of this process. */
 function machine() {
   const { header } = process.report.getReport();
   const libc = header.glibcVersionRuntime === undefined ? 'musl' : 'gnu';

@@ -102,12 +102,12 @@ function testGo(environment) {
 
 async function testService(name) {
   const environment = {
-    // What is required passes the hooks by.
+    // Modules that `require` loads pass the hooks by.
     NODE_OPTIONS: `--no-experimental-require-module --import=${pathToFileURL(OVERRIDES)}`,
     SUITES_DIST: join(ROOT, 'dist'),
     SUITES_CHECKOUT_URL: pathToFileURL(join(checkout, 'services/queue/test/helper.js')).href,
     SUITES_DATABASE_URL: values['database-url'],
-    // Where a test empties a table itself.
+    // For the tests that empty a table themselves.
     TEST_DB_URL: values['database-url'],
   };
   const directory = join(checkout, 'services', name);

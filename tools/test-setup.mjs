@@ -25,7 +25,7 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const CLIENTS = join(ROOT, '__test__/clients');
 const IS_CI = process.env.CI === 'true';
 
-/** The last of a line that many machines still have. */
+/** The last version of a line of Node that many machines still have. */
 const OLD_NODE = '18.20.8';
 
 /** For programs in Go, which take longer to compile than they run here. */
@@ -100,7 +100,7 @@ async function preparePythonClient() {
   copyFileSync(requirements, installed);
 }
 
-/** A Node that is older than what the package is for, to see what it is told. */
+/** A Node that is older than the package supports, to see what sentence it prints. */
 async function prepareOldNode() {
   const directory = join(ROOT, 'build/test-node');
   const installed = join(directory, 'node_modules/node/package.json');
@@ -124,7 +124,7 @@ function prepareWorker() {
   return buildWithGo('worker', 'test-worker', 'generic-worker', worker, '-tags', 'insecure');
 }
 
-/** What starts and updates proxies as a worker of today does. */
+/** The program that starts and updates proxies as a worker of today does. */
 function prepareLauncher() {
   return buildWithGo('launcher', 'test-launcher', 'launcher', '.');
 }

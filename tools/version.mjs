@@ -82,7 +82,7 @@ function json(places) {
   };
 }
 
-/** Its own, and those of the packages of this repository that it needs. */
+/** The manifest's own version, and those of the packages of this repository that it needs. */
 function ofManifest(manifest) {
   const needed = [manifest.dependencies, manifest.optionalDependencies].flatMap(
     (dependencies = {}) =>

@@ -103,7 +103,7 @@ class Queue extends taskcluster.Queue {
 }
 
 const nothing = () => undefined;
-// Tests construct some parts.
+// A function that can be called with `new`, since tests construct some parts.
 const ownPart = (name) =>
   function refuse() {
     console.log(`      needs ${name}:`);

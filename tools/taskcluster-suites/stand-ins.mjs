@@ -28,7 +28,7 @@ export function standIns(database, apiClient) {
   return {
     fns: databaseFunctions(store, database, apiClient),
     loaded: { monitor: MONITOR, workerInfo: workerInfo(store) },
-    /** Until no deadline or claim before that time is left. */
+    /** Resolves when no deadline or claim before that time is left. */
     async nothingDue(time) {
       while (
         (await database.query('SELECT 1 FROM tasks WHERE due < $1 LIMIT 1', [time])).length > 0
