@@ -24,7 +24,7 @@ export type Kind = keyof typeof KINDS;
 export interface Row {
   /** Where this key can be set; `environment`: by a variable alone. */
   readonly by: 'API' | 'command' | 'API and command' | 'environment';
-  /** Long name on the command line, without dashes; absent where arguments or variables alone do. */
+  /** Long name on the command line, without dashes; absent where only arguments or variables set it. */
   readonly flag?: string;
   readonly short?: string;
   /** The placeholder of the value in the help. */

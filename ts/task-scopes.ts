@@ -23,7 +23,7 @@ export class TaskLookupError extends Error {
  * at once.
  *
  * @throws {@link TaskLookupError}
- * @throws {@link OptionsError} The root URL is none.
+ * @throws {@link OptionsError} The root URL is not valid.
  * @throws {@link CredentialsError}
  */
 export async function taskScopes(taskId: string, options: ProxyOptions): Promise<string[]> {

@@ -24,7 +24,7 @@ interface ApplicationOptions {
   readonly record: RequestListener;
 }
 
-/** To be mounted on: the services follow. */
+/** The application; the services are then mounted on it. */
 export function application({
   listening,
   publicUrl,

@@ -213,11 +213,11 @@ async function startOn(storage: Storage, options: DeploymentOptions): Promise<De
   };
 }
 
-/** Where the operator learns of what happens. */
+/** Where the deployment reports to the operator. */
 interface Reports {
   readonly log: Log;
   readonly onNotice: (sentence: string) => void;
-  /** That what a notice said is over. */
+  /** Says that the subject of a notice is over. */
   readonly onRelief: (sentence: string) => void;
   readonly onFault: FaultListener;
 }
@@ -249,7 +249,7 @@ async function prepareData(
   return addClientsAndRoles(storage.store, options);
 }
 
-/** What follows the data as other processes change them. */
+/** The parts that follow the data as other processes change them. */
 interface LiveData {
   readonly rolesVersion: RolesVersion;
   readonly resolver: ScopeResolver;
@@ -274,7 +274,7 @@ async function watchData(
   return { rolesVersion, resolver, claims, listening };
 }
 
-/** What a served deployment is put together from. */
+/** The parts of which a served deployment is made. */
 interface Parts {
   readonly storage: Storage;
   readonly own: OwnCredentials;

@@ -1,6 +1,6 @@
 /**
- * Answers what is no request of HTTP: what its parser refuses reaches no route. The answer has the shape of every other
- * error, and the connection ends, since no reader can tell where the next request begins.
+ * Answers bytes that are no HTTP request: what the parser refuses reaches no route. The answer has the shape of every
+ * other error, and the connection ends, since no reader can tell where the next request begins.
  */
 import { maxHeaderSize, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -22,7 +22,7 @@ export function answerMalformed(server: Server): void {
   });
 }
 
-/** None for a connection that was lost, or on which nothing came. */
+/** Undefined for a connection that was lost, or on which nothing came. */
 function refusalOf(code: string): ApiError | undefined {
   if (code === 'HPE_HEADER_OVERFLOW') {
     const most = `${maxHeaderSize / 1024} KiB`;

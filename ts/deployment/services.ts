@@ -10,5 +10,8 @@ export function services(): readonly Declarations[] {
   return [auth, queue, secrets, webServer];
 }
 
-/** What changes of grants open and close here. One for all, since it prepares every endpoint once. */
+/**
+ * Finds what changes of grants open and close. One for all services, since it prepares every endpoint
+ * once.
+ */
 export const grantChanges = new GrantChanges(services);

@@ -51,7 +51,10 @@ export class RemoteDeployment implements Source {
     return Promise.all(apis.map(async (path) => (await this.#ask('GET', path)) as ApiReference));
   }
 
-  /** The definition of a task; undefined if its id is none or unknown, or it is not for this caller to read. */
+  /**
+   * The definition of a task; undefined if the id is malformed or unknown, or if this caller may not read the
+   * task.
+   */
   async task(taskId: string): Promise<object | undefined> {
     try {
       const path = `/api/queue/v1/task/${encodeURIComponent(taskId)}`;

@@ -41,7 +41,7 @@ export function load(): unknown {
   try {
     removeLeftovers();
   } catch {
-    // There is no such directory; the ways say so.
+    // The directory is missing; the attempts below say so.
   }
   const failures: string[] = [];
   for (const way of ways) {
@@ -88,7 +88,9 @@ function loadPrivate(parent: string): unknown {
   }
 }
 
-/** What processes have left that run no more. Only where no other user can have put it. */
+/**
+ * Removes the directories of processes that no longer run, only where no other user can have made them.
+ */
 function removeLeftovers(): void {
   for (const parent of ownDirectories()) {
     for (const name of readdirSync(parent)) {
@@ -109,13 +111,13 @@ function isRunning(id: number): boolean {
   }
 }
 
-/** As far as the system lets it. */
+/** Removes the addon and its directory, as far as the system allows it. */
 function remove(directory: string): void {
   try {
     rmSync(path.join(directory, ASSET), { force: true });
     rmdirSync(directory);
   } catch {
-    // It is loaded.
+    // A process has the library loaded.
   }
 }
 

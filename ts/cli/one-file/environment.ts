@@ -12,7 +12,10 @@ const STARTED_BY = 'TASKCLUSTER_PROXY_STARTED_BY';
 /** Since Node 22.15; the one-file build carries a newer Node than the oldest one of the package. */
 type Execve = (file: string, args: string[], environment: NodeJS.ProcessEnv) => never;
 
-/** Gives undefined where there are none: then the command runs in this process. */
+/**
+ * Starts the program again without these variables. Undefined where there are none: then the command runs
+ * in this process.
+ */
 export function withoutVariables(): Promise<void> | undefined {
   const others = Object.entries(process.env).filter(([name]) => !OF_NODE.test(name));
   if (others.length === Object.keys(process.env).length) {
@@ -28,7 +31,7 @@ export function withoutVariables(): Promise<void> | undefined {
   return execve(process.execPath, args, environment);
 }
 
-/** Node ends its children with itself there, however it ends. */
+/** On Windows, Node ends its children with itself, however it ends. */
 async function runChild(environment: NodeJS.ProcessEnv): Promise<void> {
   // With NODE_DEBUG Node would show how it starts the child: arguments and variables, secrets among them.
   const write = process.stderr.write.bind(process.stderr);

@@ -1,6 +1,6 @@
 /**
- * Refuses a body that its request announces as far longer than what is read of it. What reads bodies refuses a longer
- * one too, but takes in all of it first, so that a client which reads only then finds the answer.
+ * Refuses a body that its request announces as far longer than the limit. The parser of bodies refuses a longer one
+ * too, but takes in all of it first, so that a client which reads only after sending finds the answer.
  */
 import type { RequestHandler } from 'express';
 import { ApiError } from './errors.js';
@@ -10,7 +10,7 @@ const MIB = 1024 * 1024;
 /** How many times longer than the limit a body may be announced to be taken in. */
 const TAKEN_IN = 16;
 
-/** The middleware before what reads a body of up to `limit` bytes. */
+/** The middleware to put before a parser of bodies of up to `limit` bytes. */
 export function announcedUpTo(limit: number): RequestHandler {
   return ({ headers }, _response, next) => {
     if (Number(headers['content-length']) > TAKEN_IN * limit) {

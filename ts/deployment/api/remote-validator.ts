@@ -14,7 +14,7 @@ import { Outage } from '../outage.js';
 import { OLDEST, type RolesVersion } from '../roles-version.js';
 import type { Authentication, HawkRequest, SignatureValidator } from './authenticate.js';
 
-/** Auth answered what no auth service answers. */
+/** Auth gave an answer that no auth service gives. */
 export class RemoteAuthError extends Error {
   override readonly name = 'RemoteAuthError';
 }

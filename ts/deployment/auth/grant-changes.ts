@@ -26,7 +26,7 @@ type Grantee = Pick<Client, 'scopes' | 'disabled'>;
 
 export class GrantChanges {
   readonly #declared: () => readonly Declarations[];
-  /** One endpoint each. */
+  /** References with one endpoint each. */
   #endpoints: readonly ApiReference[] | undefined;
 
   /** @param declared - The services of the deployment, whose endpoints a change opens or closes. */

@@ -246,7 +246,7 @@ const served = {
   lastDateActive: time,
 } as const;
 
-/** What an operator could do with it. There are no actions here, and none in Taskcluster's own services any more. */
+/** The actions that an operator could take: none here, and none in Taskcluster's own services any more. */
 const actions = { type: 'array', items: {}, maxItems: 0 } as const;
 
 const provisioner = { provisionerId: text, ...served, actions };

@@ -46,7 +46,7 @@ export class Claims {
     this.#options = options;
   }
 
-  /** To be called when a task has become pending; without an id, when one may have in any task queue. */
+  /** To be called when a task has become pending; without an id, when a task of any queue may have. */
   wake(taskQueueId?: string): void {
     const woken = taskQueueId === undefined ? this.#pending.eventNames() : [taskQueueId];
     // `once` listens to errors as well, of which there are none: an id has a slash in it.

@@ -130,8 +130,8 @@ export const quarantineWorkerRequest = {
 } as const;
 
 /**
- * What declares a provisioner or a worker type. A body without a property names no scope, so that every caller could
- * send it: it is refused.
+ * The declaration of a provisioner or a worker type. A body without a property names no scope, so that every caller
+ * could send it: it is refused.
  */
 const declaration = {
   type: 'object',

@@ -133,7 +133,7 @@ function declareProvisioners(queue: Queue): void {
     },
     async ({ params: { provisionerId }, body, authorize }, { store }) => {
       await authorize({ provisionerId, properties: Object.keys(body) });
-      // As Taskcluster's own queue, which keeps provisioners no longer: nothing is written.
+      // Nothing is written, as in Taskcluster's own queue, which no longer keeps provisioners.
       return shownProvisioner(store, provisionerId);
     },
   );

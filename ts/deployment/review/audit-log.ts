@@ -1,6 +1,6 @@
 /**
  * Reads audit logs of `taskcluster-proxy` line by line, in bounded memory: they may be gigabytes long, and are written
- * and rotated meanwhile. What the calls in them need, `least-scopes.ts` tells.
+ * and rotated meanwhile. `least-scopes.ts` tells what the calls in them need.
  */
 import type { Stats } from 'node:fs';
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
@@ -24,7 +24,7 @@ export interface AuditLine {
   readonly authorizedScopes?: readonly string[];
 }
 
-/** The next lines of a log, and the number of those between them that are none of an audit log. */
+/** The next lines of a log, and the number of lines between them that are not of an audit log. */
 export interface Piece {
   readonly lines: readonly AuditLine[];
   readonly unreadable: number;
@@ -80,7 +80,9 @@ async function openUnlessGone(name: string): Promise<FileHandle | undefined> {
 
 const CHUNK = 64 * 1024;
 const NEWLINE = 0x0a;
-/** A longer line is none of an audit log: the head of a request has at most 64 KiB. */
+/**
+ * Longest line, in bytes: the head of a request has at most 64 KiB, so an audit log has no longer one.
+ */
 const LONGEST_LINE = 1024 * 1024;
 
 async function* piecesOf(file: FileHandle, name: string, size: number): AsyncGenerator<Piece> {
@@ -104,7 +106,7 @@ async function* piecesOf(file: FileHandle, name: string, size: number): AsyncGen
       isTooLong = false;
       from = to + 1;
     }
-    // What is behind the last newline is not written yet, or never will be.
+    // Text behind the last newline is not written to its end yet, or never will be.
     rest = Buffer.concat([rest, chunk.subarray(from)]);
     if (rest.length > LONGEST_LINE) {
       rest = NOTHING;

@@ -74,7 +74,7 @@ interface Route extends Pick<Call, 'service' | 'entry'> {
 
 interface Match {
   readonly route: Route;
-  /** The path, and what its parameters are there. */
+  /** The path, and the values of its parameters. */
   readonly found: readonly string[];
 }
 

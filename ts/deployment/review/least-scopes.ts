@@ -2,8 +2,8 @@
  * The fewest and narrowest scopes that would have sufficed for the calls of an audit log, by the
  * declarations of a deployment's endpoints.
  *
- * It sees no body. What an expression asks of a task, the deployment tells: the definition of the task that a call
- * has created, or acts on. It reports a call as unknown if a parameter of its expression is still missing. It
+ * It sees no body. Where an expression depends on a task, the deployment tells the definition of the task that a
+ * call has created, or acts on. It reports a call as unknown if a parameter of its expression is still missing. It
  * expands no roles.
  */
 import type { ApiReference, ReferenceEntry } from '../api/reference.js';
@@ -63,7 +63,7 @@ export interface LeastScopes {
 
 /**
  * @param rootUrl - Calls of other hosts need no scopes of this deployment.
- * @param readTask - Asked for the tasks of calls that cannot be judged without.
+ * @param readTask - Reads the tasks of calls that cannot be judged without them.
  */
 export async function leastScopes(
   lines: Iterable<AuditLine> | AsyncIterable<AuditLine>,
@@ -94,7 +94,7 @@ export async function leastScopes(
   return fitting(sets.values(), [...calls.values()], [...unknown.values()]);
 }
 
-/** The sets of scopes that signed calls; most lines have the one of the line before. */
+/** The sets of scopes that signed calls; most lines have the set of the line before. */
 class DistinctSets {
   readonly #sets = new Map<string, readonly string[] | undefined>();
   #last: readonly string[] | undefined;

@@ -1,5 +1,5 @@
 /**
- * Which scopes of a subject no call in the audit logs has needed. What a call needs, `least-scopes.ts` tells.
+ * Which scopes of a subject no call in the audit logs has needed. `least-scopes.ts` tells what a call needs.
  *
  * A call counts for a client if the client has signed it. For a role and for scopes every call counts, since a line does
  * not tell why its client holds a scope. Memory does not grow with the logs: calls that need the same of the subject's
@@ -68,7 +68,7 @@ export interface Unused {
   /** Scopes that only calls with an unknown need may have needed. */
   readonly perhaps: readonly HeldScope[];
   readonly unknown: readonly UnknownNeed[];
-  /** Lines that are none of an audit log. */
+  /** The number of lines that are not of an audit log. */
   readonly unreadable: number;
 }
 
@@ -122,7 +122,7 @@ export async function unusedScopes(source: Source, question: UseQuestion): Promi
 /** Most other hosts that are named. */
 const NAMED_HOSTS = 5;
 
-/** What has been read. */
+/** The result so far of reading the logs. */
 class Reading {
   unreadable = 0;
   readonly #question: UseQuestion;
@@ -197,14 +197,17 @@ class Reading {
   }
 }
 
-/** Most texts that are remembered of what has been seen. */
+/** Most texts that are remembered as already seen. */
 const REMEMBERED = 10_000;
 
 /** Gathers what calls need of the scopes that are held. */
 class Uses {
   readonly held: readonly string[];
   readonly #isHeld: (wanted: string) => boolean;
-  /** A scope that stands for all that the same held scopes grant, by such a scope, and by those that grant it. */
+  /**
+   * By each needed scope, one scope that stands for all those which the same held scopes grant. Below: that one
+   * scope by these held scopes.
+   */
   readonly #alike = new Map<string, string>();
   readonly #standing = new Map<string, string>();
   readonly #needs = new Map<string, ScopeExpression>();
@@ -243,7 +246,7 @@ class Uses {
     }
   }
 
-  /** For a call with a need that is known in part. */
+  /** Counts a call with a need that is known in part. */
   mayNeed(wanted: ScopeTemplatePart): void {
     const text = JSON.stringify(wanted);
     if (!this.#templates.has(text)) {

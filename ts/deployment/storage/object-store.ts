@@ -168,7 +168,7 @@ function entityTag(file: string): string {
   return `"${file}"`;
 }
 
-/** What sending a file may end with. */
+/** The error with which sending a file may end. */
 interface SendError extends Error {
   readonly status?: number;
   readonly headers?: Record<string, string>;

@@ -177,7 +177,10 @@ async function reached<Result>(statement: Promise<Result>): Promise<Result> {
   }
 }
 
-/** What the server has not told itself comes of the connection to it: it has no code that names an outage. */
+/**
+ * Whether an error means an outage. An error that the server has not reported comes from the connection to
+ * it.
+ */
 export function isOutage(error: unknown): boolean {
   return error instanceof pg.DatabaseError
     ? CANNOT_SERVE.test(error.code ?? '')

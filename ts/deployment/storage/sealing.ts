@@ -123,7 +123,7 @@ export class KeyRing {
         this.#stamp = stamp;
       }
     } catch {
-      // As above.
+      // The keys stay.
     }
   }
 

@@ -130,7 +130,7 @@ export interface ServedQueue {
 export const STABILITIES = ['experimental', 'stable', 'deprecated'] as const;
 export type Stability = (typeof STABILITIES)[number];
 
-/** Makes a task queue active, and changes of its description what is named. */
+/** Makes a task queue active, and changes the parts of its description that are given. */
 export interface SeenQueue extends Pick<ServedQueue, 'id' | 'lastActive' | 'expires'> {
   readonly description?: string | undefined;
   readonly stability?: Stability | undefined;
@@ -307,7 +307,7 @@ export interface Store {
   transaction<Result>(work: (store: Store) => Promise<Result>): Promise<Result>;
   readonly clients: {
     get(clientId: string): Promise<Client | undefined>;
-    /** Adds it, or changes the one that has its id to this. */
+    /** Adds the client, or replaces the fields of the one with its id. */
     put(client: NewClient): Promise<void>;
     /** Adds the client, or returns the existing one with its id. */
     add(client: Client): Promise<Client>;
@@ -326,7 +326,7 @@ export interface Store {
     all(): Promise<readonly Role[]>;
     /** A number that changes with every change of a role. */
     version(): Promise<number>;
-    /** Adds it, or changes the one that has its id to this. */
+    /** Adds the role, or replaces the fields of the one with its id. */
     put(role: NewRole): Promise<void>;
     /**
      * Replaces a role by the result of `change`, removes it for `undefined`, and keeps it for the same

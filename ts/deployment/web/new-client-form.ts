@@ -61,7 +61,7 @@ export function sendNewClient(response: Response, clientId: string, accessToken:
   });
 }
 
-/** Answers what no form can mend. */
+/** Answers a request that no form can mend. */
 export function sendNoNewClient(response: Response, wrong: string): void {
   sendPage(response, {
     status: 400,

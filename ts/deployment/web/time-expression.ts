@@ -28,7 +28,7 @@ const UNITS: readonly (readonly [name: string, milliseconds: number])[] = [
   ['seconds', 1000],
 ];
 
-/** Longest accepted text. */
+/** Longest accepted text, in characters. */
 const LONGEST = 100;
 
 /** The span in milliseconds; undefined for any other or an empty text. */

@@ -1,6 +1,6 @@
 import type { Migration } from './migration.js';
 
-/** What clients and roles tell of themselves, and word to every process when a role has changed. */
+/** Descriptions and dates of clients and roles, and a notification when a role has changed. */
 export const CLIENTS_AND_ROLES: Migration = {
   name: '0003-clients-and-roles',
   up: `

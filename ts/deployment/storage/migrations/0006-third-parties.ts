@@ -1,8 +1,8 @@
 import type { Migration } from './migration.js';
 
 /**
- * What users have granted to third parties on its way to becoming a client, each for minutes. What
- * names a grant is kept as its hash.
+ * The grants of users to third parties on the way to a client, each for minutes. The id of a grant is
+ * kept as its hash.
  */
 export const THIRD_PARTIES: Migration = {
   name: '0006-third-parties',

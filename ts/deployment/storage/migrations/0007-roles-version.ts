@@ -1,8 +1,8 @@
 import type { Migration } from './migration.js';
 
 /**
- * A number that is another one once a role has changed, in the transaction that changes it: a
- * process that hears no notice asks for it instead. A sequence would count before the commit.
+ * A number that changes with every change of a role, in the same transaction: a process that receives no
+ * notification asks for it instead. A sequence would change before the commit.
  */
 export const ROLES_VERSION: Migration = {
   name: '0007-roles-version',

@@ -1,6 +1,6 @@
 import type { Migration } from './migration.js';
 
-/** Who has changed what. */
+/** The history: which client has changed what. */
 export const AUDIT_HISTORY: Migration = {
   name: '0009-audit-history',
   up: `

@@ -22,7 +22,7 @@ export function artifacts(database: Queryable): Store['artifacts'] {
     },
     change: (taskId, runId, name, change) =>
       database.transaction(async (transaction) => {
-        // Locks the name, which a row that is not there cannot.
+        // Locks the name: a row that does not exist yet cannot be locked.
         await transaction.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [
           `artifact ${taskId}/${runId}/${name}`,
         ]);

@@ -145,7 +145,7 @@ function fromRow(row: Row, keys: KeyRing): Client {
   };
 }
 
-/** What a client's access token is sealed for. */
+/** The place for which a client's access token is sealed. */
 export function tokenPlace(clientId: string): string {
   return `access token of ${clientId}`;
 }

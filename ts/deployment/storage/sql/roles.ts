@@ -52,7 +52,7 @@ interface KnownRoles {
  */
 const VERSION = "xmin || ' ' || ctid";
 
-/** All as of one moment. Only those are read whole that are not known. */
+/** All roles as of one moment. Only roles that are not known in this version are read whole. */
 async function all(database: Queryable, known: KnownRoles): Promise<Role[]> {
   for (;;) {
     const present = await versions(database);
@@ -70,14 +70,14 @@ async function all(database: Queryable, known: KnownRoles): Promise<Role[]> {
       }
     }
     known.roles = roles;
-    // Else one has been changed or removed since they were counted.
+    // Otherwise a role has been changed or removed since the versions were read.
     if (roles.size === present.length) {
       return Array.from(roles.values(), ([, role]) => role);
     }
   }
 }
 
-/** In one value: ten thousand rows would take their time. */
+/** The version of each role, read as one value: ten thousand rows take longer. */
 async function versions(database: Queryable): Promise<[roleId: string, version: string][]> {
   const [row] = await database.query<{ all: [string, string][] | null }>(
     `SELECT json_agg(json_build_array(role_id, ${VERSION}) ORDER BY role_id) AS "all" FROM roles`,

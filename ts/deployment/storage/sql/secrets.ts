@@ -50,7 +50,7 @@ function fromRow({ name, secret, secret_key, expires }: Row, keys: KeyRing): Sec
   return { name, secret: JSON.parse(text), expires };
 }
 
-/** What a secret's value is sealed for. */
+/** The place for which a secret's value is sealed. */
 export function secretPlace(name: string): string {
   return `secret ${name}`;
 }

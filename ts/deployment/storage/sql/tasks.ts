@@ -100,7 +100,7 @@ function byTime(time: 'scheduled' | 'started', where: string): string {
 
 const EVERYTHING: PageRequest = { after: '', limit: 1_000_000 };
 
-/** Whether it has been added, and was not there. */
+/** Adds the task; false if there is one with its id. */
 async function insert(database: Queryable, task: Task): Promise<boolean> {
   const { taskId, definition, retriesLeft, runs } = task;
   const added = await one(
@@ -253,7 +253,7 @@ function stateOf({ runs }: Task): string {
   return runs.at(-1)?.state ?? 'unscheduled';
 }
 
-/** When the clock is next to be asked about a task: at its deadline, or before when its claim ends. */
+/** When to look at a task again: at its deadline, or before that when its claim ends. */
 function dueOf(task: Task): Date | null {
   const state = stateOf(task);
   if (!['unscheduled', 'pending', 'running'].includes(state)) {

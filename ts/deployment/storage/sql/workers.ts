@@ -13,7 +13,7 @@ interface QueueRow {
 const QUEUES =
   'SELECT task_queue_id AS id, last_active, expires, description, stability FROM task_queues';
 
-/** There is no table of provisioners: each is what its task queues are, and has no description of its own. */
+/** There is no table of provisioners: each consists of its task queues, and has no description of its own. */
 const PROVISIONERS = `
   SELECT id, max(last_active) AS last_active, max(expires) AS expires, '' AS description,
     'experimental' AS stability FROM
