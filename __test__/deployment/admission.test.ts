@@ -61,7 +61,8 @@ function ask(deployment: Deployment, { sent, ...signing }: Case): Promise<Answer
 const NARROW = ['assume:project:x', 'project-scope', 'secrets:*'];
 const now = () => Math.floor(Date.now() / 1000);
 
-// What leans on the time is made when it is asked for: a test may begin minutes after this is read.
+// Values that depend on the time are made when a case asks for them: a test may begin minutes after
+// this is read.
 
 const ACCEPTED: Record<string, [Case, string[]]> = {
   'permanent credentials': [{ client: root }, ['*']],

@@ -126,7 +126,7 @@ const SATISFACTION: [held: string[], wanted: ScopeExpression, left: ScopeExpress
   [[], '', ''],
   [['a*b'], 'axb', 'axb'],
   [['a*'], 'a**', null],
-  // It would give more than it.
+  // `a*` grants more than `a**` does.
   [['a**'], 'a*', 'a*'],
   [['a'], { AllOf: ['a', 'b'] }, 'b'],
   [['a'], { AllOf: ['b', 'c'] }, { AllOf: ['b', 'c'] }],

@@ -33,7 +33,7 @@ const PASSAGES: [template: ScopeTemplatePart, held: string[], passes: Passage][]
   [{ AllOf: [{ for: 'x', in: 'xs', each: 'a:<x>' }] }, [], 'never'],
   [{ AllOf: [{ for: 'x', in: 'xs', each: 'a:<x>' }] }, ['a:*'], 'always'],
   [{ if: 'x', then: 'a' }, [], 'sometimes'],
-  // Where it leaves nothing there is no way.
+  // An `if` that leaves nothing is no way to pass.
   [{ AnyOf: [{ if: 'x', then: 'a' }] }, ['a'], 'sometimes'],
   [{ AnyOf: [{ if: 'x', then: 'a' }] }, ['b'], 'never'],
   ['a*', ['a**'], 'never'],
@@ -94,7 +94,7 @@ test('every caller may read what is not secret in a public deployment', (t) => {
   ]);
 });
 
-/** All there is to see without credentials: whether it runs, and who one is. */
+/** All that a caller without credentials may see: whether a service runs, and who the caller is. */
 const OPEN = [
   'ping',
   'version',

@@ -30,7 +30,10 @@ onEveryBackend('a thousand calls without credentials cost auth one', async (t, p
   });
 });
 
-/** At once, and fewer than the 511 that may wait for Node to accept them: the rest would be reset. */
+/**
+ * Requests at once. They are fewer than the 511 connections that may wait for Node to accept them:
+ * Node resets any further ones.
+ */
 const BURST = 500;
 
 for (const [name, declare, place] of [
@@ -38,7 +41,7 @@ for (const [name, declare, place] of [
     'PGlite',
     test,
     async (t: ExecutionContext) => {
-      // Not the one that other tests change roles in.
+      // A database of its own: in the shared one, other tests change roles.
       const folder = freshDirectory(t);
       await addDatabase(folder);
       return { folder, database: undefined };
@@ -61,7 +64,7 @@ for (const [name, declare, place] of [
     );
     t.true(answers.every(({ status }) => status === 404));
     t.deepEqual(deployment.counters(), { verified: 0, refused: 0, anonymous: 1 });
-    // Until a change is heard of.
+    // The answer is kept until a change of the roles is noticed.
     const auth = authOf(deployment);
     await auth.updateRole('anonymous', { description: '', scopes: [] });
     t.is((await send(deployment, { target })).status, 403);

@@ -7,7 +7,7 @@ import { RoleError, RoleExpansion, type RoleScopes } from '../../ts/deployment/a
 import { grants, ordered } from '../../ts/deployment/scopes.js';
 import { holds } from '../harness/property.js';
 
-/** Of few letters, so that they meet. */
+/** Words of few letters, so that many of them match each other. */
 const word = fc
   .array(fc.constantFrom('a', 'b', ':', '*'), { minLength: 1, maxLength: 3 })
   .map((letters) => letters.join(''));
@@ -36,7 +36,7 @@ const roles: fc.Arbitrary<RoleScopes[]> = fc.uniqueArray(
 
 const PARAMETER = '<..>';
 
-/** Every role for every scope that is held and can assume one, until nothing is added. */
+/** Adds the scopes of each role that a held scope assumes, until no scope is new. */
 function expandedNaively(roles: readonly RoleScopes[], scopes: readonly string[]): string[] {
   const held = new Set(scopes);
   for (const scope of held) {
@@ -88,7 +88,7 @@ function filledIn(scope: string, parameter: string): string {
 
 function normalNaively(scopes: readonly string[]): string[] {
   const all = [...new Set(scopes)];
-  // No other grants any scope but itself.
+  // A scope without a star grants itself alone.
   const stars = all.filter((scope) => scope.endsWith('*'));
   return ordered(all.filter((one) => !stars.some((star) => star !== one && grants(star, one))));
 }

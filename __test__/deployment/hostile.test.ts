@@ -14,8 +14,9 @@ import type { Flood } from '../harness/flood.js';
 const FLOOD = path.resolve(import.meta.dirname, '../harness/flood.ts');
 
 /**
- * What one caller may make the event loop do at a stretch, in milliseconds of CPU time. A quiet machine
- * takes a tenth of it; what this is to find are the ten seconds and more of work that does not yield.
+ * The longest that one caller may keep the event loop busy at a stretch, in milliseconds of CPU time. A
+ * quiet machine takes a tenth of it. The test looks for work of ten seconds and more that does not
+ * yield.
  */
 const LONGEST_TURN = 1_000;
 
@@ -34,7 +35,7 @@ interface Attack {
   readonly path: string;
   readonly body?: unknown;
   readonly client?: typeof NOBODY;
-  /** How it may be answered. */
+  /** The statuses with which it may be answered. */
   readonly statuses: readonly number[];
 }
 
@@ -163,7 +164,7 @@ async function flood(
   return JSON.parse(await text(child.stdout)) as Record<string, number>;
 }
 
-/** The longest that a ping has taken, one after the other. */
+/** Sends pings one after the other, and returns the longest time that one has taken. */
 async function pingUntil(deployment: Deployment, end: Promise<unknown>): Promise<number> {
   let isOver = false;
   void end.finally(() => {
@@ -193,7 +194,10 @@ function watchTurns(): () => number {
   };
 }
 
-/** The CPU time of this thread, in milliseconds, or where no one tells that of the process. */
+/**
+ * The CPU time of this thread in milliseconds; of the process, where the system does not tell that
+ * of a thread.
+ */
 function workedFor(): number {
   try {
     const stat = readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'utf8');

@@ -17,17 +17,22 @@ import { postgresql } from '../harness/postgresql.js';
 import { testWith } from '../harness/tools.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
-/** In one file, since it is started so often, beside the one that makes a database. */
+/**
+ * The writer in one file, since it is started so often, beside the program that makes a database.
+ */
 const WRITERS = path.join(ROOT, `build/test-writer-${process.pid}`);
 const WRITER = path.join(WRITERS, 'writer.mjs');
 
-/** So many writers at once, each with data of its own. */
+/** How many writers run at once, each with data of its own. */
 const LANES = 4;
-/** A process is killed at most so long after its first write, in milliseconds. */
+/** A process is killed at most this long after its first write, in milliseconds. */
 const LONGEST_LIFE = 30;
-/** Every other one is killed while it starts: at most so long after that began. */
+/**
+ * Every other process is killed while it starts: at most this long after its start, in
+ * milliseconds.
+ */
 const LONGEST_START = 400;
-/** How often; each start of PGlite takes half a second of a processor. */
+/** How many processes are killed; each start of PGlite takes half a second of a processor. */
 const { KILLS = '80' } = process.env;
 
 test.after.always(() => rmSync(WRITERS, { recursive: true, force: true }));
@@ -61,7 +66,7 @@ test('PGlite loses nothing that it has acknowledged', async (t) => {
 testWith('postgres')('nor is anything lost with PostgreSQL', async (t) => {
   t.timeout(TEST_PATIENCE_MS);
   const server = await postgresql();
-  // Its server goes on: what is killed is a client of it.
+  // The server goes on: the killed process is a client of it.
   await killAll(t, Number(KILLS) / 2, async () => [
     freshDirectory(t),
     await server.createDatabase(),
@@ -135,7 +140,10 @@ function linesOf({ stdout }: ChildProcess): AsyncIterable<string> {
   return createInterface({ input: stdout as NonNullable<typeof stdout> });
 }
 
-/** By how many files there are of a new database when it is killed; it has about a thousand. */
+/**
+ * How many files of a new database there are when its process is killed; a whole one has about a
+ * thousand.
+ */
 const FILES = [1, 30, 300, 700];
 
 test.serial('nor is a database left half made', async (t) => {
@@ -159,11 +167,11 @@ test.serial('nor is a database left half made', async (t) => {
         const name = unfinished();
         return name !== undefined && countNames(path.join(path.dirname(place), name)) > files;
       });
-      // A kill that comes too late, as one may on a busy machine, says nothing.
+      // A kill may come too late on a busy machine; it is repeated then.
     } while (isWhole());
   }
   await killAt(isWhole);
-  // What follows are its tables.
+  // The next processes make its tables.
   let written = 0;
   for (let turn = 1; turn <= 12; turn += 1) {
     written = await killOne(t, [folder], written, true);
@@ -176,7 +184,10 @@ function namesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder) : [];
 }
 
-/** Neither more nor fewer than any number where the folder is going just now. */
+/**
+ * The number of files. NaN, which no number is less or more than, where the folder is being removed
+ * just now.
+ */
 function countNames(folder: string): number {
   try {
     return existsSync(folder) ? readdirSync(folder, { recursive: true }).length : 0;
@@ -185,14 +196,14 @@ function countNames(folder: string): number {
   }
 }
 
-/** Or until the process has ended, which it should not have. */
+/** Waits until it is so, or until the process has ended, which it should not have. */
 async function until(isSo: () => boolean, child: ChildProcess): Promise<void> {
   while (!isSo() && child.exitCode === null && child.signalCode === null) {
     await pause(1);
   }
 }
 
-/** What a process leaves in `database/` that is killed between two steps. */
+/** Files that a process leaves in `database/` if it is killed between two steps. */
 const REMAINS: [file: string, content: string][] = [
   ['data/postmaster.pid', ''],
   ['data/postmaster.pid', '-'],

@@ -31,7 +31,7 @@ const test = testWith('postgres', 'pgbouncer');
 const INTERNALS =
   /ECONN|terminat|127\.0\.0\.1|localhost|postgres|database|shutting|\bkey\b|\.ts:|\//i;
 
-/** One after the other, since all of them have one server. */
+/** One test after the other, since all of them have one server. */
 function alone(body: (t: ExecutionContext) => Promise<void>) {
   return async (t: ExecutionContext) => {
     t.timeout(TEST_PATIENCE_MS);
@@ -167,10 +167,13 @@ async function nextTask(queue: InstanceType<typeof taskcluster.Queue>): Promise<
   }
 }
 
-/** Of the published client: for 50 s, since a server takes its time to start on a busy machine. */
+/**
+ * The retries of the published client: 50 s, since a server takes its time to start on a busy
+ * machine.
+ */
 const RETRIES = 8;
 
-/** Each what some client does all day, by the published client and its own retries. */
+/** Calls such as clients make all day, by the published client and with its own retries. */
 function* work({ rootUrl, credentials }: Deployment): Generator<() => Promise<unknown>> {
   const options = { rootUrl, credentials, retries: RETRIES };
   const auth = new taskcluster.Auth(options);

@@ -94,7 +94,7 @@ for (const { name, declare, url } of PLACES) {
             resolved += 1;
           }
         }
-        // Lets the others go that still wait.
+        // Ends the claims that still wait.
         await queue.createTask(taskcluster.slugid(), definition());
       };
       const workers = [...queues, ...queues, ...queues].map((queue, at) => work(queue, `w${at}`));

@@ -25,7 +25,7 @@ async function processes(t: ExecutionContext, ofFirst: { claimTimeout?: number }
   return { folder, databaseUrl, queues, one: queues[0], two: queues[1], three: queues[2] };
 }
 
-/** Deals out what is to be done. */
+/** Makes one call for each item, through each queue in turn. */
 function dealt<Item>(
   items: readonly Item[],
   queues: readonly Queue[],
@@ -65,7 +65,7 @@ test('every run is claimed once, through any process', async (t) => {
         await queue.reportCompleted(status.taskId, runId);
       }
     }
-    // Let those go that still wait.
+    // Ends the claims that still wait.
     await queue.createTask(taskcluster.slugid(), definition());
   };
   const workers = [...queues, ...queues].map((queue, index) => work(queue, `w${index}`));

@@ -174,7 +174,7 @@ onEveryBackend('an operator describes a task queue, property by property', async
   const stable = { description: 'slow', stability: 'stable' };
   t.is(await refusal(caller.declareWorkerType('p', 'one', stable)), 'InsufficientScopes');
   t.is(await refusal(queue.declareWorkerType('p', 'one', { description: 'a\0' })), 'InputError');
-  // A provisioner is what its task queues are, and keeps no description.
+  // A provisioner consists of its task queues, and keeps no description.
   t.like(await caller.declareProvisioner('p', { description: 'ours' }), { description: '' });
   t.is(await refusal(queue.declareProvisioner('q', { description: '' })), 'ResourceNotFound');
   // Without a property no scope is named: every client would pass.

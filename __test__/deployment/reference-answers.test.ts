@@ -9,7 +9,7 @@ import { type Answer, play, type Step } from './recorded/play.mjs';
 
 const CALLER = { clientId: 'test-client', accessToken: 'none' };
 
-/** Answers that are to be others, by the title of the request, with the reason. */
+/** Answers that differ on purpose, by the title of the request, with the reason. */
 const DIFFERENCES: Readonly<Record<string, { readonly answer: Answer; readonly reason: string }>> =
   {
     'change the priority of a resolved task': {

@@ -45,7 +45,10 @@ async function listenState({ rootUrl }: Reach): Promise<string> {
   return ((await answer.json()) as { listen: string }).listen;
 }
 
-/** What others may do by what can be taken from them: without credentials, by a role, at all. */
+/**
+ * Grants rights that can be revoked: to every caller, to a client by a role, and to a client by its
+ * own scopes.
+ */
 async function grant({ rootUrl, credentials }: Pick<Reach, 'rootUrl' | 'credentials'>) {
   const auth = authOf({ rootUrl, credentials });
   const description = '';
@@ -69,7 +72,7 @@ async function grant({ rootUrl, credentials }: Pick<Reach, 'rootUrl' | 'credenti
 
 type Granted = Awaited<ReturnType<typeof grant>>;
 
-/** Whether each of those gets through: 404 is what is behind the door. */
+/** The status of one call by each right; 404 means that the call was let through. */
 async function statuses(other: Reach, { byRole, byItself }: Granted): Promise<number[]> {
   const signed = (client: Client, target: string) => {
     const Authorization = authorization(other, { client, target });
@@ -174,7 +177,7 @@ anyTest('waiting requests ask for the version of the roles once, and it then cou
   t.deepEqual(await Promise.all(asked), [1, 1]);
   t.is(await version.current(), 1);
   t.is(answers.length, 1);
-  // What was asked before a change is heard of says nothing of it.
+  // The answer to an older question does not show the change.
   version.changed();
   const before = version.current();
   version.changed();
@@ -183,7 +186,7 @@ anyTest('waiting requests ask for the version of the roles once, and it then cou
   answers[1]?.open(2);
   t.deepEqual(await Promise.all([before, after]), [2, 3]);
   t.is(await version.current(), 3);
-  // Nor is an old question good for those who come later.
+  // Later requests do not wait for an older question either.
   version.changed();
   const lost = version.current().catch(() => 'lost');
   await pause(OLDEST + 50);

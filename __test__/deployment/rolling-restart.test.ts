@@ -141,7 +141,7 @@ function startLoad(rootUrl: string, credentials: { clientId: string; accessToken
     },
     async stop() {
       isOver = true;
-      // Lets the client go that waits for work.
+      // Ends the claim that waits for work.
       await queue.createTask(taskcluster.slugid(), definition({ taskQueueId: WAITED_FOR }));
       await within(Promise.all(loops), 'the end of the load', DATABASE_PATIENCE_MS);
       return failures;

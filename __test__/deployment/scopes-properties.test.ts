@@ -17,7 +17,10 @@ import {
 } from '../../ts/deployment/scopes.js';
 import { holds } from '../harness/property.js';
 
-/** Of few letters, so that they meet; a star may stand anywhere and counts at the end alone. */
+/**
+ * Scopes of few letters, so that many match each other; a star may stand anywhere and counts at the end
+ * alone.
+ */
 const text = fc
   .array(fc.constantFrom('a', 'b', ':', '*', ' ', '~'), { maxLength: 5 })
   .map((letters) => letters.join(''));

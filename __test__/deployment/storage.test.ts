@@ -438,14 +438,14 @@ testWith('postgres')('a silent connection is probed', async (t) => {
   }
   const { database } = await open(t, (await BACKENDS[1]?.place(t)) ?? { folder: '' });
   await database.listen('things', () => undefined);
-  /** What is left of the timer of keepalive; while data are under way the timer is another one. */
+  /** The rest of the keepalive timer; another timer runs while data are under way. */
   const timerOf = (port: number) => {
     const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
     const line = readFileSync(sockets, 'utf8').match(new RegExp(`: ${local} .*`))?.[0] ?? '';
     return / 02:([0-9A-F]{8}) /.exec(line)?.[1];
   };
   let timers: (string | undefined)[] = [];
-  // One that has been idle for long is another one the next time.
+  // The pool replaces a connection that has been idle for long when it is used next.
   await until(async () => {
     const ports = await database.query<{ port: number }>(
       'SELECT client_port AS port FROM pg_stat_activity WHERE datname = current_database()',

@@ -24,9 +24,9 @@ const OPERATOR = {
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** Nothing that keeps people from a page who do not see it or use no mouse, by axe-core. */
+/** Asserts by axe-core that people who do not see the page, or use no mouse, can use it. */
 async function isAccessible(t: ExecutionContext, page: Page, what: string): Promise<void> {
-  // By the debugger, since the policy of the page lets no script run.
+  // Run through the debugger, since the policy of the page lets no script run.
   await page.evaluate(AXE);
   const found = await page.evaluate(
     `axe.run({ resultTypes: ['violations'] }).then(({ violations }) =>
@@ -72,7 +72,7 @@ testWith('chromium')('an operator proves, opens and compares by the page alone',
   ]);
   const state = await kept.path();
 
-  // By the keyboard alone.
+  // The operator uses the keyboard alone.
   await page.getByLabel('One role on a line').focus();
   await page.keyboard.type('anonymous=queue:pending-count:demo/*');
   await page.keyboard.press('Tab');

@@ -430,7 +430,7 @@ test('a host gains no turns by many IPv6 addresses or by a new name for each gue
   const hold = gate();
   const apply = (guess: number) =>
     queue.run({ address: `2001:db8::${guess}:1`, name: `${guess}` }, () => hold.opened);
-  // One is looked at, 64 wait.
+  // One password is being checked, 64 sign-ins wait.
   const running = Array.from({ length: 65 }, (_, guess) => apply(guess));
   await t.throwsAsync(apply(65), { instanceOf: TooManySignInsError });
   running.push(queue.run({ address: '2001:db8:0:1::1', name: 'other' }, () => hold.opened));

@@ -20,7 +20,7 @@ export interface LeafOptions {
   notAfter?: Date;
   /** The common name. */
   subject?: string;
-  /** Of the extended key usages; any where there is none, a server's when absent. */
+  /** The extended key usages: any use where the list is empty, a server's when absent. */
   purposes?: readonly ('server' | 'client')[];
   /** Whether it may sign others. */
   isAuthority?: boolean;
@@ -62,7 +62,7 @@ export class Authority {
     return `${this.#root.toString('pem')}\n`;
   }
 
-  /** For these DNS names and IP addresses. */
+  /** Issues a certificate for these DNS names and IP addresses. */
   async issue(names: string[], options: LeafOptions = {}): Promise<Leaf> {
     const keys = await newKeys(options.rsa);
     const certificate = await this.#sign(keys, names, { purposes: ['server'], ...options });

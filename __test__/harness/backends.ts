@@ -33,9 +33,8 @@ const STORES = [
 ] as const;
 
 /**
- * The same place with its database at hand, to put there what only time would bring about: a test that
- * waited for a time to pass would have to be done by then with all that comes before. The deployment
- * closes it.
+ * The same place with its database, so that a test can set times which it would otherwise have to wait
+ * for. The deployment closes the database.
  */
 export async function openPlace(place: Place): Promise<Place & { database: Database }> {
   const { databaseUrl: url } = place;

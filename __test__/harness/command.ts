@@ -23,7 +23,7 @@ export interface Ended {
 
 type Environment = Record<string, string>;
 
-/** What a run that is to get past the checks needs. */
+/** The environment that a run needs to get past the checks. */
 export const ENOUGH: Environment = {
   TASKCLUSTER_ROOT_URL: 'http://127.0.0.1:1',
   TASKCLUSTER_CLIENT_ID: 'project/tester',

@@ -22,7 +22,7 @@ export class Connection {
   private constructor(socket: net.Socket) {
     this.socket = socket;
     this.reader = new ByteReader(socket);
-    // A reset shows where the test reads or writes; unheard it would end the process.
+    // A reset shows where the test reads or writes; without a listener it would end the process.
     socket.on('error', (error) => {
       this.#failure = error;
     });

@@ -35,7 +35,7 @@ export async function schemaFor(): Promise<Database> {
   return new SchemaDatabase(database, schema);
 }
 
-/** As fast as it gets: nothing of it is read again. */
+/** As fast as possible: nothing of it is read again. */
 async function openShared(): Promise<Database> {
   const place = mkdtempSync(path.join(tmpdir(), 'taskcluster-proxy-test-'));
   process.once('exit', () => rmSync(place, { recursive: true, force: true }));
@@ -47,7 +47,10 @@ async function openShared(): Promise<Database> {
   return new PgliteDatabase(pglite, { location: 'memory' });
 }
 
-/** A schema that looks like a database: what it runs is a transaction that says where it is. */
+/**
+ * A schema that looks like a database: each of its statements runs in a transaction that sets the
+ * schema.
+ */
 class SchemaDatabase implements Database {
   readonly location = 'memory';
   readonly isExclusive = true;
@@ -128,7 +131,7 @@ async function template(kind: string, make: (place: string) => Promise<void>): P
   return place;
 }
 
-/** Of everything that decides what is in a new database. */
+/** A hash of everything that decides what is in a new database. */
 function contentHash(): string {
   const hash = createHash('sha256');
   const migrations = readdirSync(path.join(STORAGE, 'migrations')).sort();

@@ -5,27 +5,30 @@
 //
 // What it is not: the runner's limit, which is for tests that wait by themselves; see `ending.ts`.
 
-/** For what takes no time on an idle machine: an answer, a line of a log, the end of a process. */
+/**
+ * For events that take no time on an idle machine: an answer, a line of a log, the end of a
+ * process.
+ */
 export const PATIENCE_MS = 60_000;
 
 /**
- * For what is promised within a second and comes in any case with time: well over a second, and under
- * what would bring it about otherwise (a client that is not heard of is asked for after 15 s).
+ * For effects that are promised within a second, and come later in any case for another reason: well
+ * over a second, and less than the other reason takes (a silent client is asked after 15 s).
  */
 export const PROMPT_MS = 10_000;
 
-/** For what begins with making a database, which takes its time on a loaded machine. */
+/** For events that begin with making a database, which takes its time on a loaded machine. */
 export const DATABASE_PATIENCE_MS = 180_000;
 
-/** For all that another program does: a client in Python, a worker, many attackers. */
+/** For the work of another program: a client in Python, a worker, many attackers. */
 export const PROGRAM_PATIENCE_MS = 240_000;
 
 /** For a whole test that takes longer than the runner waits for a result. */
 export const TEST_PATIENCE_MS = 600_000;
 
 /**
- * In which a test looks that something does not happen, or lets come about what it cannot see. On a busy machine
- * it may be too short to find a fault; it never makes one.
+ * How long a test watches that something does not happen, or waits for something that it cannot see. On a busy
+ * machine this may be too short to find a fault; it never makes one.
  */
 export const STILL_MS = 300;
 

@@ -7,7 +7,10 @@
 import { registerCompletionHandler } from 'ava';
 import { PATIENCE_MS } from './deadline.js';
 
-/** For what is closing: connections that are kept for another request, a server's children. */
+/**
+ * The time for what is still closing: connections that are kept for another request, a server's
+ * children.
+ */
 const { CLOSING_MS = PATIENCE_MS } = process.env;
 
 registerCompletionHandler(() => {

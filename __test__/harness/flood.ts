@@ -32,7 +32,7 @@ async function send(): Promise<number> {
 
 async function sendAll(): Promise<void> {
   while (Date.now() < end) {
-    // Who answers before all has been sent may close the connection.
+    // A server that answers before all has been sent may close the connection.
     const status = await send().catch(() => 'broken');
     counts[status] = (counts[status] ?? 0) + 1;
   }

@@ -25,7 +25,7 @@ export class Http2Client {
 
   private constructor(session: http2.ClientHttp2Session) {
     this.session = session;
-    // Streams tell the tests; unheard here it would end the process.
+    // Streams tell the tests of an error; without a listener it would end the process.
     session.on('error', () => {});
   }
 

@@ -17,7 +17,7 @@ export interface NginxOptions {
   /** Files under this directory are served by their path instead. */
   root?: string;
   http2?: boolean;
-  /** Requests of a connection, behind which it takes leave. */
+  /** How many requests nginx serves on a connection before it closes it. */
   keepaliveRequests?: number;
   /** As `ssl_protocols` takes them. */
   protocols?: string;

@@ -64,7 +64,7 @@ export const PACKAGE_MANAGERS: Readonly<Record<string, PackageManager>> = {
     ],
     start: inBin,
   },
-  // Without a folder node_modules, as it does where nothing else is said.
+  // Without a folder node_modules, as it does by default.
   'Yarn 4': {
     needs: 'yarn-4',
     settings: (registry, cache) => ({
@@ -73,7 +73,7 @@ export const PACKAGE_MANAGERS: Readonly<Record<string, PackageManager>> = {
         'unsafeHttpWhitelist: [127.0.0.1]',
         `cacheFolder: '${cache}'`,
         'enableGlobalCache: false',
-        // Else it takes no version that is younger than some days.
+        // By default it takes no version that is younger than some days.
         'npmMinimalAgeGate: 0',
         'enableTelemetry: false',
       ].join('\n'),

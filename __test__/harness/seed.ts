@@ -11,7 +11,7 @@ if (!Number.isSafeInteger(SEED)) {
   throw new Error(`TEST_SEED is a whole number, or random, but no '${TEST_SEED}'.`);
 }
 
-/** Says how `t` is run again. */
+/** Tells how to run `t` again with the same choices. */
 export function tellSeed(t: Pick<ExecutionContext, 'log'>): void {
   t.log(`TEST_SEED=${SEED}`);
 }

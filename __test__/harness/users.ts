@@ -32,8 +32,8 @@ function findUsers(names: string[]): User[] {
 }
 
 /**
- * The one whom the proxy serves, another, one whom the proxy can run as, and one of whom no
- * other test has a process.
+ * Users: one that the proxy serves, another, one as which the proxy can run, and one that has no
+ * process of another test.
  */
 export const [allowed, other, owner, quiet] = [user(0), user(1), user(2), user(3)];
 

@@ -35,7 +35,7 @@ export class Worker {
   readonly #answers: AsyncIterator<string>;
   readonly #exited: Promise<unknown[]>;
 
-  /** Starts one with so much of an environment as a machine's has. */
+  /** Starts a worker with as much of an environment as a machine gives it. */
   constructor(t: Pick<ExecutionContext, 'teardown'>, environment: Record<string, string> = {}) {
     const { PATH = '' } = process.env;
     this.#child = spawn(pathOf('launcher'), [], {

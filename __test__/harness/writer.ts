@@ -3,7 +3,7 @@
 // any. It says first what it found: how many there are and the highest number.
 import { openStorage } from '../../ts/deployment/storage/index.js';
 
-/** So many writes lie between two checkpoints, which PGlite's are left to the deployment. */
+/** How many writes lie between two checkpoints; PGlite leaves checkpoints to the deployment. */
 const TIDIED_AFTER = 25;
 
 const [folder = '', databaseUrl] = process.argv.slice(2);

@@ -154,7 +154,7 @@ function everything(folder: string, { databaseUrl }: Place): Record<string, stri
   if (databaseUrl !== undefined) {
     const program = path.join(path.dirname(realpathSync(pathOf('postgres'))), 'pg_dump');
     const dump = execFileSync(program, [databaseUrl], { encoding: 'utf8' });
-    // Newer versions fence a dump with a word that is another one each time.
+    // Newer versions of pg_dump put a random word around a dump.
     found[databaseUrl] = dump.replace(/^\\(?:un)?restrict .*$/gm, '');
   }
   return found;

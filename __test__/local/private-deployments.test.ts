@@ -68,7 +68,7 @@ async function addOlderData(folder: string): Promise<void> {
   await database.close();
 }
 
-/** What this machine has in the place of what the document says. */
+/** What stands on this machine for each place that the document names. */
 async function places(): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   const databaseUrl = await (await postgresql()).createDatabase();

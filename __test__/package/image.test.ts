@@ -46,7 +46,7 @@ if (!isPossible) {
 /** A processor that there is an image for, and how this machine makes its base. */
 interface Target {
   readonly platform: 'linux/amd64' | 'linux/arm64';
-  /** As the one file is called. */
+  /** The name of the one file. */
   readonly name: string;
   /** What runs its programs here. */
   readonly emulator?: string;
@@ -91,7 +91,7 @@ imageTest('an image signs on port 80, is not root, and ends on SIGTERM', async (
     t.pass();
     return;
   }
-  // As Docker has it.
+  // As Docker sets it.
   const unprivileged = 'echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start';
   await run('ip', ['netns', 'exec', namespace.name, 'bash', '-c', unprivileged]);
   const authority = await Authority.create();
@@ -233,13 +233,16 @@ async function buildImage(
   };
 }
 
-/** A list of parts as a release has one of the one file; that of the package takes no crates, and no build of them. */
+/**
+ * A list of parts as a release has it for the one file; this one is of the package, which needs no crates and no
+ * build.
+ */
 async function partsIn(directory: string): Promise<string> {
   await run(process.execPath, [path.join(ROOT, 'tools/sbom.mjs'), directory, '--packages']);
   return path.join(directory, 'taskcluster-proxy.cdx.json');
 }
 
-/** The one file would start itself again without variables of Node, which an emulator cannot do. */
+/** Variables of Node make the one file start itself again, which an emulator cannot do. */
 function withoutNode(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('NODE_')));
 }

@@ -23,7 +23,7 @@ const run = promisify(execFile);
 
 const lines = (text: string) => text.split('\n').filter((line) => line !== '');
 
-/** What bash offers for the last of the words, which are as it takes them apart. */
+/** What bash offers for the last of `words`, which are split as bash splits them. */
 async function offered(...words: string[]): Promise<string[]> {
   const program = `source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
     _taskcluster_proxy; printf '%s\\n' "\${COMPREPLY[@]}"`;

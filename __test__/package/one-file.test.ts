@@ -24,7 +24,7 @@ if (!isMade) {
   console.log('skipped here: tests of the one file, which is made for Linux on x64');
 }
 
-/** Each would show, or end the process, in a Node that heeds it. */
+/** Each variable has an effect that shows, or ends the process, in a Node that obeys it. */
 const OF_NODE = {
   NODE_OPTIONS: '--no-such-option',
   NODE_DEBUG: 'net,module,fs',

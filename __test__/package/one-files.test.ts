@@ -139,7 +139,7 @@ function musl(machine: string): Format {
 }
 
 async function checkApple(t: ExecutionContext, file: string, content: Buffer): Promise<void> {
-  // The commands to the loader stand in front.
+  // The load commands stand in front.
   t.true(content.subarray(0, 16_384).includes('NODE_SEA'));
   const { stdout } = await runProgram(SIGNER, ['print-signature-info', file]);
   t.regex(stdout, /flags: CodeSignatureFlags\(ADHOC\)/);
@@ -167,7 +167,7 @@ function pagesWithOtherHashes(content: Buffer): number[] {
 const LC_CODE_SIGNATURE = 0x1d;
 const SHA256 = 32;
 
-/** Where the command of that kind to the loader is: each says how long it is, behind a head of 32 bytes. */
+/** The place of the load command of that kind: each says its length, behind a header of 32 bytes. */
 function commandOf(content: Buffer, kind: number): number {
   let at = 32;
   for (let left = content.readUInt32LE(16); left > 0; left -= 1) {
@@ -183,11 +183,11 @@ async function checkWindows(t: ExecutionContext, file: string, content: Buffer):
   t.true(content.includes(Buffer.from(NAME, 'utf16le')));
   const { stdout, stderr } = await runProgram('osslsigncode', ['verify', '-in', file]);
   t.regex(stderr, /^No signature found$/m);
-  // One that its Node had would be told of as not at the end.
+  // A signature left over from its Node would be reported as one that is not at the end.
   t.notRegex(stdout, /signature/);
 }
 
-/** Each would show, or end the process, in a Node that heeds it. */
+/** Each variable has an effect that shows, or ends the process, in a Node that obeys it. */
 async function checkVariables(t: ExecutionContext, runner: string, file: string): Promise<void> {
   const said = await runProgram(runner, [file, '--short-version'], {
     env: {
@@ -210,7 +210,7 @@ const SERVES = [
   ...['--client-id', 'tests', '--access-token', 'no-secret'],
 ];
 
-/** As a worker ends it, which knows one process alone. */
+/** Ends it as a worker does, which knows one process alone. */
 async function checkEnd(t: ExecutionContext, runner: string, file: string): Promise<void> {
   const child = spawn(runner, [file, ...SERVES], {
     env: { ...env, NODE_EXTRA_CA_CERTS: '/nowhere/at/all.pem' },

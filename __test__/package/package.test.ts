@@ -72,7 +72,7 @@ async function install(
 interface Installed {
   readonly packages: number;
   readonly files: number;
-  /** Of all but the addon. */
+  /** The bytes of all files but the addon. */
   readonly bytes: number;
   readonly addons: string[];
 }

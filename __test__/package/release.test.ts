@@ -302,7 +302,7 @@ test('a proof that is not there, and one that fails, end with a sentence', async
   );
   const nothing = await tool('proofs.mjs', 'fuzz', '--share', 'none');
   t.is(nothing.stderr, 'Give --share a number above 0: 1 is all that a release asks for.\n');
-  // So little time is none for each of the targets.
+  // So little time leaves none for each of the targets.
   const failing = await tool('proofs.mjs', 'fuzz', '--share', '0.0001');
   t.regex(failing.stderr, /These do not hold: fuzz\. What they found stands above\.\n$/);
   t.is(failing.code, 1);

@@ -11,7 +11,7 @@ import type { Fields } from '../harness/wire.js';
 /** Questions begin after 15 s, and three that stay unanswered take 15 s. */
 const NOTICED = 30_000 + PROMPT_MS;
 
-/** Several tries of what is tried every second. */
+/** Long enough for several tries of a request that is tried every second. */
 const TRIES_MS = 4_000;
 
 const UPGRADE: Fields = [

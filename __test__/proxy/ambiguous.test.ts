@@ -407,7 +407,10 @@ const PASSED: Record<string, Record<string, Passed>> = {
   },
 };
 
-/** By bare sockets goes what the proxy does not leave to hyper; with the flag all goes by hyper. */
+/**
+ * Without the flag, requests go by bare sockets, except those that the proxy leaves to hyper; with
+ * it, all go by hyper.
+ */
 const WIRES = { 'a bare socket': [], hyper: ['--upstream-http2'] };
 
 async function start(t: ExecutionContext, flags: string[]) {
@@ -506,7 +509,7 @@ function rowsOf<T>(table: Record<string, Record<string, T>>): [string, T][] {
   );
 }
 
-/** What failed of all rows, each with its name. */
+/** Tries all rows, and gives the failures, each with the name of its row. */
 async function tried<T>(rows: [string, T][], row: (each: T) => Promise<string[]>) {
   const failures: string[] = [];
   for (const [what, each] of rows) {

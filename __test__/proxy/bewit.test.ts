@@ -48,7 +48,7 @@ test('303 with the signed URL in Location and body, valid for an hour', async (t
       const signed = answer.body.toString();
       t.is(value(answer.fields, 'location'), signed);
       const kept = signed.slice(0, signed.lastIndexOf('bewit=') - 1);
-      // A bare `?` may open the query that bewit is put into.
+      // The query to which the bewit is added may be opened by a bare `?`.
       const { target } = splitUrl(url);
       t.true([target, target.replace(/\?$/, '')].includes(splitUrl(kept).target), signed);
 

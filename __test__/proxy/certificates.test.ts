@@ -19,9 +19,9 @@ interface Server {
   /** What the server's certificate is for; the host when absent. */
   readonly names?: readonly string[];
   readonly leaf?: LeafOptions;
-  /** Of what is between the trusted root and the server; nothing when absent. */
+  /** The authority between the trusted root and the server; none when absent. */
   readonly between?: LeafOptions;
-  /** Whether that is sent; it is when absent. */
+  /** Whether the server sends that authority's certificate; it does when absent. */
   readonly sendsBetween?: boolean;
   readonly isUnknown?: boolean;
   readonly options?: tls.TlsOptions;
@@ -48,7 +48,7 @@ const suite = (ciphers: string): tls.TlsOptions => ({
 const VERSION = 'no version of TLS in common';
 const SUITE = 'no cipher or key exchange in common';
 
-/** With what the refusal says. */
+/** With the refusal's sentence. */
 const REFUSED: Record<string, Server & { says: string }> = {
   'another name': {
     says: 'it is not for this host',

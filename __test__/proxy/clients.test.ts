@@ -73,7 +73,7 @@ function plan() {
     worker: { workerGroup: 'tests', workerId: 'worker' },
     task: {
       provisionerId: 'tests',
-      // One of this plan alone, so that lists have nothing of others.
+      // A name of this plan alone, so that lists hold no tasks of others.
       workerType: `w${randomBytes(8).toString('hex')}`,
       created: inHours(0),
       deadline: inHours(1),

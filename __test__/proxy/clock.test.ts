@@ -12,7 +12,7 @@ import { type Exchange, startUpstream, type UpstreamOptions } from '../harness/u
 const HOUR_MS = 3_600_000;
 const NEVER = ['--retry-for', '0'];
 
-/** What goes from socket to socket, and what goes by hyper. */
+/** A request that goes from socket to socket, and one that goes by hyper. */
 const WAYS: Record<string, (proxy: RunningProxy) => ReturnType<RunningProxy['get']>> = {
   'GET without a body': (proxy) => proxy.get('/queue/v1/x'),
   'POST with a body': (proxy) => proxy.request('POST', '/queue/v1/x', { body: 'hello' }),

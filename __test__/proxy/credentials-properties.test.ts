@@ -67,7 +67,7 @@ const OPTIONAL: Record<string, fc.Arbitrary<unknown>> = {
   more: fc.jsonValue({ maxDepth: 2 }),
 };
 
-/** What stands in a key's place where it is another one's, or nearly valid. */
+/** A value that belongs to another key, or is nearly valid. */
 const slip = fc.oneof(
   odd,
   fc.constantFrom(0, 1, 2, 1.5, -0, '1', 2 ** 53, -(2 ** 53), 1e300, true, [], {}, ['a', 1]),

@@ -13,7 +13,7 @@ import { readHead } from '../harness/wire.js';
 const DESCRIPTORS = 300;
 /** Connections of tasks that this many descriptors leave room for: see docs/operations.md. */
 const PLACES = (DESCRIPTORS - 128) / 2;
-/** So many are left to connections that are in use. */
+/** Places that idle connections leave free for connections that are in use. */
 const SPARE = Math.floor(PLACES / 16);
 
 const GET = requestBytes('GET', '/queue/v1/x');

@@ -20,7 +20,7 @@ import { answerOk, startUpstream } from '../harness/upstream.js';
 import { value } from '../harness/wire.js';
 
 const MIB = 1024 * 1024;
-/** In which the proxy notices most likely that a client has shut down writing. */
+/** The time in which the proxy most likely notices that a client has shut down writing. */
 const NOTICE_MS = 200;
 const TIMES = 20;
 

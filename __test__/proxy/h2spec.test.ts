@@ -31,7 +31,7 @@ const RACE = {
   tries: 5,
 };
 
-/** As many as it has. */
+/** The number of its cases. */
 const CASES = 145;
 
 const PATHS = {

@@ -13,7 +13,7 @@ import { pause, STILL_MS, within } from '../harness/deadline.js';
 import { appears, freshDirectory } from '../harness/directory.js';
 import { accepts, listens, unusedPort } from '../harness/port.js';
 
-/** Whom this machine can tell apart from others. */
+/** A user that this machine can tell apart from others. */
 const USER = ['--allowed-user', userInfo().username];
 
 const linuxTest = process.platform === 'linux' ? test : test.skip;

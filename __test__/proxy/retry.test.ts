@@ -333,7 +333,7 @@ test('a client that leaves ends the retries', async (t) => {
     await until(() => ended(proxy) === count, 'the end of the request in the log', PROMPT_MS);
     const then = upstream.exchanges.length;
     await pause(1500);
-    // One may have been on its way; who goes on trying makes three.
+    // One more may have been on its way; a proxy that goes on trying makes three.
     t.true(upstream.exchanges.length <= then + 1, `${leave}: still trying`);
   }
 });

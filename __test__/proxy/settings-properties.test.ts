@@ -37,7 +37,7 @@ const likely = fc.oneof(
   fc.double(),
   amount,
   fc.constantFrom('drain', 'immediate', 'text', 'json', 'info', 'debug', 'constructor'),
-  // An array that is not what is taken from it.
+  // An array whose iterator gives other values than the array has.
   fc
     .constantFrom(['x'], ['x', 'y'])
     .map((list) => Object.assign(list, { [Symbol.iterator]: none })),
@@ -165,7 +165,7 @@ function decisionOn(options: unknown) {
   }
 }
 
-/** As the core calls them. */
+/** The options as the core names them. */
 function expected({ rootUrl, credentials, ...meanings }: Record<string, unknown>) {
   const { allowedNetwork, credentialsUpdate, auditLog, auditRequired, ...rest } = meanings;
   return {
@@ -187,7 +187,7 @@ test('a given restriction is in force, or the proxy does not start', async (t) =
     assert.equal('authorizedScopes' in options, authorizedScopes !== undefined);
     assert.equal('allowedUser' in options, allowedUser !== undefined && allowedUser !== '');
     assert.equal('ipAddresses' in options, ipAddresses.length > 0);
-    // And what opens is shut where it is not given.
+    // A setting that opens something leaves it shut where it is not given.
     assert.ok(decided.allowedNetworks.length === 0 || allowedNetwork !== undefined);
     assert.ok(decided.hosts.length === 0 || hosts !== undefined);
     assert.ok(!decided.allowCrossSite || allowCrossSite === true);

@@ -140,12 +140,12 @@ const RIGHT: { readonly [Key in ApiKey]: unknown } = {
   logFormat: 'json',
 };
 
-/** Of every kind that JavaScript has, and empty in every way. */
+/** Values of every kind that JavaScript has, and empty ones of every kind. */
 const WRONG: readonly unknown[] = [
   ...[undefined, null, '', ' ', 'x', '*', 'half a pair \ud800', 0, -1, 1.5, Number.NaN, 7n],
   ...[true, false, Symbol('x'), () => 'x', {}, { 0: 'x', length: 1 }, new Set(['x'])],
   ...[[], [''], [null], [undefined], [1], [['x']], new Array(1)],
-  // Of a length, and without a value.
+  // An array with a length, and an iterator without values.
   Object.assign(['x'], { [Symbol.iterator]: () => [].values() }),
 ];
 
@@ -217,7 +217,10 @@ function bare(_: string, value: unknown): unknown {
   return ['function', 'bigint'].includes(typeof value) ? `${value}` : value;
 }
 
-/** By its key, by its flag where the core speaks, or in the words of the Go program. */
+/**
+ * Whether the message names it: by its key, by its flag where the core speaks, or in the words of the
+ * Go program.
+ */
 function namesIt(message: string, key: ApiKey, { flag }: Row): boolean {
   const words: Partial<Record<ApiKey, string>> = { rootUrl: 'root URL', ipAddresses: 'IPv4/IPv6' };
   return [key, `--${flag}`, words[key] ?? key].some((name) => message.includes(name));

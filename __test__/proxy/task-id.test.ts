@@ -207,7 +207,7 @@ test('the lookup ends at once, for all its retries: what is wrong with the way o
       `the certificate of ${host} does not verify: it is signed by no authority that is trusted here (SSL_CERT_FILE names others)`,
     ],
     [queue.url, { SSL_CERT_FILE: '/nowhere/ca.pem' }, NO_ROOTS, NO_ROOTS],
-    // Nothing can be tried there that a certificate would not be asked for.
+    // Nothing listens there: the roots are missing before a connection is tried.
     [
       `https://127.0.0.1:${await unusedPort()}`,
       { SSL_CERT_FILE: '/nowhere/ca.pem' },

@@ -107,7 +107,7 @@ test('a certificate that does not verify is 502 at once and sees no request', as
   const rows = [
     [
       'unknown authority',
-      // Of the same name as the one that is trusted.
+      // The authority has the same name as the trusted one.
       "it is not signed by the authority of its issuer's name that is trusted here",
       await other.issue(['localhost']),
     ],
@@ -293,7 +293,7 @@ testWith('openssl')('the existing folders of a list are used', async (t) => {
   const proxy = await startProxy(t, { rootUrl: upstream.url, env });
   await proxy.logged(/warning: SSL_CERT_DIR names \/nowhere, which cannot be read: /);
   t.is((await proxy.get('/queue/v1/x')).status, 200);
-  // Who could have vouched for the other one may be in the folder that is not there.
+  // The authority of the other server may be in the folder that is missing.
   const other = await startProxy(t, { rootUrl: strange.url, env });
   const answer = await other.get('/queue/v1/x');
   t.is(answer.status, 502);

@@ -255,7 +255,8 @@ test('a live log holds the first update for 5 s at most, and no other', async (t
   t.is((await proxy.updateCredentials(NEXT)).status, 200);
   const first = Date.now() - since;
   t.true(first >= 4900, `the first update took ${first} ms`);
-  // Two that were held, too, one behind the other, would end after one that another log has held meanwhile.
+  // If these two updates were held as well, one behind the other, they would end after the one that another
+  // live log holds meanwhile.
   const areFaster = async () => {
     const other = await startWithLog(t);
     let isHeld = true;
@@ -310,7 +311,7 @@ test('an update during 200 running requests loses none of them', async (t) => {
   for (const exchange of upstream.exchanges.filter(({ target }) => target.includes('held'))) {
     t.is(exchange.signed().clientId, 'tests/permanent');
   }
-  // Said and signed agree, request by request.
+  // Each answer names the client that signed its request.
   const said = answers.map(({ fields }) => value(fields, CLIENT_ID)).sort();
   t.deepEqual(said, upstream.exchanges.map((each) => each.signed().clientId).sort());
 });

@@ -134,7 +134,7 @@ asRoot('names that resolve to the machine itself are kept off, each time', async
   }
   resolvesTo('127.0.0.1');
   t.is(await status(listed), 502, 'the operator has named it');
-  // What is left of several is asked: here nothing listens.
+  // The addresses that are left are asked: nothing listens there.
   resolvesTo('127.0.0.1', '240.0.0.1');
   t.is(await status(proxy), 502);
 });

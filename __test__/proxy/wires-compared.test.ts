@@ -50,7 +50,7 @@ const SECOND: Request = { ...FIRST, suffix: '', framing: 'chunked', answers: [] 
 
 const THIRD: Request = { ...FIRST, method: 'HEAD', framing: 'none', answers: [PLAIN] };
 
-/** In which nothing is left out but what is left out always. */
+/** A script of which all is compared, except for what is always left out. */
 const SCRIPT: Script = {
   requests: [FIRST, SECOND, THIRD],
   pipelined: false,

@@ -4,7 +4,7 @@ import { Random } from '../random.js';
 import type { Fields, Head } from '../wire.js';
 import type { Answer, Cuts, Mutation, Request } from './script.js';
 
-/** Behind so many bytes nothing is cut: it is heads, and the beginnings of bodies, that matter. */
+/** No message is cut behind this many bytes: heads and the beginnings of bodies matter. */
 const CUT_LENGTH = 2_000;
 const EVERYWHERE = Array.from({ length: 1000 }, (_, at) => ({ at, pauseMs: 0 }));
 
@@ -24,7 +24,10 @@ export function bodyOfSize(size: number): Buffer {
   return Buffer.alloc(size, PATTERN.subarray(size % 256));
 }
 
-/** Of a script's requests, in their targets: no two changed bytes make one of them another. */
+/**
+ * The names of a script's requests, in their targets. No two changed bytes turn one name into
+ * another.
+ */
 export const NAMES = ['one', 'two', 'six'];
 
 export function requestBytes(request: Request, target: string): Buffer {
@@ -95,7 +98,7 @@ export function interimPassed(status: number): Pick<Head, 'startLine' | 'fields'
   return { startLine: `HTTP/1.1 ${status} Interim`, fields };
 }
 
-/** With fields that stop at the proxy, and those that pass. */
+/** An interim head with fields that stop at the proxy, and fields that pass. */
 function interimHead(status: number): string {
   const fields: Fields = [
     ['X-Interim', String(status)],
@@ -110,7 +113,7 @@ function interimHead(status: number): string {
   return `HTTP/1.1 ${status} Interim\r\n${lines(fields)}\r\n`;
 }
 
-/** Whether nothing of it is odd: what the client gets of it can be told from the script alone. */
+/** Whether nothing of the answer is odd: the script alone then tells what the client gets. */
 export function isOrdinary(answer: Answer): boolean {
   return (
     answer.mutations.length === 0 &&
@@ -164,7 +167,7 @@ function framingFields({ framing, size, trailers, announces }: Answer): Fields {
 function framedBody({ framing, size, chunk, extension, trailers }: Answer): Buffer {
   const body = bodyOfSize(size);
   const isChunked = framing === 'chunked' || framing === 'both';
-  // A megabyte in chunks of one byte is no other case than a few of them.
+  // A megabyte in chunks of one byte tests no more than a few such chunks do.
   const least = Math.max(chunk, Math.ceil(size / 500));
   return isChunked ? chunks(body, least, extension, trailers) : body;
 }
@@ -180,7 +183,7 @@ function chunks(body: Buffer, most: number, extension: string, trailers: Fields)
 }
 
 function challenge({ challenge: kind }: Answer, { ts, accessToken }: Challenged): Fields {
-  // The same for two requests that are signed a second apart.
+  // The text is the same for two requests that are signed a second apart.
   const time = ts - (ts % 100) + 1_000;
   if (kind === 'none') {
     return [];

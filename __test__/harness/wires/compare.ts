@@ -1,4 +1,4 @@
-// What must be the same on both wires, and in one place what need not be, with the reason.
+// What must be the same on both wires, and what need not be, with the reason.
 //
 // What it is not: it plays nothing.
 import crypto from 'node:crypto';
@@ -9,11 +9,11 @@ import type { Request, Script } from './script.js';
 import type { Got } from './upstream.js';
 
 /**
- * What differs by intent or by time, each with its reason. What would make more than these a matter
- * of time is left out of the scripts (`certain` in `script.ts`).
+ * Differences that are intended or depend on timing, each with its reason. The scripts leave out
+ * whatever would make more than these depend on timing (`certain` in `script.ts`).
  */
 const LEFT_OUT = {
-  /** Each signature is its own; that it holds, and for what, is compared. */
+  /** Each signature differs. Whether it verifies, and for which scopes, is compared. */
   requestFields: ['authorization'],
   /** The framing is compared apart: a body that only its end ends has chunks on its way here. */
   answerFields: ['content-length', 'transfer-encoding'],
@@ -28,13 +28,15 @@ const LEFT_OUT = {
   broken: ['taskcluster_proxy_response_body_bytes_total'],
   /**
    * So is how much of a request is taken behind its answer, upstream's or one made here from the head
-   * alone, and whether another may follow.
+   * alone, and whether another request may follow.
    */
   overtaken: ['taskcluster_proxy_request_body_bytes_total'],
   overtakenFields: ['connection'],
-  /** So is how much of it has come when its client leaves, or ends before what a changed head says. */
+  /** So is how much of a request has come when its client leaves, or ends before what a changed head says. */
   torn: ['taskcluster_proxy_request_body_bytes_total'],
-  /** And whether it is seen first that such a client has left, or that its body is torn, which is 400. */
+  /**
+   * So is what is seen first: that such a client has left, or that its body is torn, which is 400.
+   */
   left: [
     'taskcluster_proxy_requests_total{class="none"}',
     'taskcluster_proxy_requests_total{class="4xx"}',
@@ -50,7 +52,10 @@ export const WIRES = ['socket', 'hyper'] as const;
 
 export type Wire = (typeof WIRES)[number];
 
-/** What of two sights of `script` is not the same, or is not what the script says. */
+/**
+ * The differences between the wires in what was seen of `script`, and those from what the script
+ * says.
+ */
 export function differences(
   script: Script,
   stages: Record<Wire, Stage>,

@@ -44,7 +44,7 @@ function malformed(at: number, byte: string): Script {
 }
 
 export const FOUND: Script[] = [
-  // Only the connection's end tells the answer's, though its client would have it kept.
+  // Only the connection's end ends the answer, though the client asked to keep the connection.
   {
     ...IN_TURN,
     requests: [
@@ -65,7 +65,7 @@ export const FOUND: Script[] = [
     ...IN_TURN,
     requests: [request('GET', { version: '1.0', framing: 'chunked', size: 1, ends: 'end' })],
   },
-  // A changed byte makes an interim answer of the final one: no other wire passes it on.
+  // A changed byte turns the final answer into an interim one: no other wire passes it on.
   {
     ...IN_TURN,
     requests: [

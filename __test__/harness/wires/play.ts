@@ -12,7 +12,7 @@ import { type Got, pass, ScriptedUpstream, sendCut } from './upstream.js';
 
 const FLAGS = [
   ...['--log-format', 'json', '--retry-first', '2ms', '--retry-cap', '4ms'],
-  // Some bodies are to be longer than what is kept for another try.
+  // Some bodies have to be longer than what is kept for another try.
   ...['--replay-limit', '64KiB'],
 ];
 
@@ -120,7 +120,7 @@ export class Stage {
     return { answers: client.answers, end: last.isWhole ? 'an end' : 'a break' };
   }
 
-  /** A text of this stage without what is this stage's alone. */
+  /** A text of this stage without the parts that differ between stages. */
   neutral(text: string): string {
     return text
       .replaceAll(this.#upstream.url, 'http://upstream')
@@ -264,7 +264,7 @@ async function converse(
       send(some, isLast);
     }
     await pass(readsAfterMs);
-    // As it was sent: of a head that was changed, it may be another.
+    // The method as it was sent: a changed head may have another one.
     const [method = ''] = some.toString('latin1').split(' ');
     const answer = await readAnswer(reader, method);
     if (answer === null) {

@@ -26,7 +26,7 @@ export interface Run {
 
 export interface Outcome {
   cases: number;
-  /** What must not be, each with its smallest script and how to repeat it. */
+  /** The differences, each with its smallest script and how to repeat it. */
   found: string[];
   /** Cases that differed, and then did not. */
   passing: string[];

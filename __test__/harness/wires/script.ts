@@ -7,8 +7,8 @@ import fc from 'fast-check';
 import type { Fields } from '../wire.js';
 
 /**
- * Where bytes on their way are cut, in thousandths of what is cut at all, and the pause behind it;
- * or at each of these places.
+ * Where a message is cut on its way, each place in thousandths of the part that may be cut, and the
+ * pause behind it; or a cut at every place.
  */
 export type Cuts = { at: number; pauseMs: number }[] | 'everywhere';
 
@@ -25,7 +25,7 @@ export interface Script {
   leaves: Leaves;
 }
 
-/** How the client ends: with its answers, or in the middle of its last request. */
+/** Whether the client leaves in the middle of its last request, or stays for its answers. */
 export type Leaves = 'no' | Leaving;
 
 export type Leaving = `${'closing' | 'resetting'} in the ${'request' | 'wait' | 'answer'}`;
@@ -269,8 +269,8 @@ function rarely<T>(usual: T, ...others: T[]): fc.Arbitrary<T> {
 }
 
 /**
- * Takes out of a case what would make its outcome a matter of time: who is faster then decides what
- * comes, on either wire.
+ * Takes out of a case what would make its outcome depend on timing: on either wire, the faster side
+ * would decide what comes.
  */
 function certain(drawn: Script): Script {
   const leaves = drawn.leaves !== 'no';
@@ -330,9 +330,9 @@ function certainAnswer(drawn: Answer, overtakes: boolean): Answer {
     retryAfter: drawn.mutations.length > 0 ? '' : drawn.retryAfter,
     size: drawn.ends === 'reset' || drawn.extra !== '' ? drawn.size % 100 : drawn.size,
     // An answer that overtakes the request's body may end the client's connection before what follows,
-    // be that bytes which a changed head does not count.
+    // even if that is bytes which a changed head does not count.
     reads: overtakes ? drawn.reads : 'before',
-    // What waits for more than comes would wait for ever.
+    // A reader that waits for more than comes would wait for ever.
     ends: goesOn || drawn.ends !== 'keep' ? drawn.ends : 'end',
   };
 }
