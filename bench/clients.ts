@@ -46,7 +46,7 @@ export async function openStopped(port: number, target: string, count: number): 
   });
 }
 
-/** Without the wait for their ports that an orderly close would bring. */
+/** Closes them without the wait for their ports that an orderly close would bring. */
 export function closeAll(sockets: readonly Socket[]): void {
   for (const socket of sockets) {
     socket.resetAndDestroy();
@@ -79,7 +79,7 @@ async function openMany(count: number, open: () => Promise<Socket>): Promise<Soc
 async function request(port: number, target: string): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
   await once(socket, 'connect');
-  // It shows in that the socket is destroyed.
+  // The error shows in that the socket is destroyed.
   socket.on('error', () => {});
   socket.write(`GET ${target} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
   return socket;

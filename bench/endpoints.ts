@@ -13,7 +13,7 @@ export const ENDPOINTS: Record<Endpoint, string> = {
   far: 'TLS upstream that offers h2, 50 ms away',
 };
 
-/** Of the names of scenarios and figures; the plain one is not named. */
+/** What stands behind the names of scenarios and figures; nothing for the plain endpoint. */
 export function suffix(endpoint: Endpoint): string {
   return endpoint === 'plain' ? '' : `-${endpoint}`;
 }

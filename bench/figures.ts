@@ -19,13 +19,13 @@ const UNITS: Record<Unit, number> = {
 export type Medians = (figure: string, peer: string) => number | undefined;
 
 export interface Limit {
-  /** Of the bound that ours has to keep to. */
+  /** The side of the bound on which ours has to stay. */
   readonly side: 'at most' | 'at least';
-  /** As the table says it, behind its side. */
+  /** The bound as the table says it, behind its side. */
   readonly text: string;
   /** The most or the least that ours may be; nothing where that was not measured. */
   bound(medians: Medians): number | undefined;
-  /** What the ratio is taken to; none where the bound is a number of its own. */
+  /** What ours is divided by for the ratio; none where the bound is a number of its own. */
   reference?(medians: Medians): number | undefined;
 }
 
@@ -34,7 +34,7 @@ export interface Figure {
   readonly label: string;
   readonly unit: Unit;
   readonly limits: readonly Limit[];
-  /** A share of nginx's tells something, so that it stands in the chart. */
+  /** Whether the figure as a share of nginx's tells something, and stands in the chart. */
   readonly isCharted?: boolean;
 }
 

@@ -9,7 +9,7 @@ import { text } from 'node:stream/consumers';
 import { BenchError, findProgram } from './program.js';
 
 export interface Load {
-  /** Answered with 2xx. */
+  /** Requests that were answered with 2xx. */
   readonly requests: number;
   readonly perSecond: number;
 }
@@ -90,7 +90,7 @@ interface Rate extends Target {
 
 interface Downloads extends Target {
   connections: number;
-  /** Of all of them. */
+  /** Bytes of all answers together. */
   bytes: number;
 }
 

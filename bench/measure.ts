@@ -69,7 +69,7 @@ export interface Memory {
   readonly peak: number;
 }
 
-/** Of the tree; the peaks of several processes may have been at different times. */
+/** The memory of the tree; the peaks of several processes may have been at different times. */
 export function readMemory(root: number): Memory {
   let [resident, peak] = [0, 0];
   for (const pid of processTree(root)) {
@@ -87,7 +87,7 @@ export function resetPeak(root: number): void {
   }
 }
 
-/** That the tree has open. */
+/** The number of descriptors that the tree has open. */
 export function countDescriptors(root: number): number {
   return processTree(root).reduce((sum, pid) => sum + list(`/proc/${pid}/fd`).length, 0);
 }
@@ -96,7 +96,7 @@ function kibibytes(status: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
 }
 
-/** Nothing, where the process has ended meanwhile. */
+/** Undefined where the process has ended meanwhile. */
 function parentOf(pid: string): number | undefined {
   const fields = read(`/proc/${pid}/stat`);
   return fields === undefined ? undefined : Number(afterName(fields)[1]);

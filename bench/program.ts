@@ -57,7 +57,7 @@ export class Program {
     this.pid = this.#child.pid ?? 0;
   }
 
-  /** Until something accepts connections on this port of 127.0.0.1. */
+  /** Resolves when a process accepts connections on this port of 127.0.0.1. */
   async listensOn(port: number): Promise<void> {
     const limit = Date.now() + PROGRAM_PATIENCE_MS;
     while (!(await accepts(port))) {

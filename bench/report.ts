@@ -27,7 +27,7 @@ export interface Report {
 
 export interface Machine {
   readonly cpu: string;
-  /** That this process may use. */
+  /** The cores that this process may use. */
   readonly cores: number;
   readonly memoryGib: number;
   readonly system: string;

@@ -40,7 +40,7 @@ const FILES = {
   part: PART_BYTES,
 } as const;
 
-/** Of the relay, in each direction. */
+/** The delay of the relay, in each direction. */
 const DELAY_MS = 25;
 
 export interface Upstream {

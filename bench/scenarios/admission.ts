@@ -17,7 +17,7 @@ const OTHER = 'bin';
 const SOCKETS = 10_000;
 const OTHER_DESCRIPTORS = 500;
 
-/** Of each of the two proxies in a round; each has one look-up at most. */
+/** Connections to each of the two proxies in a round; each has one look-up at most. */
 const CONNECTIONS = 3_000;
 
 /** New connections of the allowed user, a second. */

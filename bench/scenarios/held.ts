@@ -17,10 +17,10 @@ const WARM_UP_REQUESTS = 100;
 /** Beside the connections: everything else that a process has open. */
 const OTHER_DESCRIPTORS = 500;
 
-/** For memory to be given back that is not needed. */
+/** Time for the process to give back memory that it does not need. */
 const SETTLE_MS = 1_000;
 
-/** So that each stream, also one that gets 64 KiB a second, has filled what is kept for it. */
+/** Time in which each stream, also one that gets 64 KiB a second, fills what is kept for it. */
 const FLOW_MS = 3_000;
 
 export const held: readonly Scenario[] = [
@@ -85,7 +85,7 @@ export const held: readonly Scenario[] = [
       const after = readMemory(pid).resident;
       const kept = countDescriptors(pid) - others;
       closeAll(sockets);
-      // A client that does not read hears of no end either.
+      // A client that does not read does not notice an end either.
       if (kept < STOPPED) {
         throw new BenchError(`only ${kept} descriptors were kept for ${STOPPED} clients`);
       }

@@ -89,7 +89,7 @@ async function takeTurns(turns: Turns, bench: Bench): Promise<void> {
   }
 }
 
-/** A run of minutes is not lost for one peer that fails. */
+/** Notes that one peer has failed, so that a run of minutes is not lost for it. */
 function tellFailure(bench: Bench, about: string, { name }: Peer, error: unknown): void {
   if (!(error instanceof BenchError)) {
     throw error;

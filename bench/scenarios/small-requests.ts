@@ -23,7 +23,7 @@ export const smallRequests: readonly Scenario[] = [
   smallRequest('POST', 64, 'alpn'),
 ];
 
-/** Nothing where it is there. */
+/** Why wrk is missing, in a clause; undefined where it is installed. */
 export function missingWrk(): string | undefined {
   return findWrk() ? undefined : 'wrk is not installed (Debian: apt-get install wrk)';
 }

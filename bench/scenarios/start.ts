@@ -10,10 +10,10 @@ import { type Bench, type Scenario, tellRound } from './scenario.js';
 
 const SERVER = "require('http').createServer().listen(0, '127.0.0.1', () => console.log(1))";
 
-/** For memory to come to rest. */
+/** Time for memory to come to rest. */
 const SETTLE_MS = 300;
 
-/** In each round; starts are short and scatter. */
+/** The number of starts in each round; starts are short and scatter. */
 const STARTS = 3;
 
 const { PATH = '' } = process.env;
@@ -42,7 +42,7 @@ function flags({ upstream }: Bench): string[] {
   return ['--port', '0', '--ip-address', '127.0.0.1', ...root];
 }
 
-/** Until the first line on stdout, which both programs write when they listen. */
+/** Resolves at the first line on stdout, which both programs write when they listen. */
 async function listening([program = '', ...args]: readonly string[]) {
   const began = performance.now();
   const env = { PATH, ...CREDENTIALS };
@@ -56,7 +56,7 @@ async function listening([program = '', ...args]: readonly string[]) {
   return { seconds, resident };
 }
 
-/** Seconds that Node takes for nothing. */
+/** Seconds that Node takes for an empty program. */
 function empty(): number {
   const began = performance.now();
   spawnSync(process.execPath, ['-e', '0'], { env: { PATH } });
