@@ -7,12 +7,15 @@ import type { Payload } from './payload.js';
 import type { Site } from './site.js';
 import { ABOUT, bodyDown, bodyUp, type Plan, targetOf } from './upstream.js';
 
-/** What no weather excuses. */
+/** A fault that no bad weather excuses. */
 export class Wrong extends Error {
   override readonly name = 'Wrong';
 }
 
-/** What bad weather excuses: there is no answer, or it is the proxy's own word that there is none. */
+/**
+ * A failure that bad weather excuses: there is no answer, or the proxy itself answers that there is
+ * none.
+ */
 export class Failed extends Error {
   override readonly name = 'Failed';
 }
@@ -39,7 +42,7 @@ export async function call(site: Site, request: Request): Promise<void> {
     const has = checkHead(site, request, response.statusCode ?? 0, response.headers);
     await bodyDown(number, has ? (plan.down ?? 0) : 0).readAll(response);
   } catch (error) {
-    // What is not read keeps the connection from the agent for ever.
+    // An answer that is not read keeps the connection from the agent for ever.
     response.resume();
     throw error;
   }

@@ -14,7 +14,7 @@ import { Corrupt } from './payload.js';
 import type { Site } from './site.js';
 import { ABOUT, bodyDown, bodyUp, targetOf } from './upstream.js';
 
-/** Seconds, longer than every time that the proxy has together. */
+/** In seconds; longer than all the times together that the proxy waits. */
 const PATIENCE = 60;
 const PATIENCE_MS = PATIENCE * 1_000;
 
@@ -257,7 +257,7 @@ async function pour(connection: Connection, pieces: Iterable<Buffer>): Promise<v
       await connection.send(piece);
     }
   } catch {
-    // What reads is told the same.
+    // The reader gets the same error.
   }
 }
 
@@ -323,7 +323,10 @@ class Late extends Error {
   override readonly name = 'Late';
 }
 
-/** Counted in seconds that this process has had, so that none counts in which the machine stood still. */
+/**
+ * Counted in seconds that this process has run, so that no second counts in which the machine stood
+ * still.
+ */
 async function inTime(exchange: Promise<void>): Promise<void> {
   const over = new AbortController();
   const late = async () => {

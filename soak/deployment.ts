@@ -1,6 +1,7 @@
 // The soak of the deployment: two processes of it on one PostgreSQL and one folder, and clients of
 // Taskcluster's own that try again. The server is restarted now and then, and one of the processes is
-// killed. What a client was told is written has to be there, from either process, whatever was meanwhile.
+// killed. A write that a client was told of has to be there, from either process, whatever has happened
+// meanwhile.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -38,7 +39,7 @@ const SHORTEST_MS = 120_000;
 /** What a process may hold more than at the mark. JavaScript's heap is collected when it likes. */
 const MORE = { descriptors: 32, memory: 48 * 2 ** 20 };
 
-/** What a client was told is written. */
+/** A write that a client was told of. */
 interface Written {
   readonly secrets: Map<string, number>;
   readonly roles: Map<string, string>;
@@ -48,7 +49,7 @@ interface Written {
 
 interface Site {
   readonly ledger: Ledger;
-  /** The longest of a client between two deeds, in milliseconds. */
+  /** The longest pause of a client between two deeds, in milliseconds. */
   readonly pause: number;
   readonly server: Postgresql;
   readonly members: readonly Member[];
@@ -304,7 +305,7 @@ async function readTask({ ledger }: Site, { options }: Member, taskId: string): 
   }
 }
 
-/** All that was written, at rest. */
+/** Reads all that was written, at rest. */
 async function readAll(site: Site, member: Member): Promise<void> {
   const { written, ledger } = site;
   const check = async (what: string, read: () => Promise<void>) => {

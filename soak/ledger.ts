@@ -1,6 +1,6 @@
 // What happened in a run, counted, and what must not have happened, in sentences.
 
-/** So many faults are kept; more of them say nothing new. */
+/** How many faults are kept; more of them say nothing new. */
 const KEPT = 50;
 
 export class Ledger {

@@ -16,7 +16,7 @@ import { type Holding, Subject } from './subject.js';
 import { KINDS, type Kind, Upstream } from './upstream.js';
 import { Weather } from './weather.js';
 
-/** Of each proxy. */
+/** Clients of each proxy. */
 const CLIENTS = 12;
 
 const FLAGS = [
@@ -31,7 +31,7 @@ const OWN_FLAGS: Record<Kind, readonly string[]> = {
   http2: ['--retry-for', '5s', '--upstream-http2'],
 };
 
-/** The first part of the load, behind which it is looked what the proxy holds at rest. */
+/** The first part of the load. After it, what the proxy holds at rest is measured. */
 const WARM_UP_MS = 60_000;
 
 /** Idle connections to upstreams are kept for 90 s, and looked after every 11. */

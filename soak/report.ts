@@ -4,7 +4,7 @@ import type { Ledger } from './ledger.js';
 /** What a soak is given. */
 export interface Run {
   readonly minutes: number;
-  /** The longest of a client between two exchanges, in milliseconds. */
+  /** The longest pause of a client between two exchanges, in milliseconds. */
   readonly pause: number;
   readonly seed: number;
   /**

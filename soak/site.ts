@@ -13,7 +13,7 @@ export interface Site {
   readonly ledger: Ledger;
   /** Whether what fails in fair weather is a fault. */
   readonly judgesFair: boolean;
-  /** The longest of a client between two exchanges, in milliseconds. */
+  /** The longest pause of a client between two exchanges, in milliseconds. */
   readonly pause: number;
   /** Whether the proxy may send a request again. */
   readonly retries: boolean;

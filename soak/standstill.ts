@@ -1,5 +1,5 @@
-// Whether this machine stood still, as a virtual one does that is moved or copied: what is late then, or was
-// given up, tells nothing of the proxy.
+// Whether this machine stood still, as a virtual one does that is moved or copied. Exchanges that are late
+// or given up then tell nothing of the proxy.
 
 const LOOK_MS = 250;
 

@@ -76,7 +76,7 @@ export class Subject {
     return new Map([...text.matchAll(METRIC)].map(([, name = '', value]) => [name, Number(value)]));
   }
 
-  /** Waits until nothing runs and no one is connected but who asks; gives what is left. */
+  /** Waits until no request runs and only the asking client is connected; gives what is left. */
   async comesToRest(milliseconds: number): Promise<{ requests: number; connections: number }> {
     const limit = Date.now() + milliseconds;
     for (;;) {

@@ -26,7 +26,7 @@ export interface Plan {
   readonly down: number;
   /** Whether the answer has no length. */
   readonly chunked: boolean;
-  /** So many requests are answered 503 first. */
+  /** The number of requests that are answered 503 first. */
   readonly fails: number;
   /** Milliseconds before the answer. */
   readonly wait: number;
@@ -172,7 +172,7 @@ export class Upstream {
     socket.pipe(socket);
   }
 
-  /** Whose signature it is; without one that verifies, and never came before, the run has failed. */
+  /** The signature of a request. Without one that verifies and is new, the run has failed. */
   async #judge(request: http.IncomingMessage): Promise<Signature | undefined> {
     const { method = '', url: target = '', headers } = request;
     const authority = headers.host ?? String(headers[':authority'] ?? '');

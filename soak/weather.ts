@@ -21,11 +21,11 @@ interface Storm {
   readonly rate?: number;
   /** Between the end of one side and the word of it to the other. */
   readonly linger?: number;
-  /** From now on nothing passes; after so long it is closed. */
+  /** From now on nothing passes; after this time the connection is closed. */
   readonly silence?: number;
   /** Bytes that still pass before it is closed. */
   readonly cut?: number;
-  /** After so long it is reset. */
+  /** After this time it is reset. */
   readonly reset?: number;
 }
 
@@ -47,7 +47,7 @@ const FAIR: Storm = {};
 const FAIR_MS = [2_000, 6_000] as const;
 const STORM_MS = [500, 4_000] as const;
 
-/** Behind a storm, so long, connections that it has broken are still found out. */
+/** How long after a storm the connections that it has broken are still found. */
 const SETTLED_MS = 2_000;
 
 /** A way to one upstream, and the weather on it. */
@@ -58,7 +58,7 @@ export class Weather {
   readonly #ledger: Ledger;
   readonly #links = new Set<Link>();
   #storm = FAIR;
-  /** So many of ten connections are in the storm. */
+  /** How many of ten connections are in the storm. */
   #share = 0;
   /** When the last storm was over; later than any time while one lasts. */
   #stormUntil = 0;
@@ -79,7 +79,7 @@ export class Weather {
     return new Weather(server, upstream, random, ledger);
   }
 
-  /** Whether nothing that happened from `since` on can be laid to the network. */
+  /** Whether nothing that happened from `since` on can be due to the network. */
   wasFairSince(since: number): boolean {
     return this.#stormUntil + SETTLED_MS < since && !stoodStillSince(since - SETTLED_MS);
   }
