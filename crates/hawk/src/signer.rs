@@ -22,7 +22,7 @@ pub struct Signer {
     ext: Option<Arc<str>>,
 }
 
-/// What all restrictions of one credential set have in common.
+/// The parts that all restrictions of one credential set share.
 struct Client {
     id: String,
     key: hmac::Key,

@@ -12,7 +12,7 @@ use crate::certificate::{Fields, MAX_CERTIFICATE_LIFETIME, is_scope, temporary_a
 use crate::credentials::{Credentials, CredentialsError, check_client_id};
 use crate::mac;
 
-/// What temporary credentials shall be.
+/// The properties of the temporary credentials to create.
 #[derive(Clone, Copy, Debug)]
 pub struct TemporaryCredentialsOptions<'a> {
     /// The client id of named credentials; `None` or empty for the issuer's own.
@@ -23,7 +23,7 @@ pub struct TemporaryCredentialsOptions<'a> {
     /// Until when they are valid, in milliseconds since the epoch: at most
     /// [`MAX_CERTIFICATE_LIFETIME`] after `start`.
     pub expiry: i64,
-    /// What they may do: at most what the issuer may.
+    /// Their scopes: at most those of the issuer.
     pub scopes: &'a [String],
 }
 

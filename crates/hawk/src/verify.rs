@@ -62,7 +62,7 @@ pub struct Verified {
     pub issuing_client_id: String,
     /// The limits of temporary credentials. The issuer must satisfy their scopes.
     pub temporary: Option<Temporary>,
-    /// What the client narrowed itself to. It must satisfy these scopes, and has no others.
+    /// The scopes to which the client narrowed itself. It must satisfy them, and has no others.
     pub authorized_scopes: Option<Vec<String>>,
     /// The time of the header, or the expiry of the bewit, in seconds since the epoch.
     pub ts: u64,
