@@ -39,7 +39,7 @@ enum Source {
     Upstream(StrictBody<ResponseBody>),
 }
 
-/// What ends with the answer, or with the request's body where that takes longer.
+/// The guards that end with the answer, or with the request's body where that takes longer.
 struct Guards {
     running: Running,
     rest: Option<Remainder<Running>>,

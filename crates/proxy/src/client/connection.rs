@@ -1,5 +1,5 @@
-//! What is known of one client's connection: the gate, the service and the thread's clock tell each
-//! other here.
+//! The state of one client's connection, by which the gate, the service and the thread's clock
+//! inform each other.
 //!
 //! What it is not: it reads and writes nothing by itself.
 

@@ -24,7 +24,7 @@ use crate::client::writer::ClientWriter;
 use crate::message::chunked::{Chunked, ChunkedError};
 use crate::message::head::{self, BodyLength, Head, HeadError};
 
-/// What stands in for a head that was refused.
+/// The head that stands in for a refused one.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
 /// Bytes asked of the socket for a head: more than most heads have, and a size that the allocator
@@ -111,7 +111,7 @@ impl Gate {
         }
     }
 
-    /// What had been read and not been handed on, for a tunnel.
+    /// The bytes that have been read and not been handed on, for a tunnel.
     pub fn into_held(self) -> BytesMut {
         self.held
     }

@@ -49,7 +49,7 @@ pub enum Here {
     Metrics,
 }
 
-/// What goes out: to whom, and which origin-form request target, byte for byte.
+/// Where a request goes: its upstream, and its origin-form request target, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The upstream.

@@ -179,7 +179,7 @@ impl Wire for HyperWire<'_> {
 /// The interim answers to one try; none of them can be passed on.
 #[derive(Default)]
 struct Interim {
-    /// What a 100 releases.
+    /// The hold on the body, which a 100 releases.
     hold: Option<Hold>,
     bytes: AtomicUsize,
     too_many: Notify,

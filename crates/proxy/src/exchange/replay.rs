@@ -43,7 +43,7 @@ use crate::sync::{Mutex, MutexGuard};
 const FIRST_BLOCK: usize = 4 * 1024;
 /// Later blocks double up to this, so that little is allocated that may never be filled.
 const LARGEST_BLOCK: usize = 64 * 1024;
-/// What a header field takes besides its name and value, roughly.
+/// The bytes that a header field takes besides its name and value, roughly.
 const FIELD_OVERHEAD: usize = 64;
 
 /// A request's body and what has been kept of it. One per request; not shared between threads.

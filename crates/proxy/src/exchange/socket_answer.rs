@@ -306,7 +306,7 @@ impl Length {
 mod tests {
     use super::*;
 
-    /// What comes of `text`, which is there as a whole.
+    /// What is read of `text`, which comes as a whole.
     fn parsed(text: &[u8], to_head: bool) -> Result<Option<Parsed>, Fault> {
         let mut text = text;
         loop {

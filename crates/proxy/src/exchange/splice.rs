@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 /// The shortest rest of a body that is worth a pipe, in bytes.
 const LEAST: u64 = 256 * 1024;
-/// What a pipe may hold, where the system allows as much to every user (pipe(7)).
+/// The size of a pipe in bytes, where the system allows as much to every user (pipe(7)).
 const PIPE: usize = 1024 * 1024;
 /// The most pipes of a thread. Each takes two descriptors, of those that no connection takes.
 const MAX_PIPES: usize = 4;

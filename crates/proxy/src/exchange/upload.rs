@@ -27,7 +27,7 @@ use crate::limits::BODY_WITH_HEAD;
 /// The body, and how far the current try has sent it.
 pub struct Upload<'g> {
     source: Source<'g>,
-    /// What has been taken from the source and not been written.
+    /// Bytes that have been taken from the source and not been written.
     pending: Bytes,
     /// When upstream last took something.
     progress: Option<Instant>,

@@ -116,7 +116,7 @@ impl FieldLines {
         self.text.capacity()
     }
 
-    /// What stands at a [`place`] of the text.
+    /// The bytes at a [`place`] of the text.
     pub fn text(&self, place: &Range<usize>) -> &[u8] {
         &self.text[place.clone()]
     }
@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(left, [&b"X-Via"[..], b"Vi", b"content-length"]);
     }
 
-    /// What hyper would refuse never becomes a line.
+    /// Bytes that hyper would refuse never become a line.
     #[test]
     fn a_byte_that_no_map_takes_is_in_no_line() {
         for byte in 0..=u8::MAX {

@@ -62,7 +62,7 @@ pub(super) enum Link<B> {
 pub(super) struct Http1Link<B> {
     pub(super) sender: http1::SendRequest<B>,
     pub(super) line: Line,
-    /// What had been heard when the last request was begun.
+    /// How often something had been received when the last request began.
     pub(super) heard: u64,
     /// Whether a request has been sent on it.
     pub(super) used: bool,

@@ -46,7 +46,7 @@ impl Outside {
         !self.destinations.may_lead_anywhere(origin)
     }
 
-    /// Whether its name says that it is kept off.
+    /// Whether the name of `origin` alone says that it is kept off.
     pub(super) fn names_kept_off(&self, origin: &Origin) -> bool {
         is_kept_off_by_name(origin, |address| self.own.contain(address))
     }

@@ -135,7 +135,7 @@ impl<B> Socket<B> {
         Unanswered::io(&self.host.origin, error, progress)
     }
 
-    /// What came is no answer, for this reason.
+    /// The error where upstream sent something that is no answer, for this `reason`.
     pub fn not_http(&self, reason: &str) -> Unanswered {
         Unanswered::not_http(&self.host.origin, reason)
     }

@@ -28,7 +28,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-for-request-id");
 /// A longer value is no id.
 const ID: usize = 128;
 
-/// What is known of a request beside what the log has of it.
+/// The facts about a request that the log does not have.
 #[derive(Default)]
 pub struct Entry {
     peer: Option<Peer>,
@@ -43,7 +43,7 @@ pub struct Entry {
     tries: u32,
 }
 
-/// What one thread keeps between lines: what is the same in many of them is rendered once.
+/// What one thread keeps between lines: a part that is the same in many lines is rendered once.
 #[derive(Default)]
 struct Scratch {
     line: Vec<u8>,
