@@ -78,8 +78,8 @@ pub fn browser(bytes: &[u8]) -> bool {
     true
 }
 
-/// What a request is narrowed to is a list of scopes as `serde_json` reads it, and gives nothing that
-/// the restriction does not give.
+/// The scopes to which a request is narrowed are a list as `serde_json` reads it, and give nothing
+/// that the restriction does not give.
 pub fn scopes(bytes: &[u8]) -> bool {
     let Some([restriction, probe, value]) = lines::<3>(bytes) else {
         return false;
