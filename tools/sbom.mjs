@@ -187,7 +187,9 @@ function bomOfPackage(all, name, bundled) {
   };
 }
 
-/** What the checkout itself needs of that name: packages that it needs may have another version of it. */
+/**
+ * The package of that name that the checkout itself needs: its packages may need another version of it.
+ */
 function refOf(all, name) {
   const { dependsOn } = all.dependencies.find(
     ({ ref }) => ref === all.metadata.component['bom-ref'],

@@ -129,7 +129,7 @@ function prepareLauncher() {
   return buildWithGo('launcher', 'test-launcher', 'launcher', '.');
 }
 
-/** What checks the workflows. */
+/** The program that checks the workflows. */
 function prepareActionlint() {
   const what = 'github.com/rhysd/actionlint/cmd/actionlint';
   return buildWithGo('workflows', 'test-workflows', 'actionlint', what);
@@ -170,7 +170,7 @@ async function prepareRegistry() {
   await installPackages('registry', 'test-registry');
 }
 
-/** What installs packages beside npm. */
+/** The package managers beside npm. */
 async function preparePackageManagers() {
   await installPackages('package-managers', 'test-package-managers');
 }

@@ -30,7 +30,7 @@ const FILES = {
   'fuzz/Cargo.lock': toml(/^(name = "taskcluster-proxy-(?!fuzz")[^"]+"\nversion = ")([^"]+)/gm),
 };
 
-/** What stands in each file, in the order of the file. */
+/** The versions that stand in each file, in the order of the file. */
 function versions() {
   return Object.entries(FILES).map(([file, replace]) => {
     const found = [];
