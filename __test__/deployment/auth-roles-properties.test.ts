@@ -114,7 +114,7 @@ function followers(role: RoleScopes, roles: readonly RoleScopes[]): RoleScopes[]
   );
 }
 
-/** Whether what a `<..>` stands for is not certain: two of them in a scope, or a `*` right before. */
+/** Whether the text of a `<..>` is not certain: two of them in a scope, or a `*` right before. */
 function isAmbiguous({ roleId, scopes }: RoleScopes): boolean {
   const normal = normalNaively(scopes);
   return roleId.endsWith('*') && normal.some((scope) => /<\.\.>.*<\.\.>|\*<\.\.>$/.test(scope));
@@ -165,7 +165,7 @@ test('scopes are expanded by the rules, after any earlier roles', async (t) => {
   });
 });
 
-/** One role more, if none then leads back to itself. */
+/** Adds the role, unless a role then leads back to itself. */
 function withoutCycles(roles: readonly RoleScopes[], role: RoleScopes): readonly RoleScopes[] {
   const more = [...roles, role];
   return leadsBack(more) ? roles : more;
@@ -177,7 +177,7 @@ interface Crowd {
   readonly seed: number;
   /** Which of the roles are assumed. */
   readonly assumed: readonly number[];
-  /** From which role to which one before it a way leads back, if any. */
+  /** The role from which a way leads back to one before it, if any. */
   readonly back: number | null;
 }
 

@@ -120,7 +120,7 @@ async function killOne(
   return known;
 }
 
-/** How a writer ends that did not do so by itself. */
+/** How a killed writer ends. */
 const KILLED = { code: null, signal: 'SIGKILL', said: '' };
 
 function startWriter(t: ExecutionContext, args: readonly string[]) {

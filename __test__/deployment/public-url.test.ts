@@ -10,7 +10,7 @@ import { definition, queueOf, WORKER } from '../harness/queue.js';
 
 const PUBLIC = 'https://tc.example.com';
 
-/** As a forwarder that ends TLS passes a request on. */
+/** The fields with which a forwarder that ends TLS passes a request on. */
 const FORWARDED = {
   Host: 'tc.example.com',
   'X-Forwarded-Proto': 'https',

@@ -47,7 +47,9 @@ function published(client: { prototype: object }, name: string): Entry {
   };
 }
 
-/** What RFC 165 adds, and what services have and npm's client does not know yet. */
+/**
+ * Endpoints that RFC 165 adds, and endpoints of the services that npm's client does not know yet.
+ */
 const NEW = [
   'authenticateAnonymous',
   'changeTaskPriority',

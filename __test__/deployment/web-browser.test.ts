@@ -11,7 +11,9 @@ import { testWith } from '../harness/tools.js';
 
 const ALICE = { name: 'alice', password: 'correct horse' };
 
-/** What waits on this machine for a client, as the command line does: its pages are empty. */
+/**
+ * A server that waits on this machine for a client, as the command line does; its pages are empty.
+ */
 async function startWaiting(t: ExecutionContext): Promise<string> {
   const server = http.createServer((_, response) => {
     response.setHeader('Content-Type', 'text/html');

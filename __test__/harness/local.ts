@@ -17,7 +17,7 @@ export interface Reach {
   readonly credentials: { readonly clientId: string; readonly accessToken: string };
 }
 
-/** How to reach what `child`, a `taskcluster-local start`, serves: as it prints it. */
+/** How to reach the deployment of `child`, a `taskcluster-local start`, as it prints it. */
 export async function howToReach(child: ChildProcessWithoutNullStreams): Promise<Reach> {
   let printed = '';
   while (!/ACCESS_TOKEN=.*\n/.test(printed)) {

@@ -16,7 +16,7 @@ const ADDONS = path.join(ROOT, 'build/platforms');
 const RUNNERS = path.join(ROOT, 'build/test-platforms');
 const SIGNER = path.join(ROOT, 'build/cargo-tools/bin/rcodesign');
 
-/** What a Node carries: 0 behind it until a program is inside, and 1 from then on. */
+/** A mark that each Node carries: 0 follows it until a program is inside, and 1 from then on. */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
 const NAME = 'NODE_SEA_BLOB';
 

@@ -77,7 +77,7 @@ interface Installed {
   readonly addons: string[];
 }
 
-/** What an installation has put there, beside npm's own notes. */
+/** The files that an installation has made, without npm's own notes. */
 function installedIn({ directory }: Project): Installed {
   const modules = path.join(directory, 'node_modules');
   const files = readdirSync(modules, { recursive: true, withFileTypes: true })
@@ -187,7 +187,7 @@ test('the deployment brings the proxy, uses its addon, and says what is missing'
   const installed = installedIn(project);
   const [packages, files, megabytes] = promisedBy('taskcluster-local');
   t.is(installed.addons.length, 1);
-  // What the packages need may be of newer versions by now.
+  // The packages' dependencies may have newer versions by now.
   t.true(isNear(installed.packages, packages), `${installed.packages} packages`);
   t.true(isNear(installed.files, files), `${installed.files} files`);
   t.true(isNear(installed.bytes / 1e6, megabytes), `${installed.bytes} bytes`);
@@ -224,7 +224,7 @@ test('the deployment brings the proxy, uses its addon, and says what is missing'
   t.deepEqual(await say(), [1, `${needed} there is none: install taskcluster-local anew`]);
 });
 
-/** What a module imports, without what its comments show. */
+/** The imports of a module, without those that its comments show. */
 function importsOf(module: string): string[] {
   const code = readFileSync(module, 'utf8').replaceAll(/^\s*\/?\*.*$/gm, '');
   const found = code.matchAll(/\b(?:from|import|import\()\s*['"]([^'"\n]+)['"]/g);

@@ -118,7 +118,7 @@ async function publishOtherPlatforms(t: ExecutionContext, registry: Registry, ve
 }
 
 /**
- * The next version, without another build: in the files that say their version it reads otherwise, at
+ * Publishes the next version without another build: files that hold the version get another one of
  * the same length.
  */
 async function publishNext(t: ExecutionContext, registry: Registry): Promise<string> {

@@ -344,7 +344,7 @@ testUsers('a task without end of connections does not keep an update out', async
   await Promise.all(hoard.map((connection) => connection.send(bytes).catch(() => {})));
   t.is((await ask(ROOT_USER, 'PUT', '/credentials', update('tests/worker')))?.status, 200);
   t.is((await ask(ROOT_USER, 'GET', '/__heartbeat__'))?.status, 200);
-  // Others who are refused do not help the task either.
+  // A flood of refused connections does not keep the update out either.
   const flood = attack(
     `--target 127.0.0.1:${proxy.port} --uid ${other.uid} --mode close --tries 2000`,
   );

@@ -190,7 +190,7 @@ for (const required of [true, false]) {
     spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4k']);
     let asked = 1;
     const ask = async () => (await proxy.get(`/queue/v1/${asked++}`)).status;
-    // What is left of the last page is used up first.
+    // The rest of the last page is filled first.
     await until(
       async () => (await ask()) !== 200 || /cannot be written/.test(proxy.log),
       'a full disk',

@@ -190,7 +190,7 @@ test('an upload that is refused is not sent again', async (t) => {
     socket.once('data', () => {
       requests += 1;
       socket.end('HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno');
-      // What comes is not read any more: the system resets the connection.
+      // Further bytes are not read: the system resets the connection.
       socket.pause();
     });
   });
@@ -233,7 +233,7 @@ test('the connection of an upload that upstream broke off comes to its end', asy
   for (const [name, [value, bytes]] of Object.entries(framings)) {
     for (let time = 0; time < TIMES; time += 1) {
       const connection = await proxy.connect();
-      // It goes as far as it is taken.
+      // The body goes as far as the proxy takes it.
       connection.socket.write(`PUT /x/v1/y HTTP/1.1\r\nHost: a\r\n${name}: ${value}\r\n\r\n`);
       connection.socket.write(bytes);
       t.is((await connection.response('PUT')).status, 502);
@@ -266,7 +266,7 @@ test('a body goes on where upstream answers and goes on reading', async (t) => {
   }
 });
 
-/** How uploads begin whose answer comes first, how they go on, and how they end. */
+/** Uploads whose answer comes first: how they begin, how they go on, and how they end. */
 const GOING_ON = {
   'a bare socket': known('/x/v1/y'),
   hyper: known('http://taskcluster/x/v1/y'),

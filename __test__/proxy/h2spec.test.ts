@@ -13,9 +13,9 @@ import { pathOf, testWith } from '../harness/tools.js';
 import { startUpstream } from '../harness/upstream.js';
 
 /**
- * What it asks and the proxy does otherwise, by section and number. 3.5/2: a connection that begins
- * with something else than HTTP/2's preface is one of HTTP/1 here, which has 400 as its answer and
- * then its end; h2spec takes the answer for a broken frame.
+ * Cases in which the proxy differs on purpose, by section and number. 3.5/2: a connection that
+ * begins with something else than HTTP/2's preface is one of HTTP/1 here, which has 400 as its
+ * answer and then its end; h2spec takes the answer for a broken frame.
  */
 const EXCEPTIONS = ['http2/3.5: Sends invalid connection preface'];
 

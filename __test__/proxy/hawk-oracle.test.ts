@@ -128,7 +128,9 @@ function hawkCredentials({ clientId, accessToken }: CredentialSet): ClientCreden
 
 const verification = { accessToken: accessTokenOf, date: new Date(NOW_MS) };
 
-/** What npm `hawk` and the auth service's rules make of a request; `null` where they accept it. */
+/**
+ * The verdict of npm `hawk` and the auth service's rules on a request; `null` where they accept it.
+ */
 async function theirVerdict(verdict: Promise<unknown>): Promise<string | null> {
   return verdict.then(
     () => null,
@@ -136,7 +138,7 @@ async function theirVerdict(verdict: Promise<unknown>): Promise<string | null> {
   );
 }
 
-/** What we make of it. Anything but our own error fails the test. */
+/** Our own verdict on a request. Any error but our own fails the test. */
 async function ourVerdict(verdict: Promise<unknown>): Promise<HawkError | null> {
   try {
     await verdict;

@@ -531,7 +531,7 @@ function dataFrame(body: string | undefined): string {
   return body === undefined ? '' : frame(0, 1, 1, body);
 }
 
-/** How the connection's first word about stream 1 judges it: 400 counts as refused. */
+/** The verdict of the first frame about stream 1; a status of 400 counts as refused. */
 async function firstVerdict({ reader }: Connection): Promise<'refused' | 'answered'> {
   try {
     for (;;) {

@@ -62,7 +62,7 @@ async function startFrom(
     try {
       process.kill(JSON.parse(readFileSync(ready, 'utf8')).pid, 'SIGKILL');
     } catch {
-      // It has ended, or has not come so far.
+      // It has ended, or has never begun.
     }
     await said;
   });

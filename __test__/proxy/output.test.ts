@@ -150,7 +150,8 @@ unixTest('the proxy ends with its launcher at once, read or not', async (t) => {
   await listens(port);
   child.kill('SIGKILL');
   const answered = await within(answeredUntilClosed(port), 'the end of its port');
-  // As many as fit into a wake-up of another process, and not into a wait for a reader.
+  // Fewer requests are answered while another process wakes up; more would be during a wait for a
+  // reader.
   t.true(answered < 100, `${answered} requests were answered`);
 });
 

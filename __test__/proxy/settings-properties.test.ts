@@ -26,7 +26,7 @@ const amount = fc
   )
   .map(([digits, unit]) => `${digits}${unit}`);
 
-/** What could be meant, right or nearly so. */
+/** Values that are right, or nearly right. */
 const likely = fc.oneof(
   fc.string(),
   fc.string({ unit: 'binary' }),

@@ -107,7 +107,7 @@ const SHUT_EXPOSURE: Exposure = {
   otherHosts: false,
 };
 
-/** What opens the gate of a setting that restricts by being left out. */
+/** A value of each setting that restricts by being left out: with it the proxy serves more. */
 const OPEN: Partial<ProxyOptions> = {
   allowCrossSite: true,
   hosts: ['public.example.com'],
@@ -422,7 +422,7 @@ function checkEmpty(
     t.is(row.restricts, undefined);
     return;
   }
-  // What the API knows, too, is called by its long name.
+  // An option that the API has, too, is called by its long name.
   const names = [spelling, `--${row.flag}`];
   t.true(
     names.some((name) => `${said}`.startsWith(`${name} is empty: `)),

@@ -234,7 +234,10 @@ test('NO_PROXY, and loopback without being named, go direct', async (t) => {
   t.is(outgoing.heads.length, 0);
 });
 
-/** What starts with a warning, and the root URL of a deployment that cannot be asked then. */
+/**
+ * Environments in which the proxy starts with a warning, and the root URL of a deployment that it
+ * cannot ask then.
+ */
 const WARNED: Record<string, { env: Record<string, string>; says: RegExp; rootUrl?: string }> = {
   'an SSL_CERT_FILE that is not there': {
     env: { SSL_CERT_FILE: '/nowhere/ca.pem' },

@@ -82,7 +82,7 @@ function interim(status: number): Head {
   return { ...interimPassed(status), raw: '' };
 }
 
-/** What is changed of what was seen on hyper's wire, and the line that tells it. */
+/** Changes of what was seen on hyper's wire, and the line that reports each. */
 const SEEN: Record<string, [change: (seen: Seen) => unknown, told: RegExp]> = {
   'a status': [
     (seen) => Object.assign(answer(seen), { status: 202 }),
@@ -214,7 +214,7 @@ const INTERIM: Record<string, (answer: Answered) => unknown> = {
   'the value of a field': ({ interim }) => set(first(interim).fields, 'link', '</c>'),
 };
 
-/** What is another one in the case that hyper's wire is given, and the line that tells it. */
+/** Changes of the case that hyper's wire gets, and the line that reports each. */
 const PLAYED: Record<string, [other: Script, told: RegExp]> = {
   'a status': [answered({ status: 202 }), /^hyper: answer 0: 202 Made$/],
   'a reason': [answered({ reason: 'Maid' }), /^hyper: answer 0: 201 Maid$/],

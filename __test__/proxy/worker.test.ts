@@ -35,7 +35,7 @@ async function setUp(t: ExecutionContext) {
   return { upstream, task };
 }
 
-/** As which client a call of this user is signed; null where its connection gets no answer. */
+/** The client as which a call of this user is signed; null where its connection gets no answer. */
 async function signedAs(t: ExecutionContext, user: User, port: number, host?: string) {
   const answer = await askAs(t, user, port, requestBytes('GET', '/queue/v1/ping'), host);
   return answer && value(answer.fields, 'x-taskcluster-proxy-temp-clientid');

@@ -209,7 +209,10 @@ function answerFaults(script: Script, { answers, got }: Seen): string[] {
   });
 }
 
-/** What upstream sent, the bare wire passes before the answer, in its order, and hyper's passes nothing. */
+/**
+ * The bare wire passes upstream's interim answers before the final one, in their order; hyper's passes
+ * none.
+ */
 function interimFaults(script: Script, wire: Wire, { answers, got }: Seen): string[] {
   return answers.flatMap(({ interim }, at) => {
     const sent = wire === 'hyper' ? [] : interimDue(script.requests[at], got[at] ?? []);

@@ -55,7 +55,8 @@ export const FOUND: Script[] = [
       },
     ],
   },
-  // What is malformed is told in the same sentence: the version, the status, the name of a field, the length.
+  // Both wires name the malformed part in the same sentence: the version, the status, the name of a field,
+  // the length.
   malformed('HTTP/'.length, '2'),
   malformed('HTTP/1.1 '.length, 'Z'),
   malformed('HTTP/1.1 200 OK\r\n'.length, ' '),

@@ -180,14 +180,14 @@ export class Stage {
   }
 }
 
-/** How often the counters were asked for, and how many bytes that took before this time. */
+/** Names for the number of requests for the counters so far, and for the bytes of their answers. */
 const OWN = 'own requests';
 const OWN_BYTES = 'own bytes';
 const RUNNING = 'taskcluster_proxy_running_requests';
 const BROKE_OFF = / broke off in the middle of its answer/;
 const TOTAL = /_total(\{|$)/;
 
-/** What has been counted between, without the questions for it. */
+/** The counts between two readings, without the questions for the counters themselves. */
 function changes(before: Record<string, number>, after: Record<string, number>) {
   const change = (name: string) => (after[name] ?? 0) - (before[name] ?? 0);
   const counted = Object.keys(after).filter((name) => TOTAL.test(name));

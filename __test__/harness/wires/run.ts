@@ -14,7 +14,7 @@ export interface Run {
   pairs: number;
   /** Where to begin in the only pair, as a report says. */
   path?: string;
-  /** What one proxy of each pair has beside its wire, to see that a difference is found. */
+  /** Further flags of one proxy of each pair, to see that a difference is found. */
   hyperFlags?: string[];
   /** How long a script that differs is made smaller. */
   shrinkingMs?: number;

@@ -62,7 +62,7 @@ export interface Answer {
   extension: string;
   trailers: Fields;
   announces: boolean;
-  /** What comes behind it unasked. */
+  /** Bytes that come behind the answer unasked. */
   extra: string;
   challenge: 'none' | 'hawk' | 'forged' | 'date';
   retryAfter: string;

@@ -141,7 +141,7 @@ export class ScriptedUpstream {
   async #stray(socket: net.Socket, reader: ByteReader, head: Head): Promise<void> {
     this.#strays.push(head.startLine);
     for await (const _ of bodyOf(reader, head, 'request')) {
-      // What answers early leaves it to time whether the connection goes on.
+      // An early answer leaves it to timing whether the connection goes on.
     }
     socket.end('HTTP/1.1 200 Stray\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
     await reader.rest();
@@ -194,7 +194,7 @@ export class ScriptedUpstream {
       socket.end();
       await reader.rest();
     } else if (answer.ends === 'reset') {
-      // What has been sent goes first.
+      // Bytes that have been sent go first.
       await pass(5);
       socket.resetAndDestroy();
     }
