@@ -22,7 +22,7 @@ export interface ProgramOptions {
   env?: Record<string, string>;
 }
 
-/** What has not ended yet. */
+/** The programs that have not ended yet. */
 const living = new Set<ChildProcess>();
 
 // A bench that is interrupted leaves no servers behind.
