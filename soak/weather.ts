@@ -199,7 +199,7 @@ class Link {
         to.end();
       }
     } catch {
-      // One side is broken, and so the other is to be.
+      // One side is broken, so the other is broken, too.
       this.reset();
     }
   }
