@@ -179,7 +179,7 @@ impl Gate {
         self.held.advance(head.len);
     }
 
-    /// Bytes of the body behind the last head that have not been taken.
+    /// Bytes that are left of the body behind the head that was taken last.
     pub fn body_left(&self) -> u64 {
         self.body_left
     }

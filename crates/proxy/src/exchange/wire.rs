@@ -122,7 +122,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// An upstream that answers after so long.
+    /// An upstream that answers when this time is over.
     struct After(Pin<Box<Sleep>>);
 
     impl Awaiting for After {

@@ -296,7 +296,7 @@ async fn settled(counter: &Cell<usize>) -> usize {
     }
 }
 
-/// Passes connections on to `origin`; its bytes come so late.
+/// Passes connections on to `origin`, and delays its bytes by `late`.
 async fn far_away(origin: &Origin, late: Duration) -> Origin {
     let (listener, address) = listen().await;
     let target = format!("127.0.0.1:{}", origin.port());
