@@ -76,9 +76,9 @@ struct State {
     files: Vec<Vec<u8>>,
     /// How many writes may still fail.
     failures: usize,
-    /// Since when the log has said that the last write failed.
+    /// The number of the present failure, while the log says that the last write failed.
     trouble: Option<usize>,
-    /// Number of that trouble.
+    /// How many such failures there have been.
     troubles: usize,
     /// Lines that the log has said could not be written.
     told: u64,
@@ -91,7 +91,8 @@ impl Disk {
         disk
     }
 
-    /// Whether the log says that nothing can be written, by a number that is another one later.
+    /// The number of the present failure, while the log says that nothing can be written. Each
+    /// failure has a number of its own.
     pub fn trouble(&self) -> Option<usize> {
         self.state().trouble
     }
