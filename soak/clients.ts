@@ -21,10 +21,10 @@ const PATIENCE_MS = PATIENCE * 1_000;
 const MIB = 2 ** 20;
 const METHODS = ['GET', 'PUT', 'POST', 'DELETE', 'PATCH'] as const;
 
-type Deed = (site: Site, random: Random) => Promise<void>;
+type Exchange = (site: Site, random: Random) => Promise<void>;
 
 /** Each with how often it is done beside the others. */
-const DEEDS: readonly (readonly [often: number, deed: Deed])[] = [
+const EXCHANGES: readonly (readonly [often: number, exchange: Exchange])[] = [
   [10, small],
   [3, retried],
   [3, upload],
@@ -37,7 +37,7 @@ const DEEDS: readonly (readonly [often: number, deed: Deed])[] = [
   [1, bewit],
 ];
 
-const ALL = DEEDS.flatMap(([often, deed]) => Array.from({ length: often }, () => deed));
+const ALL = EXCHANGES.flatMap(([often, exchange]) => Array.from({ length: often }, () => exchange));
 
 /** One client, until `signal`. */
 export async function work(site: Site, random: Random, signal: AbortSignal): Promise<void> {

@@ -49,7 +49,7 @@ interface Written {
 
 interface Site {
   readonly ledger: Ledger;
-  /** The longest pause of a client between two deeds, in milliseconds. */
+  /** The longest pause of a client between two calls, in milliseconds. */
   readonly pause: number;
   readonly server: Postgresql;
   readonly members: readonly Member[];
@@ -201,17 +201,17 @@ async function disturb(site: Site, random: Random, signal: AbortSignal): Promise
 async function work(site: Site, index: number, random: Random, signal: AbortSignal): Promise<void> {
   const { members, ledger } = site;
   const member = members[index % members.length];
-  const deeds = [writeSecret, writeRole, runTask, readBack];
+  const calls = [writeSecret, writeRole, runTask, readBack];
   while (member !== undefined && !signal.aborted) {
-    const deed = random.pick(deeds);
+    const call = random.pick(calls);
     const began = Date.now();
     try {
-      await deed(site, member, random);
-      ledger.add(deed.name);
+      await call(site, member, random);
+      ledger.add(call.name);
     } catch (error) {
-      ledger.fault(`${deed.name} failed for good: ${error}`);
+      ledger.fault(`${call.name} failed for good: ${error}`);
     }
-    ledger.most(`longest ${deed.name} in ms`, Date.now() - began);
+    ledger.most(`longest ${call.name} in ms`, Date.now() - began);
     await sleep(random.below(site.pause), undefined, { signal }).catch(() => undefined);
   }
 }

@@ -47,7 +47,7 @@ onEveryBackend('a role id may have any printable letters', async (t, place) => {
   t.is((await auth.role(roleId)).roleId, roleId);
 });
 
-onEveryBackend('roles that cannot be are refused, and stay out', async (t, place) => {
+onEveryBackend('invalid roles are refused and change nothing', async (t, place) => {
   const { auth } = await start(t, place);
   await auth.createRole('test*', { description, scopes: ['assume:other<..>x'] });
   for (const [roleId, scope, message] of [

@@ -207,7 +207,7 @@ function crowd({ count, seed, back }: Crowd): RoleScopes[] {
   return roles;
 }
 
-test('so are the scopes of up to ten thousand roles, and their cycles are found', async (t) => {
+test('the scopes of up to ten thousand roles are expanded, and their cycles are found', async (t) => {
   const crowds: fc.Arbitrary<Crowd> = fc.record({
     count: fc.oneof(fc.integer({ min: 1, max: 500 }), fc.integer({ min: 9000, max: 10_000 })),
     seed: fc.nat(),

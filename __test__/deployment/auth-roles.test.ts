@@ -78,7 +78,7 @@ const IMPOSSIBLE: [message: string, roles: Record<string, string[]>][] = [
   ],
 ];
 
-test('sets of roles that cannot be', (t) => {
+test('an invalid set of roles is refused', (t) => {
   for (const [message, scopesOf] of IMPOSSIBLE) {
     const impossible = Object.entries(scopesOf).map(([roleId, scopes]) => ({ roleId, scopes }));
     t.throws(() => checkRoles(impossible), { instanceOf: RoleError, message });

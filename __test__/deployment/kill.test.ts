@@ -63,15 +63,18 @@ test('PGlite loses nothing that it has acknowledged', async (t) => {
   });
 });
 
-testWith('postgres')('nor is anything lost with PostgreSQL', async (t) => {
-  t.timeout(TEST_PATIENCE_MS);
-  const server = await postgresql();
-  // The server goes on: the killed process is a client of it.
-  await killAll(t, Number(KILLS) / 2, async () => [
-    freshDirectory(t),
-    await server.createDatabase(),
-  ]);
-});
+testWith('postgres')(
+  'PostgreSQL loses nothing that a killed process has acknowledged',
+  async (t) => {
+    t.timeout(TEST_PATIENCE_MS);
+    const server = await postgresql();
+    // The server goes on: the killed process is a client of it.
+    await killAll(t, Number(KILLS) / 2, async () => [
+      freshDirectory(t),
+      await server.createDatabase(),
+    ]);
+  },
+);
 
 async function killAll(
   t: ExecutionContext,
@@ -146,7 +149,7 @@ function linesOf({ stdout }: ChildProcess): AsyncIterable<string> {
  */
 const FILES = [1, 30, 300, 700];
 
-test.serial('nor is a database left half made', async (t) => {
+test.serial('a process that is killed leaves no half-made database', async (t) => {
   t.timeout(TEST_PATIENCE_MS);
   const folder = freshDirectory(t);
   const place = path.join(folder, 'database/data');

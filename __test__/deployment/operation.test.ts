@@ -57,7 +57,7 @@ test('each request is a line with its id, and nothing of its query', async (t) =
   t.is(second.clientId, undefined);
 });
 
-test('text has the same', async (t) => {
+test('a line of the log as text has the same facts', async (t) => {
   const { deployment, lines } = await logged(t, 'text');
   await send(deployment, { target: '/api/queue/v1/ping?a' });
   await until(() => lines.length >= 1, 'a line');
@@ -157,7 +157,7 @@ test('metrics have an address of their own, and name no task and no client', asy
   t.is(status, 405);
 });
 
-test('before it stops it goes on serving, and tells waiting workers and balancers', async (t) => {
+test('before it stops the deployment goes on serving, and tells waiting workers and balancers', async (t) => {
   const { deployment, queue } = await logged(t, 'json', { metrics: '0' });
   const waiting = queue.claimWork('nothing/here', { ...WORKER, tasks: 1 });
   await runs(deployment, 1);

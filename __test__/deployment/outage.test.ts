@@ -222,7 +222,7 @@ anyTest("a key that is missing is not the caller's fault", async (t) => {
   t.regex(String(faults[0]), /the key lost is missing/);
 });
 
-anyTest('nor is a file that has gone from the disk', async (t) => {
+anyTest("a file that has gone from the disk is not the caller's fault", async (t) => {
   const folder = freshDirectory(t);
   const deployment = await deploymentFor(t, { folder, onFault: () => undefined });
   const queue = queueOf(deployment, deployment.credentials);

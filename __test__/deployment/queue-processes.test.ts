@@ -73,7 +73,7 @@ test('every run is claimed once, through any process', async (t) => {
   t.deepEqual(claimed.slice(0, taskIds.length).sort(), taskIds.sort());
 });
 
-test('a task that many wait for schedules each of them once, resolved by whomever', async (t) => {
+test('a task that many wait for schedules each of them once, whichever process resolves it', async (t) => {
   const { queues, one } = await processes(t);
   const required = Array.from({ length: 6 }, () => taskcluster.slugid());
   const dependents = Array.from({ length: 6 }, () => taskcluster.slugid());

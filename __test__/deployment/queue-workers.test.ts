@@ -285,25 +285,28 @@ onEveryBackend('a task that is put before others is served before them', async (
   t.is((await change(first, 'highest')).status.state, 'pending');
 });
 
-onEveryBackend('so is a group, but for what is resolved', async (t, place) => {
-  const taskGroupId = taskcluster.slugid();
-  const { queue, caller } = await queueFor(t, place, [
-    `queue:change-task-group-priority:-/${taskGroupId}`,
-  ]);
-  const [resolved = '', ...open] = await create(queue, 3, { taskGroupId });
-  const [ahead = ''] = await create(queue, 1, { priority: 'low' });
-  await queue.cancelTask(resolved);
-  const change = () => caller.changeTaskGroupPriority(taskGroupId, { newPriority: 'medium' });
-  t.deepEqual(await change(), {
-    ...{ taskGroupId, schedulerId: '-', newPriority: 'medium' },
-    ...{ tasksAffected: 2, taskIds: [...open].sort() },
-  });
-  t.like(await change(), { tasksAffected: 0, taskIds: [] });
-  const { tasks } = await queue.claimWork(QUEUE, { ...WORKER, tasks: 3 });
-  t.deepEqual(
-    tasks.map((each: { status: { taskId: string } }) => each.status.taskId),
-    [...open, ahead],
-  );
-  const other = caller.changeTaskGroupPriority(ahead, { newPriority: 'low' });
-  t.is(await refusal(other), 'InsufficientScopes');
-});
+onEveryBackend(
+  'a changed priority of a group holds for its tasks that are not resolved',
+  async (t, place) => {
+    const taskGroupId = taskcluster.slugid();
+    const { queue, caller } = await queueFor(t, place, [
+      `queue:change-task-group-priority:-/${taskGroupId}`,
+    ]);
+    const [resolved = '', ...open] = await create(queue, 3, { taskGroupId });
+    const [ahead = ''] = await create(queue, 1, { priority: 'low' });
+    await queue.cancelTask(resolved);
+    const change = () => caller.changeTaskGroupPriority(taskGroupId, { newPriority: 'medium' });
+    t.deepEqual(await change(), {
+      ...{ taskGroupId, schedulerId: '-', newPriority: 'medium' },
+      ...{ tasksAffected: 2, taskIds: [...open].sort() },
+    });
+    t.like(await change(), { tasksAffected: 0, taskIds: [] });
+    const { tasks } = await queue.claimWork(QUEUE, { ...WORKER, tasks: 3 });
+    t.deepEqual(
+      tasks.map((each: { status: { taskId: string } }) => each.status.taskId),
+      [...open, ahead],
+    );
+    const other = caller.changeTaskGroupPriority(ahead, { newPriority: 'low' });
+    t.is(await refusal(other), 'InsufficientScopes');
+  },
+);

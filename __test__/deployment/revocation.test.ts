@@ -114,7 +114,7 @@ for (const [name, place, state, sentence] of [
     await revokedWithinASecond(t, other, await grant(one));
   });
 
-  test(`also where it was frozen meanwhile (${name})`, async (t) => {
+  test(`a revocation applies at once at a process that was frozen meanwhile (${name})`, async (t) => {
     const { one, other } = await both(t, await place());
     const granted = await grant(one);
     await until(async () => `${await statuses(other, granted)}` === `${GRANTED}`, 'the grant');
@@ -129,7 +129,7 @@ for (const [name, place, state, sentence] of [
   });
 }
 
-test('also while the connection that listens is cut as often as it is made', async (t) => {
+test('a revocation applies within a second while the listening connection is cut again and again', async (t) => {
   const databaseUrl = await unpooled();
   const { one, other } = await both(t, databaseUrl);
   const granted = await grant(one);

@@ -198,7 +198,7 @@ test('the page tells which scopes no call in the audit logs of proxies has neede
   }
 });
 
-test('without audit logs the page does not ask for days; a path that is none ends the start', async (t) => {
+test('without audit logs the page does not ask for days; an invalid path ends the start', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE], roles: [OPERATOR] });
   const headers = { Cookie: await signIn(deployment.rootUrl, 'alice') };
   t.false(

@@ -4,7 +4,7 @@
 import { openStorage } from '../../ts/deployment/storage/index.js';
 
 /** How many writes lie between two checkpoints; PGlite leaves checkpoints to the deployment. */
-const TIDIED_AFTER = 25;
+const CHECKPOINT_EVERY = 25;
 
 const [folder = '', databaseUrl] = process.argv.slice(2);
 const { store, database } = await openStorage({ folder, databaseUrl });
@@ -25,7 +25,7 @@ for (let number = last + 1; ; number += 1) {
     await inner.secrets.put({ name, secret: { number }, expires });
   });
   process.stdout.write(`wrote ${number}\n`);
-  if (number % TIDIED_AFTER === 0) {
+  if (number % CHECKPOINT_EVERY === 0) {
     await database.script('CHECKPOINT');
   }
 }

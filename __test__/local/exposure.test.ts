@@ -399,7 +399,7 @@ test('exposure ends with one sentence if it has no answer', async (t) => {
   );
 });
 
-test('--audit-log lists the scopes that no call has needed, and what the logs do not tell', async (t) => {
+test('--audit-log lists the scopes that no call has needed, and says what the logs do not show', async (t) => {
   const deployment = await deploymentFor(t, {
     roles: [{ roleId: 'reader', scopes: ['secrets:get:*', 'queue:status:*'] }],
   });

@@ -229,7 +229,7 @@ test('a client has its own calls, a role all, and each scope what grants it', as
   t.deepEqual(named(role.unused), ['all:x']);
 });
 
-test('what the logs do not tell is told', async (t) => {
+test('the command says what the logs do not show', async (t) => {
   const lines = [
     line('/plain/a'),
     line('/body/a'),
@@ -478,7 +478,7 @@ test('with the derived scopes the same run passes, with any one less it does not
   }
 });
 
-test('a file or a deployment that is none ends the command', async (t) => {
+test('an invalid file or deployment ends the command', async (t) => {
   const folder = freshDirectory(t);
   const file = path.join(folder, 'x');
   writeFileSync(file, '{"method":\n');

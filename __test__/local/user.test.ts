@@ -161,7 +161,7 @@ onEveryBackend(
   },
 );
 
-test('a command line that is none is refused, and no password stands in one', async (t) => {
+test('an invalid command line is refused, and no password stands in one', async (t) => {
   const { run } = await commandFor(t, {});
   for (const args of [
     [],

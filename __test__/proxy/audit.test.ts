@@ -304,7 +304,7 @@ test('behind half a line, which a full disk leaves, the first line begins on its
   t.is((JSON.parse(second) as Line).target, '/queue/v1/a');
 });
 
-test('a slip keeps the proxy from starting', async (t) => {
+test('an invalid option for the audit log keeps the proxy from starting', async (t) => {
   const folder = freshDirectory(t);
   writeFileSync(path.join(folder, 'file'), '');
   for (const [args, says] of [

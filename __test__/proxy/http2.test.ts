@@ -281,7 +281,7 @@ test('a malformed request is refused and never becomes a whole one', async (t) =
   t.is((await proxy.get('/queue/v1/after')).status, 200);
 });
 
-test('a body that does not come holds an answer that needs none back for a moment only', async (t) => {
+test('an answer that needs no body waits only a moment for a body that does not come', async (t) => {
   const { client } = await startDown(t);
   const stream = client.open({ ':method': 'POST', ':path': '/nothing', 'content-length': 5 });
   stream.on('error', () => {});
@@ -400,7 +400,7 @@ test('a stream that upstream refuses is sent again with a signature of its own',
   assertAllSigned(t, upstream);
 });
 
-test('a connection that upstream takes leave of is replaced', async (t) => {
+test('a connection that upstream ends with GOAWAY is replaced', async (t) => {
   const { upstream, proxy } = await startUp(t, ['--retry-for', '0']);
   t.is((await proxy.get('/queue/v1/1')).status, 200);
   for (const session of upstream.sessions) {

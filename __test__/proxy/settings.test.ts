@@ -161,7 +161,7 @@ async function start(t: ExecutionContext, options: object): Promise<Outcome> {
   }
 }
 
-test.serial('the proxy that the slips are held against is shut', async (t) => {
+test.serial('the proxy that the slips are tried on serves as little as possible', async (t) => {
   const { proxy } = (await start(t, SHUT)) as { proxy: ApiProxy };
   t.deepEqual(await exposureOf(t, proxy.addresses), SHUT_EXPOSURE);
 });
@@ -271,7 +271,7 @@ for (const [word, answer] of Object.entries({
   rootURL: 'did you mean rootUrl?',
   frobnicate: `its options are ${API_KEYS.join(', ')}`,
 })) {
-  test(`startProxy says what ${word} may mean`, async (t) => {
+  test(`startProxy names the values that ${word} takes`, async (t) => {
     const inherited = Object.create({ [word]: 'x' }, Object.getOwnPropertyDescriptors(SHUT));
     for (const options of [{ ...SHUT, [word]: 'x' }, inherited]) {
       const outcome = await start(t, options);
@@ -342,7 +342,7 @@ for (const [key, row] of FLAGS) {
   const spellings = [`--${flag}`, ...(short === undefined ? [] : [`-${short}`])];
   const right = TEXT[key as FlagKey];
 
-  test(`--${flag} misspelt, and behind a scope`, (t) => {
+  test(`--${flag} is refused where it is misspelt or stands behind a scope`, (t) => {
     const names = FLAGS.map(([, other]) => other.flag);
     for (const form of misspelt(flag, names)) {
       const said = read(right === undefined ? [`--${form}`] : [`--${form}`, right]);
@@ -354,7 +354,7 @@ for (const [key, row] of FLAGS) {
   });
 
   if (row.kind === 'switch') {
-    test(`--${flag} takes no value, and stands alone`, (t) => {
+    test(`--${flag} takes no value, and is given once`, (t) => {
       for (const value of ['', 'true', 'false', '0']) {
         t.regex(`${read([`--${flag}=${value}`])}`, /takes no value/);
       }
@@ -363,7 +363,7 @@ for (const [key, row] of FLAGS) {
     continue;
   }
 
-  test(`--${flag} empty, repeated, without a value, and of another kind`, (t) => {
+  test(`--${flag} is refused where it is empty, repeated, without a value or of another kind`, (t) => {
     t.truthy(right, `a right value of ${key}`);
     for (const spelling of spellings) {
       for (const args of [

@@ -177,7 +177,7 @@ const FINAL: Record<string, readonly [status: number, expected: string, scopes?:
 };
 
 for (const [what, [status, expected, scopes]] of Object.entries(FINAL)) {
-  test(`the lookup ends at once, for all its retries: ${what}`, async (t) => {
+  test(`the lookup ends at once, without a retry: ${what}`, async (t) => {
     const queue = await startUpstream(t, (exchange) =>
       exchange.respond(status, {
         body: JSON.stringify({ message: 'no such task\nat all', scopes }),
@@ -194,7 +194,7 @@ const NO_ROOTS =
 const NO_PROXY_URL =
   'HTTPS_PROXY does not hold the URL of a proxy, such as http://proxy.example.com:3128';
 
-test('the lookup ends at once, for all its retries: what is wrong with the way out', async (t) => {
+test('the lookup ends at once, without a retry: wrong TLS roots or a wrong outgoing proxy', async (t) => {
   const authority = await Authority.create();
   const queue = await startUpstream(t, { tls: await authority.issue(['localhost']) });
   const refusing = await startOutgoingProxy(t, { routes: {}, refuseWith: '407 Not Yours' });

@@ -139,7 +139,7 @@ asRoot('names that resolve to the machine itself are kept off, each time', async
   t.is(await status(proxy), 502);
 });
 
-test('a slip opens nothing: neither flag nor key starts a proxy', async (t) => {
+test('an invalid list of hosts starts no proxy, as flag or as key', async (t) => {
   for (const [args, says] of [
     [['--upstream-host', ''], /--upstream-host is empty: give it a value/],
     [['--upstream-host', 'None'], /--upstream-host "None" is not a host/],

@@ -30,26 +30,29 @@ function folderWith(t: ExecutionContext, length: number): string {
   return root;
 }
 
-testWith('nginx')('a burst of goodbyes costs no request', async (t) => {
-  const upstream = await startUpstream(t);
-  upstream.handler = async (exchange) => {
-    const { bytes } = await exchange.body();
-    await exchange.respond(200, { body: `${bytes.length}` });
-  };
-  const proxy = await start(t, { passTo: upstream.url, keepaliveRequests: 1 });
-  const gets = Array.from({ length: 20 }, () => proxy.get('/queue/v1/x'));
-  for (const { status, body } of await Promise.all(gets)) {
-    t.is(status, 200, body.toString());
-  }
-  const body = Buffer.alloc(12 * MIB);
-  const uploads = Array.from({ length: 7 }, () => proxy.request('PUT', '/queue/v1/x', { body }));
-  for (const { status, body: length } of await Promise.all(uploads)) {
-    t.is(`${status} ${length}`, `200 ${body.length}`);
-  }
-  t.notRegex(proxy.log, /Retrying/, 'they are no tries');
-  t.is(upstream.exchanges.length, 27, 'each ran once');
-  upstream.assertAllSigned(t);
-});
+testWith('nginx')(
+  'no request is lost where upstream ends many connections by GOAWAY at once',
+  async (t) => {
+    const upstream = await startUpstream(t);
+    upstream.handler = async (exchange) => {
+      const { bytes } = await exchange.body();
+      await exchange.respond(200, { body: `${bytes.length}` });
+    };
+    const proxy = await start(t, { passTo: upstream.url, keepaliveRequests: 1 });
+    const gets = Array.from({ length: 20 }, () => proxy.get('/queue/v1/x'));
+    for (const { status, body } of await Promise.all(gets)) {
+      t.is(status, 200, body.toString());
+    }
+    const body = Buffer.alloc(12 * MIB);
+    const uploads = Array.from({ length: 7 }, () => proxy.request('PUT', '/queue/v1/x', { body }));
+    for (const { status, body: length } of await Promise.all(uploads)) {
+      t.is(`${status} ${length}`, `200 ${body.length}`);
+    }
+    t.notRegex(proxy.log, /Retrying/, 'they are no tries');
+    t.is(upstream.exchanges.length, 27, 'each ran once');
+    upstream.assertAllSigned(t);
+  },
+);
 
 /** Begins a download, and leaves when its first bytes have come. */
 async function cancel(proxy: RunningProxy): Promise<void> {

@@ -469,7 +469,7 @@ test('an answer that breaks off ends in a reset where only the close would end i
   }
 });
 
-test('HTTP/1.0 that would stay gets the end of an answer that only the close tells', async (t) => {
+test('a client of HTTP/1.0 with keep-alive gets the end of an answer that only the close tells', async (t) => {
   const bytes = 'GET /x/v1/y HTTP/1.0\r\nConnection: keep-alive\r\n\r\n';
   for (const flags of [[], ['--upstream-http2']]) {
     const { upstream, proxy } = await start(t, [...NO_RETRY, ...flags]);

@@ -136,7 +136,7 @@ pub async fn serve(
     if is_old {
         session.connection.closes_answers();
     }
-    let uri = RequestTarget::Uri(parts.uri.clone());
+    let uri = RequestTarget::Uri(parts.uri.clone(), parts.version);
     let recorder = &session.thread.recorder;
     let mut record = Record::begin(recorder, &parts.method, uri, refused.is_some());
     record.audit(|entry| entry.asked(&session.peer, &parts.headers));

@@ -46,7 +46,7 @@ const BACKLOG: i32 = 4096;
 /// How many connections a thread takes before the next thread gets as many. A thread that is busy
 /// sleeps and wakes less for each request. With a larger number, one core would serve several long
 /// downloads alone.
-const TOGETHER: usize = 8;
+const CONNECTIONS_AT_A_TIME: usize = 8;
 /// The most threads that serve: more would cost memory for a load that one task does not make.
 const MAX_WORKERS: usize = 4;
 
@@ -332,7 +332,9 @@ impl Acceptor {
 
     /// The thread that is to serve a connection, and a place for it.
     async fn place(&self, rights: Rights) -> Result<(usize, Slot), Refused> {
-        let load = |worker: &usize| self.workers[*worker].load.load(Ordering::Relaxed) / TOGETHER;
+        let load = |worker: &usize| {
+            self.workers[*worker].load.load(Ordering::Relaxed) / CONNECTIONS_AT_A_TIME
+        };
         let worker = (0..self.workers.len()).min_by_key(load);
         let worker = worker.ok_or(Refused::NoPlace)?;
         let slot = self.slot(rights, worker).await;

@@ -29,7 +29,7 @@ export type LogOutput = (lines: string, done: () => void) => void;
 const ROOM = 512 * 1024;
 
 /** Longest wait for the reader at the end of the process, in milliseconds. */
-const LAST_WORDS = 1_000;
+const LAST_LINES = 1_000;
 
 /** Routine requests, of services to auth and of load balancers, which the log shows at level `debug`. */
 const ROUTINE =
@@ -95,7 +95,7 @@ export class Log {
 
   /** Resolves when all lines are written, or the wait for the reader is over. */
   async flush(): Promise<void> {
-    const end = performance.now() + LAST_WORDS;
+    const end = performance.now() + LAST_LINES;
     while (this.#isWriting && performance.now() < end) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }

@@ -27,11 +27,11 @@ export function isCheaper(kept: string): boolean {
 
 /** Whether the password matches the stored hash `kept`, which is absent for an unknown user. */
 export async function isPassword(password: string, kept: string | undefined): Promise<boolean> {
-  return (await check(password, kept ?? NOBODYS)) && kept !== undefined;
+  return (await check(password, kept ?? MATCHES_NO_PASSWORD)) && kept !== undefined;
 }
 
 /** A hash that matches no password. */
-const NOBODYS = phcString(COST, randomBytes(SALT_LENGTH), randomBytes(HASH_LENGTH));
+const MATCHES_NO_PASSWORD = phcString(COST, randomBytes(SALT_LENGTH), randomBytes(HASH_LENGTH));
 
 interface Cost {
   readonly ln: number;

@@ -30,7 +30,7 @@ const RESERVED: usize = 64;
 const MOST_SPARE: usize = 64;
 
 /// The most connections that are looked at to find an idle one.
-const LOOKS: usize = 4096;
+const MAX_LOOKS: usize = 4096;
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
@@ -293,7 +293,7 @@ impl Queue {
     /// case it is in use after all.
     fn longest_idle(&mut self) -> Option<Candidate> {
         let now = Moment::now();
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_LOOKS {
             let entry = self.0.first_entry()?;
             let &(known, number) = entry.key();
             let candidate = entry.remove();

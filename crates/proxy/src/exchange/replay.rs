@@ -132,15 +132,15 @@ struct State<B> {
     /// The answer refuses the request.
     refused: bool,
     /// Gets the rest of the body if the body is dropped before its end.
-    heir: Option<Box<dyn FnOnce(B)>>,
+    on_rest: Option<Box<dyn FnOnce(B)>>,
 }
 
 impl<B> Drop for State<B> {
     fn drop(&mut self) {
-        if let (Flow::Open, Some(heir), Some(rest)) =
-            (self.flow, self.heir.take(), self.source.take())
+        if let (Flow::Open, Some(on_rest), Some(rest)) =
+            (self.flow, self.on_rest.take(), self.source.take())
         {
-            heir(rest);
+            on_rest(rest);
         }
     }
 }
@@ -210,7 +210,7 @@ where
             waiting: None,
             hold: None,
             refused: false,
-            heir: None,
+            on_rest: None,
         };
         Self {
             state: Some(Rc::new(RefCell::new(state))),
@@ -303,10 +303,10 @@ impl<B> Rest<B> {
         self.0.borrow_mut().refused = true;
     }
 
-    /// The body goes on behind its answer. `heir` gets what is left where upstream takes no more of
+    /// The body goes on behind its answer. `on_rest` gets what is left where upstream takes no more of
     /// it, and is dropped otherwise when the body has ended.
-    pub fn leave_to(&self, heir: impl FnOnce(B) + 'static) {
-        self.0.borrow_mut().heir = Some(Box::new(heir));
+    pub fn leave_to(&self, on_rest: impl FnOnce(B) + 'static) {
+        self.0.borrow_mut().on_rest = Some(Box::new(on_rest));
     }
 
     /// Ends the attempt: upstream gets no more of the body. Gives what is left of it.

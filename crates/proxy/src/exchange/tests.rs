@@ -306,7 +306,7 @@ fn pauses_come_only_between_tries() {
 }
 
 #[test]
-fn a_burst_of_goodbyes_ends_in_an_answer_and_costs_little() {
+fn many_unprocessed_sendings_end_in_an_answer_and_cost_little() {
     let mut says = vec![NotProcessed; 100];
     says.push(Status(200));
     let outcome = run(&Method::POST, NONE, true, &says);
@@ -318,12 +318,12 @@ fn a_burst_of_goodbyes_ends_in_an_answer_and_costs_little() {
 }
 
 #[test]
-fn goodbyes_without_an_end_are_tries_and_the_time_for_tries_limits_them() {
+fn unprocessed_sendings_without_an_end_are_tries_and_the_time_for_tries_limits_them() {
     let mut says = vec![NotProcessed; 102];
     says.push(Status(200));
     let tried = run(&Method::GET, QUARTER, true, &says);
     assert_eq!((tried.ends.as_str(), tried.retries), ("200", 2));
-    // The pauses between goodbyes take longer than --retry-for.
+    // The pauses between the sendings take longer than --retry-for.
     let late = vec![NotProcessed; 101];
     let outcome = run(&Method::GET, Duration::from_secs(1), true, &late);
     assert_eq!(

@@ -18,15 +18,15 @@ use crate::exchange::backoff::{Backoff, RetryPolicy, retry_after};
 use crate::exchange::send_error::{Sent, Unanswered};
 use crate::message::fields::Fields;
 
-/// A goodbye ends a sending of which upstream has processed nothing ([`Sent::NotProcessed`]). After
+/// A sending may end with nothing of it processed ([`Sent::NotProcessed`]). After
 /// this many, a short pause precedes the next sending, so that an upstream that sends nothing else
 /// costs little.
-const GOODBYES_AT_ONCE: u32 = 16;
-const GOODBYE_PAUSE: Duration = Duration::from_millis(20);
-/// The most goodbyes to one request that count as no failure: nginx with `keepalive_requests 1` serves
-/// one request of each connection, so a burst of requests may meet that many. Any further goodbye is a
+const UNPROCESSED_AT_ONCE: u32 = 16;
+const UNPROCESSED_PAUSE: Duration = Duration::from_millis(20);
+/// The most such ends of one request that count as no failure: nginx with `keepalive_requests 1` serves
+/// one request of each connection, so a burst of requests may meet that many. Any further one is a
 /// failure like any other.
-const MAX_GOODBYES: u32 = 100;
+const MAX_UNPROCESSED: u32 = 100;
 
 /// What follows a sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Tries {
     /// Running the request twice does no harm, or the operator has it tried again.
     may_run_twice: bool,
     resent: bool,
-    goodbyes: u32,
+    unprocessed: u32,
 }
 
 impl Tries {
@@ -60,7 +60,7 @@ impl Tries {
             backoff: Backoff::new(policy, came),
             may_run_twice: method.is_idempotent() || !policy.limit.is_zero(),
             resent: false,
-            goodbyes: 0,
+            unprocessed: 0,
         }
     }
 
@@ -94,10 +94,10 @@ impl Tries {
             return Step::End;
         }
         match unanswered.sent {
-            Sent::NotProcessed if self.goodbyes < MAX_GOODBYES => {
-                self.goodbyes += 1;
-                let pause = if self.goodbyes > GOODBYES_AT_ONCE {
-                    GOODBYE_PAUSE
+            Sent::NotProcessed if self.unprocessed < MAX_UNPROCESSED => {
+                self.unprocessed += 1;
+                let pause = if self.unprocessed > UNPROCESSED_AT_ONCE {
+                    UNPROCESSED_PAUSE
                 } else {
                     Duration::ZERO
                 };

@@ -11,12 +11,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode, Uri, Version};
 
 use crate::code::Code;
 use crate::decision::route::Target;
 use crate::message::strict_body::BodyError;
-use crate::message::target::request_target;
 use crate::record::audit::{Audit, Entry};
 use crate::record::log::{Log, RequestLine};
 use crate::record::metrics::Metrics;
@@ -53,17 +52,27 @@ pub struct Record {
 /// A request target as it came.
 pub enum RequestTarget {
     /// As hyper reads it.
-    Uri(Uri),
+    Uri(Uri, Version),
     /// In origin form.
     Origin(Rc<str>),
 }
 
 impl RequestTarget {
-    /// The target as it is logged.
-    fn text(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Uri(uri) => request_target(uri).ok(),
-            Self::Origin(target) => Some(Cow::Borrowed(target)),
+    /// As it is logged: in the form in which it came, an authority without its user.
+    fn text(&self) -> Cow<'_, str> {
+        let (uri, version) = match self {
+            Self::Uri(uri, version) => (uri, *version),
+            Self::Origin(target) => return Cow::Borrowed(target),
+        };
+        // HTTP/2 sends the scheme and the authority apart from the target (RFC 9113 8.3.1).
+        let is_absolute = uri.scheme().is_some() && version < Version::HTTP_2;
+        match (uri.path_and_query(), uri.authority()) {
+            (Some(target), _) if !is_absolute => Cow::Borrowed(target.as_str()),
+            (None, Some(authority)) => {
+                let named = authority.as_str();
+                Cow::Borrowed(named.rsplit('@').next().unwrap_or(named))
+            }
+            _ => Cow::Owned(uri.to_string()),
         }
     }
 }
@@ -162,10 +171,10 @@ impl Drop for Record {
         requests.response_bytes.add(self.bytes);
         requests.ended(self.status, took);
         let target = self.request_target.text();
-        let (method, target) = match &target {
-            Some(target) if !self.stands_in => (self.method.as_str(), target.as_ref()),
-            Some(_) => ("-", "-"),
-            None => (self.method.as_str(), "-"),
+        let (method, target) = if self.stands_in {
+            ("-", "-")
+        } else {
+            (self.method.as_str(), target.as_ref())
         };
         let line = RequestLine {
             target,
@@ -179,5 +188,36 @@ impl Drop for Record {
             entry.write(audit, &line);
         }
         self.recorder.log.request(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_logged_in_the_form_in_which_it_came() {
+        for (uri, version, expected) in [
+            ("/queue/v1/ping?x", Version::HTTP_11, "/queue/v1/ping?x"),
+            (
+                "http://a.example/v1?x",
+                Version::HTTP_11,
+                "http://a.example/v1?x",
+            ),
+            ("http://a.example", Version::HTTP_10, "http://a.example/"),
+            ("*", Version::HTTP_11, "*"),
+            ("a.example:443", Version::HTTP_11, "a.example:443"),
+            (
+                "user:secret@a.example:443",
+                Version::HTTP_11,
+                "a.example:443",
+            ),
+            ("http://a.example/v1?x", Version::HTTP_2, "/v1?x"),
+            ("a.example:443", Version::HTTP_2, "a.example:443"),
+        ] {
+            let uri: Uri = uri.parse().expect(uri);
+            let text = RequestTarget::Uri(uri, version);
+            assert_eq!(text.text(), expected);
+        }
     }
 }

@@ -157,7 +157,7 @@ impl Write for File {
 }
 
 /// The log's sentence on lines that wait at the end; their number stands before it.
-const LAST_WORDS: &str = " lines of the audit log could not be written";
+const UNWRITTEN: &str = " lines of the audit log could not be written";
 
 /// What the log would say.
 struct Log(Disk);
@@ -166,7 +166,7 @@ impl Log {
     fn error(&self, message: fmt::Arguments<'_>) {
         let message = message.to_string();
         let mut state = self.0.state();
-        if let Some((lines, _)) = message.split_once(LAST_WORDS) {
+        if let Some((lines, _)) = message.split_once(UNWRITTEN) {
             state.told += lines.parse::<u64>().expect("a number");
         } else {
             state.troubles += 1;

@@ -448,26 +448,26 @@ async fn the_last_attempt_ends_where_its_answer_needs_no_more_of_the_body() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_body_behind_its_answer_goes_to_its_heir() {
+async fn the_rest_of_a_body_behind_its_answer_is_handed_on() {
     for is_whole in [false, true] {
         let (sender, source) = client(None);
         let replay = replay(source);
         let mut attempt = replay.attempt();
-        let heirs = Rc::new(RefCell::new(0));
+        let rests = Rc::new(RefCell::new(0));
         let rest = replay.into_rest().expect("the body has not ended");
-        let heir = Rc::clone(&heirs);
-        rest.leave_to(move |_| *heir.borrow_mut() += 1);
+        let on_rest = Rc::clone(&rests);
+        rest.leave_to(move |_| *on_rest.borrow_mut() += 1);
         drop(rest);
         send(&sender, "hello");
         assert_eq!(chunk(&mut attempt).await, "hello");
-        assert_eq!(Rc::strong_count(&heirs), 2);
+        assert_eq!(Rc::strong_count(&rests), 2);
         if is_whole {
             drop(sender);
             assert!(attempt.frame().await.is_none());
         }
         drop(attempt);
-        assert_eq!(*heirs.borrow(), u32::from(!is_whole));
-        assert_eq!(Rc::strong_count(&heirs), 1);
+        assert_eq!(*rests.borrow(), u32::from(!is_whole));
+        assert_eq!(Rc::strong_count(&rests), 1);
     }
 }
 
