@@ -206,11 +206,12 @@ for (const required of [true, false]) {
     t.is(upstream.exchanges.length, required ? before : before + 20);
     const bewit = await proxy.request('POST', '/bewit', { body: `${upstream.url}/y` });
     t.is(bewit.status, required ? 503 : 303);
-    t.is((await proxy.get('/__heartbeat__')).status, 200);
+    t.is((await proxy.get('/__heartbeat__')).status, required ? 503 : 200);
+    t.is((await proxy.get('/__lbheartbeat__')).status, 200);
     rmSync(filler);
     await proxy.logged(/warning: The audit log is written again/);
     await until(async () => (await ask()) === 200, 'a signature');
-    const all = await lines(file, asked + 2);
+    const all = await lines(file, asked + 3);
     const targets = new Set(all.map(({ target }) => target));
     t.deepEqual(
       Array.from({ length: asked }, (_, at) => `/queue/v1/${at}`).filter(

@@ -90,6 +90,9 @@ where
         Here::Bewit => return sign_url(session, scopes, body).await,
         Here::Credentials => return update(session, body).await,
         Here::Version => text(JSON, version(shared)),
+        Here::Heartbeat if !session.thread.recorder.may_sign() => {
+            return Err(Denied::NotRecorded.into());
+        }
         Here::Heartbeat | Here::LbHeartbeat => text(JSON, "{}\n".to_owned()),
         Here::Metrics => {
             let about = About {
