@@ -229,7 +229,7 @@ export const FIGURES: readonly Figure[] = [
   },
 ];
 
-/** A value in its unit, with three digits that count. */
+/** A value in its unit, with three significant digits; from 100 on, as a whole number. */
 export function format(value: number | undefined, unit: Unit): string {
   if (value === undefined || !Number.isFinite(value)) {
     return '';

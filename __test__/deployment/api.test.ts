@@ -367,7 +367,7 @@ test('a secret is not repeated in an error', async (t) => {
   t.notRegex(answer.text, /hunter2/);
 });
 
-test('a fault is answered with a number, and reported to the operator', async (t) => {
+test('a fault is answered with an incident id, and reported to the operator under the same one', async (t) => {
   const api = builder();
   api.declare(endpoint, () => {
     throw new Error('boom');

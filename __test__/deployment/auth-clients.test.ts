@@ -243,23 +243,26 @@ onEveryBackend('the last use of a client is noted, not each', async (t, place) =
   t.true((await auth.client(CLIENT)).lastDateUsed >= lastDateUsed);
 });
 
-onEveryBackend('a description that cannot come back as it is is refused', async (t, place) => {
-  const { auth } = await start(t, place);
-  await auth.createClient('c', { expires, description });
-  await auth.createRole('r', { description, scopes: [] });
-  for (const wrong of ['a\u0000b', 'a\ud800', '\udc00']) {
-    for (const call of [
-      auth.createClient('new', { expires, description: wrong }),
-      auth.updateClient('c', { expires, description: wrong }),
-      auth.createRole('new', { description: wrong, scopes: [] }),
-      auth.updateRole('r', { description: wrong, scopes: [] }),
-    ]) {
-      const [code, status, said] = await errorOf(call);
-      t.deepEqual([code, status], ['InputError', 400]);
-      t.regex(said, /^A description cannot contain a NUL or half of a surrogate pair/);
+onEveryBackend(
+  'a description with a NUL or half of a surrogate pair is refused',
+  async (t, place) => {
+    const { auth } = await start(t, place);
+    await auth.createClient('c', { expires, description });
+    await auth.createRole('r', { description, scopes: [] });
+    for (const wrong of ['a\u0000b', 'a\ud800', '\udc00']) {
+      for (const call of [
+        auth.createClient('new', { expires, description: wrong }),
+        auth.updateClient('c', { expires, description: wrong }),
+        auth.createRole('new', { description: wrong, scopes: [] }),
+        auth.updateRole('r', { description: wrong, scopes: [] }),
+      ]) {
+        const [code, status, said] = await errorOf(call);
+        t.deepEqual([code, status], ['InputError', 400]);
+        t.regex(said, /^A description cannot contain a NUL or half of a surrogate pair/);
+      }
     }
-  }
-  t.is((await errorOf(auth.client('new')))[1], 404);
-  const whole = await auth.createClient('whole', { expires, description: '\u{1f600}' });
-  t.is(whole.description, '\u{1f600}');
-});
+    t.is((await errorOf(auth.client('new')))[1], 404);
+    const whole = await auth.createClient('whole', { expires, description: '\u{1f600}' });
+    t.is(whole.description, '\u{1f600}');
+  },
+);

@@ -168,78 +168,81 @@ onEveryBackend(
   },
 );
 
-onEveryStore('an artifact: up by a signed URL, down by a redirect', async (t, place) => {
-  const { deployment, task, taskId } = await claimed(t, place, ['queue:get-artifact:public/*']);
-  const name = 'public/a b/%//+.txt';
-  const body = 'hello, artifact';
-  const { putUrl, contentType } = await task.createArtifact(taskId, 0, name, s3());
-  const put = await fetch(putUrl, {
-    method: 'PUT',
-    body,
-    headers: { 'Content-Type': contentType },
-  });
-  t.is(put.status, 200);
-  const client = (await task.reclaimTask(taskId, 0)).credentials;
-  const target = `/api/queue/v1/task/${taskId}/runs/0/artifacts/${encodeURIComponent(name)}`;
-  const found = await send(deployment, {
-    target,
-    headers: { Authorization: authorization(deployment, { client, target }) },
-  });
-  t.is(found.status, 303);
-  t.is(found.headers['x-taskcluster-artifact-storage-type'], 's3');
-  t.deepEqual(found.json, { storageType: 's3', url: found.headers.location });
+onEveryStore(
+  'an artifact is uploaded to a signed URL and downloaded by a redirect',
+  async (t, place) => {
+    const { deployment, task, taskId } = await claimed(t, place, ['queue:get-artifact:public/*']);
+    const name = 'public/a b/%//+.txt';
+    const body = 'hello, artifact';
+    const { putUrl, contentType } = await task.createArtifact(taskId, 0, name, s3());
+    const put = await fetch(putUrl, {
+      method: 'PUT',
+      body,
+      headers: { 'Content-Type': contentType },
+    });
+    t.is(put.status, 200);
+    const client = (await task.reclaimTask(taskId, 0)).credentials;
+    const target = `/api/queue/v1/task/${taskId}/runs/0/artifacts/${encodeURIComponent(name)}`;
+    const found = await send(deployment, {
+      target,
+      headers: { Authorization: authorization(deployment, { client, target }) },
+    });
+    t.is(found.status, 303);
+    t.is(found.headers['x-taskcluster-artifact-storage-type'], 's3');
+    t.deepEqual(found.json, { storageType: 's3', url: found.headers.location });
 
-  const url = found.json.url;
-  const whole = await fetch(url);
-  t.is(await whole.text(), body);
-  t.is(whole.headers.get('content-type'), 'text/plain');
-  t.is(whole.headers.get('etag'), put.headers.get('etag'));
-  if (place.objectStore === undefined) {
-    const policy = whole.headers.get('content-security-policy') ?? '';
-    t.regex(policy, /^sandbox (?!.*allow-same-origin)/);
-  } else {
-    t.not(new URL(url).origin, deployment.rootUrl, 'no byte passes through the deployment');
-    t.not(new URL(putUrl).origin, deployment.rootUrl);
-  }
-  const etag = whole.headers.get('etag') ?? '';
-  const ranges: (readonly [Record<string, string>, number, string])[] = [
-    [{ Range: 'bytes=7-' }, 206, 'artifact'],
-    [{ Range: 'bytes=-3' }, 206, 'act'],
-    [{ Range: 'bytes=0-4', 'If-Range': etag }, 206, 'hello'],
-    // Versity's gateway knows no If-Range.
-    ...(place.objectStore === undefined
-      ? ([[{ Range: 'bytes=0-4', 'If-Range': '"another"' }, 200, body]] as const)
-      : []),
-  ];
-  for (const [headers, status, text] of ranges) {
-    const answer = await fetch(url, { headers });
-    t.is(answer.status, status, JSON.stringify(headers));
-    t.is(await answer.text(), text);
-  }
-  t.is((await fetch(url, { headers: { Range: 'bytes=99-' } })).status, 416);
-  const known = {
-    target: url.slice(new URL(url).origin.length),
-    headers: { 'If-None-Match': etag },
-  };
-  t.is((await send({ rootUrl: new URL(url).origin }, known)).status, 304);
-  if (place.objectStore === undefined) {
-    // A bucket's URL is signed for its method, as Taskcluster's own are.
-    const head = await fetch(url, { method: 'HEAD' });
-    t.is(head.headers.get('content-length'), String(body.length));
-  }
-  t.deepEqual((await task.getLatestArtifact(taskId, name)).storageType, 's3');
+    const url = found.json.url;
+    const whole = await fetch(url);
+    t.is(await whole.text(), body);
+    t.is(whole.headers.get('content-type'), 'text/plain');
+    t.is(whole.headers.get('etag'), put.headers.get('etag'));
+    if (place.objectStore === undefined) {
+      const policy = whole.headers.get('content-security-policy') ?? '';
+      t.regex(policy, /^sandbox (?!.*allow-same-origin)/);
+    } else {
+      t.not(new URL(url).origin, deployment.rootUrl, 'no byte passes through the deployment');
+      t.not(new URL(putUrl).origin, deployment.rootUrl);
+    }
+    const etag = whole.headers.get('etag') ?? '';
+    const ranges: (readonly [Record<string, string>, number, string])[] = [
+      [{ Range: 'bytes=7-' }, 206, 'artifact'],
+      [{ Range: 'bytes=-3' }, 206, 'act'],
+      [{ Range: 'bytes=0-4', 'If-Range': etag }, 206, 'hello'],
+      // Versity's gateway knows no If-Range.
+      ...(place.objectStore === undefined
+        ? ([[{ Range: 'bytes=0-4', 'If-Range': '"another"' }, 200, body]] as const)
+        : []),
+    ];
+    for (const [headers, status, text] of ranges) {
+      const answer = await fetch(url, { headers });
+      t.is(answer.status, status, JSON.stringify(headers));
+      t.is(await answer.text(), text);
+    }
+    t.is((await fetch(url, { headers: { Range: 'bytes=99-' } })).status, 416);
+    const known = {
+      target: url.slice(new URL(url).origin.length),
+      headers: { 'If-None-Match': etag },
+    };
+    t.is((await send({ rootUrl: new URL(url).origin }, known)).status, 304);
+    if (place.objectStore === undefined) {
+      // A bucket's URL is signed for its method, as Taskcluster's own are.
+      const head = await fetch(url, { method: 'HEAD' });
+      t.is(head.headers.get('content-length'), String(body.length));
+    }
+    t.deepEqual((await task.getLatestArtifact(taskId, name)).storageType, 's3');
 
-  const downloaded = new PassThrough();
-  const streamFactory = async () => downloaded;
-  const options = { taskId, name, queue: task, streamFactory };
-  const [type, content] = await Promise.all([
-    taskcluster.downloadArtifact(options),
-    text(downloaded),
-  ]);
-  t.deepEqual([type, content], ['text/plain', body], "by the client's own download");
-  const signed = task.buildSignedUrl(task.getLatestArtifact, taskId, name);
-  t.is(await (await fetch(signed)).text(), body, 'by a bewit');
-});
+    const downloaded = new PassThrough();
+    const streamFactory = async () => downloaded;
+    const options = { taskId, name, queue: task, streamFactory };
+    const [type, content] = await Promise.all([
+      taskcluster.downloadArtifact(options),
+      text(downloaded),
+    ]);
+    t.deepEqual([type, content], ['text/plain', body], "by the client's own download");
+    const signed = task.buildSignedUrl(task.getLatestArtifact, taskId, name);
+    t.is(await (await fetch(signed)).text(), body, 'by a bewit');
+  },
+);
 
 onEveryStore(
   'an upload keeps its Content-Encoding, and replaces the one before',

@@ -493,91 +493,94 @@ function fieldsOf({ text }: Answer): URLSearchParams {
   return fields;
 }
 
-onEveryBackend('the command line gets a client of the user who signs in', async (t, place) => {
-  const roles = [...ROLES, { roleId: 'login-identity:*', scopes: ['auth:create-client:<..>/*'] }];
-  const deployment = await deploymentFor(t, { ...place, users: [ALICE], roles });
-  const { rootUrl } = deployment;
-  const get = (target: string, cookie = '') => send(deployment, { target, headers: { cookie } });
-  const moved = await get(signInLink());
-  t.is(moved.status, 302);
-  const target = moved.headers.location ?? '';
-  const first = await get(target);
-  t.regex(first.headers.location ?? '', /^\/login\?continue=%2Flogin%2Fclient%3F/);
-  const form = await get(first.headers.location ?? '');
-  const [, next] = /name="continue" value="([^"]*)"/.exec(form.text) ?? [];
-  const signedIn = await send(deployment, {
-    method: 'POST',
-    target: '/login',
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams({
-      name: ALICE.name,
-      password: ALICE.password,
-      continue: (next ?? '').replaceAll('&#38;', '&'),
-    }).toString(),
-  });
-  t.is(signedIn.headers.location, target);
-  const cookie = cookieOf(signedIn);
-  const asked = await get(target, cookie);
-  t.is(asked.status, 200, asked.text);
-  t.regex(
-    String(asked.headers['content-security-policy']),
-    /form-action 'self' http:\/\/localhost:40123;/,
-  );
-  const fields = fieldsOf(asked);
-  const offered = fields.get('scope')?.split('\n') ?? [];
-  t.true(offered.includes('secrets:get:team/*'), 'what the user has');
-  t.false(offered.includes('*'), 'and no more');
-
-  const post = (changes: Record<string, string>, headers: Record<string, string> = {}) => {
-    const body = new URLSearchParams([...fields]);
-    for (const [name, value] of Object.entries(changes)) {
-      body.set(name, value);
-    }
-    return send(deployment, {
+onEveryBackend(
+  'the page that taskcluster signin opens makes a client of the user who signs in',
+  async (t, place) => {
+    const roles = [...ROLES, { roleId: 'login-identity:*', scopes: ['auth:create-client:<..>/*'] }];
+    const deployment = await deploymentFor(t, { ...place, users: [ALICE], roles });
+    const { rootUrl } = deployment;
+    const get = (target: string, cookie = '') => send(deployment, { target, headers: { cookie } });
+    const moved = await get(signInLink());
+    t.is(moved.status, 302);
+    const target = moved.headers.location ?? '';
+    const first = await get(target);
+    t.regex(first.headers.location ?? '', /^\/login\?continue=%2Flogin%2Fclient%3F/);
+    const form = await get(first.headers.location ?? '');
+    const [, next] = /name="continue" value="([^"]*)"/.exec(form.text) ?? [];
+    const signedIn = await send(deployment, {
       method: 'POST',
-      target: '/login/client',
-      headers: { cookie, 'content-type': 'application/x-www-form-urlencoded', ...headers },
-      body: body.toString(),
+      target: '/login',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams({
+        name: ALICE.name,
+        password: ALICE.password,
+        continue: (next ?? '').replaceAll('&#38;', '&'),
+      }).toString(),
     });
-  };
-  for (const [changes, problem] of [
-    [{ scope: '*' }, /scopes that you do not have/],
-    [{ scope: 'secrets:get:team/**' }, /scopes that you do not have/],
-    [{ name: '' }, /A name is of/],
-    [{ name: 'a b' }, /A name is of/],
-    [{ expires: '-1 day' }, /for how long/],
-    [{ description: 'a\0' }, /what it is for/],
-    [{ callback_url: 'https://example.com/' }, /not of this machine/],
-    [{ callback_url: 'http://localhost@example.com/' }, /not of this machine/],
-  ] as const) {
-    const refused = await post(changes);
-    t.is(refused.status, 400, JSON.stringify(changes));
-    t.regex(refused.text, problem);
-  }
-  t.is((await post({}, { origin: 'http://localhost:40123' })).status, 403, 'another page');
-  t.is(
-    (await send(deployment, { method: 'POST', target: '/login/client' })).headers.location,
-    '/login',
-  );
+    t.is(signedIn.headers.location, target);
+    const cookie = cookieOf(signedIn);
+    const asked = await get(target, cookie);
+    t.is(asked.status, 200, asked.text);
+    t.regex(
+      String(asked.headers['content-security-policy']),
+      /form-action 'self' http:\/\/localhost:40123;/,
+    );
+    const fields = fieldsOf(asked);
+    const offered = fields.get('scope')?.split('\n') ?? [];
+    t.true(offered.includes('secrets:get:team/*'), 'what the user has');
+    t.false(offered.includes('*'), 'and no more');
 
-  const made = await post({ scope: 'secrets:get:team/*\nauth:current-scopes' });
-  t.is(made.status, 303, made.text);
-  const callback = new URL(made.headers.location ?? '');
-  t.is(callback.origin, 'http://localhost:40123');
-  const { clientId = '', accessToken = '' } = Object.fromEntries(callback.searchParams);
-  t.is(clientId, 'local/alice@example.com/cli-aBc123');
-  const auth = new taskcluster.Auth({
-    rootUrl,
-    credentials: { clientId, accessToken },
-    retries: 0,
-  });
-  const { scopes } = await auth.currentScopes();
-  t.true(scopes.includes('secrets:get:team/*'));
-  t.false(scopes.includes('secrets:set:of/alice@example.com'));
-  t.regex((await post({ scope: '' })).text, /There is a client/);
+    const post = (changes: Record<string, string>, headers: Record<string, string> = {}) => {
+      const body = new URLSearchParams([...fields]);
+      for (const [name, value] of Object.entries(changes)) {
+        body.set(name, value);
+      }
+      return send(deployment, {
+        method: 'POST',
+        target: '/login/client',
+        headers: { cookie, 'content-type': 'application/x-www-form-urlencoded', ...headers },
+        body: body.toString(),
+      });
+    };
+    for (const [changes, problem] of [
+      [{ scope: '*' }, /scopes that you do not have/],
+      [{ scope: 'secrets:get:team/**' }, /scopes that you do not have/],
+      [{ name: '' }, /A name is of/],
+      [{ name: 'a b' }, /A name is of/],
+      [{ expires: '-1 day' }, /for how long/],
+      [{ description: 'a\0' }, /what it is for/],
+      [{ callback_url: 'https://example.com/' }, /not of this machine/],
+      [{ callback_url: 'http://localhost@example.com/' }, /not of this machine/],
+    ] as const) {
+      const refused = await post(changes);
+      t.is(refused.status, 400, JSON.stringify(changes));
+      t.regex(refused.text, problem);
+    }
+    t.is((await post({}, { origin: 'http://localhost:40123' })).status, 403, 'another page');
+    t.is(
+      (await send(deployment, { method: 'POST', target: '/login/client' })).headers.location,
+      '/login',
+    );
 
-  const shown = await post({ name: 'by-hand', callback_url: '' });
-  t.is(shown.status, 400, 'an empty address is none of this machine');
-  const other = await get(signInLink({ callback_url: 'http://127.0.0.1.example.com/' }));
-  t.regex((await get(other.headers.location ?? '', cookie)).text, /not of this machine/);
-});
+    const made = await post({ scope: 'secrets:get:team/*\nauth:current-scopes' });
+    t.is(made.status, 303, made.text);
+    const callback = new URL(made.headers.location ?? '');
+    t.is(callback.origin, 'http://localhost:40123');
+    const { clientId = '', accessToken = '' } = Object.fromEntries(callback.searchParams);
+    t.is(clientId, 'local/alice@example.com/cli-aBc123');
+    const auth = new taskcluster.Auth({
+      rootUrl,
+      credentials: { clientId, accessToken },
+      retries: 0,
+    });
+    const { scopes } = await auth.currentScopes();
+    t.true(scopes.includes('secrets:get:team/*'));
+    t.false(scopes.includes('secrets:set:of/alice@example.com'));
+    t.regex((await post({ scope: '' })).text, /There is a client/);
+
+    const shown = await post({ name: 'by-hand', callback_url: '' });
+    t.is(shown.status, 400, 'an empty address is none of this machine');
+    const other = await get(signInLink({ callback_url: 'http://127.0.0.1.example.com/' }));
+    t.regex((await get(other.headers.location ?? '', cookie)).text, /not of this machine/);
+  },
+);

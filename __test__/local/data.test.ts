@@ -64,7 +64,7 @@ function status(local: Local, credentials: object): Promise<unknown> {
   return queue.status(taskcluster.slugid()).catch(({ statusCode }) => statusCode);
 }
 
-test('a data folder keeps what is in it, also from kill -9, and so does a backup', async (t) => {
+test('a data folder keeps its data through kill -9, and a backup restores them', async (t) => {
   t.timeout(4 * DATABASE_PATIENCE_MS);
   const folder = await dataFolder(t);
   const first = await start(t, '--data-folder', folder);

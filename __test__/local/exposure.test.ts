@@ -366,7 +366,7 @@ async function ownServicesOf(t: ExecutionContext, { rootUrl }: Deployment): Prom
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-test("it tells of Taskcluster's own services by their references", async (t) => {
+test("exposure and can-i judge Taskcluster's own services by their references", async (t) => {
   const deployment = await deploymentFor(t, {
     roles: [{ roleId: 'anonymous', scopes: ['index:find-task:gecko.*', 'auth:list-roles'] }],
   });

@@ -89,8 +89,11 @@ testWith('postgres')('each limit is the one that the operator sets', async (t) =
 
 test('a limit that makes no sense is refused', async (t) => {
   for (const [args, sentence] of [
-    [['--max-connections', '0'], /0 is not a number from 1 on/],
-    [['--database-connections', 'many'], /many is not a number from 1 on/],
+    [['--max-connections', '0'], /0 is not a count: give a whole number from 1 to 9999999/],
+    [
+      ['--database-connections', 'many'],
+      /many is not a count: give a whole number from 1 to 9999999/,
+    ],
     [['--body-limit', '0'], /0 is no size of a body: give 1KiB or more/],
     [['--body-limit', '1 KiB'], /--body-limit/],
     [['--claim-timeout', '0'], /0 is no time for a worker: give 1s or more/],

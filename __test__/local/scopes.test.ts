@@ -256,7 +256,7 @@ test('the command says what the logs do not show', async (t) => {
     /^1 call to other hosts \(https:\/\/other\.example\.com\) need no scopes here\.$/m,
     /^2 calls of x\.body: their need depends on the body/m,
     /^1 call with the answer 401 or 403/m,
-    /^3 lines of these files: none of an audit log/m,
+    /^3 lines of these files: not in the form of an audit log/m,
   ]) {
     t.regex(remarks, said);
   }

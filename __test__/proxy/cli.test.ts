@@ -238,7 +238,7 @@ for (const [what, { args, env = ENOUGH, says }] of Object.entries(USAGE)) {
   });
 }
 
-test('a port in use ends it with 1 and one sentence', async (t) => {
+test('the command ends with 1 and one sentence if its port is in use', async (t) => {
   const server = createServer().listen(0, '127.0.0.1');
   t.teardown(() => server.close());
   await once(server, 'listening');

@@ -218,8 +218,8 @@ function bare(_: string, value: unknown): unknown {
 }
 
 /**
- * Whether the message names it: by its key, by its flag where the core speaks, or in the words of the
- * Go program.
+ * Whether the message names the setting: by its key, by its flag in messages of the Rust code, or in the
+ * words of the Go program.
  */
 function namesIt(message: string, key: ApiKey, { flag }: Row): boolean {
   const words: Partial<Record<ApiKey, string>> = { rootUrl: 'root URL', ipAddresses: 'IPv4/IPv6' };

@@ -101,7 +101,7 @@ testWith('openssl')(
   },
 );
 
-test('a certificate that does not verify is 502 at once and sees no request', async (t) => {
+test('a server whose certificate does not verify gets no request, and the client gets 502 at once', async (t) => {
   const other = await Authority.create();
   const day = 24 * 3_600_000;
   const rows = [

@@ -145,7 +145,7 @@ test('an invalid set gets 400 and a reason, and the old set stays', async (t) =>
   t.false(proxy.log.includes(NEXT.accessToken));
 });
 
-test('a body over 1 MiB is 413, and a torn one changes nothing', async (t) => {
+test('a body over 1 MiB is 413, and one that breaks off changes nothing', async (t) => {
   const { upstream, proxy } = await start(t);
   const padded = JSON.stringify({ ...NEXT, padding: 'x'.repeat(1024 * 1024) });
   t.is((await proxy.updateCredentials(padded)).status, 413);

@@ -634,7 +634,7 @@ mod linux {
 
     impl Drop for Elsewhere {
         fn drop(&mut self) {
-            // SAFETY: ends and reaps the child made by `open`.
+            // SAFETY: kill has no memory preconditions, and waitpid takes a null status.
             unsafe {
                 libc::kill(self.pid, libc::SIGKILL);
                 libc::waitpid(self.pid, std::ptr::null_mut(), 0);

@@ -81,7 +81,8 @@ pub const PERMIT_WAIT: Duration = Duration::from_secs(30);
 pub const IDLE_LINKS: usize = 256;
 /// The same for sockets, which hold nothing but their descriptor.
 pub const IDLE_SOCKETS: usize = 1024;
-/// Origins that are remembered before those without a connection are forgotten.
+/// At this many remembered origins, those without a connection are forgotten before another is
+/// added.
 pub const KNOWN_HOSTS: usize = 1024;
 /// Streams on one HTTP/2 connection; for more there is another connection.
 pub const UPSTREAM_STREAMS: u32 = 32;

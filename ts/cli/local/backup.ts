@@ -7,8 +7,8 @@ export function declareBackup(program: Command): void {
   const backup = program
     .command('backup')
     .description(
-      'Write all tables, as of one moment, and all artifacts into one tar file. The keys to ' +
-        'tokens and secrets are not in it: keep the file keys of the data folder elsewhere.',
+      'Write all tables, as of one moment, and all artifacts into one tar file. It does not contain ' +
+        'the keys to tokens and secrets: copy the file "keys" of the data folder to another place.',
     )
     .argument('<file>', 'a file that does not exist yet')
     .action(

@@ -287,7 +287,9 @@ async function gate(
     );
   }
   for (const name of gone) {
-    console.error(`taskcluster-local: ${name} is accepted and not open any more: take it out`);
+    console.error(
+      `taskcluster-local: ${name} is accepted and not open any more: take it out of the baseline`,
+    );
   }
   if (fresh.length > 0) {
     process.exitCode = EXIT_NO;

@@ -77,7 +77,7 @@ function time(text: string): Date {
 
 function count(text: string): number {
   if (!/^[1-9]\d{0,5}$/.test(text)) {
-    throw new InvalidArgumentError('Write a number from 1 on.');
+    throw new InvalidArgumentError('Write a whole number from 1 to 999999.');
   }
   return Number(text);
 }

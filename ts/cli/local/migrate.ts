@@ -35,8 +35,9 @@ export function declareMigrate(program: Command): void {
   const command = program
     .command('migrate')
     .description(
-      'Bring the tables up to date, and grant the role anonymous once what endpoints newly need, ' +
-        'where the data are older than anonymous scopes. Stop what serves the data before.',
+      'Bring the tables up to date. Where the data are older than anonymous scopes, also grant the ' +
+        'role anonymous, once, the scopes that endpoints newly need. First stop the processes that ' +
+        'serve the data.',
     )
     .option('--dry-run', 'show what would be done, and change nothing', false)
     .option('--undo', 'take away what was granted; what an operator has granted stays', false)

@@ -77,10 +77,10 @@ const starting = program
   .option('--root-url <url>', 'how clients reach it, where that is not the address it listens on')
   .option(
     '--trust-forwarded',
-    'without --root-url: believe X-Forwarded-Proto, -Host, -Port and -For, which what is in front ' +
+    'without --root-url: believe X-Forwarded-Proto, -Host, -Port and -For, which a reverse proxy ' +
       'must set; the default on loopback',
   )
-  .option('--no-trust-forwarded', 'do not, on loopback either')
+  .option('--no-trust-forwarded', 'ignore these fields, on loopback too')
   .option(
     '--anonymous-scope <scope>',
     'grant a scope to every caller; may be repeated',
@@ -270,7 +270,7 @@ function bodySize(text: string): number {
 
 function count(text: string): number {
   if (!/^[1-9]\d{0,6}$/.test(text)) {
-    throw new InvalidArgumentError(`${text} is not a number from 1 on`);
+    throw new InvalidArgumentError(`${text} is not a count: give a whole number from 1 to 9999999`);
   }
   return Number(text);
 }

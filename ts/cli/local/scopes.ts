@@ -91,7 +91,9 @@ async function* linesOf(path: string): AsyncGenerator<AuditLine> {
     yield* piece.lines;
   }
   if (unreadable > 0) {
-    console.error(`not known: ${counted(unreadable, 'line')} of ${path}: none of an audit log`);
+    console.error(
+      `not known: ${counted(unreadable, 'line')} of ${path}: not in the form of an audit log`,
+    );
   }
 }
 

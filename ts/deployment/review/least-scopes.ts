@@ -32,7 +32,7 @@ export interface Unknown {
   readonly reason: string;
   /** The expression with the known parameters filled in, if there is one. */
   readonly needs?: ScopeTemplatePart;
-  /** The task with a definition that could tell. */
+  /** The task whose definition may contain the missing parameters. */
   readonly taskId?: string;
 }
 

@@ -41,7 +41,9 @@ export function unusedRemarks(unused: Unused): string[] {
       : []),
     ...unused.unknown.map(unknownRemark),
     ...(unreadable > 0
-      ? [`${counted(unreadable, 'line')} of these files: none of an audit log, and left out.`]
+      ? [
+          `${counted(unreadable, 'line')} of these files: not in the form of an audit log, and left out.`,
+        ]
       : []),
     'Calls by another way than the proxies of these logs are not in them.',
   ];

@@ -48,7 +48,7 @@ export function signingIn(store: Store, sessions: Sessions): SignIn {
 /** Asks for name and password, or shows the signed-in user. */
 export function signInPage(sessions: Sessions): RequestHandler {
   return async (request, response) => {
-    const target = continuation(field(request.query, 'continue'));
+    const target = pageToContinue(field(request.query, 'continue'));
     const session = await sessions.of(request);
     if (session === undefined) {
       askForPassword(response, { target });
@@ -65,7 +65,7 @@ export function signInByForm(signIn: SignIn): RequestHandler {
   return async (request, response) => {
     const name = field(request.body, 'name') ?? '';
     const password = field(request.body, 'password') ?? '';
-    const target = continuation(field(request.body, 'continue'));
+    const target = pageToContinue(field(request.body, 'continue'));
     const isPossible = NAME.test(name) && password !== '' && password.length <= LONGEST_PASSWORD;
     try {
       if (isPossible && (await signIn(request, response, { name, password }))) {
@@ -86,7 +86,7 @@ export function signInByForm(signIn: SignIn): RequestHandler {
 }
 
 /** The page that asked for the sign-in: only that for a new client, or the exposure page. */
-function continuation(given: string | undefined): string | undefined {
+function pageToContinue(given: string | undefined): string | undefined {
   const own = [`/login${NEW_CLIENT_PATH}?`, `/login${EXPOSURE_PATH}?`];
   const isOwn = own.some((start) => given?.startsWith(start)) || given === `/login${EXPOSURE_PATH}`;
   return isOwn ? given : undefined;

@@ -189,7 +189,7 @@ mod tests {
             (
                 HeadError::Timeout.into(),
                 408,
-                Some("the request's head did not come in time"),
+                Some("the request's head did not come in time (see --header-timeout)"),
             ),
             (
                 Refusal::CredentialsTooLong,

@@ -182,8 +182,9 @@ pub fn is_kept_off_by_name(origin: &Origin, is_own: impl Fn(IpAddr) -> bool) -> 
     last == "localhost" || last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether no signature goes to `address` unless the operator has named the host: an address of this
-/// machine, whose interfaces `is_own` knows, or of a link.
+/// Whether requests to `address` are signed only if the operator has named the host. So it is for
+/// addresses of this machine (`is_own` knows those of its interfaces), and for those that are good
+/// on one link alone.
 pub fn is_kept_off(address: IpAddr, is_own: impl Fn(IpAddr) -> bool) -> bool {
     let held = match address {
         IpAddr::V4(address) => Some(address),

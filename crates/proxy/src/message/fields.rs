@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// With more names than this, the fields are not looked through for each name first: a head may
-/// name thousands of fields, and have a thousand.
+/// With more names than this, each name is removed by a look-up in the map. To look over all fields
+/// for each name costs names times fields: a head may name thousands of fields, and have a thousand.
 const FEW: usize = 16;
 
 /// The fields of a head, in hyper's map or as lines.
@@ -208,7 +208,7 @@ pub fn place(text: &[u8], part: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-/// For the tests of rules, which are to hold for both.
+/// For tests: the rules must hold for a `HeaderMap` and for `FieldLines`.
 #[cfg(test)]
 impl FieldLines {
     pub fn from_map(map: &HeaderMap) -> Self {

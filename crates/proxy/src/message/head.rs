@@ -58,7 +58,7 @@ pub enum HeadError {
     End,
     #[error("the request's head is longer than 64 KiB or has more than 1,000 fields")]
     TooLarge,
-    #[error("the request's head did not come in time")]
+    #[error("the request's head did not come in time (see --header-timeout)")]
     Timeout,
 }
 

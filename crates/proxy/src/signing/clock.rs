@@ -26,7 +26,7 @@ pub struct VerifierClock {
     skew: AtomicI64,
 }
 
-/// What one request may do to that clock: its refusal may correct it, once.
+/// One request's right to correct that clock, once, from the answer that refuses its signature.
 pub struct ClockCorrection<'a> {
     root: &'a RootUrl,
     origin: &'a Origin,

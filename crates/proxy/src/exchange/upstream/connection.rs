@@ -125,7 +125,7 @@ impl<B> InUse<B> {
         let fields = response.headers();
         let has_both =
             fields.contains_key(TRANSFER_ENCODING) && fields.contains_key(CONTENT_LENGTH);
-        if let Some(reason) = framing_fault(&mut response) {
+        if let Some(reason) = settle_framing(&mut response) {
             return Err(Unanswered::not_http(&self.host.origin, reason));
         }
         // After 101 the connection is no HTTP connection any more. On one that speaks HTTP/1.0,
@@ -152,8 +152,9 @@ impl<B> InUse<B> {
     }
 }
 
-/// Why the body of an answer is not certain, though hyper accepted it.
-fn framing_fault<T>(response: &mut Response<T>) -> Option<&'static str> {
+/// Removes a `Content-Length` that says nothing, and returns why the end of the body is not certain,
+/// though hyper accepted it.
+fn settle_framing<T>(response: &mut Response<T>) -> Option<&'static str> {
     let status = response.status();
     let headers = response.headers_mut();
     // RFC 9112 6.3: the coding overrides the length, and an intermediary removes it. RFC 9110 8.6:
@@ -201,7 +202,7 @@ async fn send_http2<B: RequestBody>(
     };
     let sent = http2::send(stream, request, on_interim).await;
     let mut response = sent.map_err(failure)?;
-    match framing_fault(&mut response) {
+    match settle_framing(&mut response) {
         None => Ok(response.map(ResponseBody::http2)),
         Some(reason) => Err(Unanswered::not_http(origin, reason)),
     }
