@@ -113,7 +113,7 @@ const ACCEPTED: Record<string, [Case, string[]]> = {
     { client: narrow, ext: { authorizedScopes: ['secrets:get:a'] } },
     [...ANONYMOUS, 'secrets:get:a'],
   ],
-  'no authorizedScopes at all, which is not none': [
+  'an empty list of authorizedScopes': [
     { client: narrow, ext: { authorizedScopes: [] } },
     ANONYMOUS,
   ],
@@ -203,7 +203,7 @@ const REFUSED: Record<string, [Case, RegExp]> = {
   ],
   'another host': [{ sent: { headers: { Host: 'example.com' } } }, /mac/i],
   'another port': [{ sent: { headers: { 'X-Forwarded-Port': '1' } } }, /mac/i],
-  'a host that is none': [{ sent: { headers: { Host: 'a/b' } } }, /Invalid Host header/],
+  'a malformed Host': [{ sent: { headers: { Host: 'a/b' } } }, /Invalid Host header/],
   'another scheme': [{ sent: { headers: { Authorization: 'Basic YTpi' } } }, /./],
   'nothing after the scheme': [{ sent: { headers: { Authorization: 'Hawk' } } }, /./],
   'an attribute twice': [
@@ -269,7 +269,7 @@ const REFUSED: Record<string, [Case, RegExp]> = {
     { client: temporary(root, { scopes: ['a'], after: { scopes: ['a', 'b'] } }) },
     /signature is not valid/,
   ],
-  'a certificate that lives on': [
+  'a certificate with its expiry put off later': [
     { client: temporary(root, { scopes: [], after: { expiry: Date.now() + 7_200_000 } }) },
     /signature is not valid/,
   ],
@@ -320,7 +320,7 @@ for (const [what, [asked, reason]] of Object.entries(REFUSED)) {
 }
 
 onEveryBackend(
-  'a client with a wrong clock is told the time, and is accepted with it',
+  'a client with a wrong clock is told the time of the deployment',
   async (t, place) => {
     const deployment = await start(t, place);
     const asked = now();
@@ -332,24 +332,27 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('the hash of a payload counts where a signature covers it', async (t, place) => {
-  const deployment = await start(t, place);
-  const target = '/api/auth/v1/scopes/expand';
-  const payload = '{"scopes": ["assume:project:z"]}';
-  const expand = (body: string, contentType: string) =>
-    ask(deployment, {
-      method: 'POST',
-      target,
-      payload,
-      contentType: 'application/json',
-      sent: { body, headers: { 'Content-Type': contentType } },
-    });
-  const right = await expand(payload, 'application/json; charset=utf-8');
-  t.deepEqual(right.json, { scopes: ['assume:project:z', 'project-scope'] }, right.text);
-  const wrong = await expand('{"scopes": ["assume:project:y"]}', 'application/json');
-  t.is(wrong.status, 401);
-  t.regex(wrong.json.message, /Invalid payload hash/);
-});
+onEveryBackend(
+  'a request is accepted with the payload that its signature covers, and refused with another',
+  async (t, place) => {
+    const deployment = await start(t, place);
+    const target = '/api/auth/v1/scopes/expand';
+    const payload = '{"scopes": ["assume:project:z"]}';
+    const expand = (body: string, contentType: string) =>
+      ask(deployment, {
+        method: 'POST',
+        target,
+        payload,
+        contentType: 'application/json',
+        sent: { body, headers: { 'Content-Type': contentType } },
+      });
+    const right = await expand(payload, 'application/json; charset=utf-8');
+    t.deepEqual(right.json, { scopes: ['assume:project:z', 'project-scope'] }, right.text);
+    const wrong = await expand('{"scopes": ["assume:project:y"]}', 'application/json');
+    t.is(wrong.status, 401);
+    t.regex(wrong.json.message, /Invalid payload hash/);
+  },
+);
 
 onEveryBackend(
   'bewits: good for GET and HEAD of one target until they expire',
@@ -396,20 +399,26 @@ onEveryBackend('targets are verified byte for byte', async (t, place) => {
   }
 });
 
-onEveryBackend('without credentials: what the role anonymous grants', async (t, place) => {
-  const open = await start(t, place);
-  const scopes = await send(open, { target: CURRENT_SCOPES });
-  t.deepEqual(scopes.json, { scopes: ANONYMOUS });
-  t.deepEqual(open.counters(), { verified: 0, refused: 0, anonymous: 1 });
-});
+onEveryBackend(
+  'a caller without credentials has the scopes of the role anonymous',
+  async (t, place) => {
+    const open = await start(t, place);
+    const scopes = await send(open, { target: CURRENT_SCOPES });
+    t.deepEqual(scopes.json, { scopes: ANONYMOUS });
+    t.deepEqual(open.counters(), { verified: 0, refused: 0, anonymous: 1 });
+  },
+);
 
-onEveryBackend('without credentials and a role anonymous: nothing', async (t, place) => {
-  const closed = await deploymentFor(t, place);
-  const refused = await send(closed, { target: CURRENT_SCOPES });
-  t.is(refused.status, 403);
-  t.is(refused.json.code, 'InsufficientScopes');
-  t.regex(refused.json.message, /requires Taskcluster credentials[\s\S]*auth:current-scopes/);
-});
+onEveryBackend(
+  'a caller without credentials is refused where there is no role anonymous',
+  async (t, place) => {
+    const closed = await deploymentFor(t, place);
+    const refused = await send(closed, { target: CURRENT_SCOPES });
+    t.is(refused.status, 403);
+    t.is(refused.json.code, 'InsufficientScopes');
+    t.regex(refused.json.message, /requires Taskcluster credentials[\s\S]*auth:current-scopes/);
+  },
+);
 
 onEveryBackend('a wrong signature never falls back to anonymous scopes', async (t, place) => {
   const deployment = await start(t, place);
@@ -441,35 +450,38 @@ onEveryBackend('authenticateHawk judges a signature for another service', async 
   t.like(anonymous.json, { status: 'no-auth', scheme: 'none', scopes: ANONYMOUS });
 });
 
-onEveryBackend('the test client: tester with the access token no-secret', async (t, place) => {
-  const deployment = await start(t, place);
-  const tester = { clientId: 'tester', accessToken: 'no-secret' };
-  const get = (client: Client) =>
-    ask(deployment, { client, target: '/api/auth/v1/test-authenticate-get/' });
-  t.deepEqual((await get(tester)).json, {
-    clientId: 'tester',
-    scopes: ['assume:anonymous', 'test:*', 'auth:create-client:test:*'],
-  });
-  t.is((await get(root)).status, 401);
-  const named = temporary(tester, { name: 'test:x', scopes: ['test:authenticate-get'] });
-  t.is((await get(named)).json.clientId, 'test:x');
-  t.is((await get(temporary(tester, { scopes: ['test:other'] }))).status, 403);
-
-  const body = JSON.stringify({ clientScopes: ['z', 'a:*'], requiredScopes: ['a:b'] });
-  const post = (ext: Record<string, unknown>) =>
-    ask(deployment, {
-      client: tester,
-      method: 'POST',
-      target: '/api/auth/v1/test-authenticate',
-      ext,
-      sent: { body, headers: { 'Content-Type': 'application/json' } },
+onEveryBackend(
+  'the client tester with the access token no-secret may call the test endpoints',
+  async (t, place) => {
+    const deployment = await start(t, place);
+    const tester = { clientId: 'tester', accessToken: 'no-secret' };
+    const get = (client: Client) =>
+      ask(deployment, { client, target: '/api/auth/v1/test-authenticate-get/' });
+    t.deepEqual((await get(tester)).json, {
+      clientId: 'tester',
+      scopes: ['assume:anonymous', 'test:*', 'auth:create-client:test:*'],
     });
-  t.deepEqual((await post({})).json, {
-    clientId: 'tester',
-    scopes: ['assume:anonymous', 'z', 'a:*'],
-  });
-  t.is((await post({ authorizedScopes: ['a:c'] })).status, 403);
-});
+    t.is((await get(root)).status, 401);
+    const named = temporary(tester, { name: 'test:x', scopes: ['test:authenticate-get'] });
+    t.is((await get(named)).json.clientId, 'test:x');
+    t.is((await get(temporary(tester, { scopes: ['test:other'] }))).status, 403);
+
+    const body = JSON.stringify({ clientScopes: ['z', 'a:*'], requiredScopes: ['a:b'] });
+    const post = (ext: Record<string, unknown>) =>
+      ask(deployment, {
+        client: tester,
+        method: 'POST',
+        target: '/api/auth/v1/test-authenticate',
+        ext,
+        sent: { body, headers: { 'Content-Type': 'application/json' } },
+      });
+    t.deepEqual((await post({})).json, {
+      clientId: 'tester',
+      scopes: ['assume:anonymous', 'z', 'a:*'],
+    });
+    t.is((await post({ authorizedScopes: ['a:c'] })).status, 403);
+  },
+);
 
 // Alone: beside seventy other deployments in this process, the start takes minutes on a busy machine.
 test.serial('a client that connects during the start is answered', async (t) => {

@@ -105,7 +105,7 @@ test('an endpoint with a malformed scope expression cannot be declared', (t) => 
   }
 });
 
-test('only what tells nothing or authenticates by itself needs no scopes', (t) => {
+test('only the endpoints for monitoring, authentication and its tests need no scopes', (t) => {
   const open = [auth, queue, secrets].map((api) =>
     api.endpoints.filter(({ scopes }) => scopes === null).map(({ name }) => name),
   );
@@ -137,7 +137,7 @@ const SATISFACTION: [held: string[], wanted: ScopeExpression, left: ScopeExpress
   [['a'], { AllOf: ['a', { AnyOf: ['b', { AllOf: ['a', 'c'] }] }] }, { AnyOf: ['b', 'c'] }],
 ];
 
-test('which scopes satisfy an expression, and what is missing', (t) => {
+test('the missing part of a scope expression is what the held scopes do not satisfy', (t) => {
   for (const [held, wanted, left] of SATISFACTION) {
     const what = `${JSON.stringify(held)} for ${JSON.stringify(wanted)}`;
     t.deepEqual(missing(held, wanted), left, what);
@@ -145,7 +145,7 @@ test('which scopes satisfy an expression, and what is missing', (t) => {
   }
 });
 
-test('a set that is asked often says of each scope what looking through it says', (t) => {
+test('a set that is asked for many scopes grants those that one of its scopes grants', (t) => {
   const letters = ['', 'a', 'b', '*'];
   const scopes = letters.flatMap((x) => letters.flatMap((y) => letters.map((z) => x + y + z)));
   const wanted = [...new Set(scopes), 'a\u0000', 'b\u00ff', '\u0000'];
@@ -187,7 +187,7 @@ test('the intersection of scopes is what both grant', (t) => {
   }
 });
 
-test('a short set is added to a long one as their union is made', (t) => {
+test('adding a short set of scopes to a long one gives their union', (t) => {
   const long = union(['a', 'a:b', 'ab*', 'b', 'c:d', 'c:e', 'd*']);
   for (const short of [
     [],
@@ -245,7 +245,7 @@ const BAD: Record<string, [Sent, number, string, RegExp]> = {
     'MalformedPayload',
     /got content-type: text\/plain/,
   ],
-  'too much': [
+  'a body of more than 10 MiB': [
     put(`{"secret": {"a": "${'x'.repeat(10 * 2 ** 20)}"}}`),
     413,
     'InputTooLarge',
@@ -275,7 +275,7 @@ const BAD: Record<string, [Sent, number, string, RegExp]> = {
     'InputValidationError',
     /Schema Validation Failed![\s\S]*data\/secret must be object[\s\S]*must match format "date-time"/,
   ],
-  'a route parameter that is none': [
+  'a malformed route parameter': [
     { target: '/api/queue/v1/task/no-task-id' },
     400,
     'InvalidRequestArguments',
@@ -287,13 +287,18 @@ const BAD: Record<string, [Sent, number, string, RegExp]> = {
     'InvalidRequestArguments',
     /^Query-string parameter: x is not supported!/,
   ],
-  'an escape that is none': [
+  'a malformed percent-encoding': [
     { target: '/api/secrets/v1/secret/%E0%A4%A' },
     400,
     'InvalidRequestArguments',
     /./,
   ],
-  'what is not there': [{ target: SECRET }, 404, 'ResourceNotFound', /^Secret not found/],
+  'a secret that does not exist': [
+    { target: SECRET },
+    404,
+    'ResourceNotFound',
+    /^Secret not found/,
+  ],
 };
 
 async function ask(t: ExecutionContext, sent: Sent) {
@@ -337,7 +342,7 @@ test('a body that is announced as far too long is refused before it comes', asyn
   }
 });
 
-test('what is no request of HTTP is answered in the same shape', async (t) => {
+test("a malformed HTTP request is answered with an error of Taskcluster's shape", async (t) => {
   const deployment = await deploymentFor(t);
   const { host, hostname, port } = new URL(deployment.rootUrl);
   const ping = `GET /api/auth/v1/ping HTTP/1.1\r\nHost: ${host}\r\n`;
@@ -466,7 +471,7 @@ function documented(): ApiBuilder<undefined> {
   return api;
 }
 
-test('a reference is what the declarations say', (t) => {
+test('a reference describes the endpoints as they are declared', (t) => {
   const { entries, ...head } = apiReference(documented());
   t.deepEqual(head, {
     $schema: '/schemas/common/api-reference-v0.json#',
@@ -496,7 +501,7 @@ test('a reference is what the declarations say', (t) => {
   t.false('scopes' in (entries.find(({ name }) => name === 'ping') ?? {}));
 });
 
-test('an OpenAPI document is what the declarations say', (t) => {
+test('an OpenAPI document describes the endpoints as they are declared', (t) => {
   const { paths, components, servers } = openApi(documented(), 'http://tc.example') as {
     // biome-ignore lint/suspicious/noExplicitAny: its form is what is tested
     [part: string]: any;
@@ -544,7 +549,7 @@ test('references of all services are served, in their format, with every schema'
   }
 });
 
-test("an answer that is not as its schema says can be made a fault, for a service's own tests", async (t) => {
+test('an answer that does not match its schema is a fault only where the option checkOutput is set', async (t) => {
   for (const checkOutput of [true, false]) {
     const faults: string[] = [];
     const router = serve(documented(), {
@@ -564,7 +569,7 @@ test("an answer that is not as its schema says can be made a fault, for a servic
   }
 });
 
-test('the rest of a path may be empty', async (t) => {
+test('a request for a secret with an empty name is refused as invalid', async (t) => {
   const { status, json } = await ask(t, { target: '/api/secrets/v1/secret/' });
   t.is(status, 400);
   t.is(json.code, 'InvalidRequestArguments');

@@ -126,28 +126,31 @@ onEveryBackend('the history lists the expiry of a client or a secret, too', asyn
   }
 });
 
-onEveryBackend('there are no tokens for GitHub here', async (t, place) => {
-  const client = {
-    ...CALLER,
-    scopes: ['auth:github-repo-token:app/mozilla/repo:contents:read'],
-  };
-  const deployment = await deploymentFor(t, { ...place, clients: [client] });
-  const ask = (permissions: object, owner = 'Mozilla') => {
-    const request = { method: 'POST', target: `/api/auth/v1/github/app/${owner}/repo-token` };
-    return send(deployment, {
-      ...request,
-      headers: {
-        'Content-Type': 'application/json',
-        Authorization: authorization(deployment, { client, ...request }),
-      },
-      body: JSON.stringify({ permissions, repositories: ['Repo'] }),
-    });
-  };
-  const { status, json } = await ask({ contents: 'read' });
-  t.is(status, 404);
-  t.is(json.code, 'ResourceNotFound');
-  t.regex(json.message, /^Application with name `app` is not configured/);
-  t.is((await ask({ contents: 'write' })).status, 403);
-  t.is((await ask({ contents: 'read' }, 'other')).status, 403);
-  t.is((await ask({ contents: 'all' })).status, 400);
-});
+onEveryBackend(
+  'a request for a GitHub token is answered 404 with the scopes for it, and 403 without',
+  async (t, place) => {
+    const client = {
+      ...CALLER,
+      scopes: ['auth:github-repo-token:app/mozilla/repo:contents:read'],
+    };
+    const deployment = await deploymentFor(t, { ...place, clients: [client] });
+    const ask = (permissions: object, owner = 'Mozilla') => {
+      const request = { method: 'POST', target: `/api/auth/v1/github/app/${owner}/repo-token` };
+      return send(deployment, {
+        ...request,
+        headers: {
+          'Content-Type': 'application/json',
+          Authorization: authorization(deployment, { client, ...request }),
+        },
+        body: JSON.stringify({ permissions, repositories: ['Repo'] }),
+      });
+    };
+    const { status, json } = await ask({ contents: 'read' });
+    t.is(status, 404);
+    t.is(json.code, 'ResourceNotFound');
+    t.regex(json.message, /^Application with name `app` is not configured/);
+    t.is((await ask({ contents: 'write' })).status, 403);
+    t.is((await ask({ contents: 'read' }, 'other')).status, 403);
+    t.is((await ask({ contents: 'all' })).status, 400);
+  },
+);

@@ -71,7 +71,7 @@ onEveryBackend('an invalid client is refused', async (t, place) => {
   t.is((await errorOf(auth.client('a b')))[0], 'InvalidRequestArguments');
 });
 
-onEveryBackend('static clients stay as they are', async (t, place) => {
+onEveryBackend('a caller cannot create, change or delete a static client', async (t, place) => {
   const { auth } = await start(t, place);
   const root = 'static/taskcluster/root';
   const body = { expires, description };
@@ -202,46 +202,52 @@ async function dataAt(t: ExecutionContext, { databaseUrl: url }: Place) {
   return { folder, database: await (url ? openDatabase({ folder, url }) : schemaFor()) };
 }
 
-onEveryBackend('an expired client is removed if it asks for that', async (t, place) => {
-  const storage = await openStorage(await dataAt(t, place));
-  t.teardown(() => storage.close());
-  const { clients } = storage.store;
-  const at = (ms: number) => new Date(Date.now() + ms);
-  const client = { accessToken: 'x', scopes: [], disabled: false };
-  for (const [clientId, deleteOnExpiration, ms] of [
-    ['gone', true, -1000],
-    ['kept', false, -1000],
-    ['later', true, 3_600_000],
-  ] as const) {
-    await clients.put({ ...client, clientId, deleteOnExpiration, expires: at(ms) });
-  }
-  t.deepEqual(await clients.removeExpired(new Date()), ['gone']);
-  const left = await clients.list('', { after: '', limit: 10 });
-  t.deepEqual(
-    left.map(({ clientId }) => clientId),
-    ['kept', 'later'],
-  );
-});
+onEveryBackend(
+  'an expired client is removed only if deleteOnExpiration is set',
+  async (t, place) => {
+    const storage = await openStorage(await dataAt(t, place));
+    t.teardown(() => storage.close());
+    const { clients } = storage.store;
+    const at = (ms: number) => new Date(Date.now() + ms);
+    const client = { accessToken: 'x', scopes: [], disabled: false };
+    for (const [clientId, deleteOnExpiration, ms] of [
+      ['gone', true, -1000],
+      ['kept', false, -1000],
+      ['later', true, 3_600_000],
+    ] as const) {
+      await clients.put({ ...client, clientId, deleteOnExpiration, expires: at(ms) });
+    }
+    t.deepEqual(await clients.removeExpired(new Date()), ['gone']);
+    const left = await clients.list('', { after: '', limit: 10 });
+    t.deepEqual(
+      left.map(({ clientId }) => clientId),
+      ['kept', 'later'],
+    );
+  },
+);
 
-onEveryBackend('the last use of a client is noted, not each', async (t, place) => {
-  const data = await dataAt(t, place);
-  const deployment = await deploymentFor(t, data);
-  const auth = authOf(deployment);
-  const scopes = ['auth:current-scopes'];
-  const { accessToken, lastDateUsed } = await auth.createClient(CLIENT, {
-    expires,
-    description,
-    scopes,
-  });
-  const own = authOf(deployment, { credentials: { clientId: CLIENT, accessToken } });
-  await own.currentScopes();
-  t.is((await auth.client(CLIENT)).lastDateUsed, lastDateUsed);
-  const days = 24 * 60 * 60 * 1000;
-  const storage = await openStorage(data);
-  await storage.store.clients.used(CLIENT, new Date(Date.now() - days));
-  await own.currentScopes();
-  t.true((await auth.client(CLIENT)).lastDateUsed >= lastDateUsed);
-});
+onEveryBackend(
+  'the last use of a client is not noted at each call, and is noted again after a day',
+  async (t, place) => {
+    const data = await dataAt(t, place);
+    const deployment = await deploymentFor(t, data);
+    const auth = authOf(deployment);
+    const scopes = ['auth:current-scopes'];
+    const { accessToken, lastDateUsed } = await auth.createClient(CLIENT, {
+      expires,
+      description,
+      scopes,
+    });
+    const own = authOf(deployment, { credentials: { clientId: CLIENT, accessToken } });
+    await own.currentScopes();
+    t.is((await auth.client(CLIENT)).lastDateUsed, lastDateUsed);
+    const days = 24 * 60 * 60 * 1000;
+    const storage = await openStorage(data);
+    await storage.store.clients.used(CLIENT, new Date(Date.now() - days));
+    await own.currentScopes();
+    t.true((await auth.client(CLIENT)).lastDateUsed >= lastDateUsed);
+  },
+);
 
 onEveryBackend(
   'a description with a NUL or half of a surrogate pair is refused',

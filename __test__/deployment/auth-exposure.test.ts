@@ -60,7 +60,7 @@ const SUFFICIENT: [template: ScopeTemplate, given: Record<string, string>, scope
   [{ if: 'x', then: 'a', else: 'b:<c>' }, {}, ['a', 'b:*']],
 ];
 
-test('which scopes satisfy a template for all its parameters', (t) => {
+test('the sufficient scopes of a template satisfy it for all its parameters', (t) => {
   for (const [template, given, scopes] of SUFFICIENT) {
     t.deepEqual(sufficient(template, given), scopes);
     if (Object.keys(given).length === 0) {
@@ -141,7 +141,7 @@ function bodyOf(method: string) {
 }
 
 onEveryBackend(
-  'a private deployment tells a caller without credentials nothing',
+  'a private deployment refuses a caller without credentials at each endpoint that needs scopes',
   async (t, place) => {
     const deployment = await deploymentFor(t, place);
     const taskId = 'fN1SbArXTPSVFNUvaOlinQ';

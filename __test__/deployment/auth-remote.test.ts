@@ -73,7 +73,7 @@ for (const [name, declare, place] of [
 }
 
 onEveryBackend(
-  'every request with credentials is asked for, and what auth says comes through',
+  'a service asks auth about each request with credentials, and gets its judgement',
   async (t, place) => {
     const deployment = await deploymentFor(t, place);
     const validator = remoteValidator(deployment);
@@ -99,19 +99,22 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('auth refuses a malformed question as the fault of its sender', async (t, place) => {
-  const deployment = await deploymentFor(t, place);
-  const host = `${'x'.repeat(60)}.`.repeat(5);
-  const answer = await send(deployment, {
-    target: '/api/secrets/v1/secret/x',
-    headers: { Host: `${host}com`, Authorization: 'Hawk id="a"' },
-  });
-  t.is(answer.status, 401);
-  t.regex(answer.json.message, /^Bad Request: \n?Schema Validation Failed!/);
-});
+onEveryBackend(
+  'a request with a Host that is too long for auth is refused with 401',
+  async (t, place) => {
+    const deployment = await deploymentFor(t, place);
+    const host = `${'x'.repeat(60)}.`.repeat(5);
+    const answer = await send(deployment, {
+      target: '/api/secrets/v1/secret/x',
+      headers: { Host: `${host}com`, Authorization: 'Hawk id="a"' },
+    });
+    t.is(answer.status, 401);
+    t.regex(answer.json.message, /^Bad Request: \n?Schema Validation Failed!/);
+  },
+);
 
 onEveryBackend(
-  'a payload that is not the one that was signed is refused by every service',
+  'the secrets service refuses a payload that is not the signed one',
   async (t, place) => {
     const deployment = await deploymentFor(t, place);
     const target = '/api/secrets/v1/secret/x';
@@ -165,7 +168,7 @@ test('auth is asked again when it fails, and a failure is not kept', async (t) =
   await t.throwsAsync(elsewhere(request), { instanceOf: RemoteAuthError });
 });
 
-test('without auth nothing is answered', async (t) => {
+test('a request fails as an outage where a service cannot reach auth', async (t) => {
   const validator = remoteValidator({ rootUrl: 'http://127.0.0.1:1' });
   await t.throwsAsync(validator(request), {
     instanceOf: Outage,

@@ -75,18 +75,23 @@ onEveryBackend('two callers that create the same role at once both succeed', asy
   t.deepEqual((await auth.listRoleIds()).roleIds, ['double']);
 });
 
-onEveryBackend('roles that come at once are checked together', async (t, place) => {
-  const { auth } = await start(t, place);
-  const codes = await Promise.all(
-    ['a', 'b', 'c'].map((roleId, each, all) =>
-      errorOf(auth.createRole(roleId, { description, scopes: [`assume:${all[(each + 1) % 3]}`] })),
-    ),
-  );
-  t.deepEqual(codes.map(([code]) => code).sort(), ['InputError', 'none', 'none']);
-});
+onEveryBackend(
+  'of roles that are created at once, one that would close a cycle is refused',
+  async (t, place) => {
+    const { auth } = await start(t, place);
+    const codes = await Promise.all(
+      ['a', 'b', 'c'].map((roleId, each, all) =>
+        errorOf(
+          auth.createRole(roleId, { description, scopes: [`assume:${all[(each + 1) % 3]}`] }),
+        ),
+      ),
+    );
+    t.deepEqual(codes.map(([code]) => code).sort(), ['InputError', 'none', 'none']);
+  },
+);
 
 onEveryBackend(
-  'a caller changes a role with the scopes that the role did not have',
+  'a caller adds only scopes of its own to a role, and may keep those that the role has',
   async (t, place) => {
     const { deployment, auth } = await start(t, place);
     await auth.createRole('sub', { description, scopes: ['sub-has:*'] });
@@ -149,7 +154,7 @@ onEveryBackend('roles are listed, whole and in pages', async (t, place) => {
   }
 });
 
-onEveryBackend('a role is removed, also when it is not there', async (t, place) => {
+onEveryBackend('a role is removed, and removing it again is no error', async (t, place) => {
   const { auth } = await start(t, place);
   await auth.createRole('gone', { description, scopes: ['a'] });
   await auth.deleteRole('gone');

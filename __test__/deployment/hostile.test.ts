@@ -114,7 +114,7 @@ const ATTACKS: readonly Attack[] = [
   },
 ];
 
-test('no caller without a right stalls the others', async (t) => {
+test('a caller without rights does not stall other callers by a flood of requests', async (t) => {
   t.timeout(TEST_PATIENCE_MS);
   const deployment = await deploymentFor(t, {
     isPublic: true,

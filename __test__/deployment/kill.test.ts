@@ -218,7 +218,7 @@ const REMAINS: [file: string, content: string][] = [
 
 for (const [file, content] of REMAINS) {
   test.serial(
-    `a process that was killed has left database/${file} with ${JSON.stringify(content)}`,
+    `a deployment opens data in which a killed process has left database/${file} with ${JSON.stringify(content)}`,
     async (t) => {
       const folder = freshDirectory(t);
       await addDatabase(folder);

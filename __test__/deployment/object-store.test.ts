@@ -55,13 +55,16 @@ const ADDRESSES: Record<string, object | RegExp> = {
 };
 
 for (const [address, expected] of Object.entries(ADDRESSES)) {
-  anyTest(`the address ${JSON.stringify(address)}`, (t) => {
-    if (expected instanceof RegExp) {
-      t.throws(() => readAddress(address), { name: 'ObjectBucketError', message: expected });
-    } else {
-      t.deepEqual(readAddress(address), expected as ReturnType<typeof readAddress>);
-    }
-  });
+  anyTest(
+    `the address of an object store is read, or refused with a reason: ${JSON.stringify(address)}`,
+    (t) => {
+      if (expected instanceof RegExp) {
+        t.throws(() => readAddress(address), { name: 'ObjectBucketError', message: expected });
+      } else {
+        t.deepEqual(readAddress(address), expected as ReturnType<typeof readAddress>);
+      }
+    },
+  );
 }
 
 anyTest('variables that are empty, half there or misspelt are refused', (t) => {
@@ -81,7 +84,7 @@ anyTest('variables that are empty, half there or misspelt are refused', (t) => {
   t.deepEqual(readVariables({ AWS_ENDPOINT_URL: endpoint }), { endpoint, forcePathStyle: true });
 });
 
-anyTest('every name has a key of its own that no client and no store shortens', (t) => {
+anyTest('each artifact has a key of its own in the bucket, without empty or dot segments', (t) => {
   const names = ['t/0/a', 't/0//a', 't/0/a/', 't/0/../a', 't/0/%2E%2E/a', 't/0/./a', 't/0/%/a'];
   const keys = names.map(objectKey);
   t.is(new Set(keys).size, names.length);
@@ -109,30 +112,33 @@ test('start says in a sentence why a store cannot be used, and nothing of its se
   }
 });
 
-testWith('versitygw', 'postgres')('what has expired goes from the bucket too', async (t) => {
-  const [folder, objectStore] = [freshDirectory(t), await bucketFor()];
-  const databaseUrl = await (await postgresql()).createDatabase();
-  const data = { folder, databaseUrl, database: undefined };
-  const deployment = await deploymentFor(t, { ...data, objectStore });
-  const { task, taskId, put } = await running(deployment);
-  await put('kept', taskcluster.fromNow('30 minutes'));
-  await put('old', taskcluster.fromNow('10 minutes'));
-  t.is((await keysIn(objectStore)).length, 2);
-  const storage = await openStorage({ ...data, objectStore });
-  t.teardown(() => storage.close());
-  const later = taskcluster.fromNow('20 minutes');
-  await removeExpired(storage.store, storage.objects, later);
-  await t.notThrowsAsync(task.artifact(taskId, 0, 'old'), 'not its row alone');
-  if (storage.bucket !== undefined) {
-    await removeExpiredObjects(storage.store, storage.bucket, later);
-  }
-  t.deepEqual(await keysIn(objectStore), [`${taskId}/0/kept`]);
-  t.is(await refusal(task.artifact(taskId, 0, 'old')), 'ResourceNotFound');
-  await t.throwsAsync(startDeployment({ ...data, onNotice: () => undefined }), {
-    name: 'ObjectBucketError',
-    message: `there are artifacts in ${objectStore}: start with --object-store ${objectStore} until they have expired`,
-  });
-});
+testWith('versitygw', 'postgres')(
+  'an expired artifact is removed from the bucket too',
+  async (t) => {
+    const [folder, objectStore] = [freshDirectory(t), await bucketFor()];
+    const databaseUrl = await (await postgresql()).createDatabase();
+    const data = { folder, databaseUrl, database: undefined };
+    const deployment = await deploymentFor(t, { ...data, objectStore });
+    const { task, taskId, put } = await running(deployment);
+    await put('kept', taskcluster.fromNow('30 minutes'));
+    await put('old', taskcluster.fromNow('10 minutes'));
+    t.is((await keysIn(objectStore)).length, 2);
+    const storage = await openStorage({ ...data, objectStore });
+    t.teardown(() => storage.close());
+    const later = taskcluster.fromNow('20 minutes');
+    await removeExpired(storage.store, storage.objects, later);
+    await t.notThrowsAsync(task.artifact(taskId, 0, 'old'), 'not its row alone');
+    if (storage.bucket !== undefined) {
+      await removeExpiredObjects(storage.store, storage.bucket, later);
+    }
+    t.deepEqual(await keysIn(objectStore), [`${taskId}/0/kept`]);
+    t.is(await refusal(task.artifact(taskId, 0, 'old')), 'ResourceNotFound');
+    await t.throwsAsync(startDeployment({ ...data, onNotice: () => undefined }), {
+      name: 'ObjectBucketError',
+      message: `there are artifacts in ${objectStore}: start with --object-store ${objectStore} until they have expired`,
+    });
+  },
+);
 
 async function running(deployment: Reach) {
   const task = queueOf(deployment, deployment.credentials);
@@ -147,24 +153,33 @@ async function running(deployment: Reach) {
   return { task, taskId, put };
 }
 
-testWith('versitygw', 'curl')('a signed link to what is private leads to the store', async (t) => {
-  const deployment = await deploymentFor(t, { objectStore: await bucketFor() });
-  const { task, taskId, put } = await running(deployment);
-  t.is((await put('private/a')).status, 200);
-  const curl = async (url: string) => {
-    const args = ['--silent', '--location', '--write-out', '\n%{http_code} %{num_redirects}', url];
-    return (await run('curl', args)).stdout.split('\n');
-  };
-  for (const method of [task.getArtifact, task.getLatestArtifact]) {
-    const run = method === task.getArtifact ? [0] : [];
-    const signed = task.buildSignedUrl(method, taskId, ...run, 'private/a');
-    t.deepEqual(await curl(signed), ['private/a', '200 1']);
-    t.is((await curl(signed.replace(/\?bewit=.*/, ''))).at(-1), '403 0');
-    t.is((await curl(`${signed}x`)).at(-1), '401 0');
-  }
-  const { url } = await task.artifact(taskId, 0, 'private/a');
-  t.is((await curl(url.replace(/\?.*/, ''))).at(-1), '403 0', 'nor by the store alone');
-});
+testWith('versitygw', 'curl')(
+  'a signed link to a private artifact redirects to the store',
+  async (t) => {
+    const deployment = await deploymentFor(t, { objectStore: await bucketFor() });
+    const { task, taskId, put } = await running(deployment);
+    t.is((await put('private/a')).status, 200);
+    const curl = async (url: string) => {
+      const args = [
+        '--silent',
+        '--location',
+        '--write-out',
+        '\n%{http_code} %{num_redirects}',
+        url,
+      ];
+      return (await run('curl', args)).stdout.split('\n');
+    };
+    for (const method of [task.getArtifact, task.getLatestArtifact]) {
+      const run = method === task.getArtifact ? [0] : [];
+      const signed = task.buildSignedUrl(method, taskId, ...run, 'private/a');
+      t.deepEqual(await curl(signed), ['private/a', '200 1']);
+      t.is((await curl(signed.replace(/\?bewit=.*/, ''))).at(-1), '403 0');
+      t.is((await curl(`${signed}x`)).at(-1), '401 0');
+    }
+    const { url } = await task.artifact(taskId, 0, 'private/a');
+    t.is((await curl(url.replace(/\?.*/, ''))).at(-1), '403 0', 'nor by the store alone');
+  },
+);
 
 testWith('versitygw', 'postgres')(
   'three processes on hosts of their own share a database and a store',

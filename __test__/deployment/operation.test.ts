@@ -35,7 +35,7 @@ async function logged(
   return { deployment, lines, queue: queueOf(deployment, deployment.credentials) };
 }
 
-test('each request is a line with its id, and nothing of its query', async (t) => {
+test('the log has a line for each request with its id, and nothing of its query', async (t) => {
   const { deployment, lines, queue } = await logged(t, 'json');
   await queue.pendingTasks(QUEUE);
   const target = '/api/queue/v1/task/bewit=secret?bewit=secret';
@@ -57,7 +57,7 @@ test('each request is a line with its id, and nothing of its query', async (t) =
   t.is(second.clientId, undefined);
 });
 
-test('a line of the log as text has the same facts', async (t) => {
+test('a line of a text log shows method, endpoint, status, size, duration and request id', async (t) => {
   const { deployment, lines } = await logged(t, 'text');
   await send(deployment, { target: '/api/queue/v1/ping?a' });
   await until(() => lines.length >= 1, 'a line');
@@ -80,7 +80,7 @@ test('routine requests are not logged unless they fail', async (t) => {
   );
 });
 
-test('an incident goes by the id of its request', async (t) => {
+test('a fault has the id of its request as the incident id, in the answer and in the log', async (t) => {
   const database = await schemaFor();
   const { deployment, lines } = await logged(t, 'json', { database });
   await database.script('ALTER TABLE secrets RENAME TO elsewhere');
@@ -101,7 +101,7 @@ test('an incident goes by the id of its request', async (t) => {
   t.like(request, { level: 'info', requestId: id, status: 500 });
 });
 
-test('nothing waits for the reader of a log; lines without room are counted', (t) => {
+test('a deployment does not wait for the reader of its log, and counts the lines that it drops', (t) => {
   const written: string[] = [];
   const doors: (() => void)[] = [];
   const log = new Log({
@@ -129,7 +129,7 @@ test('metrics take a port on loopback or an address', (t) => {
   }
 });
 
-test('metrics have an address of their own, and name no task and no client', async (t) => {
+test('metrics have an address of their own, and name no task queue and no client', async (t) => {
   const { deployment, queue } = await logged(t, 'json', { metrics: '0' });
   await queue.createTask(taskcluster.slugid(), definition());
   await send(deployment, { target: '/api/queue/v1/pending/a/b' });
@@ -157,7 +157,7 @@ test('metrics have an address of their own, and name no task and no client', asy
   t.is(status, 405);
 });
 
-test('before it stops the deployment goes on serving, and tells waiting workers and balancers', async (t) => {
+test('a deployment that is about to stop goes on serving, and tells waiting workers and balancers', async (t) => {
   const { deployment, queue } = await logged(t, 'json', { metrics: '0' });
   const waiting = queue.claimWork('nothing/here', { ...WORKER, tasks: 1 });
   await runs(deployment, 1);
@@ -173,7 +173,7 @@ test('before it stops the deployment goes on serving, and tells waiting workers 
   await within(stopped, 'its end');
 });
 
-test('when it stops, running requests end, and nothing new is taken', async (t) => {
+test('a deployment that stops finishes running requests, and takes no new ones', async (t) => {
   const { deployment } = await logged(t, 'json', { metrics: '0' });
   const running = openRequest(deployment.rootUrl);
   await runs(deployment, 1);

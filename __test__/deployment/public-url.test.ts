@@ -68,7 +68,7 @@ async function allAre(t: ExecutionContext, found: Promise<string[]>, expected: s
   t.deepEqual([...new Set(await found)], [expected]);
 }
 
-test('a configured root URL is in every URL, with any Host of a request', async (t) => {
+test('a configured root URL is in every URL, whatever host a request claims', async (t) => {
   const deployment = await start(t, { rootUrl: `${PUBLIC}/`, host: '0.0.0.0' });
   t.is(deployment.told, PUBLIC);
   await allAre(t, handedOut(deployment), PUBLIC);
@@ -76,7 +76,7 @@ test('a configured root URL is in every URL, with any Host of a request', async 
   await allAre(t, handedOut(deployment, lie), PUBLIC);
 });
 
-test('on loopback a forwarder is believed, unless that is not wanted', async (t) => {
+test('a deployment on loopback trusts a forwarder, unless the operator forbids it', async (t) => {
   const deployment = await start(t, {});
   await allAre(t, handedOut(deployment, FORWARDED), PUBLIC);
   await allAre(t, handedOut(deployment), deployment.rootUrl);
@@ -107,7 +107,7 @@ test('off loopback no forwarder is trusted by default, and no client is sent to 
 });
 
 for (const rootUrl of ['tc.example.com', 'ftp://x', 'https://x/y', 'https://u@x', 'https://x?y']) {
-  test(`not a root URL: ${rootUrl}`, async (t) => {
+  test(`a deployment does not start with the root URL ${rootUrl}`, async (t) => {
     await t.throwsAsync(deploymentFor(t, { rootUrl }), {
       instanceOf: PublicUrlError,
       message: `'${rootUrl}' is not a root URL: write it as https://tc.example.com, with a port if there is one`,

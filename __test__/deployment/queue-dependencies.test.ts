@@ -70,7 +70,7 @@ function planned(random: Random): Planned[] {
 
 for (const { name, declare, url } of PLACES) {
   declare(
-    `tasks that are created while those are resolved which they depend on run after them, and all of them (${name})`,
+    `each task that is created while its dependencies are resolved runs after them (${name})`,
     async (t) => {
       tellSeed(t);
       const random = new Random(SEED);
@@ -143,7 +143,7 @@ anyTest('a task that many depend on schedules all of them', async (t) => {
 
 for (const { name, declare, url } of PLACES.filter(({ isShared }) => isShared)) {
   declare(
-    `a creation with dependencies waits for no other one, even in its group and beside housekeeping (${name})`,
+    `a task with dependencies that is still being created delays neither another one in its group nor housekeeping (${name})`,
     async (t) => {
       const databaseUrl = (await url()) ?? '';
       const queues = await queuesFor(t, databaseUrl);

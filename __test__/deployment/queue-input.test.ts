@@ -77,38 +77,44 @@ const ARTIFACTS: object[] = [
   { ...ARTIFACT, storageType: 'reference', url: 'a b\r\n' },
 ];
 
-onEveryBackend('bad input is refused, and is no fault', async (t, place) => {
-  const faults: unknown[] = [];
-  const onFault = (fault: unknown) => faults.push(fault);
-  const deployment = await deploymentFor(t, { ...place, onFault });
-  const queue = queueOf(deployment, deployment.credentials);
-  const taskId = taskcluster.slugid();
-  await queue.createTask(taskId, definition({ expires: taskcluster.fromNow('1 day') }));
-  await queue.claimTask(taskId, 0, WORKER);
-  const create = `queue/v1/task/<task>/runs/0/artifacts/a`;
-  const requests = [...REQUESTS, ...ARTIFACTS.map((body) => ['POST', create, body, 400] as const)];
-  for (const [method, target, json, status] of requests) {
-    const filled = (text: string) =>
-      text.replaceAll('<task>', taskId).replaceAll('<new>', taskcluster.slugid());
-    const request = { method, target: `/api/${filled(target)}` };
-    const headers = {
-      'Content-Type': 'application/json',
-      Authorization: authorization(deployment, { client: deployment.credentials, ...request }),
-    };
-    const body = json === undefined ? {} : { body: filled(JSON.stringify(json)) };
-    const answer = await send(deployment, { ...request, headers, ...body });
-    const what = `${method} ${target} ${JSON.stringify(json)}: ${answer.text}`;
-    t.is(answer.status, status, what);
-    if (status !== 200) {
-      t.regex(answer.json.code, /^[A-Z]\w+$/, what);
-      t.notRegex(answer.text, /node:|\.js:|\.ts:/, what);
+onEveryBackend(
+  'a request with hostile input is refused or accepted, and never causes a fault',
+  async (t, place) => {
+    const faults: unknown[] = [];
+    const onFault = (fault: unknown) => faults.push(fault);
+    const deployment = await deploymentFor(t, { ...place, onFault });
+    const queue = queueOf(deployment, deployment.credentials);
+    const taskId = taskcluster.slugid();
+    await queue.createTask(taskId, definition({ expires: taskcluster.fromNow('1 day') }));
+    await queue.claimTask(taskId, 0, WORKER);
+    const create = `queue/v1/task/<task>/runs/0/artifacts/a`;
+    const requests = [
+      ...REQUESTS,
+      ...ARTIFACTS.map((body) => ['POST', create, body, 400] as const),
+    ];
+    for (const [method, target, json, status] of requests) {
+      const filled = (text: string) =>
+        text.replaceAll('<task>', taskId).replaceAll('<new>', taskcluster.slugid());
+      const request = { method, target: `/api/${filled(target)}` };
+      const headers = {
+        'Content-Type': 'application/json',
+        Authorization: authorization(deployment, { client: deployment.credentials, ...request }),
+      };
+      const body = json === undefined ? {} : { body: filled(JSON.stringify(json)) };
+      const answer = await send(deployment, { ...request, headers, ...body });
+      const what = `${method} ${target} ${JSON.stringify(json)}: ${answer.text}`;
+      t.is(answer.status, status, what);
+      if (status !== 200) {
+        t.regex(answer.json.code, /^[A-Z]\w+$/, what);
+        t.notRegex(answer.text, /node:|\.js:|\.ts:/, what);
+      }
     }
-  }
-  t.deepEqual(faults, []);
-});
+    t.deepEqual(faults, []);
+  },
+);
 
 onEveryBackend(
-  'each of many claims that a worker abandons leaves the task to others',
+  'a worker gets the next task after many abandoned requests for work',
   async (t, place) => {
     const deployment = await deploymentFor(t, { ...place, metrics: '0' });
     const queue = queueOf(deployment, deployment.credentials);

@@ -142,7 +142,7 @@ onEveryBackend(
 );
 
 onEveryBackend(
-  'no task with dependencies that are gone by its deadline, and nothing is left of it',
+  'a task is refused if a dependency is missing or expires before its deadline, and nothing of it is left',
   async (t, place) => {
     const { queue } = await queueFor(t, place);
     const short = {
@@ -209,7 +209,7 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('canceled, then run again', async (t, place) => {
+onEveryBackend('a client cancels a task, and reruns it afterwards', async (t, place) => {
   const { queue } = await queueFor(t, place);
   const taskId = await create(queue);
   const canceled = { state: 'exception', runs: [{ reasonResolved: 'canceled' }] };
@@ -231,42 +231,39 @@ onEveryBackend('canceled, then run again', async (t, place) => {
   });
 });
 
-onEveryBackend(
-  'only a caller with the scopes schedules, reruns and cancels a task',
-  async (t, place) => {
-    const clients = [
-      ['one', 'queue:cancel-task:-/<group>/<task>'],
-      ['project', 'queue:cancel-task-in-project:p'],
-      ['legacy', 'queue:cancel-task', 'assume:scheduler-id:-/<group>'],
-      ['half', 'queue:cancel-task'],
-      ['other', 'queue:cancel-task-in-project:q', 'queue:rerun-task-in-project:p'],
-    ];
-    const taskId = taskcluster.slugid();
-    const deployment = await deploymentFor(t, {
-      ...place,
-      clients: clients.map(([clientId = '', ...scopes]) => ({
-        clientId,
-        accessToken: `token-${clientId}`,
-        scopes: scopes.map((scope) => scope.replace('<group>', taskId).replace('<task>', taskId)),
-      })),
-    });
-    const root = queueOf(deployment, deployment.credentials);
-    await root.createTask(taskId, definition({ projectId: 'p' }));
-    const outcomes: Record<string, string> = {};
-    for (const [clientId = ''] of clients) {
-      const client = queueOf(deployment, { clientId, accessToken: `token-${clientId}` });
-      outcomes[clientId] = await refusal(client.cancelTask(taskId));
-    }
-    const refused = 'InsufficientScopes';
-    t.deepEqual(outcomes, {
-      one: 'none',
-      project: 'none',
-      legacy: 'none',
-      half: refused,
-      other: refused,
-    });
-  },
-);
+onEveryBackend('only a caller with the scopes cancels a task', async (t, place) => {
+  const clients = [
+    ['one', 'queue:cancel-task:-/<group>/<task>'],
+    ['project', 'queue:cancel-task-in-project:p'],
+    ['legacy', 'queue:cancel-task', 'assume:scheduler-id:-/<group>'],
+    ['half', 'queue:cancel-task'],
+    ['other', 'queue:cancel-task-in-project:q', 'queue:rerun-task-in-project:p'],
+  ];
+  const taskId = taskcluster.slugid();
+  const deployment = await deploymentFor(t, {
+    ...place,
+    clients: clients.map(([clientId = '', ...scopes]) => ({
+      clientId,
+      accessToken: `token-${clientId}`,
+      scopes: scopes.map((scope) => scope.replace('<group>', taskId).replace('<task>', taskId)),
+    })),
+  });
+  const root = queueOf(deployment, deployment.credentials);
+  await root.createTask(taskId, definition({ projectId: 'p' }));
+  const outcomes: Record<string, string> = {};
+  for (const [clientId = ''] of clients) {
+    const client = queueOf(deployment, { clientId, accessToken: `token-${clientId}` });
+    outcomes[clientId] = await refusal(client.cancelTask(taskId));
+  }
+  const refused = 'InsufficientScopes';
+  t.deepEqual(outcomes, {
+    one: 'none',
+    project: 'none',
+    legacy: 'none',
+    half: refused,
+    other: refused,
+  });
+});
 
 onEveryBackend(
   'a claim that is not renewed ends its run, and the task is retried',
@@ -305,68 +302,84 @@ function reachDeadline(database: Database, taskId: string): Promise<unknown> {
   );
 }
 
-onEveryBackend('a deadline ends a task, wherever it stands', async (t, place) => {
-  const opened = await openPlace(place);
-  const { queue } = await queueFor(t, opened);
-  const [running, pending] = [await create(queue), await create(queue)];
-  const waiting = await create(queue, { dependencies: [running] });
-  await queue.claimTask(running, 0, WORKER);
-  for (const taskId of [running, pending, waiting]) {
-    await reachDeadline(opened.database, taskId);
-  }
-  for (const taskId of [running, pending, waiting]) {
-    await reaches(queue, taskId, 'exception');
-    const { status } = await queue.status(taskId);
-    t.is(status.runs.length, 1);
-    t.is(status.runs[0].reasonResolved, 'deadline-exceeded');
-    t.is(await refusal(queue.rerunTask(taskId)), 'RequestConflict');
-    t.is(await refusal(queue.cancelTask(taskId)), 'RequestConflict');
-  }
-  t.is((await queue.status(waiting)).status.runs[0].reasonCreated, 'exception');
-});
+onEveryBackend(
+  'a task ends at its deadline, whether it is running, pending or unscheduled',
+  async (t, place) => {
+    const opened = await openPlace(place);
+    const { queue } = await queueFor(t, opened);
+    const [running, pending] = [await create(queue), await create(queue)];
+    const waiting = await create(queue, { dependencies: [running] });
+    await queue.claimTask(running, 0, WORKER);
+    for (const taskId of [running, pending, waiting]) {
+      await reachDeadline(opened.database, taskId);
+    }
+    for (const taskId of [running, pending, waiting]) {
+      await reaches(queue, taskId, 'exception');
+      const { status } = await queue.status(taskId);
+      t.is(status.runs.length, 1);
+      t.is(status.runs[0].reasonResolved, 'deadline-exceeded');
+      t.is(await refusal(queue.rerunTask(taskId)), 'RequestConflict');
+      t.is(await refusal(queue.cancelTask(taskId)), 'RequestConflict');
+    }
+    t.is((await queue.status(waiting)).status.runs[0].reasonCreated, 'exception');
+  },
+);
 
-onEveryBackend('groups: one scheduler, listed in pages, sealed, canceled', async (t, place) => {
-  const { queue } = await queueFor(t, place);
-  const taskGroupId = taskcluster.slugid();
-  const inGroup = { taskGroupId, schedulerId: 's' };
-  const members = [await create(queue, inGroup), await create(queue, inGroup)];
-  await resolve(queue, members[0] ?? '');
-  const other = definition({ taskGroupId, schedulerId: 'another' });
-  t.is(await refusal(queue.createTask(taskcluster.slugid(), other)), 'RequestConflict');
-  const { tasks, continuationToken, ...group } = await queue.listTaskGroup(taskGroupId, {
-    limit: 1,
-  });
-  t.like(group, inGroup);
-  const rest = await queue.listTaskGroup(taskGroupId, { continuationToken });
-  const listed = [...tasks, ...rest.tasks].map(({ status }) => status.taskId);
-  t.deepEqual(listed, [...members].sort());
-  t.is(rest.continuationToken, undefined);
+onEveryBackend(
+  'a task group has one scheduler, and is listed in pages, sealed and canceled',
+  async (t, place) => {
+    const { queue } = await queueFor(t, place);
+    const taskGroupId = taskcluster.slugid();
+    const inGroup = { taskGroupId, schedulerId: 's' };
+    const members = [await create(queue, inGroup), await create(queue, inGroup)];
+    await resolve(queue, members[0] ?? '');
+    const other = definition({ taskGroupId, schedulerId: 'another' });
+    t.is(await refusal(queue.createTask(taskcluster.slugid(), other)), 'RequestConflict');
+    const { tasks, continuationToken, ...group } = await queue.listTaskGroup(taskGroupId, {
+      limit: 1,
+    });
+    t.like(group, inGroup);
+    const rest = await queue.listTaskGroup(taskGroupId, { continuationToken });
+    const listed = [...tasks, ...rest.tasks].map(({ status }) => status.taskId);
+    t.deepEqual(listed, [...members].sort());
+    t.is(rest.continuationToken, undefined);
 
-  t.is(await refusal(queue.cancelTaskGroup(taskGroupId)), 'RequestConflict', 'not sealed');
-  const { sealed } = await queue.sealTaskGroup(taskGroupId);
-  t.is((await queue.sealTaskGroup(taskGroupId)).sealed, sealed, 'again');
-  t.deepEqual(await queue.getTaskGroup(taskGroupId), { ...group, sealed });
-  const late = definition(inGroup);
-  t.is(await refusal(queue.createTask(taskcluster.slugid(), late)), 'RequestConflict');
-  t.deepEqual(await queue.cancelTaskGroup(taskGroupId), {
-    taskGroupId,
-    taskGroupSize: 2,
-    cancelledCount: 1,
-    taskIds: members.slice(1),
-  });
-  t.is(await refusal(queue.listTaskGroup(taskcluster.slugid())), 'ResourceNotFound');
-});
+    t.is(await refusal(queue.cancelTaskGroup(taskGroupId)), 'RequestConflict', 'not sealed');
+    const { sealed } = await queue.sealTaskGroup(taskGroupId);
+    t.is((await queue.sealTaskGroup(taskGroupId)).sealed, sealed, 'again');
+    t.deepEqual(await queue.getTaskGroup(taskGroupId), { ...group, sealed });
+    const late = definition(inGroup);
+    t.is(await refusal(queue.createTask(taskcluster.slugid(), late)), 'RequestConflict');
+    t.deepEqual(await queue.cancelTaskGroup(taskGroupId), {
+      taskGroupId,
+      taskGroupSize: 2,
+      cancelledCount: 1,
+      taskIds: members.slice(1),
+    });
+    t.is(await refusal(queue.listTaskGroup(taskcluster.slugid())), 'ResourceNotFound');
+  },
+);
 
-onEveryBackend('several tasks at once, and how many wait', async (t, place) => {
-  const { queue } = await queueFor(t, place);
-  const taskIds = [await create(queue), await create(queue)];
-  const all = [...taskIds, taskcluster.slugid()];
-  const { statuses } = await queue.statuses({ taskIds: all });
-  t.deepEqual(statuses.map((each: { taskId: string }) => each.taskId).sort(), [...taskIds].sort());
-  const { tasks } = await queue.tasks({ taskIds: all });
-  t.like(tasks[0].task, { taskQueueId: QUEUE });
-  const counts = { provisionerId: 'demo', workerType: 'local', taskQueueId: QUEUE };
-  t.deepEqual(await queue.pendingTasks(QUEUE), { ...counts, pendingTasks: 2 });
-  await queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
-  t.deepEqual(await queue.taskQueueCounts(QUEUE), { ...counts, pendingTasks: 1, claimedTasks: 1 });
-});
+onEveryBackend(
+  'a client reads several tasks at once, and the counts of pending and claimed tasks',
+  async (t, place) => {
+    const { queue } = await queueFor(t, place);
+    const taskIds = [await create(queue), await create(queue)];
+    const all = [...taskIds, taskcluster.slugid()];
+    const { statuses } = await queue.statuses({ taskIds: all });
+    t.deepEqual(
+      statuses.map((each: { taskId: string }) => each.taskId).sort(),
+      [...taskIds].sort(),
+    );
+    const { tasks } = await queue.tasks({ taskIds: all });
+    t.like(tasks[0].task, { taskQueueId: QUEUE });
+    const counts = { provisionerId: 'demo', workerType: 'local', taskQueueId: QUEUE };
+    t.deepEqual(await queue.pendingTasks(QUEUE), { ...counts, pendingTasks: 2 });
+    await queue.claimWork(QUEUE, { ...WORKER, tasks: 1 });
+    t.deepEqual(await queue.taskQueueCounts(QUEUE), {
+      ...counts,
+      pendingTasks: 1,
+      claimedTasks: 1,
+    });
+  },
+);

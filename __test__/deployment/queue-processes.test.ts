@@ -73,7 +73,7 @@ test('every run is claimed once, through any process', async (t) => {
   t.deepEqual(claimed.slice(0, taskIds.length).sort(), taskIds.sort());
 });
 
-test('a task that many wait for schedules each of them once, whichever process resolves it', async (t) => {
+test('each dependent task is scheduled once, whichever processes resolve its dependencies', async (t) => {
   const { queues, one } = await processes(t);
   const required = Array.from({ length: 6 }, () => taskcluster.slugid());
   const dependents = Array.from({ length: 6 }, () => taskcluster.slugid());
@@ -93,7 +93,7 @@ test('a task that many wait for schedules each of them once, whichever process r
   }
 });
 
-test('a claim that ends is noticed once', async (t) => {
+test('a claim that expires costs its task one retry among all processes', async (t) => {
   // The second claim, through another process, is not to end meanwhile.
   const { one, two, three } = await processes(t, { claimTimeout: 1 });
   const taskId = taskcluster.slugid();
@@ -104,7 +104,7 @@ test('a claim that ends is noticed once', async (t) => {
   t.is((await three.status(taskId)).status.retriesLeft, 4);
 });
 
-test('an artifact goes up at one process and down at another', async (t) => {
+test('a client uploads an artifact to one process and downloads it from another', async (t) => {
   const { one, two, three } = await processes(t);
   const taskId = taskcluster.slugid();
   await one.createTask(taskId, definition());

@@ -261,29 +261,32 @@ onEveryBackend('pending and claimed tasks are listed in the order of time', asyn
   t.is((await queue.listClaimedTasks(QUEUE)).tasks.length, 2);
 });
 
-onEveryBackend('a task that is put before others is served before them', async (t, place) => {
-  const { queue, caller } = await queueFor(t, place, [
-    `queue:change-task-priority-in-queue:${QUEUE}`,
-  ]);
-  const [first = '', second = '', third = ''] = await create(queue, 3);
-  const change = (taskId: string, newPriority = 'high', on = caller) =>
-    on.changeTaskPriority(taskId, { newPriority });
-  const [elsewhere = ''] = await create(queue, 1, { taskQueueId: 'demo/other' });
-  t.is(await refusal(change(elsewhere)), 'InsufficientScopes');
-  t.is((await change(third)).status.priority, 'high');
-  t.is((await queue.task(third)).priority, 'high');
-  const claim = async () =>
-    (await queue.claimWork(QUEUE, { ...WORKER, tasks: 1 })).tasks[0].status.taskId;
-  t.is(await claim(), third);
-  await change(second);
-  t.is(await claim(), second);
-  await queue.reportCompleted(second, 0);
-  t.is(await refusal(change(second, 'low')), 'RequestConflict');
-  await queue.rerunTask(second);
-  t.is(await refusal(change(second, 'low')), 'RequestConflict', 'once resolved');
-  t.is(await refusal(change(taskcluster.slugid())), 'ResourceNotFound');
-  t.is((await change(first, 'highest')).status.state, 'pending');
-});
+onEveryBackend(
+  'a task is served before others once a caller has raised its priority',
+  async (t, place) => {
+    const { queue, caller } = await queueFor(t, place, [
+      `queue:change-task-priority-in-queue:${QUEUE}`,
+    ]);
+    const [first = '', second = '', third = ''] = await create(queue, 3);
+    const change = (taskId: string, newPriority = 'high', on = caller) =>
+      on.changeTaskPriority(taskId, { newPriority });
+    const [elsewhere = ''] = await create(queue, 1, { taskQueueId: 'demo/other' });
+    t.is(await refusal(change(elsewhere)), 'InsufficientScopes');
+    t.is((await change(third)).status.priority, 'high');
+    t.is((await queue.task(third)).priority, 'high');
+    const claim = async () =>
+      (await queue.claimWork(QUEUE, { ...WORKER, tasks: 1 })).tasks[0].status.taskId;
+    t.is(await claim(), third);
+    await change(second);
+    t.is(await claim(), second);
+    await queue.reportCompleted(second, 0);
+    t.is(await refusal(change(second, 'low')), 'RequestConflict');
+    await queue.rerunTask(second);
+    t.is(await refusal(change(second, 'low')), 'RequestConflict', 'once resolved');
+    t.is(await refusal(change(taskcluster.slugid())), 'ResourceNotFound');
+    t.is((await change(first, 'highest')).status.state, 'pending');
+  },
+);
 
 onEveryBackend(
   'a changed priority of a group holds for its tasks that are not resolved',

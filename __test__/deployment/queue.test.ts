@@ -37,7 +37,7 @@ function s3(contentType = 'text/plain') {
   return { storageType: 's3', contentType, expires: taskcluster.fromNow('30 minutes') };
 }
 
-onEveryBackend('a task from creation to completion', async (t, place) => {
+onEveryBackend('a task is created, claimed, reclaimed and completed', async (t, place) => {
   const { deployment, root, task, taskId, claim } = await claimed(t, place, ['queue:get-task:*']);
   t.like(claim, { runId: 0, ...WORKER, status: { state: 'running', taskId, retriesLeft: 5 } });
   t.is(claim.task.taskGroupId, taskId);
@@ -85,17 +85,17 @@ onEveryBackend(
 const BAD_TASKS: Record<string, object> = {
   'no queue': { taskQueueId: undefined },
   'two queues': { provisionerId: 'a', workerType: 'b' },
-  'created long ago': { created: taskcluster.fromNow('-1 hour') },
-  'created in the future': { created: taskcluster.fromNow('20 minutes') },
+  'a creation long ago': { created: taskcluster.fromNow('-1 hour') },
+  'a creation in the future': { created: taskcluster.fromNow('20 minutes') },
   'a deadline before its creation': { deadline: taskcluster.fromNow('-1 hour') },
   'a deadline too far away': { deadline: taskcluster.fromNow('6 days') },
-  'an end before its deadline': { expires: taskcluster.fromNow('1 minute') },
+  'an expiry before its deadline': { expires: taskcluster.fromNow('1 minute') },
   'a scope that ends in **': { scopes: ['a**'] },
   'a dependency that does not exist': { dependencies: [taskcluster.slugid()] },
 };
 
 for (const [what, fields] of Object.entries(BAD_TASKS)) {
-  onEveryBackend(`no task with ${what}`, async (t, place) => {
+  onEveryBackend(`a task with ${what} is refused`, async (t, place) => {
     const deployment = await deploymentFor(t, place);
     const queue = queueOf(deployment, deployment.credentials);
     const created = queue.createTask(taskcluster.slugid(), definition(fields));
@@ -320,7 +320,7 @@ onEveryStore('an upload that breaks off leaves nothing', async (t, place) => {
   t.is((await fetch(url)).status, 404);
 });
 
-onEveryStore('references, links and errors', async (t, place) => {
+onEveryStore('an artifact may be a reference, a link or an error', async (t, place) => {
   const { deployment, task, taskId } = await claimed(t, place, ['queue:get-artifact:public/*']);
   const expires = taskcluster.fromNow('30 minutes');
   const create = (name: string, artifact: object) =>
@@ -363,7 +363,7 @@ onEveryStore('references, links and errors', async (t, place) => {
   );
 });
 
-onEveryStore('listing artifacts, page by page', async (t, place) => {
+onEveryStore('a client lists artifacts page by page', async (t, place) => {
   const { root, task, taskId } = await claimed(t, place);
   const names = ['a', 'b/%', 'c', 'd'];
   for (const name of names) {
@@ -383,7 +383,7 @@ onEveryStore('listing artifacts, page by page', async (t, place) => {
 });
 
 onEveryBackend(
-  'the published client: signed, narrowed, by bewit, and without credentials',
+  'the published client calls with a signature, narrowed, by bewit, and without credentials',
   async (t, place) => {
     const deployment = await deploymentFor(t, place);
     const { rootUrl, credentials } = deployment;

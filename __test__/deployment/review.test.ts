@@ -33,7 +33,7 @@ const CALLS = [
 ] as const;
 
 for (const [asked, held, passes, name] of CALLS) {
-  test(`${asked} with '${held}': ${passes}`, (t) => {
+  test(`a caller with the scope '${held}' may call ${asked}: ${passes}`, (t) => {
     const [method = '', path = ''] = asked.split(' ');
     const call = findCall(REFERENCES, method, path);
     t.is(`${call.service}.${call.entry.name}`, name);
@@ -46,7 +46,7 @@ test('the needed scopes of a call contain the parameters of its path', (t) => {
   t.is(readable(needs ?? ''), 'auth:create-role:a and (<scope> for each of scopes)');
 });
 
-test('a call that leads nowhere is refused', (t) => {
+test('a call that no endpoint answers is refused with a hint', (t) => {
   for (const [method, path, message] of [
     ['GTE', '/api/auth/v1/ping', /^'GTE' is not a method: write one of GET/],
     ['POST', '/api/auth/v1/ping', /that path has GET$/],
@@ -77,7 +77,7 @@ test('a role is written as role=scope,scope', (t) => {
 
 const ROWS = exposure(REFERENCES, ['queue:status:*']);
 
-test('a baseline is what --as-baseline prints, of the same subject, and each finding has a note', (t) => {
+test('a baseline is read only as --as-baseline prints it, for the same subject and with a note on each finding', (t) => {
   const baseline = baselineOf('an anonymous caller', ROWS, 'agreed');
   const text = JSON.stringify(baseline);
   t.deepEqual(readBaseline(text, 'f', 'an anonymous caller'), baseline);
@@ -106,7 +106,7 @@ test('a baseline is what --as-baseline prints, of the same subject, and each fin
   }
 });
 
-test('a saved state is what --json prints', (t) => {
+test('a saved state is read only as --json prints it', (t) => {
   t.deepEqual(readState(JSON.stringify(ROWS), 'f'), ROWS);
   for (const wrong of ['', '[]', '{}', '[null]', JSON.stringify([{ ...ROWS[0], by: undefined }])]) {
     t.throws(() => readState(wrong, 'f'), { instanceOf: ReviewError, message: /^f is n/ }, wrong);

@@ -165,34 +165,37 @@ test('a worker behind a pooler hears of a task that is created elsewhere', async
   t.is(tasks[0].status.taskId, taskId);
 });
 
-anyTest('waiting requests ask for the version of the roles once, and it then counts', async (t) => {
-  const answers: ReturnType<typeof gate<number>>[] = [];
-  const version = new RolesVersion(() => {
-    const answer = gate<number>();
-    answers.push(answer);
-    return answer.opened;
-  });
-  const asked = [version.current(), version.current()];
-  answers[0]?.open(1);
-  t.deepEqual(await Promise.all(asked), [1, 1]);
-  t.is(await version.current(), 1);
-  t.is(answers.length, 1);
-  // The answer to an older question does not show the change.
-  version.changed();
-  const before = version.current();
-  version.changed();
-  const after = version.current();
-  answers[2]?.open(3);
-  answers[1]?.open(2);
-  t.deepEqual(await Promise.all([before, after]), [2, 3]);
-  t.is(await version.current(), 3);
-  // Later requests do not wait for an older question either.
-  version.changed();
-  const lost = version.current().catch(() => 'lost');
-  await pause(OLDEST + 50);
-  const late = version.current();
-  answers[4]?.open(5);
-  t.is(await late, 5);
-  answers[3]?.fail(new Error('the database is away'));
-  t.is(await lost, 'lost');
-});
+anyTest(
+  'requests that wait together ask for the version of the roles once, and a request after a change asks again',
+  async (t) => {
+    const answers: ReturnType<typeof gate<number>>[] = [];
+    const version = new RolesVersion(() => {
+      const answer = gate<number>();
+      answers.push(answer);
+      return answer.opened;
+    });
+    const asked = [version.current(), version.current()];
+    answers[0]?.open(1);
+    t.deepEqual(await Promise.all(asked), [1, 1]);
+    t.is(await version.current(), 1);
+    t.is(answers.length, 1);
+    // The answer to an older question does not show the change.
+    version.changed();
+    const before = version.current();
+    version.changed();
+    const after = version.current();
+    answers[2]?.open(3);
+    answers[1]?.open(2);
+    t.deepEqual(await Promise.all([before, after]), [2, 3]);
+    t.is(await version.current(), 3);
+    // Later requests do not wait for an older question either.
+    version.changed();
+    const lost = version.current().catch(() => 'lost');
+    await pause(OLDEST + 50);
+    const late = version.current();
+    answers[4]?.open(5);
+    t.is(await late, 5);
+    answers[3]?.fail(new Error('the database is away'));
+    t.is(await lost, 'lost');
+  },
+);

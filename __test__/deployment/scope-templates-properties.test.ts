@@ -173,7 +173,7 @@ const WRONG: Readonly<Record<ParameterKind, readonly unknown[]>> = {
   boolean: [undefined, null, 'true', 0, []],
 };
 
-test('a parameter of another kind is refused by its name, or not asked for', async (t) => {
+test('a parameter of a wrong kind is refused by its name, unless it stands in a branch that is not taken', async (t) => {
   const wrong = fc.nat();
   await holds(t, 2000, fc.tuple(template, given, wrong), ([template, given, at]) => {
     const kinds = [...parameterKinds(template)];
@@ -209,7 +209,7 @@ test('an invalid template is refused with a sentence at its declaration', async 
 
 // === Before anything is filled in ===
 
-test('a caller judged to pass always does, and one judged to pass never does not', async (t) => {
+test('a caller judged "always" passes with any parameters, and one judged "never" with none', async (t) => {
   const several = fc.array(given, { minLength: 8, maxLength: 8 });
   await holds(t, 3000, fc.tuple(template, held, several), ([template, held, several]) => {
     const said = passage(template, held);
@@ -223,7 +223,7 @@ test('a caller judged to pass always does, and one judged to pass never does not
   });
 });
 
-test('scopes that are sufficient are so for all parameters, wherever any are', async (t) => {
+test('the sufficient scopes of a template pass with all parameters, if any scopes do', async (t) => {
   await holds(t, 3000, fc.tuple(template, given), ([template, given]) => {
     const everything = passage(template, ['*']) === 'always';
     const scopes = sufficient(template);

@@ -94,7 +94,7 @@ test('a set says the same of a scope however often it is asked', async (t) => {
   });
 });
 
-test('a set in normal form has what no other of its scopes grants, in one order', async (t) => {
+test('a set in normal form keeps the scopes that no other one grants, in one order', async (t) => {
   await holds(t, 2000, fc.tuple(scopes, scopes), ([a, b]) => {
     const all = [...a, ...b];
     const normal = union(a, b);

@@ -171,7 +171,7 @@ for (const { name: backend, test, place, isHeard } of BACKENDS) {
     await expect(store, { c: ['6'] });
   });
 
-  test(`${backend}: what is sealed is not in the data`, async (t) => {
+  test(`${backend}: access tokens and secrets are not readable in the stored data`, async (t) => {
     const options = await place(t);
     const storage = await open(t, options);
     const [token, secret] = [randomBytes(33).toString('base64url'), 'sEcReT'.repeat(5)];
@@ -191,7 +191,7 @@ for (const { name: backend, test, place, isHeard } of BACKENDS) {
     t.is(statSync(path.join(options.folder, 'keys')).mode & 0o777, 0o600);
   });
 
-  test(`${backend}: a sealed value opens in its own row alone, with its own key`, async (t) => {
+  test(`${backend}: a sealed value opens in its own row alone`, async (t) => {
     const options = await place(t);
     const { store, database } = await open(t, options);
     const client = { accessToken: 'x'.repeat(44), scopes: [], expires: NEVER, disabled: false };
@@ -250,7 +250,7 @@ for (const { name: backend, test, place, isHeard } of BACKENDS) {
     });
   }
 
-  test(`${backend}: data that predate anonymous scopes are of a public deployment, once`, async (t) => {
+  test(`${backend}: data that predate anonymous scopes are granted those of a public deployment once`, async (t) => {
     const { databaseUrl } = await place(t);
     const folder = freshDirectory(t);
     const before = MIGRATIONS.findIndex(({ name }) => name.endsWith('anonymous-scopes'));
@@ -344,7 +344,7 @@ test('a database of a newer version, or of another program, is left alone', asyn
   t.is(row?.half, null);
 });
 
-test('a folder is for one process: one sentence names it', async (t) => {
+test('a second process on a data folder is refused with the id of the first', async (t) => {
   const options = (await BACKENDS[0]?.place(t)) ?? { folder: '' };
   const storage = await open(t, options);
   await t.throwsAsync(openStorage(options), {
@@ -375,7 +375,7 @@ const NOT_DATABASES = [
 ] as const;
 
 for (const [url, message] of NOT_DATABASES) {
-  test(`one sentence for the database ${url}`, async (t) => {
+  test(`the database ${url} is refused with one sentence`, async (t) => {
     const error = await t.throwsAsync(openDatabase({ folder: 'unused', url }), { message });
     t.is(error?.name, 'DatabaseOpenError');
     t.notRegex(error?.message ?? '', /pa55word/);
@@ -385,7 +385,7 @@ for (const [url, message] of NOT_DATABASES) {
 const NOT_KEYS = ['', ' \n', KEY, `a:${KEY},a:${KEY}`, `a:${KEY.slice(4)}`, `a b:${KEY}`, 'a:ü'];
 
 for (const text of NOT_KEYS) {
-  test(`not keys: ${JSON.stringify(text.replaceAll(KEY, '<key>'))}`, (t) => {
+  test(`the keys ${JSON.stringify(text.replaceAll(KEY, '<key>'))} are refused`, (t) => {
     const error = t.throws(() => KeyRing.parse(text), { message: /<id>:<base64 of 32 bytes>/ });
     t.is(error?.name, 'SealingError');
   });
@@ -412,51 +412,57 @@ test('keys: the first seals, every one opens, and the environment has precedence
   t.throws(() => both.open(older, 'there'), { name: 'SealingError' });
 });
 
-testWith('postgres')('a lost connection that listened is made again, and says so', async (t) => {
-  const { port } = await postgresql();
-  const { database } = await open(t, (await BACKENDS[1]?.place(t)) ?? { folder: '' });
-  const heard: (string | undefined)[] = [];
-  await database.listen('things', (payload) => heard.push(payload));
-  const name = new URL(database.location).pathname.slice(1);
-  await runSql(
-    port,
-    `
+testWith('postgres')(
+  'a lost listening connection is made again, and its listeners are told',
+  async (t) => {
+    const { port } = await postgresql();
+    const { database } = await open(t, (await BACKENDS[1]?.place(t)) ?? { folder: '' });
+    const heard: (string | undefined)[] = [];
+    await database.listen('things', (payload) => heard.push(payload));
+    const name = new URL(database.location).pathname.slice(1);
+    await runSql(
+      port,
+      `
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`,
-  );
-  await until(() => heard.length > 0, 'the word that it was lost');
-  t.deepEqual(heard, [undefined]);
-  await database.query("SELECT pg_notify('things', 'again')");
-  await until(() => heard.length > 1, 'what is said on the new connection');
-  t.deepEqual(heard, [undefined, 'again']);
-});
-
-testWith('postgres')('a silent connection is probed', async (t) => {
-  const sockets = '/proc/net/tcp';
-  if (!existsSync(sockets)) {
-    t.pass('only Linux tells');
-    return;
-  }
-  const { database } = await open(t, (await BACKENDS[1]?.place(t)) ?? { folder: '' });
-  await database.listen('things', () => undefined);
-  /** The rest of the keepalive timer; another timer runs while data are under way. */
-  const timerOf = (port: number) => {
-    const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
-    const line = readFileSync(sockets, 'utf8').match(new RegExp(`: ${local} .*`))?.[0] ?? '';
-    return / 02:([0-9A-F]{8}) /.exec(line)?.[1];
-  };
-  let timers: (string | undefined)[] = [];
-  // The pool replaces a connection that has been idle for long when it is used next.
-  await until(async () => {
-    const ports = await database.query<{ port: number }>(
-      'SELECT client_port AS port FROM pg_stat_activity WHERE datname = current_database()',
     );
-    timers = ports.map(({ port }) => timerOf(port));
-    return timers.length === 2 && !timers.includes(undefined);
-  }, 'the timers of keepalive');
-  for (const timer of timers) {
-    t.true(Number.parseInt(timer ?? '', 16) <= 1000, timer);
-  }
-});
+    await until(() => heard.length > 0, 'the word that it was lost');
+    t.deepEqual(heard, [undefined]);
+    await database.query("SELECT pg_notify('things', 'again')");
+    await until(() => heard.length > 1, 'what is said on the new connection');
+    t.deepEqual(heard, [undefined, 'again']);
+  },
+);
+
+testWith('postgres')(
+  'an idle connection to PostgreSQL is probed by keepalive within ten seconds',
+  async (t) => {
+    const sockets = '/proc/net/tcp';
+    if (!existsSync(sockets)) {
+      t.pass('only Linux tells');
+      return;
+    }
+    const { database } = await open(t, (await BACKENDS[1]?.place(t)) ?? { folder: '' });
+    await database.listen('things', () => undefined);
+    /** The rest of the keepalive timer; another timer runs while data are under way. */
+    const timerOf = (port: number) => {
+      const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+      const line = readFileSync(sockets, 'utf8').match(new RegExp(`: ${local} .*`))?.[0] ?? '';
+      return / 02:([0-9A-F]{8}) /.exec(line)?.[1];
+    };
+    let timers: (string | undefined)[] = [];
+    // The pool replaces a connection that has been idle for long when it is used next.
+    await until(async () => {
+      const ports = await database.query<{ port: number }>(
+        'SELECT client_port AS port FROM pg_stat_activity WHERE datname = current_database()',
+      );
+      timers = ports.map(({ port }) => timerOf(port));
+      return timers.length === 2 && !timers.includes(undefined);
+    }, 'the timers of keepalive');
+    for (const timer of timers) {
+      t.true(Number.parseInt(timer ?? '', 16) <= 1000, timer);
+    }
+  },
+);
 
 testWith('postgres')('a backup of either database restores into the other', async (t) => {
   const [pglite, server] = BACKENDS;

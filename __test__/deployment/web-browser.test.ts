@@ -96,7 +96,7 @@ const GREEDY_PAGE = `<!doctype html><title>loading</title><script>
   })).then((answers) => { document.title = 'got ' + answers; });
 </script>`;
 
-testWith('chromium')('a page among the artifacts cannot act for its reader', async (t) => {
+testWith('chromium')('an HTML artifact cannot act for the user who opens it', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE] });
   const { rootUrl } = deployment;
   const root = queueOf(deployment, deployment.credentials);

@@ -35,93 +35,99 @@ async function isAccessible(t: ExecutionContext, page: Page, what: string): Prom
   t.deepEqual(found, [], what);
 }
 
-testWith('chromium')('an operator proves, opens and compares by the page alone', async (t) => {
-  const logs = freshDirectory(t);
-  const auditLogs = [logs];
-  const deployment = await deploymentFor(t, { users: [ALICE], roles: [OPERATOR], auditLogs });
-  const { rootUrl } = deployment;
-  const browser = await launch(t);
-  const context = await browser.newContext({ javaScriptEnabled: true, colorScheme: 'light' });
-  const page = await context.newPage();
-  const complaints: string[] = [];
-  page.on('console', (message) => complaints.push(message.text()));
-  const press = (label: string) =>
-    Promise.all([page.waitForNavigation(), page.getByRole('button', { name: label }).click()]);
-  const follow = (label: string) =>
-    Promise.all([
-      page.waitForNavigation(),
-      page.getByRole('link', { name: label }).first().click(),
+testWith('chromium')(
+  'an operator verifies the lockdown, opens one endpoint and compares states by the page alone',
+  async (t) => {
+    const logs = freshDirectory(t);
+    const auditLogs = [logs];
+    const deployment = await deploymentFor(t, { users: [ALICE], roles: [OPERATOR], auditLogs });
+    const { rootUrl } = deployment;
+    const browser = await launch(t);
+    const context = await browser.newContext({ javaScriptEnabled: true, colorScheme: 'light' });
+    const page = await context.newPage();
+    const complaints: string[] = [];
+    page.on('console', (message) => complaints.push(message.text()));
+    const press = (label: string) =>
+      Promise.all([page.waitForNavigation(), page.getByRole('button', { name: label }).click()]);
+    const follow = (label: string) =>
+      Promise.all([
+        page.waitForNavigation(),
+        page.getByRole('link', { name: label }).first().click(),
+      ]);
+
+    await page.goto(rootUrl);
+    t.is(await page.title(), 'A Taskcluster deployment');
+    await isAccessible(t, page, 'the front page');
+    await follow('What is open, to whom, and why');
+    t.is(await page.title(), 'Sign in to Taskcluster');
+    await page.getByLabel('Name').fill(ALICE.name);
+    await page.getByLabel('Password').fill(ALICE.password);
+    await press('Sign in');
+
+    t.is(await page.title(), 'What an anonymous caller may do');
+    const summary = () => page.locator('.summary').innerText();
+    t.regex(
+      await summary(),
+      /^0 of \d\d endpoints .* Nothing that needs a scope is let through\.$/,
+    );
+    await isAccessible(t, page, 'locked');
+    const [kept] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('link', { name: 'Keep the whole state' }).click(),
     ]);
+    const state = await kept.path();
 
-  await page.goto(rootUrl);
-  t.is(await page.title(), 'A Taskcluster deployment');
-  await isAccessible(t, page, 'the front page');
-  await follow('What is open, to whom, and why');
-  t.is(await page.title(), 'Sign in to Taskcluster');
-  await page.getByLabel('Name').fill(ALICE.name);
-  await page.getByLabel('Password').fill(ALICE.password);
-  await press('Sign in');
+    // The operator uses the keyboard alone.
+    await page.getByLabel('One role on a line').focus();
+    await page.keyboard.type('anonymous=queue:pending-count:demo/*');
+    await page.keyboard.press('Tab');
+    await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')]);
+    t.regex(await summary(), /^1 of \d\d endpoints that need scopes would be open/);
+    const row = () =>
+      page.locator('#would ~ .scroll tbody tr, #since ~ .scroll tbody tr').innerText();
+    t.regex(
+      await row(),
+      /opens\s+queue\.pendingTasks\s+no\s+for some\s+queue:pending-count:demo\/\*/,
+    );
+    await isAccessible(t, page, 'what it would change');
+    await press('Write the role anonymous');
+    t.regex(await page.getByRole('status').innerText(), /^The role anonymous has been written/);
+    t.regex(await row(), /opens\s+queue\.pendingTasks/);
+    const { scopes } = await authOf(deployment).role('anonymous');
+    t.deepEqual(scopes, ['queue:pending-count:demo/*']);
+    const { auditHistory } = await authOf(deployment).getEntityHistory('role', 'anonymous');
+    t.like(auditHistory, [{ actionType: 'created', clientId: 'local/alice' }]);
 
-  t.is(await page.title(), 'What an anonymous caller may do');
-  const summary = () => page.locator('.summary').innerText();
-  t.regex(await summary(), /^0 of \d\d endpoints .* Nothing that needs a scope is let through\.$/);
-  await isAccessible(t, page, 'locked');
-  const [kept] = await Promise.all([
-    page.waitForEvent('download'),
-    page.getByRole('link', { name: 'Keep the whole state' }).click(),
-  ]);
-  const state = await kept.path();
+    await follow('queue.pendingTasks');
+    t.regex(
+      await page.locator('.tree').innerText(),
+      /pending-count:demo\/\*\s+the role anonymous\s+assume:anonymous\s+which every caller has/,
+    );
+    await isAccessible(t, page, 'why');
+    await page.getByLabel('The file of a state that was kept').setInputFiles(state);
+    await press('Compare');
+    t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the kept file');
+    await page.getByLabel('Or its text').fill(readFileSync(state, 'utf8'));
+    await press('Compare');
+    t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the pasted text');
 
-  // The operator uses the keyboard alone.
-  await page.getByLabel('One role on a line').focus();
-  await page.keyboard.type('anonymous=queue:pending-count:demo/*');
-  await page.keyboard.press('Tab');
-  await Promise.all([page.waitForNavigation(), page.keyboard.press('Enter')]);
-  t.regex(await summary(), /^1 of \d\d endpoints that need scopes would be open/);
-  const row = () =>
-    page.locator('#would ~ .scroll tbody tr, #since ~ .scroll tbody tr').innerText();
-  t.regex(
-    await row(),
-    /opens\s+queue\.pendingTasks\s+no\s+for some\s+queue:pending-count:demo\/\*/,
-  );
-  await isAccessible(t, page, 'what it would change');
-  await press('Write the role anonymous');
-  t.regex(await page.getByRole('status').innerText(), /^The role anonymous has been written/);
-  t.regex(await row(), /opens\s+queue\.pendingTasks/);
-  const { scopes } = await authOf(deployment).role('anonymous');
-  t.deepEqual(scopes, ['queue:pending-count:demo/*']);
-  const { auditHistory } = await authOf(deployment).getEntityHistory('role', 'anonymous');
-  t.like(auditHistory, [{ actionType: 'created', clientId: 'local/alice' }]);
-
-  await follow('queue.pendingTasks');
-  t.regex(
-    await page.locator('.tree').innerText(),
-    /pending-count:demo\/\*\s+the role anonymous\s+assume:anonymous\s+which every caller has/,
-  );
-  await isAccessible(t, page, 'why');
-  await page.getByLabel('The file of a state that was kept').setInputFiles(state);
-  await press('Compare');
-  t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the kept file');
-  await page.getByLabel('Or its text').fill(readFileSync(state, 'utf8'));
-  await press('Compare');
-  t.regex(await row(), /opens\s+queue\.pendingTasks/, 'the diff against the pasted text');
-
-  const { proxy, lines } = await loggingProxy(t, deployment, logs, deployment.credentials);
-  await proxy.get('/queue/v1/pending/demo/local');
-  await lines(1);
-  await page.getByLabel('A holder of scopes').check();
-  await page.getByLabel('Which one').fill('queue:pending-count:* secrets:*');
-  await page.getByLabel('Look through the calls').fill('7');
-  await press('Show');
-  const unused = page.getByRole('region', { name: 'Table of scopes that no call has needed' });
-  t.regex(await unused.locator('tbody').innerText(), /^no call\s+secrets:\*\s*$/);
-  await isAccessible(t, page, 'unused scopes');
-  await page.emulateMedia({ colorScheme: 'dark' });
-  await isAccessible(t, page, 'in the dark');
-  await page.emulateMedia({ media: 'print' });
-  t.false(await page.getByRole('button').first().isVisible(), 'no buttons on paper');
-  t.deepEqual(complaints, [], 'nothing that its own policy forbids');
-});
+    const { proxy, lines } = await loggingProxy(t, deployment, logs, deployment.credentials);
+    await proxy.get('/queue/v1/pending/demo/local');
+    await lines(1);
+    await page.getByLabel('A holder of scopes').check();
+    await page.getByLabel('Which one').fill('queue:pending-count:* secrets:*');
+    await page.getByLabel('Look through the calls').fill('7');
+    await press('Show');
+    const unused = page.getByRole('region', { name: 'Table of scopes that no call has needed' });
+    t.regex(await unused.locator('tbody').innerText(), /^no call\s+secrets:\*\s*$/);
+    await isAccessible(t, page, 'unused scopes');
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await isAccessible(t, page, 'in the dark');
+    await page.emulateMedia({ media: 'print' });
+    t.false(await page.getByRole('button').first().isVisible(), 'no buttons on paper');
+    t.deepEqual(complaints, [], 'nothing that its own policy forbids');
+  },
+);
 
 /** A proxy with an audit log in the folder, and a wait for so many of its lines. */
 async function loggingProxy(
@@ -295,7 +301,7 @@ test('the page is for signed-in users who may list roles, and runs no script', a
   }
 });
 
-test('a role is written as by the API: from own pages, with the scopes that it takes', async (t) => {
+test('a user writes a role only from the own pages of the deployment, and with the scopes for it', async (t) => {
   const operator = { ...OPERATOR, scopes: ['auth:list-roles', 'auth:create-role:demo', 'queue:*'] };
   const deployment = await deploymentFor(t, { users: [ALICE], roles: [operator] });
   const Cookie = await signIn(deployment.rootUrl, 'alice');

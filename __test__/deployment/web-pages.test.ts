@@ -74,7 +74,7 @@ test('pages run nothing, are in no frame, and repeat nothing as HTML', async (t)
   }
 });
 
-test('a sign-in goes on to the page of a new client, and nowhere else', async (t) => {
+test('a sign-in redirects only to the page of a new client or to /login', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE] });
   const { name, password } = ALICE;
   const location = async (target: string) =>
@@ -91,7 +91,7 @@ test('a sign-in goes on to the page of a new client, and nowhere else', async (t
 });
 
 onEveryBackend(
-  "a user who loses a scope also loses it for the user's clients",
+  'a client of a user is disabled if it has a scope that the user has not',
   async (t, place) => {
     const { database = await schemaFor(), databaseUrl } = place;
     const where = databaseUrl === undefined ? { database } : { databaseUrl };

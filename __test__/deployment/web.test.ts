@@ -113,38 +113,44 @@ onEveryBackend(
   },
 );
 
-onEveryBackend('sessions end with their time, and with the password', async (t, place) => {
-  const { database = await schemaFor(), databaseUrl } = place;
-  const options = databaseUrl === undefined ? { database } : { databaseUrl };
-  const { store, close } = await openStorage({ folder: freshDirectory(t), ...options });
-  t.teardown(close);
-  await addUser(store, ALICE, grantChanges);
-  const { passwordHash = '' } = (await store.users.get(ALICE.name)) ?? {};
-  const time = Date.now();
-  const session = (id: number, lifetime: number) => ({
-    idHash: Buffer.alloc(32, id),
-    userName: ALICE.name,
-    expires: new Date(time + lifetime),
-  });
-  const isOpen = async (id: number, at = 0) =>
-    (await store.sessions.get(Buffer.alloc(32, id), new Date(time + at))) !== undefined;
-  t.true(await store.sessions.open(session(1, 1000), passwordHash));
-  t.true(await store.sessions.open(session(2, 9000), passwordHash));
-  t.deepEqual([await isOpen(1), await isOpen(1, 1000), await isOpen(2, 1000)], [true, false, true]);
-  await store.sessions.removeExpired(new Date(time + 1000));
-  t.deepEqual([await isOpen(1), await isOpen(2)], [false, true]);
+onEveryBackend(
+  'a session ends when it expires, and when the password of its user changes',
+  async (t, place) => {
+    const { database = await schemaFor(), databaseUrl } = place;
+    const options = databaseUrl === undefined ? { database } : { databaseUrl };
+    const { store, close } = await openStorage({ folder: freshDirectory(t), ...options });
+    t.teardown(close);
+    await addUser(store, ALICE, grantChanges);
+    const { passwordHash = '' } = (await store.users.get(ALICE.name)) ?? {};
+    const time = Date.now();
+    const session = (id: number, lifetime: number) => ({
+      idHash: Buffer.alloc(32, id),
+      userName: ALICE.name,
+      expires: new Date(time + lifetime),
+    });
+    const isOpen = async (id: number, at = 0) =>
+      (await store.sessions.get(Buffer.alloc(32, id), new Date(time + at))) !== undefined;
+    t.true(await store.sessions.open(session(1, 1000), passwordHash));
+    t.true(await store.sessions.open(session(2, 9000), passwordHash));
+    t.deepEqual(
+      [await isOpen(1), await isOpen(1, 1000), await isOpen(2, 1000)],
+      [true, false, true],
+    );
+    await store.sessions.removeExpired(new Date(time + 1000));
+    t.deepEqual([await isOpen(1), await isOpen(2)], [false, true]);
 
-  await addUser(store, { ...ALICE, roles: ['team:b'] }, grantChanges);
-  const found = await store.sessions.get(Buffer.alloc(32, 2), new Date(time));
-  t.deepEqual(found?.user, { name: ALICE.name, passwordHash, roles: ['team:b'] });
-  await addUser(store, { ...ALICE, password: 'another one' }, grantChanges);
-  t.false(await isOpen(2));
-  t.false(
-    await store.sessions.open(session(3, 1000), passwordHash),
-    'found right before the change',
-  );
-  t.false(await isOpen(3));
-});
+    await addUser(store, { ...ALICE, roles: ['team:b'] }, grantChanges);
+    const found = await store.sessions.get(Buffer.alloc(32, 2), new Date(time));
+    t.deepEqual(found?.user, { name: ALICE.name, passwordHash, roles: ['team:b'] });
+    await addUser(store, { ...ALICE, password: 'another one' }, grantChanges);
+    t.false(await isOpen(2));
+    t.false(
+      await store.sessions.open(session(3, 1000), passwordHash),
+      'found right before the change',
+    );
+    t.false(await isOpen(3));
+  },
+);
 
 /** Storage with a web server's client in it, as a deployment leaves it. */
 async function storageFor(t: ExecutionContext, place: Place): Promise<Storage> {
@@ -159,39 +165,42 @@ async function storageFor(t: ExecutionContext, place: Place): Promise<Storage> {
 const scopesOfWebServer = async ({ store }: Storage) =>
   (await store.clients.get('static/taskcluster/web-server'))?.scopes;
 
-onEveryBackend('the web server may act for users as they are, and not more', async (t, place) => {
-  const storage = await storageFor(t, place);
-  const { store } = storage;
-  t.deepEqual(await scopesOfWebServer(storage), [
-    'assume:anonymous',
-    'assume:login-identity:*',
-    'auth:create-client:local/*',
-    'auth:delete-client:local/*',
-    'auth:disable-client:local/*',
-    'auth:enable-client:local/*',
-    'auth:update-client:local/*',
-    'auth:reset-access-token:local/*',
-  ]);
-  await addNewUser(store, ALICE, grantChanges);
-  await Promise.all(
-    ['b', 'c', 'd'].map((name) =>
-      addNewUser(store, { name, password: 'password', roles: [`team:${name}`] }, grantChanges),
-    ),
-  );
-  const roles = ['team:a', 'team:b', 'team:c', 'team:d'];
-  t.deepEqual(await scopesOfWebServer(storage), webServerScopes(roles));
-  await removeUser(store, 'c', grantChanges);
-  await syncStaticClients(store, []);
-  t.deepEqual(await scopesOfWebServer(storage), webServerScopes(['team:d', 'team:b', 'team:a']));
-  const again = addNewUser(store, ALICE, grantChanges);
-  await t.throwsAsync(again, {
-    instanceOf: UserError,
-    message: /^there is a user alice@.* already/,
-  });
-});
+onEveryBackend(
+  'the web server has the scopes to act for the present users, and no more',
+  async (t, place) => {
+    const storage = await storageFor(t, place);
+    const { store } = storage;
+    t.deepEqual(await scopesOfWebServer(storage), [
+      'assume:anonymous',
+      'assume:login-identity:*',
+      'auth:create-client:local/*',
+      'auth:delete-client:local/*',
+      'auth:disable-client:local/*',
+      'auth:enable-client:local/*',
+      'auth:update-client:local/*',
+      'auth:reset-access-token:local/*',
+    ]);
+    await addNewUser(store, ALICE, grantChanges);
+    await Promise.all(
+      ['b', 'c', 'd'].map((name) =>
+        addNewUser(store, { name, password: 'password', roles: [`team:${name}`] }, grantChanges),
+      ),
+    );
+    const roles = ['team:a', 'team:b', 'team:c', 'team:d'];
+    t.deepEqual(await scopesOfWebServer(storage), webServerScopes(roles));
+    await removeUser(store, 'c', grantChanges);
+    await syncStaticClients(store, []);
+    t.deepEqual(await scopesOfWebServer(storage), webServerScopes(['team:d', 'team:b', 'team:a']));
+    const again = addNewUser(store, ALICE, grantChanges);
+    await t.throwsAsync(again, {
+      instanceOf: UserError,
+      message: /^there is a user alice@.* already/,
+    });
+  },
+);
 
 onEveryBackend(
-  'the history tells of users as of the clients that act for them',
+  'the history lists a change of a user as one of the client that acts for the user',
   async (t, place) => {
     const { store } = await storageFor(t, place);
     await store.roles.put({ roleId: 'team:a', scopes: ['auth:list-clients'] });
@@ -301,7 +310,7 @@ onEveryBackend(
   },
 );
 
-test('a refused user learns nothing, and gets no session', async (t) => {
+test('a user who is refused does not learn whether the name exists, and gets no session', async (t) => {
   const deployment = await deploymentFor(t, { users: [ALICE] });
   const unknown = await signIn(deployment, { name: 'bob', password: ALICE.password });
   const wrong = await signIn(deployment, { name: ALICE.name, password: 'hunter2-hunter2' });
@@ -383,24 +392,27 @@ test('a session is new with every sign-in, and secure behind TLS', async (t) => 
   t.is((await user(deployment, `a=b; ${cookieOf(again)}; c=d`)).status, 200);
 });
 
-test.serial('a wrong password takes as long to refuse for an unknown name', async (t) => {
-  const kept = await hashPassword('a password');
-  t.regex(kept, /^\$scrypt\$ln=14,r=8,p=5\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
-  t.true(await isPassword('a password', kept));
-  t.false(await isPassword('a Password', kept));
-  t.true(await isPassword('password', WEAKER), 'by the cost that is written with it');
-  const cost = async (of: string | undefined) => {
-    const before = process.cpuUsage();
-    t.false(await isPassword('another', of));
-    return process.cpuUsage(before).user;
-  };
-  const known = await cost(kept);
-  const unknown = await cost(undefined);
-  t.true(unknown > known / 2 && unknown < known * 2, `${unknown} and ${known} us`);
-  await t.throwsAsync(isPassword('a', 'plain'), {
-    message: /does not have the form that this program writes$/,
-  });
-});
+test.serial(
+  'a password for an unknown name is refused with about the effort of a wrong one',
+  async (t) => {
+    const kept = await hashPassword('a password');
+    t.regex(kept, /^\$scrypt\$ln=14,r=8,p=5\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
+    t.true(await isPassword('a password', kept));
+    t.false(await isPassword('a Password', kept));
+    t.true(await isPassword('password', WEAKER), 'by the cost that is written with it');
+    const cost = async (of: string | undefined) => {
+      const before = process.cpuUsage();
+      t.false(await isPassword('another', of));
+      return process.cpuUsage(before).user;
+    };
+    const known = await cost(kept);
+    const unknown = await cost(undefined);
+    t.true(unknown > known / 2 && unknown < known * 2, `${unknown} and ${known} us`);
+    await t.throwsAsync(isPassword('a', 'plain'), {
+      message: /does not have the form that this program writes$/,
+    });
+  },
+);
 
 /** Of `password` and the salt `NaCl` with N = 1024, r = 8 and p = 16 (RFC 7914, section 12). */
 const WEAKER = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI';

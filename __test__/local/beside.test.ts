@@ -43,28 +43,32 @@ async function running(t: ExecutionContext, { databaseUrl }: Place) {
   return { folder, child, reach, run };
 }
 
-onEveryBackend('the root token is replaced, and what the old one signed ends', async (t, place) => {
-  const { reach, run } = await running(t, place);
-  const { credentials } = reach;
-  const issued = taskcluster.createTemporaryCredentials({
-    credentials,
-    scopes: ['auth:*'],
-    start: new Date(Date.now() - 60_000),
-    expiry: taskcluster.fromNow('1 hour'),
-  }) as Client;
-  const call = (by: Partial<Client>) => errorOf(authOf(reach, { credentials: by }).currentScopes());
-  t.is((await call(credentials))[0], 'none');
-  t.is((await call(issued))[0], 'none');
-  const printed = await run(['root', 'reset']);
-  const [, clientId = '', accessToken = ''] =
-    /^export TASKCLUSTER_CLIENT_ID=(.+)\nexport TASKCLUSTER_ACCESS_TOKEN=(.+)\n$/.exec(printed) ??
-    [];
-  t.is(clientId, credentials.clientId);
-  t.not(accessToken, credentials.accessToken);
-  t.is((await call(credentials))[0], 'AuthenticationFailed');
-  t.is((await call(issued))[0], 'AuthenticationFailed');
-  t.is((await call({ clientId, accessToken }))[0], 'none');
-});
+onEveryBackend(
+  'an operator replaces the root token, and the old one ends with all that it signed',
+  async (t, place) => {
+    const { reach, run } = await running(t, place);
+    const { credentials } = reach;
+    const issued = taskcluster.createTemporaryCredentials({
+      credentials,
+      scopes: ['auth:*'],
+      start: new Date(Date.now() - 60_000),
+      expiry: taskcluster.fromNow('1 hour'),
+    }) as Client;
+    const call = (by: Partial<Client>) =>
+      errorOf(authOf(reach, { credentials: by }).currentScopes());
+    t.is((await call(credentials))[0], 'none');
+    t.is((await call(issued))[0], 'none');
+    const printed = await run(['root', 'reset']);
+    const [, clientId = '', accessToken = ''] =
+      /^export TASKCLUSTER_CLIENT_ID=(.+)\nexport TASKCLUSTER_ACCESS_TOKEN=(.+)\n$/.exec(printed) ??
+      [];
+    t.is(clientId, credentials.clientId);
+    t.not(accessToken, credentials.accessToken);
+    t.is((await call(credentials))[0], 'AuthenticationFailed');
+    t.is((await call(issued))[0], 'AuthenticationFailed');
+    t.is((await call({ clientId, accessToken }))[0], 'none');
+  },
+);
 
 onEveryBackend('keys are rotated while calls go on', async (t, place) => {
   const { folder, reach, run } = await running(t, place);
@@ -93,7 +97,7 @@ onEveryBackend('keys are rotated while calls go on', async (t, place) => {
   t.is((await errorOf(auth.currentScopes()))[0], 'none');
 });
 
-onEveryBackend('users come and go', async (t, place) => {
+onEveryBackend('an operator adds and removes users, and sets passwords', async (t, place) => {
   const { reach, run } = await running(t, place);
   const signIn = async (password: string) => {
     const headers = { 'content-type': 'application/json' };
@@ -113,7 +117,7 @@ onEveryBackend('users come and go', async (t, place) => {
   t.is(await signIn('battery staple'), 401);
 });
 
-test('a database of one process is asked by its owner, in transactions of their own', async (t) => {
+test('a command uses the database of a running deployment, in transactions of its own', async (t) => {
   const { folder, child } = await running(t, {});
   const data = path.join(folder, 'database');
   t.is(statSync(path.join(data, 'control')).mode & 0o777, 0o600);

@@ -102,7 +102,7 @@ test('a data folder keeps its data through kill -9, and a backup restores them',
   await stop(second);
 });
 
-test('new data are public where that is said, until that is undone', async (t) => {
+test('new data are public with --public, until the operator runs migrate --undo', async (t) => {
   t.timeout(5 * DATABASE_PATIENCE_MS);
   const flags = ['--data-folder', await dataFolder(t)];
   const local = await start(t, ...flags, '--public');
@@ -187,7 +187,7 @@ onEveryBackend('a dry run says what a migration does, and changes nothing', asyn
   t.deepEqual(JSON.parse((await run('migrate', ...flags, '--undo', '--json')).stdout).removed, []);
 });
 
-test('a dry run where there are no data makes none', async (t) => {
+test('a dry run on a folder without data creates no data', async (t) => {
   t.timeout(2 * DATABASE_PATIENCE_MS);
   const folder = path.join(freshDirectory(t), 'none');
   const { stdout, code } = await run('migrate', '--data-folder', folder, '--dry-run', '--json');
@@ -197,7 +197,7 @@ test('a dry run where there are no data makes none', async (t) => {
   t.false(existsSync(folder));
 });
 
-test('older data stay public when they are served, until that is undone', async (t) => {
+test('data that predate anonymous scopes are served publicly, until the operator runs migrate --undo', async (t) => {
   t.timeout(8 * DATABASE_PATIENCE_MS);
   const { flags } = await olderData(t, {});
   const refused = await run('start', ...flags, '--private');
@@ -237,7 +237,7 @@ test('a folder without data ends the command with one sentence, and none are cre
   t.false(existsSync(backup));
 });
 
-test('a missing data folder ends the command with one sentence', async (t) => {
+test('a command that needs --data-folder ends with one sentence without it', async (t) => {
   for (const command of [['migrate'], ['backup', 'x'], ['restore', 'x']]) {
     const { code, stderr } = await run(...command);
     t.is(code, 64);

@@ -102,7 +102,7 @@ const SUGGESTED: RegExp[] = [
   /^taskcluster_proxy_requests_total\{class="2xx"\} \d+$/m,
 ];
 
-testWith('curl')('it keeps serving, and each command that it suggests works', async (t) => {
+testWith('curl')('the demo keeps serving, and each command that it suggests works', async (t) => {
   const ports = ['--port', `${await unusedPort()}`, '--deployment-port', `${await unusedPort()}`];
   const demo = new Demo(t, '--size', '3MiB', ...ports);
   await within(demo.says(/__metrics__\n/), 'the suggestions', DATABASE_PATIENCE_MS);
@@ -126,7 +126,7 @@ testWith('curl')('it keeps serving, and each command that it suggests works', as
   t.deepEqual(readdirSync(demo.temporary), ['demo.bin']);
 });
 
-test('the proxy does not outlive it, not even a SIGKILL', async (t) => {
+test('the proxy ends with the demo, even if the demo is killed with SIGKILL', async (t) => {
   const demo = new Demo(t, '--size', '1MiB', '--port', `${await unusedPort()}`);
   const [, proxy = ''] = await within(
     demo.says(/taskcluster-proxy for it at (\S+),/),

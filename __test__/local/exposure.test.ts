@@ -212,7 +212,7 @@ test('exposure shows what a role would change, and how two states differ', async
   t.true(moves(publicly.stdout).includes('closes queue.task always sometimes'));
 });
 
-test('another scope for an endpoint that is open for some is a change', async (t) => {
+test('exposure shows a change of scopes at an endpoint that stays open for some', async (t) => {
   const deployment = await deploymentFor(t, {
     roles: [{ roleId: 'anonymous', scopes: ['secrets:get:a'] }],
   });
@@ -226,7 +226,7 @@ test('another scope for an endpoint that is open for some is a change', async (t
   ]);
 });
 
-test('a build ends with 1 where more is open than has been accepted', async (t) => {
+test('exposure --fail-on-new ends with 1 if more is open than the baseline accepts', async (t) => {
   const deployment = await deploymentFor(t, {
     roles: [{ roleId: 'anonymous', scopes: ['queue:pending-list:*', 'secrets:get:a'] }],
   });
@@ -271,7 +271,7 @@ test('a build ends with 1 where more is open than has been accepted', async (t) 
   );
 });
 
-test('whether one call passes is an exit code', async (t) => {
+test('can-i ends with 0 if a call passes, with 1 if it does not, and with 2 if that cannot be judged', async (t) => {
   const deployment = await deploymentFor(t, {
     roles: [{ roleId: 'anonymous', scopes: ['queue:pending-count:demo/*'] }],
   });
@@ -304,7 +304,7 @@ test('whether one call passes is an exit code', async (t) => {
   }
 });
 
-test('a slip in what restricts ends the command with the right name', async (t) => {
+test('exposure ends with a sentence of advice if an option or its value is mistaken', async (t) => {
   const { rootUrl } = await deploymentFor(t);
   for (const [args, sentence] of [
     [['--only', ''], /'--only <answers>'.* It is empty/],

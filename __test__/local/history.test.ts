@@ -24,74 +24,80 @@ function effects({ grants }: AuditRecord) {
   return { anonymous: texts(grants?.anonymous), holder: texts(grants?.holder) };
 }
 
-onEveryBackend('a change is kept with what it opened and closed', async (t, place) => {
-  const folder = freshDirectory(t);
-  const deployment = await deploymentFor(t, {
-    ...place,
-    folder,
-    anonymousScopes: ['secrets:get:a'],
-  });
-  const auth = authOf(deployment);
-  const role = (scopes: string[]) => ({ description: '', scopes });
-  await auth.createRole('reader', role(['secrets:list-secrets']));
-  await auth.updateRole('anonymous', role(['assume:reader']));
-  await auth.updateRole('reader', role(['auth:list-clients']));
-  await auth.updateRole('reader', { description: 'x', scopes: ['auth:list-clients'] });
-  t.is(await refusal(auth.updateRole('reader', role(['assume:anonymous']))), 'InputError');
-  const expires = taskcluster.fromNow('1 hour');
-  // By now the deployment has to ask its database for the version of roles: not within a transaction.
-  await setTimeout(600);
-  await auth.createClient('a/b', { ...role(['assume:reader', 'secrets:get:b']), expires });
-  await auth.disableClient('a/b');
-  await auth.deleteRole('reader');
-  const secrets = new taskcluster.Secrets({ ...deployment, retries: 0 });
-  await secrets.set('b', { secret: {}, expires });
+onEveryBackend(
+  'the history keeps each change with the endpoints that it opened and closed',
+  async (t, place) => {
+    const folder = freshDirectory(t);
+    const deployment = await deploymentFor(t, {
+      ...place,
+      folder,
+      anonymousScopes: ['secrets:get:a'],
+    });
+    const auth = authOf(deployment);
+    const role = (scopes: string[]) => ({ description: '', scopes });
+    await auth.createRole('reader', role(['secrets:list-secrets']));
+    await auth.updateRole('anonymous', role(['assume:reader']));
+    await auth.updateRole('reader', role(['auth:list-clients']));
+    await auth.updateRole('reader', { description: 'x', scopes: ['auth:list-clients'] });
+    t.is(await refusal(auth.updateRole('reader', role(['assume:anonymous']))), 'InputError');
+    const expires = taskcluster.fromNow('1 hour');
+    // By now the deployment has to ask its database for the version of roles: not within a transaction.
+    await setTimeout(600);
+    await auth.createClient('a/b', { ...role(['assume:reader', 'secrets:get:b']), expires });
+    await auth.disableClient('a/b');
+    await auth.deleteRole('reader');
+    const secrets = new taskcluster.Secrets({ ...deployment, retries: 0 });
+    await secrets.set('b', { secret: {}, expires });
 
-  if (place.databaseUrl === undefined) {
-    t.pass('embedded data can be opened once; the command asks them below');
-    return;
-  }
-  const storage = await openStorage({ ...place, folder, database: undefined });
-  t.teardown(() => storage.close());
-  const records = [...(await storage.store.audit.latest({}, 100))].reverse();
-  t.deepEqual(
-    records.map(({ entityId, actionType, address }) => [entityId, actionType, address]),
-    [
-      ['anonymous', 'created', 'start'],
-      ['reader', 'created', '127.0.0.1'],
-      ['anonymous', 'updated', '127.0.0.1'],
-      ['reader', 'updated', '127.0.0.1'],
-      ['reader', 'updated', '127.0.0.1'],
-      ['a/b', 'created', '127.0.0.1'],
-      ['a/b', 'client disabled', '127.0.0.1'],
-      ['reader', 'deleted', '127.0.0.1'],
-      ['b', 'created', '127.0.0.1'],
-    ],
-    'and nothing of what was refused',
-  );
-  const [started, made, opened, moved, described, client, disabled, deleted, secret] = records;
-  t.deepEqual(effects(started as AuditRecord).anonymous, ['opens get never sometimes']);
-  t.deepEqual(effects(made as AuditRecord), { anonymous: [], holder: ['opens list never always'] });
-  t.deepEqual(
-    effects(opened as AuditRecord).anonymous,
-    ['opens list never always', 'closes get sometimes never'].reverse(),
-  );
-  const change = ['opens listClients never always', 'closes list always never'];
-  t.deepEqual(effects(moved as AuditRecord), { anonymous: change, holder: change });
-  t.is(described?.grants, undefined, 'nothing is granted by a description');
-  t.deepEqual(effects(client as AuditRecord).holder, ['opens get never sometimes']);
-  t.deepEqual(client?.grants?.after, ['assume:reader', 'secrets:get:b']);
-  t.deepEqual(effects(disabled as AuditRecord).holder, ['closes get sometimes never']);
-  t.is(disabled?.grants?.after, null);
-  t.deepEqual(effects(deleted as AuditRecord).anonymous, ['closes listClients always never']);
-  t.is(secret?.grants, undefined);
-  const { auditHistory } = await auth.getEntityHistory('role', 'reader');
-  t.deepEqual(
-    Object.keys(auditHistory[0]).sort(),
-    ['actionType', 'clientId', 'created', 'entityId', 'entityType'],
-    'the API tells what that of Taskcluster tells',
-  );
-});
+    if (place.databaseUrl === undefined) {
+      t.pass('embedded data can be opened once; the command asks them below');
+      return;
+    }
+    const storage = await openStorage({ ...place, folder, database: undefined });
+    t.teardown(() => storage.close());
+    const records = [...(await storage.store.audit.latest({}, 100))].reverse();
+    t.deepEqual(
+      records.map(({ entityId, actionType, address }) => [entityId, actionType, address]),
+      [
+        ['anonymous', 'created', 'start'],
+        ['reader', 'created', '127.0.0.1'],
+        ['anonymous', 'updated', '127.0.0.1'],
+        ['reader', 'updated', '127.0.0.1'],
+        ['reader', 'updated', '127.0.0.1'],
+        ['a/b', 'created', '127.0.0.1'],
+        ['a/b', 'client disabled', '127.0.0.1'],
+        ['reader', 'deleted', '127.0.0.1'],
+        ['b', 'created', '127.0.0.1'],
+      ],
+      'and nothing of what was refused',
+    );
+    const [started, made, opened, moved, described, client, disabled, deleted, secret] = records;
+    t.deepEqual(effects(started as AuditRecord).anonymous, ['opens get never sometimes']);
+    t.deepEqual(effects(made as AuditRecord), {
+      anonymous: [],
+      holder: ['opens list never always'],
+    });
+    t.deepEqual(
+      effects(opened as AuditRecord).anonymous,
+      ['opens list never always', 'closes get sometimes never'].reverse(),
+    );
+    const change = ['opens listClients never always', 'closes list always never'];
+    t.deepEqual(effects(moved as AuditRecord), { anonymous: change, holder: change });
+    t.is(described?.grants, undefined, 'nothing is granted by a description');
+    t.deepEqual(effects(client as AuditRecord).holder, ['opens get never sometimes']);
+    t.deepEqual(client?.grants?.after, ['assume:reader', 'secrets:get:b']);
+    t.deepEqual(effects(disabled as AuditRecord).holder, ['closes get sometimes never']);
+    t.is(disabled?.grants?.after, null);
+    t.deepEqual(effects(deleted as AuditRecord).anonymous, ['closes listClients always never']);
+    t.is(secret?.grants, undefined);
+    const { auditHistory } = await auth.getEntityHistory('role', 'reader');
+    t.deepEqual(
+      Object.keys(auditHistory[0]).sort(),
+      ['actionType', 'clientId', 'created', 'entityId', 'entityType'],
+      'the API tells what that of Taskcluster tells',
+    );
+  },
+);
 
 test('the command shows the history beside a running deployment', async (t) => {
   const folder = freshDirectory(t);

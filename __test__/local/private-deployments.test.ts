@@ -93,32 +93,35 @@ function shell(t: ExecutionContext, place: string, script: string): ChildProcess
   return child;
 }
 
-testWith('curl', 'postgres')('the commands for a private deployment do what is said', async (t) => {
-  t.timeout(5 * DATABASE_PATIENCE_MS);
-  const place = freshDirectory(t);
-  await Promise.all([
-    addDatabase(path.join(place, 'data')),
-    addOlderData(path.join(place, 'older')),
-  ]);
-  const [install, ...steps] = stepsOf('docs/private-deployments.md');
-  t.regex(install?.commands ?? '', /^npm install taskcluster-local\n/);
-  t.true(steps.length > 10);
-  const named = await places();
-  let script = steps.map(({ commands }) => `${commands}echo\necho '${MARK}'\n`).join('');
-  for (const [documented, own] of named) {
-    script = script.replaceAll(documented, own);
-  }
-  const child = shell(t, place, script);
-  let output = '';
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-    output += text;
-  });
-  await within(once(child, 'exit'), 'the last command', 4 * DATABASE_PATIENCE_MS);
-  for (const [documented, own] of named) {
-    output = output.replaceAll(own, documented);
-  }
-  const printed = output.split(`\n${MARK}\n`);
-  for (const [index, { commands, prints = '' }] of steps.entries()) {
-    t.regex(`${printed[index]?.trim()}\n`, pattern(prints), commands);
-  }
-});
+testWith('curl', 'postgres')(
+  'the commands of docs/private-deployments.md print the output that it shows',
+  async (t) => {
+    t.timeout(5 * DATABASE_PATIENCE_MS);
+    const place = freshDirectory(t);
+    await Promise.all([
+      addDatabase(path.join(place, 'data')),
+      addOlderData(path.join(place, 'older')),
+    ]);
+    const [install, ...steps] = stepsOf('docs/private-deployments.md');
+    t.regex(install?.commands ?? '', /^npm install taskcluster-local\n/);
+    t.true(steps.length > 10);
+    const named = await places();
+    let script = steps.map(({ commands }) => `${commands}echo\necho '${MARK}'\n`).join('');
+    for (const [documented, own] of named) {
+      script = script.replaceAll(documented, own);
+    }
+    const child = shell(t, place, script);
+    let output = '';
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+    await within(once(child, 'exit'), 'the last command', 4 * DATABASE_PATIENCE_MS);
+    for (const [documented, own] of named) {
+      output = output.replaceAll(own, documented);
+    }
+    const printed = output.split(`\n${MARK}\n`);
+    for (const [index, { commands, prints = '' }] of steps.entries()) {
+      t.regex(`${printed[index]?.trim()}\n`, pattern(prints), commands);
+    }
+  },
+);

@@ -127,7 +127,7 @@ test("the task's scopes are compared with the needed ones: unused, too wide, rol
   t.is((await leastScopes([line('/plain/a')], API, ROOT)).had, null);
 });
 
-test('a signed URL counts as a call of it', async (t) => {
+test('a signed URL counts as a call of that URL', async (t) => {
   const signed = { method: 'POST', verdict: 'answered', status: 303, tries: 0 };
   const lines = [line('/bewit', { ...signed, signedUrl: `${ROOT}/api/x/v1/plain/a` })];
   t.deepEqual((await leastScopes(lines, API, ROOT)).scopes, ['plain:a']);
@@ -177,7 +177,7 @@ async function unusedOf(
 
 const named = (list: readonly HeldScope[]) => list.map(({ scope }) => scope);
 
-test('of the scopes held, those are unused that the least scopes of the calls do not need', async (t) => {
+test('a held scope is unused if the least scopes of the calls do not need it', async (t) => {
   const claim = line('/body/a');
   const refused = line('/plain/b', { status: 403 });
   const [before, within] = [31, 29].map((days) => new Date(Date.now() - days * DAY).toISOString());
@@ -211,7 +211,7 @@ test('of the scopes held, those are unused that the least scopes of the calls do
   }
 });
 
-test('a client has its own calls, a role all, and each scope what grants it', async (t) => {
+test('a client is judged by its own calls and a role by all, and each unused scope is listed with its source', async (t) => {
   const source = sourceWith({ r: ['query:*', 'assume:s'], s: ['each:*', 'all:x'] });
   const lines = [
     line('/plain/a', { clientId: 'other' }),
@@ -276,7 +276,7 @@ async function targets(list: FileList): Promise<string[]> {
   return found.sort();
 }
 
-test('lines are whole wherever the pieces end in which a log is read', async (t) => {
+test('each line of a log is read whole, wherever a piece of the log ends', async (t) => {
   const lengths = Array.from({ length: 400 }, (_, number) => 300 + number);
   const written = lengths.map((length) => line('/plain/a', { clientId: 'é'.repeat(length) }));
   written.splice(200, 0, line('/plain/a', { clientId: 'long'.repeat(50_000) }));
@@ -293,7 +293,7 @@ test('lines are whole wherever the pieces end in which a log is read', async (t)
   }
 });
 
-test('of an audit log its rotated files are read, of a folder all, each once while they are renamed', async (t) => {
+test('the command reads an audit log with its rotated files, or all files of a folder, each once even while they are renamed', async (t) => {
   const folder = freshDirectory(t);
   const file = logOf(folder, [line('/plain/a')]);
   logOf(folder, [line('/plain/b')], 'audit.jsonl.1');
@@ -323,7 +323,7 @@ test('of an audit log its rotated files are read, of a folder all, each once whi
   );
 });
 
-test('while a long log is read other work goes on, and the reading ends when it is left', async (t) => {
+test('other work goes on while a long log is read, and a caller can break the reading off', async (t) => {
   const file = path.join(freshDirectory(t), 'audit.jsonl');
   for (let part = 0; part < 2; part += 1) {
     const lines = Array.from({ length: 10_000 }, (_, index) => line(`/plain/${part}-${index}`));
@@ -356,7 +356,7 @@ test('while a long log is read other work goes on, and the reading ends when it 
 const EXPIRES = '2100-01-01T00:00:00.000Z';
 const TASK = 'fN1SbArXTPSVFNUvaOlinQ';
 
-test('what a call needs of the task that it makes or changes, the deployment tells', async (t) => {
+test('the command asks the deployment for a task where the scopes of a call depend on it', async (t) => {
   const deployment = await deploymentFor(t);
   const { rootUrl, credentials } = deployment;
   const had = ['queue:*', 'secrets:get:a'];
@@ -451,7 +451,7 @@ async function start(t: ExecutionContext, deployment: Deployment, scopes: string
   return { proxy: await startProxy(t, { rootUrl, credentials, scopes, flags }), file };
 }
 
-test('with the derived scopes the same run passes, with any one less it does not', async (t) => {
+test('a run passes again with the derived scopes, and fails without any one of them', async (t) => {
   const deployment = await deploymentFor(t);
   const { rootUrl } = deployment;
   const had = ['secrets:*', 'queue:status:*', 'queue:create-task:*', 'auth:*'];

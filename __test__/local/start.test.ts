@@ -26,7 +26,7 @@ async function startLocal(t: ExecutionContext, ...args: string[]) {
   return { child, temporary, ...(await howToReach(child)) };
 }
 
-test('it prints how to reach it, grants what it is told to, and leaves nothing', async (t) => {
+test('the command prints how to reach the deployment, grants the given anonymous scope, and leaves no files', async (t) => {
   const scope = 'auth:current-scopes';
   const local = await startLocal(t, '--anonymous-scope', scope);
   const { child, temporary, rootUrl, credentials } = local;
@@ -39,7 +39,7 @@ test('it prints how to reach it, grants what it is told to, and leaves nothing',
   t.deepEqual(readdirSync(temporary), []);
 });
 
-test('an address that is empty is not every interface', async (t) => {
+test('the command refuses an empty --ip-address', async (t) => {
   const { child, temporary } = spawnLocal(t, 'start', '--ip-address', '');
   const [[code], stderr] = await within(
     Promise.all([once(child, 'exit'), text(child.stderr)]),
@@ -55,32 +55,35 @@ test('an address that is empty is not every interface', async (t) => {
 
 const linux = process.platform === 'linux' ? test : test.skip;
 
-linux('an artifact of half a gigabyte costs it little memory', async (t) => {
-  const { child, rootUrl, credentials } = await startLocal(t);
-  const queue = new taskcluster.Queue({ rootUrl, credentials, retries: 0 });
-  const taskId = taskcluster.slugid();
-  await queue.createTask(taskId, {
-    taskQueueId: 'a/b',
-    created: new Date(),
-    deadline: taskcluster.fromNow('1 hour'),
-    payload: {},
-    metadata: { name: 'n', description: 'd', owner: 'o', source: 'https://s' },
-  });
-  await queue.claimWork('a/b', { workerGroup: 'g', workerId: 'w', tasks: 1 });
-  const type = 'application/octet-stream';
-  const { putUrl } = await queue.createArtifact(taskId, 0, 'big', {
-    storageType: 's3',
-    contentType: type,
-    expires: taskcluster.fromNow('1 hour'),
-  });
-  const before = peakMemory(child);
-  const sent = await upload(putUrl, type, 512 * 2 ** 20, () => undefined);
-  const { url } = await queue.getArtifact(taskId, 0, 'big');
-  const received = await download(url, () => undefined);
-  t.deepEqual(received, sent);
-  const growth = peakMemory(child) - before;
-  t.true(growth < 64, `its memory grew by ${growth} MiB`);
-});
+linux(
+  'an artifact of half a gigabyte costs the deployment less than 64 MiB of memory',
+  async (t) => {
+    const { child, rootUrl, credentials } = await startLocal(t);
+    const queue = new taskcluster.Queue({ rootUrl, credentials, retries: 0 });
+    const taskId = taskcluster.slugid();
+    await queue.createTask(taskId, {
+      taskQueueId: 'a/b',
+      created: new Date(),
+      deadline: taskcluster.fromNow('1 hour'),
+      payload: {},
+      metadata: { name: 'n', description: 'd', owner: 'o', source: 'https://s' },
+    });
+    await queue.claimWork('a/b', { workerGroup: 'g', workerId: 'w', tasks: 1 });
+    const type = 'application/octet-stream';
+    const { putUrl } = await queue.createArtifact(taskId, 0, 'big', {
+      storageType: 's3',
+      contentType: type,
+      expires: taskcluster.fromNow('1 hour'),
+    });
+    const before = peakMemory(child);
+    const sent = await upload(putUrl, type, 512 * 2 ** 20, () => undefined);
+    const { url } = await queue.getArtifact(taskId, 0, 'big');
+    const received = await download(url, () => undefined);
+    t.deepEqual(received, sent);
+    const growth = peakMemory(child) - before;
+    t.true(growth < 64, `its memory grew by ${growth} MiB`);
+  },
+);
 
 linux(
   'a first start with a database of its own takes little memory, at its peak too',

@@ -161,7 +161,7 @@ onEveryBackend(
   },
 );
 
-test('an invalid command line is refused, and no password stands in one', async (t) => {
+test('the command refuses an invalid command line, and a password in one', async (t) => {
   const { run } = await commandFor(t, {});
   for (const args of [
     [],
