@@ -81,10 +81,18 @@ function titlesOf(source) {
   return [...titles];
 }
 
-/** A call with a title and a function of `t`: by `test`, or by one that depends on the machine. */
+/**
+ * A call with a title and a function of `t`: by `test`, or by one that depends on the machine. The function may be
+ * wrapped in a call.
+ */
 function isTest({ arguments: given }) {
   const last = given.at(-1);
-  return given.length > 1 && ts.isArrowFunction(last) && last.parameters[0]?.name.getText() === 't';
+  const body = last && ts.isCallExpression(last) ? last.arguments.at(-1) : last;
+  return given.length > 1 && isOfTest(body);
+}
+
+function isOfTest(body) {
+  return body && ts.isArrowFunction(body) && body.parameters[0]?.name.getText() === 't';
 }
 
 /** In lines of the documents' width. */
