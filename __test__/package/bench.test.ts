@@ -70,7 +70,7 @@ test('a rate must reach a share of the reference', (t) => {
   t.deepEqual(verdictAt(20), [{ ratio: '0.10', limit, holds: false }]);
 });
 
-test('downloads at once have limits to both sides', (t) => {
+test('downloads at once have a least rate, and a largest share for the busiest thread', (t) => {
   const results = measured({
     'down-16.rate': { ours: [400 * 2 ** 20], nginx: [400 * 2 ** 20] },
     'down-16.busiest': { ours: [0.98], nginx: [0.55] },
@@ -109,7 +109,7 @@ test('figures with an upstream that offers h2 are judged by the limits of TLS', 
   ]);
 });
 
-test("added latency is the proxy's less that of the upstream", (t) => {
+test('added latency is the latency through the proxy less that of a direct request', (t) => {
   const results = measured({
     'latency.p99': { direct: [1e-3], ours: [1.2e-3], nginx: [0.9e-3] },
   });

@@ -57,7 +57,7 @@ const LASTING = `import { spawn } from 'node:child_process';
 
 const linuxTest = process.platform === 'linux' ? test : test.skip;
 
-linuxTest('a run that is killed leaves nothing that the next one does not remove', async (t) => {
+linuxTest('a killed run ends its processes, and the next run removes its namespace', async (t) => {
   const directory = freshDirectory(t);
   const child = runAva(t, LASTING, directory);
   const said = path.join(directory, 'running.json');

@@ -84,7 +84,7 @@ interface Config {
   Labels: Record<string, string>;
 }
 
-imageTest('an image signs on port 80, is not root, and ends on SIGTERM', async (t) => {
+imageTest('a proxy in the image signs on port 80, is not root, and ends on SIGTERM', async (t) => {
   t.timeout(TEST_PATIENCE_MS);
   const namespace = makeNamespace(t);
   if (namespace === null) {
@@ -332,7 +332,7 @@ function variablesOf({ Env }: Config): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(pairs), PATH };
 }
 
-test('a machine without a builder of images gets a sentence', async (t) => {
+test('the build of the image ends with a sentence if the machine has no builder', async (t) => {
   const none = await t.throwsAsync<Error & { stderr: string }>(
     image([], { PATH: freshDirectory(t) }),
   );

@@ -40,7 +40,7 @@ const env = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !name.startsWith('NODE_')),
 );
 
-test('the one file of each platform that has one is looked at here, but those for glibc', async (t) => {
+test('these tests look at the one file of each platform but those for glibc', async (t) => {
   const nodes = path.join(ROOT, 'tools/nodes.mjs');
   const program = `import { NODES } from '${nodes}'; console.log(Object.keys(NODES).join())`;
   const { stdout } = await runProgram(process.execPath, ['--input-type=module', '-e', program]);
@@ -94,7 +94,7 @@ for (const [name, { needs, check }] of Object.entries(FORMATS)) {
   }
   if (name === 'win32-x64-msvc') {
     test.serial(
-      'on Windows the one file ends with the process that it started instead',
+      'on Windows the process that the one file starts in its place ends with the one file',
       async (t) => {
         t.timeout(TEST_PATIENCE_MS);
         await checkEnd(t, runner, file);
@@ -105,7 +105,7 @@ for (const [name, { needs, check }] of Object.entries(FORMATS)) {
       await checkLauncher(t, runner, file);
     });
     test.serial(
-      'on Windows the one file leaves its addon for the next one to remove',
+      'on Windows the one file removes the addon that an earlier start has left',
       async (t) => {
         t.timeout(TEST_PATIENCE_MS);
         const parent = path.join(RUNNERS, name, 'prefix/drive_c/users/root/AppData/Local');

@@ -165,7 +165,7 @@ function notInstalled(platform: string): string {
   );
 }
 
-test('the types of the API need none but those of Node', async (t) => {
+test('the types of the API need no other types but those of Node', async (t) => {
   const { directory } = await install(t, 2, '--offline');
   const program = `
     import { type Proxy, type ProxyOptions, startProxy } from 'taskcluster-proxy';
@@ -273,7 +273,7 @@ test('the command loads nothing but modules of Node and the addon', (t) => {
   ]);
 });
 
-test('a missing binary is an error of its own', (t) => {
+test('the error for a missing binary has a name and a code of its own', (t) => {
   const error = new MissingBinaryError('its package is not installed');
   t.deepEqual([error.name, error.code], ['MissingBinaryError', 'ERR_MISSING_BINARY']);
 });
@@ -297,7 +297,7 @@ function manifest(...place: string[]): Manifest {
 
 const UNDER_NPM = readdirSync(path.join(ROOT, 'npm'));
 
-test('everything carries one version', (t) => {
+test('the packages, the crates and the lock file have one version', (t) => {
   const { dependencies, optionalDependencies = {}, ...main } = manifest('package.json');
   const lock = manifest('package-lock.json');
   const targets = UNDER_NPM.filter((name) => name !== 'taskcluster-local');

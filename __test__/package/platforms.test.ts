@@ -61,7 +61,7 @@ test('the build tells the needs of each platform, and which are missing', async 
 
 const glibcTest = `${process.platform}-${process.arch}` === 'linux-x64' ? test : test.skip;
 
-glibcTest('a library that needs a newer glibc than packages may is refused', async (t) => {
+glibcTest('the check of glibc refuses a library that needs one newer than allowed', async (t) => {
   const directory = freshDirectory(t);
   const check = async (name: string, call: string) => {
     const [source, library] = ['c', 'so'].map((end) => path.join(directory, `${name}.${end}`));
@@ -83,7 +83,7 @@ glibcTest('a library that needs a newer glibc than packages may is refused', asy
   t.is(recent.code, 1);
 });
 
-test('a machine without a package gets a sentence that names the supported platforms', async (t) => {
+test('the command names the supported platforms on a machine without a package', async (t) => {
   const preload = path.join(freshDirectory(t), 'mainframe.cjs');
   writeFileSync(preload, "Object.defineProperty(process, 'arch', { value: 's390x' });");
   const { code, stderr } = await node(['--require', preload, COMMAND, '--version']);

@@ -48,12 +48,12 @@ function flagsOfTheReadme(): Flag[] {
   );
 }
 
-test('the list of promises is that of the titles of tests', (t) => {
+test('docs/promises.md lists the titles of the tests', (t) => {
   const tool = path.join(ROOT, 'tools/promises.mjs');
   t.notThrows(() => execFileSync(process.execPath, [tool, '--check'], { stdio: 'pipe' }));
 });
 
-test("the README's table of flags is that of the settings", (t) => {
+test("the README's table of flags agrees with the settings", (t) => {
   t.deepEqual(
     flagsOfTheReadme().map(({ meaning: _, ...flag }) => flag),
     flagsOfTheProgram().map(({ meaning: _, ...flag }) => flag),

@@ -139,7 +139,7 @@ async function publishNext(t: ExecutionContext, registry: Registry): Promise<str
   return next;
 }
 
-test('a release that is not whole is refused', async (t) => {
+test('a release is refused for a wrong tag, a trial without a registry, and an unknown step', async (t) => {
   const lacking = await release(['check', '--tag', 'v0.0.1']);
   t.is(lacking.stderr, `The tag is v0.0.1, but the packages are of version ${version}.\n`);
   t.is(lacking.code, 1);
@@ -254,7 +254,7 @@ test('a tool of Cargo that is not pinned is not built', async (t) => {
   t.is(unknown.code, 1);
 });
 
-testWith('actionlint')('the workflows are valid, and call scripts that are there', async (t) => {
+testWith('actionlint')('the workflows are valid, and call scripts that exist', async (t) => {
   const directory = path.join(ROOT, '.github/workflows');
   const workflows = readdirSync(directory).map((name) => path.join(directory, name));
   const checked = await runProgram(pathOf('actionlint'), workflows);
@@ -294,7 +294,7 @@ test('a release waits for every long proof', async (t) => {
   }
 });
 
-test('a proof that is not there, and one that fails, end with a sentence', async (t) => {
+test('an unknown proof, and a proof that fails, end with a sentence', async (t) => {
   const unknown = await tool('proofs.mjs', 'rumours');
   t.is(
     unknown.stderr,
@@ -321,7 +321,7 @@ test('a release makes and tries the one file of each platform that has one', asy
   }
 });
 
-test('the one file is for platforms that a Node is to be had for', async (t) => {
+test('the build of a one file ends with a sentence if the platform, the addon or the machine does not fit', async (t) => {
   const none = await tool('one-file.mjs', '--platform', 'freebsd-x64');
   t.regex(none.stderr, /^No registry of packages has Node for freebsd-x64: the one file is for /);
   const lacking = await tool('one-file.mjs', '--platform', 'win32-x64-msvc', '--addon', 'none');
@@ -340,7 +340,7 @@ test('the one file is for platforms that a Node is to be had for', async (t) => 
   t.is(elsewhere.stderr, 'The one file for darwin-arm64 is made on Linux with glibc, on x64.\n');
 });
 
-test('a build shows that it works on the machine where it lies', async (t) => {
+test('the smoke test accepts a build that works here, and ends with a sentence for one that does not', async (t) => {
   const smoke = await runProgram(process.execPath, [path.join(ROOT, 'tools/smoke.mjs')]);
   t.is(smoke.stdout.trimEnd().split('\n').length, 5, smoke.stderr);
   t.is(smoke.code, 0, smoke.stderr);
@@ -353,7 +353,7 @@ test('a build shows that it works on the machine where it lies', async (t) => {
   t.is(broken.code, 1);
 });
 
-test('files of a release carry their checksums', async (t) => {
+test('a release gets checksums of its files, and is refused if a file is missing', async (t) => {
   const directory = freshDirectory(t);
   writeFileSync(path.join(directory, 'b'), 'b');
   writeFileSync(path.join(directory, 'a'), 'a');

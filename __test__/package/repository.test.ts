@@ -35,7 +35,7 @@ testWith('systemd-analyze')('systemd can read the unit', async (t) => {
   t.false(stderr.includes(path.basename(copy)), stderr);
 });
 
-test('the licences that are shipped are those of what is linked', async (t) => {
+test('THIRD-PARTY-LICENSES names exactly the crates that are linked', async (t) => {
   const args = ['tree', '--package', 'taskcluster-proxy-addon', '--locked'];
   const { stdout } = await run(
     'cargo',
@@ -58,7 +58,7 @@ interface Runtime {
   readonly platforms: readonly string[];
 }
 
-test('the licences that are shipped name what the linkers put into each build', async (t) => {
+test('THIRD-PARTY-LICENSES names the runtimes that the linkers put into each build', async (t) => {
   const program = `import { RUNTIMES } from '${path.join(ROOT, 'tools/licences.mjs')}';
     console.log(JSON.stringify(RUNTIMES));`;
   const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', program]);

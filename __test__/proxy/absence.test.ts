@@ -163,7 +163,7 @@ test('the proxy gives up a client at once when it resets its connection from ano
   }
 });
 
-test('a client in another namespace that is there is kept: one that shuts down writing, one that does not read', async (t) => {
+test('the proxy keeps a client in another namespace that shuts down writing or does not read', async (t) => {
   const started = await start(t);
   if (started) {
     const { namespace, proxy, upstream, guests } = started;

@@ -75,7 +75,7 @@ testUsers('only root may update the credentials where the proxy runs as root', a
   );
 });
 
-testUsers("the proxy's own user may update the credentials, and have nothing signed", async (t) => {
+testUsers("the proxy's own user may update the credentials, but gets nothing signed", async (t) => {
   const { upstream, ask } = await start(t, { uid: owner.uid });
   t.is((await ask(owner, 'PUT', '/credentials', update('tests/worker')))?.status, 200);
   t.is((await ask(ROOT_USER, 'PUT', '/credentials', update('tests/root')))?.status, 200);
@@ -147,7 +147,7 @@ async function holdStill({ child, pid }: RunningProxy): Promise<void> {
   await until(() => readdirSync(threads).every(isStill), 'the stop');
 }
 
-testUsers('a connection that ends before it has sent a byte is no refusal', async (t) => {
+testUsers('a connection that ends before its first byte does not count as refused', async (t) => {
   const { proxy, ask } = await start(t);
   const come = async (user: User, bytes: string, leave: (connection: Connection) => void) => {
     // Held still, the proxy looks at a connection when its client has left.
@@ -244,7 +244,7 @@ for (const [args, sentence] of [
   });
 }
 
-test('the overflow user is refused by its name too', async (t) => {
+test('the proxy does not start if --allowed-user is the name of the overflow user', async (t) => {
   const table = process.platform === 'linux' ? readFileSync('/etc/passwd', 'utf8') : '';
   if (!/^nobody:[^:]*:65534:/m.test(table)) {
     t.log('skipped: nobody is not the overflow user here');
@@ -259,7 +259,7 @@ test('the overflow user is refused by its name too', async (t) => {
 // === Networks ===
 
 testUsers(
-  'a network namespace is served by its address, and only with --allowed-network',
+  'the proxy serves the clients of a network namespace by their address, and only with --allowed-network',
   async (t) => {
     const namespace = makeNamespace(t);
     if (namespace === null) {
@@ -334,7 +334,7 @@ testUsers('a task network may have an IPv4 and an IPv6 range', async (t) => {
 
 // === Under load ===
 
-testUsers('a task without end of connections does not keep an update out', async (t) => {
+testUsers('a task with hundreds of open connections does not keep an update out', async (t) => {
   const { proxy, ask, upstream } = await start(t, { descriptors: 256 });
   const hoard: Connection[] = [];
   for (let count = 0; count < 400; count += 1) {

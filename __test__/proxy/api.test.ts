@@ -26,7 +26,7 @@ const OPTIONS = {
   logLevel: 'error',
 } as const;
 
-test('a proxy without a reference runs on until it is stopped', async (t) => {
+test('a proxy runs on until it is stopped, even if the program keeps no reference to it', async (t) => {
   const proxy = new WeakRef(await startProxy(OPTIONS));
   const [url = ''] = proxy.deref()?.addresses ?? [];
   setFlagsFromString('--expose-gc');
@@ -41,7 +41,7 @@ test('a proxy without a reference runs on until it is stopped', async (t) => {
   await proxy.deref()?.stop();
 });
 
-test('every call of stop waits for the same end', async (t) => {
+test('calls of stop at the same time all return, and the proxy has ended then', async (t) => {
   const proxy = await startProxy({ ...OPTIONS, ipAddresses: ['127.0.0.1', '::1'] });
   t.is(proxy.addresses.length, 2);
   await t.throwsAsync(proxy.stop('soon'), { instanceOf: OptionsError });

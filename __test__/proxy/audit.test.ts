@@ -109,7 +109,7 @@ test('a line has the client, the request, the signing client with its scopes, an
   }
 });
 
-test('tries are counted, and the request id of upstream is kept, by both wires', async (t) => {
+test('a line has the number of tries and the request id of upstream, on both wires', async (t) => {
   let asked = 0;
   const upstream = await startUpstream(t, {
     handler: (exchange) => {
@@ -129,7 +129,7 @@ test('tries are counted, and the request id of upstream is kept, by both wires',
   t.like(byHyper, { method: 'POST', tries: 2, requestId: 'id-4', bytes: 4, status: 200 });
 });
 
-test('a failure has its code; a field of that name from upstream gives way', async (t) => {
+test('a refusal by the proxy has its code in the line and in the answer, and upstream cannot forge it', async (t) => {
   const upstream = await startUpstream(t, {
     handler: (exchange) =>
       exchange.respond(200, { fields: [['x-taskcluster-proxy-error', 'forged']] }),
@@ -144,7 +144,7 @@ test('a failure has its code; a field of that name from upstream gives way', asy
   t.like(line, { code: 'upstream-kept-off', status: 403, upstream: 'https://127.0.0.1/x' });
 });
 
-test('SIGHUP goes on in a new file, and no line is lost', async (t) => {
+test('on SIGHUP the proxy goes on in a new file, and loses no line', async (t) => {
   const { proxy, file } = await start(t);
   await proxy.get('/queue/v1/before');
   await lines(file, 1);
@@ -248,7 +248,7 @@ async function lostLines(proxy: Pick<RunningProxy, 'get'>): Promise<number> {
 
 for (const required of [true, false]) {
   const what = required ? 'of requests that are refused' : 'of requests that are signed';
-  onLinux(`lines ${what} are counted where they find no room`, async (t) => {
+  onLinux(`the proxy counts lost lines ${what}`, async (t) => {
     const upstream = await startUpstream(t);
     const flags = ['--audit-log', '/dev/full', ...(required ? ['--audit-required'] : [])];
     const proxy = await startProxy(t, { rootUrl: upstream.url, flags });
@@ -291,7 +291,7 @@ onLinux('at the end the proxy says how many lines a reader has not taken', async
   await proxy.exited;
 });
 
-test('behind half a line, which a full disk leaves, the first line begins on its own', async (t) => {
+test('the proxy begins a new line if the file ends in half a line, as a full disk leaves it', async (t) => {
   const file = path.join(freshDirectory(t), 'audit.jsonl');
   const half = '{"time":"2026-01';
   writeFileSync(file, half);

@@ -38,7 +38,7 @@ const SIGNED = [
   `https://example.com/x?q=${'x'.repeat(2000)}`,
 ];
 
-test('303 with the signed URL in Location and body, valid for an hour', async (t) => {
+test('the answer is 303 with the signed URL in Location and body, valid for an hour', async (t) => {
   for (const credentials of [permanentCredentials(), temporaryCredentials(['a'], 'tests/named')]) {
     const proxy = await start(t, credentials);
     for (const url of SIGNED) {
@@ -61,7 +61,7 @@ test('303 with the signed URL in Location and body, valid for an hour', async (t
   }
 });
 
-test('the query is kept, bewit comes last, and the fragment goes', async (t) => {
+test('the signed URL keeps the query, ends with the bewit, and has no fragment', async (t) => {
   const proxy = await start(t);
   const rows = [
     ['https://example.com/x', 'https://example.com/x?bewit='],
@@ -115,7 +115,7 @@ test('a body that is no absolute http URL gets 400 with a sentence', async (t) =
   }
 });
 
-test('a URL over 64 KiB is 413, however it is framed', async (t) => {
+test('a URL over 64 KiB gets 413, with a length and in chunks', async (t) => {
   const proxy = await start(t);
   const url = `https://example.com/${'x'.repeat(64 * 1024)}`;
   t.is((await proxy.request('POST', '/bewit', { body: url })).status, 413);
@@ -129,7 +129,7 @@ test('a URL over 64 KiB is 413, however it is framed', async (t) => {
   t.is((await proxy.request('POST', '/bewit', { body: fits })).status, 303);
 });
 
-test('only POST is answered', async (t) => {
+test('a method other than POST gets 405', async (t) => {
   const proxy = await start(t);
   for (const method of ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'post']) {
     const answer = await proxy.request(method, '/bewit');
@@ -138,7 +138,7 @@ test('only POST is answered', async (t) => {
   }
 });
 
-test('the credentials in force sign, which an update changes', async (t) => {
+test('the proxy signs with the new credentials after an update', async (t) => {
   const proxy = await start(t);
   await proxy.updateCredentials(permanentCredentials('tests/next'));
   const { body } = await proxy.request('POST', '/bewit', { body: 'https://example.com/x' });

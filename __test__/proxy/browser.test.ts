@@ -28,7 +28,7 @@ async function statusOf(
   return (await proxy.exchange(`GET ${target} HTTP/${version}\r\n${lines}\r\n`)).status;
 }
 
-test("only the proxy's own origin is served", async (t) => {
+test("a request with an Origin other than the proxy's own gets 403", async (t) => {
   const { upstream, proxy } = await start(t);
   const host = `127.0.0.1:${proxy.port}`;
   t.is(await statusOf(proxy, host), 200);
@@ -60,7 +60,7 @@ test("only the proxy's own origin is served", async (t) => {
   t.is(upstream.exchanges.length, before);
 });
 
-test('Sec-Fetch-Site tells a page from a user', async (t) => {
+test('a request whose Sec-Fetch-Site is same-site or cross-site gets 403', async (t) => {
   const { proxy } = await start(t);
   const rows = [
     ['none', 200],
@@ -73,7 +73,7 @@ test('Sec-Fetch-Site tells a page from a user', async (t) => {
   }
 });
 
-test('the proxy also guards its own endpoints', async (t) => {
+test('a page of another origin gets 403 from PUT /credentials and POST /bewit', async (t) => {
   const { proxy } = await start(t);
   const fields: [string, string][] = [['Origin', 'http://evil.example.com']];
   const body = JSON.stringify({ clientId: 'evil', accessToken: 'x'.repeat(44) });
@@ -83,7 +83,7 @@ test('the proxy also guards its own endpoints', async (t) => {
   t.is((await proxy.get('/queue/v1/x')).status, 200);
 });
 
-test('--allow-cross-site serves any page', async (t) => {
+test('with --allow-cross-site the proxy serves any page', async (t) => {
   const { proxy } = await start(t, ['--allow-cross-site']);
   for (const field of [
     ['Origin', 'http://evil.example.com'],
@@ -94,7 +94,7 @@ test('--allow-cross-site serves any page', async (t) => {
   }
 });
 
-test('a Host that public DNS could serve is misdirected', async (t) => {
+test('a request whose Host could be a name in public DNS gets 421', async (t) => {
   const { upstream, proxy } = await start(t);
   const allowed = [
     '127.0.0.1',
@@ -146,7 +146,7 @@ test('a Host that public DNS could serve is misdirected', async (t) => {
   t.is(upstream.exchanges.length, before);
 });
 
-test('--host allows a name, and * all of them', async (t) => {
+test('with --host the proxy serves a name, with --host * every name', async (t) => {
   const named = await start(t, ['--host', 'proxy.example.com', '--host', 'other.example.org']);
   t.is(await statusOf(named.proxy, 'proxy.example.com'), 200);
   t.is(await statusOf(named.proxy, 'PROXY.example.com:8080'), 200);
@@ -250,7 +250,7 @@ testWith('chromium')("a page of another origin cannot spend the task's credentia
   );
 });
 
-testWith('chromium')('a name that is bound anew to the proxy is misdirected', async (t) => {
+testWith('chromium')('a page whose name DNS rebinds to the proxy gets 421', async (t) => {
   const { upstream, proxy } = await start(t);
   answerAnyOrigin(upstream);
   const browser = await launch(t);

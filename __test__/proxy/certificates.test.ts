@@ -169,7 +169,7 @@ const REFUSED: Record<string, Server & { says: string }> = {
   },
 };
 
-test('a server has the right certificate and a secure TLS, or sees no request', async (t) => {
+test('the proxy sends a request only to a server with the right certificate and a secure TLS', async (t) => {
   // One proxy for all, which changes where the names of all lead.
   const [trusted, unknown] = await Promise.all([Authority.create(), Authority.create()]);
   const routes: Record<string, number> = {};

@@ -248,7 +248,7 @@ test('the command ends with 1 and one sentence if its port is in use', async (t)
   t.is(code, 1);
 });
 
-testWith('old-node')('a Node that is too old ends with one sentence', async (t) => {
+testWith('old-node')('on a Node that is too old a command ends with one sentence', async (t) => {
   const local = path.join(import.meta.dirname, '../../dist/cli/taskcluster-local.js');
   for (const [file, name] of [
     [COMMAND, 'taskcluster-proxy'],
@@ -437,7 +437,7 @@ for (const variable of ['TASKCLUSTER_CERTIFICATE', 'TASKCLUSTER_CERITIFICATE']) 
   });
 }
 
-test('the proxy listens on the fixed port with any other flags', async (t) => {
+test('with TASKCLUSTER_PROXY_FIXED_PORT the proxy listens on that port, with any other flags', async (t) => {
   const port = await unusedPort();
   const first = ['--host', 'public.example.com', '--upstream-host', 'none', '-i127.0.0.1'];
   const env = { ...ENOUGH, [FIXED_PORT]: `${port}` };
@@ -452,7 +452,7 @@ test('the proxy listens on the fixed port with any other flags', async (t) => {
   }
 });
 
-test('flags win over the environment, and empty credentials do not count', async (t) => {
+test('a flag wins over its variable, and an empty --certificate or --root-url counts as not given', async (t) => {
   const flags = ['--client-id', 'from-flag', '--access-token', '-begins-with-a-dash'];
   const empty = ['--certificate', '', '--root-url='];
   const { urls } = await startCommand(t, ['-p0', ...flags, ...empty, '-i127.0.0.1']);

@@ -234,7 +234,7 @@ testWith('curl')(
   },
 );
 
-testWith('curl')('an upload by curl waits for 100 Continue and arrives whole', async (t) => {
+testWith('curl')('an upload by curl arrives whole, with and without Expect', async (t) => {
   const { upstream, proxy } = await startRecorded(t);
   const file = path.join(freshDirectory(t), 'artifact');
   const bytes = randomBytes(9_000_001);

@@ -43,7 +43,7 @@ async function answer(exchange: Exchange, offset: number): Promise<void> {
 
 for (const [what, send] of Object.entries(WAYS)) {
   for (const offset of [HOUR_MS, -HOUR_MS]) {
-    test(`Date corrects a clock once for all: ${what}, ${offset} ms ahead`, async (t) => {
+    test(`the proxy corrects its clock by Date, once for all requests: ${what}, ${offset} ms ahead`, async (t) => {
       const upstream = await startDeployment(t, offset);
       const proxy = await startProxy(t, { rootUrl: upstream.url, flags: NEVER });
       const began = Date.now();
@@ -88,7 +88,7 @@ test('the correction outlives an update of the credentials', async (t) => {
   t.is(upstream.last.signed().clientId, 'tests/next');
 });
 
-test('a refusal by TLS corrects a clock', async (t) => {
+test('the proxy corrects its clock by a refusal that comes over TLS', async (t) => {
   const authority = await Authority.create();
   const leaf = await authority.issue(['localhost']);
   const upstream = await startDeployment(t, HOUR_MS, { tls: leaf });
@@ -101,7 +101,7 @@ test('a refusal by TLS corrects a clock', async (t) => {
   t.is((await proxy.get('/queue/v1/x')).status, 200);
 });
 
-test('neither another host nor plain HTTP from afar corrects a clock', async (t) => {
+test('a refusal by another host, or over plain HTTP from another machine, does not correct the clock', async (t) => {
   const authority = await Authority.create();
   const other = await startDeployment(t, HOUR_MS, {
     tls: await authority.issue(['other.example.com']),
@@ -128,7 +128,7 @@ test('neither another host nor plain HTTP from afar corrects a clock', async (t)
   }
 });
 
-test('a refusal for another reason is no reason for another try', async (t) => {
+test('the proxy tries a refused request again only if its clock is wrong, and then once', async (t) => {
   const refuse = (options: Partial<ProxyOptions>, offset: number) =>
     refused(t, { flags: NEVER, ...options }, offset);
   // The client is unknown: no time would help, and the second refusal goes back.

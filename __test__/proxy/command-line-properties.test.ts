@@ -176,7 +176,7 @@ test('a command line is read from left to right, and options end at the first sc
   });
 });
 
-test('no scope sets anything', async (t) => {
+test('the scopes of a command line change none of its options', async (t) => {
   const filled = scopes.map((all) => all.filter((scope) => scope !== ''));
   await holds(t, 1000, fc.tuple(line, filled), ([args, others]) => {
     const { scopes, apart } = parseLine(args);
@@ -197,7 +197,7 @@ const RESTRICTS = {
   leftOut: ['allowCrossSite', 'hosts', 'allowedNetwork'],
 };
 
-test('nothing is served that no flag asks for', async (t) => {
+test('the command restricts or widens what is served exactly as the flags say', async (t) => {
   await holds(t, 2000, line, (args) => {
     const said = read(args);
     if (!('kind' in said) || said.kind !== 'run') {

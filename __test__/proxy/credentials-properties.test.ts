@@ -277,7 +277,7 @@ test('a certificate is taken if it has all that the auth service asks for, and o
   t.true((seen.get('none') ?? 0) > 1000, [...seen].join(' '));
 });
 
-test('temporary credentials are taken as they were made', (t) => {
+test('temporary credentials are taken unchanged, and refused with the client id of their issuer', (t) => {
   const taken = (set: Credentials) => verdictOn(Buffer.from(JSON.stringify(set)));
   const { certificate } = TEMPORARY;
   t.deepEqual(taken(TEMPORARY), TEMPORARY);

@@ -172,7 +172,7 @@ test('the proxy accepts a certificate that has all its keys and any others', (t)
   }
 });
 
-test('the API refuses the same credentials as PUT /credentials', (t) => {
+test('the API refuses credentials that are undefined, and a certificate that is a number', (t) => {
   t.throws(() => checkCredentials(undefined), { instanceOf: CredentialsError, message: SHAPE });
   t.throws(() => checkCredentials({ clientId: 'a', accessToken: 'b', certificate: 5 }), {
     instanceOf: CredentialsError,

@@ -73,7 +73,7 @@ async function upload(url: string, flags: string[]): Promise<string> {
 }
 
 for (const [wire, { bytes, flags }] of Object.entries(UPLOADS)) {
-  testWith('haproxy', 'curl')(`HAProxy refuses an upload by ${wire}`, async (t) => {
+  testWith('haproxy', 'curl')(`an upload gets HAProxy's refusal by ${wire}`, async (t) => {
     const rootUrl = await startHasty(t, REFUSES);
     const proxy = await startProxy(t, { rootUrl });
     const file = path.join(freshDirectory(t), 'file');
@@ -86,7 +86,7 @@ for (const [wire, { bytes, flags }] of Object.entries(UPLOADS)) {
   });
 }
 
-testWith('haproxy', 'curl')('HAProxy sends an upload over HTTP/2 elsewhere', async (t) => {
+testWith('haproxy', 'curl')("an upload over HTTP/2 gets HAProxy's redirect", async (t) => {
   const rootUrl = await startHasty(t, 'redirect location https://tc.example.com/ code 307');
   const proxy = await startProxy(t, { rootUrl });
   const { bytes, flags } = UPLOADS['hyper, over HTTP/2'];
@@ -100,7 +100,7 @@ testWith('haproxy', 'curl')('HAProxy sends an upload over HTTP/2 elsewhere', asy
 });
 
 testWith('curl')(
-  'an HTTP/2 client gets the refusal of an upload that is answered here',
+  'an HTTP/2 client gets the refusal of an upload that the proxy answers itself',
   async (t) => {
     const upstream = await startUpstream(t);
     const proxy = await startProxy(t, { rootUrl: upstream.url });
@@ -118,7 +118,7 @@ testWith('curl')(
 
 const HEAD = 'POST /x/v1/y HTTP/1.1\r\nHost: taskcluster\r\n';
 
-test('the last answer of a connection says so where the body was not read', async (t) => {
+test('an answer says Connection: close if the body of its request was not read', async (t) => {
   const upstream = await startUpstream(t, {
     handler: (exchange) => exchange.respond(413, { body: 'no' }),
   });
@@ -211,7 +211,7 @@ test('an upload that is refused is not sent again', async (t) => {
   }
 });
 
-test('the connection of an upload that upstream broke off comes to its end', async (t) => {
+test('a client whose upload upstream breaks off gets 502 and the end of its connection', async (t) => {
   const server = createServer((socket) => {
     socket.on('error', () => {});
     socket.once('data', () => socket.resetAndDestroy());
@@ -243,7 +243,7 @@ test('the connection of an upload that upstream broke off comes to its end', asy
   }
 });
 
-test('a body goes on where upstream answers and goes on reading', async (t) => {
+test('upstream gets the rest of a body if it answers early and goes on reading', async (t) => {
   const upstream = await startUpstream(t);
   const proxy = await startProxy(t, { rootUrl: upstream.url });
   for (const length of [20_000, 12 * MIB]) {
@@ -301,7 +301,7 @@ async function begin(proxy: RunningProxy, bytes: string) {
 }
 
 for (const [wire, start] of Object.entries(GOING_ON)) {
-  test(`a request runs until upstream has its body, by ${wire}`, async (t) => {
+  test(`a request counts as running until upstream has its body, by ${wire}`, async (t) => {
     const upstream = await startUpstream(t);
     const flags = ['--drain-timeout', '1m', '--grace', '1m'];
     const proxy = await startProxy(t, { rootUrl: upstream.url, flags });

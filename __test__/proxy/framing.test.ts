@@ -128,7 +128,7 @@ test('a head that keeps trickling is given up after --header-timeout', async (t)
   t.is(upstream.exchanges.length, 0);
 });
 
-test('an idle connection and a slow body are no slow head', async (t) => {
+test('--header-timeout bounds neither an idle connection nor a slow body', async (t) => {
   const { upstream, proxy } = await start(t, ['--header-timeout', '1s']);
   const connection = await proxy.connect();
   t.is((await connection.exchange(requestBytes('GET', '/queue/v1/1'))).status, 200);

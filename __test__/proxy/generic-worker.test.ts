@@ -144,7 +144,7 @@ testWith('generic-worker', 'curl')(
 );
 
 testWith('generic-worker', 'curl')(
-  'with the scopes derived from its calls the same task passes, with any one less it does not',
+  'a task passes with the scopes derived from its calls, and fails with any one of them less',
   async (t) => {
     const deployment = await deploymentFor(t);
     const queue = queueOf(deployment, deployment.credentials);

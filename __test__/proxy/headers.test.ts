@@ -100,7 +100,7 @@ test('hop-by-hop fields stop here in both directions', async (t) => {
   upstream.assertAllSigned(t);
 });
 
-test('Connection cannot name away what the proxy or the framing needs', async (t) => {
+test('a field that the proxy or the framing needs counts although Connection names it', async (t) => {
   const { upstream, proxy } = await start(t);
   const named = 'Authorization, Host, Content-Length, X-Taskcluster-Authorized-Scopes';
   const answer = await proxy.request('POST', '/queue/v1/x', {
@@ -115,7 +115,7 @@ test('Connection cannot name away what the proxy or the framing needs', async (t
   t.deepEqual(upstream.last.signed().authorizedScopes, ['a']);
 });
 
-test('Connection: close holds for the way in only', async (t) => {
+test('Connection: close of a client ends its own connection, and not the one to upstream', async (t) => {
   const { upstream, proxy } = await start(t);
   const connection = await proxy.connect();
   await connection.exchange(
@@ -160,7 +160,7 @@ test('answers say which credentials signed the request', async (t) => {
   }
 });
 
-test('errors made here carry the same fields, Endpoint only where there is one', async (t) => {
+test("the proxy's own errors name the credentials and the version, and the endpoint if there is one", async (t) => {
   const rootUrl = `http://127.0.0.1:${await unusedPort()}`;
   const proxy = await startProxy(t, { rootUrl, flags: ['--retry-for', '0'] });
   const rows = [
@@ -181,7 +181,7 @@ test('errors made here carry the same fields, Endpoint only where there is one',
   t.is(value(unreachable.fields, 'x-taskcluster-endpoint'), `${rootUrl}/api/queue/v1/x?y`);
 });
 
-test('fields of the same names from upstream give way', async (t) => {
+test('upstream cannot forge the fields that the proxy sets', async (t) => {
   const { upstream, proxy } = await start(t);
   upstream.handler = (exchange) =>
     exchange.respond(200, {
@@ -368,7 +368,7 @@ test('trailers pass both ways', async (t) => {
 // Behind a second of silence the proxy asks for the body itself. A busy machine may be that slow, so the next
 // two tests ask again until it was not.
 
-test('100 Continue comes from upstream, and the body after it', async (t) => {
+test('the proxy passes 100 Continue from upstream to the client, and then the body to upstream', async (t) => {
   const { upstream, proxy } = await start(t);
   upstream.handler = async () => {};
   const ask = async () => {
@@ -429,7 +429,7 @@ test('a client that expects 100 Continue and does not wait is served', async (t)
   t.is((await upstream.last.body()).bytes.toString(), 'hello');
 });
 
-test('interim answers never pass for the final one', async (t) => {
+test('the client gets the final answer behind interim ones, without their fields', async (t) => {
   const { upstream, proxy } = await start(t);
   upstream.handler = async (exchange) => {
     await exchange.send('HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n');
@@ -445,7 +445,7 @@ test('interim answers never pass for the final one', async (t) => {
   );
 });
 
-test('an update changes what answers say from the next request on', async (t) => {
+test('answers name the new credentials from the first request after an update', async (t) => {
   const { proxy } = await start(t);
   await proxy.updateCredentials(temporaryCredentials(['a:*'], 'tests/next'));
   const next = await proxy.get('/queue/v1/x');

@@ -155,7 +155,7 @@ test('the proxy answers its own endpoints over HTTP/2, too', async (t) => {
   t.is(upstream.exchanges.length, 0);
 });
 
-test('the authority is held to the same table as Host', async (t) => {
+test('a request whose :authority is a public name gets 421', async (t) => {
   const { upstream, client } = await startDown(t);
   const refused = await client.request({
     ':path': '/queue/v1/x',
@@ -167,7 +167,7 @@ test('the authority is held to the same table as Host', async (t) => {
   t.is(upstream.exchanges.length, 1);
 });
 
-test('a hundred streams at once are answered, each with its own', async (t) => {
+test('each of a hundred streams at once gets its own answer', async (t) => {
   const { upstream, client } = await startDown(t);
   upstream.handler = async (exchange) => {
     const { bytes } = await exchange.body();
@@ -281,7 +281,7 @@ test('a malformed request is refused and never becomes a whole one', async (t) =
   t.is((await proxy.get('/queue/v1/after')).status, 200);
 });
 
-test('an answer that needs no body waits only a moment for a body that does not come', async (t) => {
+test('the client gets an answer that needs no body even if the body does not come', async (t) => {
   const { client } = await startDown(t);
   const stream = client.open({ ':method': 'POST', ':path': '/nothing', 'content-length': 5 });
   stream.on('error', () => {});
@@ -290,7 +290,7 @@ test('an answer that needs no body waits only a moment for a body that does not 
   stream.destroy();
 });
 
-test('equal lengths go out as one', async (t) => {
+test('a content length that is repeated or has leading zeros goes upstream as one plain number', async (t) => {
   const { upstream, proxy } = await startDown(t);
   const length: [string, string] = ['content-length', '5'];
   for (const fields of [[length, length], [['content-length', '005'] as [string, string]]]) {
@@ -459,7 +459,7 @@ test('a client that leaves resets its stream upstream within a second', async (t
   t.false(upstream.sessions[0]?.closed ?? true, 'the connection is kept for others');
 });
 
-test('an upstream of HTTP/2 alone is 502 at once, with the flag to give', async (t) => {
+test('the client gets 502 from an upstream of HTTP/2 alone, with the flag to give', async (t) => {
   const upstream = await startHttp2Upstream(t, await authority.issue(['localhost']));
   const SSL_CERT_FILE = authority.writeRoot(freshDirectory(t));
   const proxy = await startProxy(t, { rootUrl: upstream.url, env: { SSL_CERT_FILE } });

@@ -93,7 +93,7 @@ for (const option of ['--inspect-brk=0', '--inspect-wait=0']) {
   });
 }
 
-unixTest('a signal while Node starts opens none either', async (t) => {
+unixTest('no debugger attaches after a signal while Node starts', async (t) => {
   // Node opens it from its event loop, once a thread that waits for the signal has told it so.
   const early = "process.kill(process.pid, 'SIGUSR1');";
   const { child, inspector, listening } = start(t, '--inspect-port=0', early);

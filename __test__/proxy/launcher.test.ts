@@ -133,7 +133,7 @@ for (const [flags, ends] of [
   [[...USER, '--end-with-parent'], true],
 ] as const) {
   const name = flags.filter((flag) => flag.startsWith('--')).join(' ') || 'no flag';
-  linuxTest(`${name}: ${ends ? 'ends with' : 'outlives'} who started it`, async (t) => {
+  linuxTest(`with ${name} the proxy ${ends ? 'ends with' : 'outlives'} its launcher`, async (t) => {
     const { launcher, port, ended } = await startFrom(t, 'proxy; true', [...flags]);
     await listens(port);
     launcher.kill('SIGKILL');

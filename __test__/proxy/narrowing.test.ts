@@ -39,14 +39,14 @@ test('white space and escapes in the array are those of JSON', async (t) => {
   t.deepEqual(upstream.last.signed().authorizedScopes, ['a', 'b:/']);
 });
 
-test('temporary credentials keep their certificate', async (t) => {
+test('the proxy signs a narrowed request with the certificate of temporary credentials', async (t) => {
   const { upstream, proxy } = await start(t, { credentials: temporaryCredentials(['a:*'], 'n') });
   await proxy.get('/queue/v1/x', narrowedTo(['a:b']));
   t.is(upstream.last.signed().kind, 'temporary');
   t.deepEqual(upstream.last.signed().authorizedScopes, ['a:b']);
 });
 
-test('a restricted proxy is narrowed and never widened', async (t) => {
+test('a request narrows the restriction of the proxy and never widens it', async (t) => {
   const { upstream, proxy } = await start(t, { scopes: ['a:*', 'b', 'c*'] });
   const granted = [['a:x'], ['a:*'], ['a:'], ['a:x*'], ['b'], ['b', 'a:y'], ['c'], ['c:d'], []];
   for (const scopes of granted) {
@@ -70,7 +70,7 @@ test('a restricted proxy is narrowed and never widened', async (t) => {
   upstream.assertAllSigned(t);
 });
 
-test('a field that is no JSON array of scopes is 400', async (t) => {
+test('a request whose field is no JSON array of scopes gets 400', async (t) => {
   const { upstream, proxy } = await start(t);
   const malformed = [
     '',
@@ -105,7 +105,7 @@ test('a field that is no JSON array of scopes is 400', async (t) => {
   t.is(upstream.exchanges.length, 0);
 });
 
-test('a signed URL is narrowed too', async (t) => {
+test('a client narrows the scopes of a signed URL within the restriction', async (t) => {
   const { proxy } = await start(t, { scopes: ['a:*'] });
   const body = 'https://example.com/x';
   const narrowed = await proxy.request('POST', '/bewit', { fields: narrowedTo(['a:b']), body });
@@ -117,7 +117,7 @@ test('a signed URL is narrowed too', async (t) => {
   t.is(refused.status, 403);
 });
 
-test('a task without scopes restricts to nothing, which is not no restriction', async (t) => {
+test('a task without scopes restricts each request to an empty list of scopes', async (t) => {
   const upstream = await startUpstream(t, async (exchange) => {
     await (exchange.target.startsWith('/api/queue/v1/task/') ? task(exchange) : answerOk(exchange));
   });

@@ -85,7 +85,7 @@ function expiring(clientId: string, milliseconds: number) {
   });
 }
 
-test('credentials that have expired start, and are taken, with one warning each', async (t) => {
+test('the proxy starts with expired credentials and takes them as an update, with one warning each', async (t) => {
   const { proxy } = await start(t, { credentials: expiring('tests/first', -HOUR_MS) });
   const expired = /^.*warning: these credentials expired at \S+Z: update them, or set .*$/gm;
   await proxy.logged(expired);
@@ -138,7 +138,7 @@ test('a running request shows in the metrics while it runs', async (t) => {
   await running;
 });
 
-test('each request is one line, in text', async (t) => {
+test('a log in text has a line for a request', async (t) => {
   const { upstream, proxy } = await start(t);
   await proxy.get('/queue/v1/a//b%2F?c=d');
   const line = await proxy.logged(/^.*Proxying \/queue.*$/m);
@@ -147,7 +147,7 @@ test('each request is one line, in text', async (t) => {
   t.regex(line, /\b200\b.*\b2\b.*\b\d+(\.\d+)? ?ms$/);
 });
 
-test('each request is one object, in JSON', async (t) => {
+test('a log in JSON has an object for a request', async (t) => {
   const { upstream, proxy } = await start(t, { flags: ['--log-format', 'json'] });
   await proxy.get('/queue/v1/a//b%2F?c=d');
   await proxy.logged(/queue\/v1\/a/);
@@ -165,7 +165,7 @@ test('each request is one object, in JSON', async (t) => {
   );
 });
 
-test('--log-level leaves out what is less', async (t) => {
+test('with --log-level error the log has no line of a lower level', async (t) => {
   const { proxy } = await start(t, { flags: ['--log-level', 'error'] });
   await proxy.get('/queue/v1/x');
   await proxy.updateCredentials('not JSON');
@@ -229,7 +229,7 @@ for (const format of ['text', 'json']) {
   });
 }
 
-test('stopped, it takes no more connections, and idle ones do not hold it', async (t) => {
+test('a proxy that is told to stop takes no more connections, and waits for no idle one', async (t) => {
   const { upstream, proxy } = await start(t);
   const release = gate();
   upstream.handler = async (exchange) => {

@@ -167,13 +167,13 @@ for (const [keys, message] of [
   });
 }
 
-test('startProxy takes credentials with what queues may add', async (t) => {
+test('startProxy takes credentials with a further key, and with null for the certificate', async (t) => {
   const credentials = { ...ENOUGH.credentials, takenUntil: 'x', certificate: null };
   await (await startProxy({ ...ENOUGH, credentials, logLevel: 'error' })).stop(0);
   t.pass();
 });
 
-test('startProxy is given one object', async (t) => {
+test('startProxy refuses more than one object of options', async (t) => {
   const start = startProxy as (...options: object[]) => ReturnType<typeof startProxy>;
   await t.throwsAsync(start(ENOUGH, { allowedUser: 'root' }), {
     instanceOf: OptionsError,

@@ -99,7 +99,7 @@ const update = (port: number, clientId: string) =>
     body: JSON.stringify(permanentCredentials(clientId)),
   });
 
-unixTest('the proxy starts, takes new credentials and stops, read or not', async (t) => {
+unixTest('with full pipes the proxy starts, takes new credentials and stops', async (t) => {
   const { child, port, ended } = await start(t);
   await listens(port);
   t.is((await within(update(port, 'tests/next'), 'an update')).status, 200);
@@ -109,7 +109,7 @@ unixTest('the proxy starts, takes new credentials and stops, read or not', async
   t.deepEqual(await within(ended, 'the end'), [0, null]);
 });
 
-unixTest('what the proxy says comes as soon as there is a reader', async (t) => {
+unixTest('a reader that comes late gets the lines that the proxy has written', async (t) => {
   const { port, stdout, stderr } = await start(t);
   await listens(port);
   const line = `Listening on http://127.0.0.1:${port}\n`;
@@ -118,7 +118,7 @@ unixTest('what the proxy says comes as soon as there is a reader', async (t) => 
   await within(stderr.reads(/Answering \/none .*\n/), 'a line on stderr');
 });
 
-unixTest('what Node warns of holds nothing up', async (t) => {
+unixTest('a warning of Node does not hold the proxy up', async (t) => {
   const preload = path.join(freshDirectory(t), 'preload.cjs');
   writeFileSync(preload, "process.emitWarning('be warned');");
   const { port, stderr } = await start(t, [], { NODE_OPTIONS: `--require=${preload}` });
@@ -128,19 +128,19 @@ unixTest('what Node warns of holds nothing up', async (t) => {
 });
 
 for (const [what, flags, code] of [
-  ['a flag that is none', ['--no-such-flag'], 64],
-  ['a user that is none', ['--allowed-user', 'no-such-user'], 64],
+  ['an unknown flag', ['--no-such-flag'], 64],
+  ['an unknown user', ['--allowed-user', 'no-such-user'], 64],
   ['a ready file that cannot be written', ['--ready-file', '/none/ready'], 1],
-  ['a question for its flags', ['--help'], 0],
-  ['a question for its version', ['--version'], 0],
+  ['--help', ['--help'], 0],
+  ['--version', ['--version'], 0],
 ] as const) {
-  unixTest(`${what} ends the proxy, read or not`, async (t) => {
+  unixTest(`with full pipes ${what} ends the proxy`, async (t) => {
     const { ended } = await start(t, [...flags]);
     t.deepEqual(await within(ended, 'the end'), [code, null]);
   });
 }
 
-unixTest('the proxy ends with its launcher at once, read or not', async (t) => {
+unixTest('with full pipes the proxy ends at once with its launcher', async (t) => {
   const { child, port } = await start(t, ['--end-with-parent'], {}, [
     'sh',
     '-c',

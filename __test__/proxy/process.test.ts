@@ -113,7 +113,7 @@ test('a second signal ends the proxy at once', async (t) => {
   t.deepEqual(await within(exited, 'the end'), [130, null]);
 });
 
-linuxTest('the proxy is one process, of which SIGKILL leaves nothing', async (t) => {
+linuxTest('the proxy is one process, and SIGKILL frees its port', async (t) => {
   const { child, pid, urls, exited } = await startCommand(t, LISTEN);
   t.is((await fetch(`${urls[0]}/none`)).status, 404);
   t.deepEqual(childrenOf(pid), []);
@@ -166,7 +166,7 @@ async function readable(pid: number): Promise<string[]> {
 }
 
 rootTest(
-  "its user's other processes read neither the proxy's memory nor its environment",
+  "other processes of the proxy's user read neither its memory nor its environment",
   async (t) => {
     const { PATH = '' } = process.env;
     const options = {

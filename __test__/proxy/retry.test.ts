@@ -81,7 +81,7 @@ test('--retry-for 0 makes the first answer the last', async (t) => {
   t.is(upstream.exchanges.length, 1);
 });
 
-test('once the time is up, the last answer goes back as it is', async (t) => {
+test('the client gets the last answer as it is once --retry-for is over', async (t) => {
   const { upstream, proxy } = await start(t, ['--retry-first', '20ms', '--retry-for', '2s']);
   upstream.handler = (exchange) =>
     exchange.respond(503, {
@@ -209,7 +209,7 @@ test('the proxy answers 502 with a sentence for an unreachable upstream', async 
   }
 });
 
-test('an upstream that does not answer is 504 after --response-timeout', async (t) => {
+test('the client gets 504 if upstream does not answer within --response-timeout', async (t) => {
   const { upstream, proxy } = await start(t, [...NEVER, '--response-timeout', '500ms']);
   const held = gate();
   upstream.handler = () => held.opened;
@@ -242,7 +242,7 @@ test('--response-timeout does not bound a body that moves, in or out', async (t)
   t.is((await connection.response('POST')).body.toString(), 'slow');
 });
 
-test('an answer that is not HTTP is 502 at once', async (t) => {
+test('the client gets 502 at once if upstream does not answer in HTTP', async (t) => {
   const answers = [
     'SSH-2.0-OpenSSH_9.2\r\n',
     '\x15\x03\x01\x00\x02\x02\x16',
@@ -275,7 +275,7 @@ test('a body over --replay-limit makes the first answer final', async (t) => {
   t.is(small.upstream.exchanges.length, 2);
 });
 
-test('past --replay-limit a broken connection is 502', async (t) => {
+test('the client gets 502 if a connection breaks with a body over --replay-limit', async (t) => {
   const flags = [...QUICK, '--replay-limit', '64KiB'];
   const { upstream, proxy } = await start(t, flags, async (exchange) => {
     await exchange.body();
@@ -349,7 +349,7 @@ test('a client that leaves ends the try that is running', async (t) => {
   await t.notThrowsAsync(within(exchange.gone(), 'the end of the upstream request', PROMPT_MS));
 });
 
-test('a pooled connection that upstream has closed is replaced, even for --retry-for 0', async (t) => {
+test('even with --retry-for 0 the proxy replaces a pooled connection that upstream closed, unless a POST may have run', async (t) => {
   const { upstream, proxy } = await start(t, NEVER);
   for (const [when, method, status] of [
     ['before the request', 'POST', 200],

@@ -61,7 +61,7 @@ test('a path goes out byte for byte and is signed as it stands', async (t) => {
   upstream.assertAllSigned(t);
 });
 
-test('bytes that a target must not hold are refused, or go out as they came', async (t) => {
+test('a target with bytes that it must not hold gets 400, or goes upstream as it came', async (t) => {
   const { upstream, proxy } = await start(t);
   for (const odd of ['"', '<', '>', '\\', '^', '`', '{', '|', '}', '%', '%zz', '%4', '[', ']']) {
     for (const rest of [`a${odd}b`, `a?b=${odd}`]) {
@@ -144,7 +144,7 @@ test('a target that matches no row of the table gets 404 with one sentence', asy
   t.is(upstream.exchanges.length, 0);
 });
 
-test('names answered by the proxy are answered by no other method', async (t) => {
+test("the proxy's own endpoints answer a wrong method with 405 and Allow", async (t) => {
   const { upstream, proxy } = await start(t);
   const rows = [
     ['GET', '/bewit', 'POST'],
@@ -210,7 +210,7 @@ test('OPTIONS * gets 400 and CONNECT 405', async (t) => {
   t.is(upstream.exchanges.length, 0);
 });
 
-test('HTTP/1.0 without Host is served and then closed', async (t) => {
+test('a client of HTTP/1.0 without Host gets its answer and the end of its connection', async (t) => {
   const { upstream, proxy } = await start(t);
   const connection = await proxy.connect();
   const answer = await connection.exchange('GET /queue/v1/old HTTP/1.0\r\n\r\n');

@@ -131,7 +131,7 @@ function isLeftOut(key: ApiKey, value: unknown): boolean {
 
 const DEFAULTS = decide({});
 
-test('any value is refused by its key, or means what it says', async (t) => {
+test('the API refuses a value by the name of its key, or takes it for what it says', async (t) => {
   await holds(t, 5000, options, (options) => {
     const given = Object.entries(options).filter(
       ([key, value]) => !isLeftOut(key as ApiKey, value),

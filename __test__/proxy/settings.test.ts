@@ -161,7 +161,7 @@ async function start(t: ExecutionContext, options: object): Promise<Outcome> {
   }
 }
 
-test.serial('the proxy that the slips are tried on serves as little as possible', async (t) => {
+test.serial('the proxy on which mistakes are tried serves as little as possible', async (t) => {
   const { proxy } = (await start(t, SHUT)) as { proxy: ApiProxy };
   t.deepEqual(await exposureOf(t, proxy.addresses), SHUT_EXPOSURE);
 });
@@ -175,7 +175,7 @@ for (const key of API_KEYS) {
     // A network shows in admission.test.ts, which has namespaces; what is recorded in audit.test.ts.
     continue;
   }
-  test.serial(`${key} restricts ${row.restricts}`, async (t) => {
+  test.serial(`the key ${key} restricts ${row.restricts}`, async (t) => {
     const { [key]: _, ...without } = SHUT;
     const outcome = await start(
       t,
@@ -191,7 +191,7 @@ for (const key of API_KEYS) {
 }
 
 for (const key of API_KEYS) {
-  test.serial(`no value of another kind for ${key} serves more`, async (t) => {
+  test.serial(`no value of another kind for ${key} makes the proxy serve more`, async (t) => {
     const row: Row = SETTINGS[key];
     for (const value of WRONG) {
       if (row.kind === 'switch' && typeof value === 'boolean') {
@@ -248,7 +248,7 @@ function misspelt(name: string, names: readonly string[]): string[] {
   return [...new Set(forms)].filter((form) => !names.includes(form));
 }
 
-test('a misspelt key is refused with the right one', async (t) => {
+test('startProxy refuses a misspelt key and names the right one', async (t) => {
   for (const key of API_KEYS) {
     const { [key as 'port']: _, ...without } = SHUT;
     const { flag }: Row = SETTINGS[key];
@@ -271,7 +271,7 @@ for (const [word, answer] of Object.entries({
   rootURL: 'did you mean rootUrl?',
   frobnicate: `its options are ${API_KEYS.join(', ')}`,
 })) {
-  test(`startProxy names the values that ${word} takes`, async (t) => {
+  test(`startProxy refuses the key ${word} and names the right one, or all keys`, async (t) => {
     const inherited = Object.create({ [word]: 'x' }, Object.getOwnPropertyDescriptors(SHUT));
     for (const options of [{ ...SHUT, [word]: 'x' }, inherited]) {
       const outcome = await start(t, options);
@@ -392,7 +392,7 @@ for (const [key, row] of FLAGS) {
     }
   });
 
-  test(`--${flag} before scopes`, (t) => {
+  test(`--${flag} stands before scopes as the table of settings allows`, (t) => {
     const given = [`--${flag}`, `${right}`];
     const mixed = read([...given, 'scope']);
     t.is(typeof mixed, row.first ? 'string' : 'object', `${mixed}`);
@@ -456,7 +456,7 @@ for (const [key, { flag, restricts, by }] of FLAGS) {
 }
 
 /** Variables that are empty count as not given, each as if it were not there. */
-test.serial('empty variables serve no more', async (t) => {
+test.serial('with empty variables the proxy serves no more than without them', async (t) => {
   const empty = Object.fromEntries(
     ROWS.flatMap(([, { environment = [] }]) => environment).map((name) => [name, '']),
   );
@@ -467,7 +467,7 @@ test.serial('empty variables serve no more', async (t) => {
   t.deepEqual(await exposureOf(t, urls), SHUT_EXPOSURE);
 });
 
-test.serial('a task id restricts, and one that is empty or wrong does not start', async (t) => {
+test.serial('a task id restricts the proxy, and an invalid one does not start it', async (t) => {
   const queue = createServer((_, response) => response.end('{"scopes":["a:b"]}'));
   t.teardown(() => queue.close());
   await once(queue.listen(0, '127.0.0.1'), 'listening');

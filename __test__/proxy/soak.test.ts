@@ -24,7 +24,7 @@ function runFor(t: ExecutionContext, minutes: number): Run {
 
 const linuxTest = process.platform === 'linux' ? test : test.skip;
 
-linuxTest('a proxy comes through bad weather', async (t) => {
+linuxTest('a proxy comes through a short soak without a fault', async (t) => {
   const figures = await soakProxy(runFor(t, 0.15));
   t.log(table(figures));
   t.deepEqual(faultsOf(figures), []);
@@ -42,7 +42,7 @@ testWith('postgres')('a deployment comes through restarts of its database', asyn
   t.true((figures[0]?.ledger.count('read at the end') ?? 0) > 0);
 });
 
-test('a body tells a byte that is lost, changed, moved or too many', (t) => {
+test('the soak finds a body with a byte that is lost, changed or too many', (t) => {
   const payload = new Payload(3, 2_500_000);
   const whole = payload.whole();
   t.is(whole.length, 2_500_000);
@@ -71,7 +71,7 @@ test('a body tells a byte that is lost, changed, moved or too many', (t) => {
   }
 });
 
-test('faults are counted, and the first of them kept', (t) => {
+test('the soak counts all faults and keeps the first 50', (t) => {
   const ledger = new Ledger();
   for (let count = 0; count < 100; count += 1) {
     ledger.fault('something');
@@ -80,7 +80,7 @@ test('faults are counted, and the first of them kept', (t) => {
   t.is(ledger.faults.length, 50);
 });
 
-test('options are judged', (t) => {
+test('the soak refuses unknown options and invalid values', (t) => {
   t.is(readOptions(['--minutes', '0.5', '--seed', '7']).seed, 7);
   for (const args of [
     ['--minutes', '0'],

@@ -174,7 +174,7 @@ test('each byte leaves as soon as it has come, both ways', async (t) => {
   t.true((await within(body.next(), 'the end')).done);
 });
 
-test('a client that reads slowly stops the upstream', async (t) => {
+test('the proxy lets upstream wait for a client that reads slowly', async (t) => {
   const { upstream, proxy } = await start(t);
   let sent = 0;
   upstream.handler = async (exchange) => {
@@ -198,7 +198,7 @@ test('a client that reads slowly stops the upstream', async (t) => {
   t.is(received.differsAt, undefined);
 });
 
-test('an upstream that reads slowly stops the client', async (t) => {
+test('the proxy lets a client wait for an upstream that reads slowly', async (t) => {
   const { upstream, proxy } = await start(t);
   let read: () => void = () => {};
   const reading = new Promise<void>((resolve) => {

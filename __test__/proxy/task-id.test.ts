@@ -229,7 +229,7 @@ test('the lookup ends at once, without a retry: wrong TLS roots or a wrong outgo
   t.is(queue.exchanges.length, 0);
 });
 
-test('an answer without end is not read to its end', async (t) => {
+test('the lookup gives up an answer that does not end', async (t) => {
   const queue = await startUpstream(t, async (exchange) => {
     await exchange.sendHead(200, { fields: [['Content-Length', String(2 ** 40)]] });
     for (;;) {

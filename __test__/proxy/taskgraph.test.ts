@@ -131,7 +131,7 @@ async function derived(file: string, { rootUrl, credentials }: Deployment) {
 const linesOf = (file: string) => readFileSync(file, 'utf8').split('\n').slice(0, -1);
 
 testWith('python-client')(
-  "with the scopes derived from taskgraph's calls the same run passes, with any one less it does not",
+  "a run passes with the scopes derived from taskgraph's calls, and a call gets 403 with any one of them less",
   async (t) => {
     const { deployment, taskId, dependentTaskId } = await completed(t, []);
     const { rootUrl, credentials } = deployment;

@@ -148,7 +148,7 @@ test('a server whose certificate does not verify gets no request, and the client
   }
 });
 
-testWith('nginx')('TLS 1.2 alone and TLS 1.3 alone both serve', async (t) => {
+testWith('nginx')('the proxy reaches servers of TLS 1.2 alone and of TLS 1.3 alone', async (t) => {
   const leaf = await authority.issue(['localhost']);
   const upstream = await startUpstream(t);
   const SSL_CERT_FILE = authority.writeRoot(freshDirectory(t));
@@ -192,7 +192,7 @@ test('a name with a dot is a host, reached by https through HTTPS_PROXY', async 
   t.is(value(outgoing.heads[0]?.fields ?? [], 'authorization'), undefined);
 });
 
-test('HTTP_PROXY gets absolute targets, and its user and password', async (t) => {
+test('the proxy sends absolute targets to HTTP_PROXY, with the user and password of its URL', async (t) => {
   const upstream = await startUpstream(t);
   const outgoing = await startOutgoingProxy(t, {
     routes: { 'deployment.example.com:8080': upstream.port },
@@ -216,7 +216,7 @@ test('HTTP_PROXY gets absolute targets, and its user and password', async (t) =>
   upstream.assertAllSigned(t);
 });
 
-test('NO_PROXY, and loopback without being named, go direct', async (t) => {
+test('requests to loopback and to hosts of NO_PROXY do not go to the outgoing proxy', async (t) => {
   const upstream = await startUpstream(t);
   const outgoing = await startOutgoingProxy(t, { routes: {} });
   const loopback = await startProxy(t, {
@@ -264,7 +264,7 @@ const WARNED: Record<string, { env: Record<string, string>; says: RegExp; rootUr
 };
 
 for (const [what, { env, says, rootUrl }] of Object.entries(WARNED)) {
-  test(`starts with a warning, and fails what needs it: ${what}`, async (t) => {
+  test(`the proxy starts with a warning, and only a request that needs the setting gets 502: ${what}`, async (t) => {
     const upstream = await startUpstream(t);
     const secure = await startUpstream(t, { tls: await authority.issue(['localhost']) });
     const proxy = await startProxy(t, { rootUrl: upstream.url, env });
@@ -284,7 +284,7 @@ for (const [what, { env, says, rootUrl }] of Object.entries(WARNED)) {
   });
 }
 
-testWith('openssl')('the existing folders of a list are used', async (t) => {
+testWith('openssl')('the proxy reads the folders of SSL_CERT_DIR that exist', async (t) => {
   const upstream = await startUpstream(t, { tls: await authority.issue(['localhost']) });
   const strange = await startUpstream(t, {
     tls: await (await Authority.create('Another')).issue(['localhost']),
@@ -303,7 +303,7 @@ testWith('openssl')('the existing folders of a list are used', async (t) => {
   t.regex(answer.body.toString(), /signed by no authority.*; SSL_CERT_DIR names \/nowhere, which/);
 });
 
-test('an outgoing proxy that refuses is 502 with a sentence', async (t) => {
+test('the client gets 502 with a sentence if the outgoing proxy refuses', async (t) => {
   const outgoing = await startOutgoingProxy(t, {
     routes: {},
     refuseWith: '407 Proxy Authentication Required',

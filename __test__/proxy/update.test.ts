@@ -84,7 +84,7 @@ test('a set as the queue returns it is taken, with 200 and an empty body', async
   upstream.assertAllSigned(t);
 });
 
-test('authorised scopes stay', async (t) => {
+test('an update leaves the restriction as it is', async (t) => {
   const { upstream, proxy } = await start(t, { scopes: ['a:b'] });
   await proxy.updateCredentials(NEXT);
   const answer = await proxy.get('/queue/v1/x');
@@ -145,7 +145,7 @@ test('an invalid set gets 400 and a reason, and the old set stays', async (t) =>
   t.false(proxy.log.includes(NEXT.accessToken));
 });
 
-test('a body over 1 MiB is 413, and one that breaks off changes nothing', async (t) => {
+test('a body over 1 MiB gets 413, and a body that breaks off changes nothing', async (t) => {
   const { upstream, proxy } = await start(t);
   const padded = JSON.stringify({ ...NEXT, padding: 'x'.repeat(1024 * 1024) });
   t.is((await proxy.updateCredentials(padded)).status, 413);
@@ -166,7 +166,7 @@ test('a body over 1 MiB is 413, and one that breaks off changes nothing', async 
   t.is(upstream.last.signed().clientId, 'tests/next');
 });
 
-test('an update waits for running requests, and later ones wait for it', async (t) => {
+test('an update waits for running requests, and later requests wait for the update', async (t) => {
   const { upstream, proxy } = await start(t, { flags: PATIENT });
   const release = gate();
   upstream.handler = holdBack(release);
@@ -249,7 +249,7 @@ async function startWithLog(t: ExecutionContext) {
   return { proxy, log: connection.reader };
 }
 
-test('a live log holds the first update for 5 s at most, and no other', async (t) => {
+test('a live log delays the first update by 5 s, and no later update', async (t) => {
   const { proxy, log } = await startWithLog(t);
   const since = Date.now();
   t.is((await proxy.updateCredentials(NEXT)).status, 200);
@@ -276,7 +276,7 @@ test('a live log holds the first update for 5 s at most, and no other', async (t
   await log.until('a line');
 });
 
-test('--credentials-update immediate does not wait', async (t) => {
+test('with --credentials-update immediate an update waits for no request', async (t) => {
   const { upstream, proxy } = await start(t, {
     flags: ['--credentials-update', 'immediate', ...PATIENT],
   });
@@ -316,7 +316,7 @@ test('an update during 200 running requests loses none of them', async (t) => {
   t.deepEqual(said, upstream.exchanges.map((each) => each.signed().clientId).sort());
 });
 
-test('rotated under load, every request is signed with one whole set', async (t) => {
+test('every request is signed with one whole set while updates come under load', async (t) => {
   const { upstream, proxy } = await start(t);
   const sets = [
     temporaryCredentials(['a:*'], 'tests/rotated-a'),
@@ -400,7 +400,7 @@ test('a pause before a retry delays no update, and the retry uses the new set', 
   );
 });
 
-test('only PUT is answered', async (t) => {
+test('a method other than PUT gets 405', async (t) => {
   const { proxy } = await start(t);
   for (const method of ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE', 'put']) {
     const answer = await proxy.request(method, '/credentials');

@@ -34,7 +34,7 @@ async function behindOutgoing(t: ExecutionContext, hosts: string[]) {
   return { upstream, outgoing, env: { SSL_CERT_FILE, HTTPS_PROXY: outgoing.url } };
 }
 
-test('a host that is not listed gets no signature: 403, one line, one count', async (t) => {
+test('the proxy sends nothing to a host that is not listed: it answers 403, and logs and counts the refusal', async (t) => {
   const served = ['tc.example.com', 'a.example.org', 'b.c.example.org'];
   const refused = ['example.org', 'a.example.net', 'a.example.org.example.net'];
   const { upstream, outgoing, env } = await behindOutgoing(t, [...served, ...refused]);
@@ -89,7 +89,7 @@ function ownAddresses(): string[] {
     .map(({ address }) => address);
 }
 
-test('the machine itself and its link are kept off, by address', async (t) => {
+test('the proxy refuses the addresses of its own machine and of its link', async (t) => {
   const proxy = await startProxy(t, { rootUrl: 'http://127.0.0.1:1', flags: NO_RETRY });
   const addresses = ['127.0.0.1', '127.1', '0.0.0.0', '0x7f.1', '169.254.169.254', 'x.localhost'];
   for (const address of [...addresses, ...ownAddresses()]) {
@@ -103,7 +103,7 @@ test('the machine itself and its link are kept off, by address', async (t) => {
 
 const asRoot = process.platform === 'linux' && process.getuid?.() === 0 ? test : test.skip;
 
-asRoot('names that resolve to the machine itself are kept off, each time', async (t) => {
+asRoot('the proxy refuses a name while it resolves to its own machine alone', async (t) => {
   const hosts = path.join(freshDirectory(t), 'hosts');
   const resolvesTo = (...addresses: string[]) =>
     writeFileSync(hosts, addresses.map((address) => `${address} rebound.example.com\n`).join(''));
@@ -139,7 +139,7 @@ asRoot('names that resolve to the machine itself are kept off, each time', async
   t.is(await status(proxy), 502);
 });
 
-test('an invalid list of hosts starts no proxy, as flag or as key', async (t) => {
+test('the proxy does not start with an invalid list of hosts, as flag or as key', async (t) => {
   for (const [args, says] of [
     [['--upstream-host', ''], /--upstream-host is empty: give it a value/],
     [['--upstream-host', 'None'], /--upstream-host "None" is not a host/],

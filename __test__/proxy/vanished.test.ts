@@ -66,7 +66,7 @@ test('the proxy gives up a pooled connection within half a minute when its peer 
   t.true(Date.now() - begun > LIMIT / 2, 'it was not told sooner');
 });
 
-test('the proxy goes on waiting for an upstream that is there and takes nothing', async (t) => {
+test('the proxy goes on waiting for an upstream that is alive and takes nothing', async (t) => {
   const started = await start(t);
   if (started === null) {
     return;

@@ -122,7 +122,7 @@ test('closes pass both ways with their code and reason', async (t) => {
   t.is(String(otherReason), 'enough');
 });
 
-test('a side that vanishes takes the other with it within a second', async (t) => {
+test('the tunnel ends for one side within a second when the other side vanishes', async (t) => {
   const server = await startEcho(t);
   const proxy = await startProxy(t, { rootUrl: server.url });
   const one = await open(t, proxy);
@@ -153,7 +153,7 @@ test('a refused upgrade is an answer like any other', async (t) => {
   upstream.assertAllSigned(t);
 });
 
-test('over TLS the upgrade speaks HTTP/1.1', async (t) => {
+test('an upgrade passes to an upstream with TLS', async (t) => {
   const authority = await Authority.create();
   const server = await startEcho(t, await authority.issue(['localhost']));
   const proxy = await startProxy(t, {

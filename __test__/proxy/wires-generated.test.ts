@@ -7,7 +7,7 @@ import { SEED, tellSeed } from '../harness/seed.js';
 import { FOUND } from '../harness/wires/found.js';
 import { again, run } from '../harness/wires/run.js';
 
-test('generated cases come to the same on both wires', async (t) => {
+test('generated cases have the same outcome on both wires', async (t) => {
   t.timeout(TEST_PATIENCE_MS);
   tellSeed(t);
   const { found, passing } = await run(t, { cases: 2_000, seed: SEED, pairs: 4 });
@@ -17,11 +17,11 @@ test('generated cases come to the same on both wires', async (t) => {
   t.deepEqual(found, []);
 });
 
-test('cases that were found once come to the same', async (t) => {
+test('cases that differed once have the same outcome now', async (t) => {
   t.deepEqual(await again(t, FOUND), []);
 });
 
-test('a difference is found, and made small', async (t) => {
+test('the comparison finds a difference and shrinks its case', async (t) => {
   t.timeout(TEST_PATIENCE_MS);
   const { found } = await run(t, {
     cases: 200,

@@ -446,7 +446,7 @@ test('chunks that are not certain end the connection', async (t) => {
   }
 });
 
-test('an answer that breaks off ends in a reset where only the close would end it', async (t) => {
+test('a client of HTTP/1.0 gets a reset if an answer breaks off', async (t) => {
   const { upstream, proxy } = await start(t);
   const rows = { chunks: chunked('2\r\nok\r\n'), close: `${OK}Content-Length: 9\r\n\r\nok` };
   for (const [what, answer] of Object.entries(rows)) {
@@ -469,7 +469,7 @@ test('an answer that breaks off ends in a reset where only the close would end i
   }
 });
 
-test('a client of HTTP/1.0 with keep-alive gets the end of an answer that only the close tells', async (t) => {
+test('a client of HTTP/1.0 with keep-alive keeps its connection only behind an answer with a length', async (t) => {
   const bytes = 'GET /x/v1/y HTTP/1.0\r\nConnection: keep-alive\r\n\r\n';
   for (const flags of [[], ['--upstream-http2']]) {
     const { upstream, proxy } = await start(t, [...NO_RETRY, ...flags]);
@@ -487,7 +487,7 @@ test('a client of HTTP/1.0 with keep-alive gets the end of an answer that only t
 });
 
 for (const scheme of ['http', 'https']) {
-  test(`a long body by ${scheme} ends where it ends, and what is behind it is not passed on`, async (t) => {
+  test(`a long body by ${scheme} passes whole, and what upstream sends behind it does not pass`, async (t) => {
     const tls = scheme === 'https' ? { tls: await authority.issue(['localhost']) } : {};
     const upstream = await startUpstream(t, tls);
     const env = { SSL_CERT_FILE: authority.writeRoot(freshDirectory(t)) };
@@ -519,7 +519,7 @@ test('a body of many padded chunks comes to its end', async (t) => {
   t.is((await proxy.get('/x/v1/y')).body.length, 20_000);
 });
 
-test('TLS that ends without saying so breaks the answer off', async (t) => {
+test('an answer breaks off if its TLS connection ends without close_notify', async (t) => {
   const SSL_CERT_FILE = authority.writeRoot(freshDirectory(t));
   for (const says of [true, false]) {
     const upstream = await startUpstream(t, {
@@ -611,7 +611,7 @@ test('fields of a request go out as they came, more than a hundred of them, too'
   upstream.assertAllSigned(t);
 });
 
-test('an answer may take longer than a head', async (t) => {
+test('--header-timeout does not bound the wait for an answer', async (t) => {
   const { upstream, proxy } = await start(t, [...NO_RETRY, '--header-timeout', '4s']);
   upstream.handler = async (exchange) => {
     await pause(5_000);
@@ -630,7 +630,7 @@ test('an answer may take longer than a head', async (t) => {
   await Promise.all(conversations);
 });
 
-test('a head that stops in its middle gets 408, also behind an answer', async (t) => {
+test('a head behind an answer gets 408 if it stops in its middle', async (t) => {
   const { proxy } = await start(t, [...NO_RETRY, '--header-timeout', '1s']);
   const connection = await proxy.connect();
   t.is((await connection.exchange(requestBytes('GET', '/x/v1/y'))).status, 200);
@@ -656,7 +656,7 @@ test('a signal lets a request finish after a failed first try', async (t) => {
   t.deepEqual(await within(proxy.exited, 'its end'), { code: 0, signal: null });
 });
 
-test('a signal lets a wait and a body come to their ends', async (t) => {
+test('a signal before the head or in the body of an answer lets the answer finish', async (t) => {
   for (const when of ['before the head', 'in the body']) {
     const { upstream, proxy } = await start(t);
     const connection = await proxy.connect();
@@ -685,7 +685,7 @@ test('a signal lets a wait and a body come to their ends', async (t) => {
   }
 });
 
-test('each request is one line and one number, however it was served', async (t) => {
+test('each request counts once in the log and once in the metrics, however it was served', async (t) => {
   const { upstream, proxy } = await start(t, ['--retry-first', '50ms']);
   upstream.handler = async (exchange) => {
     await pause(exchange.target.endsWith('/again') ? 300 : 0);
@@ -792,7 +792,7 @@ test('a client that has shut down writing gets its answer, after a retry, too', 
   await connection.closed();
 });
 
-test('connections are let go of: those that upstream closes, and those that failed', async (t) => {
+test('the proxy closes connections that failed, and replaces those that upstream closes', async (t) => {
   const { upstream, proxy } = await start(t);
   upstream.handler = answers({ answer: `${OK}Content-Length: 2\r\n\r\nokk`, gets: '' });
   for (let each = 0; each < 20; each += 1) {

@@ -47,7 +47,7 @@ async function ask(t: ExecutionContext, user: User, port: number, method: string
 }
 
 testWorker(
-  'two tasks side by side, each with a user, a proxy and reclaims of its own',
+  'two tasks side by side each have a proxy to themselves, with a user and reclaims of their own',
   async (t) => {
     const { upstream, task } = await setUp(t);
     const worker = new Worker(t);
@@ -113,7 +113,7 @@ testWorker('the proxy lives on when the thread of the worker that started it end
   t.is(await signedAs(t, allowed, one.port), 'tests/one');
 });
 
-testWorker('what an earlier task has left behind is named to the next one', async (t) => {
+testWorker('the proxy warns of a process that an earlier task has left behind', async (t) => {
   const { task } = await setUp(t);
   const left = spawn('sleep', ['600'], { uid: quiet.uid, stdio: 'ignore' });
   endsWith(t, left);
@@ -124,7 +124,7 @@ testWorker('what an earlier task has left behind is named to the next one', asyn
 });
 
 for (const family of ['v4', 'v6'] as const) {
-  testWorker(`a container behind a bridge, over IP${family}`, async (t) => {
+  testWorker(`the proxy serves a container behind a bridge, over IP${family}`, async (t) => {
     const namespace = makeNamespace(t);
     if (namespace === null) {
       t.pass();
