@@ -119,12 +119,14 @@ export function needs(platform) {
   return [
     { what: 'Cargo', isThere: says(CARGO, '--version') !== undefined },
     {
-      what: `Rust's standard library for ${platform.target} (rustup target add, or rust-src)`,
+      what:
+        `Rust's standard library for ${platform.target} ` +
+        `(rustup target add ${platform.target}, or rustup component add rust-src)`,
       isThere: standardLibrary(platform) !== undefined,
     },
     ...LINKERS[platform.linker].map(({ what, isThere }) => ({ what, isThere: isThere() })),
     ...(platform.stubs === 'frameworks'
-      ? [{ what: "rust-objcopy (part of rustup's toolchains)", isThere: hasObjcopy() }]
+      ? [{ what: "rust-objcopy (in PATH, or in RUSTC's toolchain)", isThere: hasObjcopy() }]
       : []),
     ...(platform.floor === undefined
       ? []
