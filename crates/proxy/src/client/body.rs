@@ -76,6 +76,7 @@ impl<'g> KnownBody<'g> {
     }
 
     /// Whether some of it has been read from the socket and not been given out.
+    #[cfg(target_os = "linux")]
     pub fn has_held(&self) -> bool {
         !self.gate.held().is_empty()
     }

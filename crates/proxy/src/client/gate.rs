@@ -16,6 +16,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+#[cfg(target_os = "linux")]
 use tokio::net::TcpStream;
 
 use crate::client::connection::{Connection, Phase};

@@ -28,6 +28,7 @@ impl ClientWriter {
     }
 
     /// Writes by calling `write` with the socket.
+    #[cfg(target_os = "linux")]
     pub fn poll_by(
         &self,
         write: impl FnOnce(&TcpStream) -> Poll<io::Result<usize>>,

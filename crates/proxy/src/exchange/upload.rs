@@ -196,6 +196,10 @@ impl<'g> Upload<'g> {
     }
 
     /// The next bytes of the body; none at its end.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(unused_variables, reason = "only Linux splices into the socket")
+    )]
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
