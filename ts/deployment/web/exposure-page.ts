@@ -132,22 +132,19 @@ export function writeRoles(options: ExposurePageOptions): RequestHandler {
   return forViewers(options, async (viewer, request, response) => {
     const question = questionIn(request.body);
     const before = await reviewOf(options, viewer, { ...question, whatIf: '' });
-    const wanted = rolesIn(question);
-    if (wanted.length === 0) {
+    const [wanted, second] = rolesIn(question);
+    if (wanted === undefined) {
       throw new ReviewError('there is no role to write: write it as role=scope,scope');
     }
-    if (wanted.length > 1) {
+    if (second !== undefined) {
       throw new ReviewError('one role is written at a time: leave one line');
     }
-    for (const role of wanted) {
-      await writeRole(options, viewer, request, role);
-    }
+    await writeRole(options, viewer, request, wanted);
     const asked = { ...question, whatIf: '' };
     const review = await reviewOf(options, viewer, asked);
-    const written = wanted.map(({ roleId }) => roleId).join(', ');
     sendReview(response, viewer, asked, {
       ...review,
-      written,
+      written: wanted.roleId,
       since: changes(before.now, review.now),
     });
   });

@@ -25,7 +25,7 @@ import { formWithFiles } from './form-with-files.js';
 import { NAME } from './local-users.js';
 import { makeNewClient, newClientPage } from './new-client.js';
 import { NEW_CLIENT_PATH } from './new-client-form.js';
-import { navigationsOnly, sendErrorPage, style } from './pages.js';
+import { navigationsOnly, sendProblem, style } from './pages.js';
 import { Sessions } from './sessions.js';
 import { LONGEST_PASSWORD, type SignIn, signInByForm, signInPage, signingIn } from './sign-in.js';
 import { TooManySignInsError } from './sign-in-queue.js';
@@ -198,7 +198,7 @@ function answerError(onFault: FaultListener): ErrorRequestHandler {
     }
     const apiError = asApiError(error, onFault, response);
     if (!response.headersSent && request.accepts(['json', 'html']) === 'html') {
-      sendErrorPage(response, apiError);
+      sendProblem(response.set(apiError.headers), apiError.status, apiError.message);
       return;
     }
     // The error quotes nothing of the payload, which contains a password.

@@ -60,12 +60,3 @@ export function sendNewClient(response: Response, clientId: string, accessToken:
 <p><code>TASKCLUSTER_ACCESS_TOKEN=${accessToken}</code></p>`,
   });
 }
-
-/** Answers a request that no form can mend. */
-export function sendNoNewClient(response: Response, wrong: string): void {
-  sendPage(response, {
-    status: 400,
-    title: 'This cannot be done',
-    content: problem(wrong) || html``,
-  });
-}

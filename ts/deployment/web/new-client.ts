@@ -10,13 +10,8 @@ import { CLIENT_ID } from '../auth/names.js';
 import { intersection, ordered, satisfies } from '../scopes.js';
 import type { OpenSession, Store } from '../storage/store.js';
 import { field } from './fields.js';
-import {
-  NEW_CLIENT_PATH,
-  sendNewClient,
-  sendNewClientForm,
-  sendNoNewClient,
-  type Wish,
-} from './new-client-form.js';
+import { NEW_CLIENT_PATH, sendNewClient, sendNewClientForm, type Wish } from './new-client-form.js';
+import { sendProblem } from './pages.js';
 import type { Sessions } from './sessions.js';
 import { readTimeExpression } from './time-expression.js';
 import { userOf } from './user.js';
@@ -42,7 +37,7 @@ export function newClientPage({ sessions, resolver }: NewClientOptions): Request
     }
     const wish = readWish(request.query, scopesOf(request.query));
     if (typeof wish === 'string') {
-      sendNoNewClient(response, wish);
+      sendProblem(response, 400, wish);
       return;
     }
     const held = await resolver.expandScopes(userOf(session).scopes());
@@ -61,7 +56,7 @@ export function makeNewClient(options: NewClientOptions): RequestHandler {
     const words = (field(request.body, 'scope') ?? '').split(/\s+/).filter((word) => word !== '');
     const wish = readWish(request.body, words);
     if (typeof wish === 'string') {
-      sendNoNewClient(response, wish);
+      sendProblem(response, 400, wish);
       return;
     }
     const client = await make(options, session, request.ip ?? '', wish);

@@ -151,12 +151,9 @@ export const navigationsOnly: RequestHandler = ({ headers }, _response, next) =>
   next();
 };
 
-export function sendErrorPage(response: Response, { status, message, headers }: ApiError): void {
-  sendPage(response.set(headers), {
-    status,
-    title: 'This cannot be done',
-    content: problem(message),
-  });
+/** Answers a request that no form can mend. */
+export function sendProblem(response: Response, status: number, sentence: string): void {
+  sendPage(response, { status, title: 'This cannot be done', content: problem(sentence) });
 }
 
 /** A sentence about an error, if there is one. */

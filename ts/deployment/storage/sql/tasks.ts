@@ -85,8 +85,7 @@ export function tasks(database: Queryable): Store['tasks'] {
     countInGroup: (taskGroupId) => counted(database, 'task_group_id = $1', [taskGroupId]),
     countOpen: () => countOpen(database),
     hasExpired: async (time) =>
-      (await idsOf(database, 'SELECT task_id FROM tasks WHERE expires < $1 LIMIT 1', [time]))
-        .length > 0,
+      (await one(database, 'SELECT FROM tasks WHERE expires < $1 LIMIT 1', [time])) !== undefined,
     removeExpired: (time, limit) => removeExpired(database, time, limit),
     ...dependencies(database),
   };
